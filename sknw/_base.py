@@ -1,0 +1,256 @@
+"""What the estimators share: validated data, prediction, attention weights, leave-one-out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sknw._pooling import Smoother
+from sknw._selection import own_shares
+from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
+from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk
+from sknw._training import TrainingSet
+from sknw.kernels import Kernel
+
+# With validation_samples="auto" a pass of leave-one-out stays below this many kernel evaluations.
+_MOST_EVALUATIONS = 4e8
+
+
+class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Base of the estimators: everything but the choice of the bandwidth or w."""
+
+    def _validated(self, X, y, sample_weight):
+        """Arrays of X, y and sample_weight, and the training set that they make."""
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=True)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        return X, y, sample_weight, TrainingSet.of(X, y, sample_weight)
+
+    def _validation_rows(self, n_samples: int) -> np.ndarray:
+        """The rows, in ascending order, that leave-one-out is averaged over."""
+        n_rows = self.validation_samples
+        if n_rows == "auto":
+            n_rows = max(int(_MOST_EVALUATIONS // n_samples), 1)
+        if n_rows is None or n_rows >= n_samples:
+            return np.arange(n_samples)
+        return np.sort(check_random_state(self.random_state).choice(n_samples, n_rows, replace=False))
+
+    def _smoother_for_fit(
+        self, training: TrainingSet, kernel: Kernel, w: np.ndarray, rows: np.ndarray, n_passes: int = 1
+    ) -> Smoother:
+        """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of leave-one-out."""
+        smoother = Smoother(
+            center=training.center,
+            w=w,
+            keys=(training.X.astype(np.float64) - training.center) * w,
+            values=training.values,
+            weights=training.sample_weight / training.sample_weight.max(),
+            kernel=kernel,
+            outside=self.outside,
+            algorithm=self.algorithm,
+            float32_is_enough=False,
+            n_jobs=self.n_jobs,
+        )
+        problem = smoother.at(smoother.keys[rows])
+        return replace(smoother, algorithm=choose_algorithm(problem, self.algorithm, n_passes))
+
+    def _keep(self, X, y, sample_weight, training: TrainingSet, smoother: Smoother, rows: np.ndarray) -> None:
+        """Set the fitted attributes that all smoothers have; `rows` of the training set are those of leave-one-out."""
+        weights = training.sample_weight[rows]
+        left_out_one = smoother.at(smoother.keys[rows], own=rows, own_share=own_shares(weights))
+        loo = np.full((len(X), training.values.shape[1]), np.nan)
+        loo[training.rows[rows]] = smoother.pool(left_out_one)[0][0]
+        self.loo_score_ = _weighted_r2(training.values[rows], loo[training.rows[rows]], weights)
+        weightless = np.setdiff1d(np.arange(len(X)), training.rows)
+        if weightless.size:  # the others are the whole training set
+            loo[weightless] = smoother.pool(smoother.at(smoother.coordinates(X[weightless])))[0][0]
+        self.loo_prediction_ = (training.y_center + training.y_scales * loo).reshape(y.shape)
+        self.n_validation_ = len(rows)
+        self.kernel_ = smoother.kernel
+        self.X_train_, self.y_train_, self.sample_weight_ = X, y, sample_weight
+        # for a query the engine is chosen anew: it may have few neighbours in time
+        self._smoother, self._training = replace(smoother, algorithm=self.algorithm), training
+
+    def predict(self, X, return_std=False):
+        """Weighted means of the training targets, f(x) = sum_i a(x, x_i) y_i.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        return_std : bool, default=False
+            Whether to return the standard deviation of a new observation as well: the root of the squared leave-one-out
+            residuals pooled with the same weights, sqrt(sum_i a(x, x_i) r_i^2). With `validation_samples` below the
+            number of samples, the weights are those of the samples that have a residual; a query none of whose
+            neighbours has one gets the root mean square of all. NaN where there is no residual at all.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_queries,) or (n_queries, n_outputs)
+        std : ndarray of the same shape
+            Only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If `outside` is "raise" and a query has no training sample in the kernel's support.
+        """
+        X, problem = self._queries(X)
+        if not return_std:
+            return self._in_units_of_y(self._pooled(self._smoother, problem), X.dtype)
+        training = self._training
+        residuals = (training.values - (self._loo_of_training() - training.y_center) / training.y_scales) ** 2
+        known = np.isfinite(residuals)
+        squares = np.where(known, residuals, 0.0)
+        n_outputs = training.values.shape[1]
+        smoother = replace(self._smoother, values=np.hstack([training.values, squares, known]))
+        mean, pooled_squares, pooled_known = np.split(
+            self._pooled(smoother, replace(problem, values=smoother.values)), [n_outputs, 2 * n_outputs], axis=1
+        )
+        weights = training.sample_weight[:, np.newaxis]
+        with np.errstate(invalid="ignore"):  # 0 / 0: no residual
+            overall = (weights * squares).sum(axis=0) / (weights * known).sum(axis=0)
+            variance = np.where(pooled_known == 0, overall, pooled_squares / pooled_known)
+        std = (training.y_scales * np.sqrt(variance)).astype(X.dtype).reshape(self._shape_of_y(len(X)))
+        return self._in_units_of_y(mean, X.dtype), std
+
+    def attention_weights_(self, X, *, sparse_output=False, top_k=None):
+        """The weight that each query gives to each training sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        sparse_output : bool, default=False
+            Whether to return a sparse array, of the weights that are not zero: few with a compact kernel.
+        top_k : int, default=None
+            Keep the k largest weights of each query, scaled to sum to 1; sparse. None keeps all.
+
+        Returns
+        -------
+        weights : ndarray or csr_array of shape (n_queries, n_samples)
+            Non-negative, each row sums to 1, and ``weights @ y_train_`` is the prediction.
+
+        Raises
+        ------
+        ValueError
+            If `outside` is "raise" and a query has no training sample in the kernel's support; if `top_k` is not a
+            positive integer.
+        """
+        if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
+            raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
+        _, problem = self._queries(X)
+        n_queries, n_samples, columns = len(problem.queries), len(self.X_train_), self._training.rows
+        if not sparse_output and top_k is None:
+            weights = np.zeros((n_queries, n_samples))
+
+            def fill(rows: slice, block: np.ndarray) -> None:
+                weights[rows, columns] = block
+
+            self._for_each_attention_block(problem, fill)
+            return weights
+        blocks = {}
+
+        def compress(rows: slice, block: np.ndarray) -> None:
+            blocks[rows.start] = _compressed(block, top_k)
+
+        self._for_each_attention_block(problem, compress)
+        weights = vstack([blocks[start] for start in sorted(blocks)], format="csr")
+        return csr_array((weights.data, columns[weights.indices], weights.indptr), shape=(n_queries, n_samples))
+
+    def effective_sample_size(self, X):
+        """How many equally weighted samples a prediction rests on, 1 / sum_i (a(x, x_i)^2 / sample_weight_i).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+
+        Returns
+        -------
+        ndarray of shape (n_queries,)
+            Between the smallest sample weight (1 without weights) and their sum.
+
+        Raises
+        ------
+        ValueError
+            If `outside` is "raise" and a query has no training sample in the kernel's support.
+        """
+        _, problem = self._queries(X)
+        size = np.empty(len(problem.queries))
+
+        def sum_squares(rows: slice, block: np.ndarray) -> None:
+            size[rows] = 1.0 / (block**2 @ (1.0 / self._training.sample_weight))
+
+        self._for_each_attention_block(problem, sum_squares)
+        return size
+
+    def _queries(self, X) -> tuple[np.ndarray, Problem]:
+        """X as an array, and the sums that its predictions need."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        smoother = replace(self._smoother, float32_is_enough=X.dtype == np.float32)
+        return X, smoother.at(smoother.coordinates(X))
+
+    def _pooled(self, smoother: Smoother, problem: Problem) -> np.ndarray:
+        means, unsupported = smoother.pool(problem)
+        self._raise_outside(unsupported[0])
+        return means[0]
+
+    def _for_each_attention_block(self, problem: Problem, task: Callable[[slice, np.ndarray], None]) -> None:
+        """Call ``task(rows, weights)`` for blocks of queries; weights of shape (len(rows), n of the training set)."""
+
+        def block(rows: slice) -> None:
+            weights = self._smoother.attention(problem, rows)
+            self._raise_outside(np.isnan(weights[:, 0]))
+            task(rows, weights)
+
+        for_each_chunk(block, len(problem.queries), dense.rows_per_block(problem), self.n_jobs)
+
+    def _raise_outside(self, unsupported: np.ndarray) -> None:
+        if self.outside == "raise" and np.isfinite(self.kernel_.support) and unsupported.any():
+            raise ValueError(
+                f"{unsupported.sum()} of {unsupported.size} queries have no training sample within the kernel's "
+                'support; choose a larger bandwidth, or outside="nearest", "mean" or "nan".'
+            )
+
+    def _in_units_of_y(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        prediction = self._training.y_center + self._training.y_scales * values
+        return prediction.astype(dtype).reshape(self._shape_of_y(len(values)))
+
+    def _shape_of_y(self, n: int) -> tuple[int, ...]:
+        return (n, *self.y_train_.shape[1:])
+
+    def _loo_of_training(self) -> np.ndarray:
+        return self.loo_prediction_.reshape(len(self.X_train_), -1)[self._training.rows]
+
+    def _get_fitted_attr_html(self, doc_link=""):
+        # scikit-learn's notebook view takes every public name that ends in "_" for an attribute
+        attributes = super()._get_fitted_attr_html(doc_link)
+        attributes.pop("attention_weights_", None)
+        return attributes
+
+
+def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
+    """Weighted R^2 over the rows that have a prediction, averaged over outputs; NaN with fewer than two."""
+    known = np.isfinite(prediction).all(axis=1)
+    if known.sum() < 2:
+        return np.nan
+    return float(r2_score(y[known], prediction[known], sample_weight=weights[known]))
+
+
+def _compressed(weights: np.ndarray, top_k: int | None) -> csr_array:
+    """Rows of weights as a sparse array, cut to the `top_k` largest and scaled to sum to 1."""
+    if top_k is not None and top_k < weights.shape[1]:
+        smaller = np.argpartition(weights, -top_k, axis=1)[:, :-top_k]
+        np.put_along_axis(weights, smaller, 0.0, axis=1)
+        weights /= weights.sum(axis=1, keepdims=True)
+    return csr_array(weights)

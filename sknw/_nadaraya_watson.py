@@ -1,0 +1,200 @@
+"""Nadaraya-Watson regression: the kernel-weighted mean of the training targets."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+
+from sknw._base import BaseSmoother
+from sknw._selection import CRITERIA, RULES, Criterion, rule_of_thumb, search_bandwidth
+from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
+from sknw._sums import ALGORITHMS
+from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
+
+# A search is about this many passes over the data.
+_PASSES_OF_A_SEARCH = 45
+
+
+class NadarayaWatsonRegressor(BaseSmoother):
+    """Nadaraya-Watson kernel regression.
+
+    The prediction is the mean of the training targets weighted by a kernel of the distance between query and sample,
+
+        f(x) = sum_i a(x, x_i) y_i,   a(x, x_i) = K(u_i) w_i / sum_j K(u_j) w_j,   u_i = ||(x - x_i) / h||,
+
+    where h, the bandwidth, divides feature by feature, and w_i are the sample weights (1 without) [1]_ [2]_. Read as
+    attention, x is the query, the x_i are the keys, the y_i the values, and for the Gaussian kernel a(x, .) is the
+    softmax of -u_i^2 / 2.
+
+    Parameters
+    ----------
+    kernel : str, Kernel or callable, default="gaussian"
+        One of "gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine", "biweight", "triweight",
+        "tricube"; an object of :mod:`sknw.kernels`, whose parameters can be searched as ``kernel__<parameter>``; or a
+        function ``kernel(A, B)`` that returns non-negative weights of shape (len(A), len(B)) for inputs already divided
+        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`.
+    bandwidth : float, array-like of shape (n_features,), or str, default="loo"
+        A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one number
+        c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant feature):
+
+        * "loo": the smallest mean squared leave-one-out error;
+        * "aicc": the improved Akaike criterion of Hurvich, Simonoff and Tsai [3]_;
+        * "gcv": generalised cross-validation [4]_;
+        * "scott", "silverman": rules of thumb for densities of normal data, c = n^(-1 / (d + 4)) and
+          c = (n (d + 2) / 4)^(-1 / (d + 4)) with n the sum of weights. Quick, and blind to y.
+
+        The first three search all bandwidths from a quarter of the smallest spacing of the data to four times their
+        diameter.
+    outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
+        What a query gets that has no training sample in the support of the kernel: the target of its nearest sample
+        (ties share), which is the limit of a widening kernel; the mean of all; NaN; or a ValueError. Leave-one-out does
+        the same, except that it gives NaN instead of raising; with "nan" and "raise" a selector takes no bandwidth that
+        leaves a sample without support.
+    validation_samples : int, "auto" or None, default="auto"
+        How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
+        "auto" takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+    algorithm : {"auto", "dense", "fused"}, default="auto"
+        How sums are computed, not what they are: "dense" is blocked NumPy and takes every kernel; "fused" is compiled,
+        many times faster, and takes every named kernel. "auto" uses "fused" for large problems.
+    n_jobs : int, default=None
+        Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
+        processors.
+    random_state : int, RandomState instance or None, default=None
+        Draws the validation samples where not all are taken.
+
+    Attributes
+    ----------
+    bandwidth_ : ndarray of shape (n_features,)
+        The bandwidth h of each feature, in units of X.
+    bandwidth_search_ : BandwidthSearch or None
+        What the selector saw; None where nothing was searched.
+    kernel_ : Kernel
+        The kernel object used.
+    loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Each training sample predicted from the others, leaving out one unit of its weight. NaN in rows that were not
+        used for validation.
+    loo_score_ : float
+        The weighted R^2 of `loo_prediction_`.
+    n_validation_ : int
+        The number of samples that `loo_score_` rests on.
+    X_train_ : ndarray of shape (n_samples, n_features)
+        The keys.
+    y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The values.
+    sample_weight_ : ndarray of shape (n_samples,) or None
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Defined only when X has feature names that are all strings.
+
+    See Also
+    --------
+    sklearn.neighbors.KNeighborsRegressor : The mean of a fixed number of neighbours.
+    sklearn.gaussian_process.GaussianProcessRegressor : Kernels as covariances, at a cost of n^3.
+
+    References
+    ----------
+    .. [1] E. A. Nadaraya, "On estimating regression", Theory of Probability and Its Applications 9 (1964) 141-142.
+    .. [2] G. S. Watson, "Smooth regression analysis", Sankhya A 26 (1964) 359-372.
+    .. [3] C. M. Hurvich, J. S. Simonoff, C.-L. Tsai, "Smoothing parameter selection in nonparametric regression using
+       an improved Akaike information criterion", Journal of the Royal Statistical Society B 60 (1998) 271-293.
+    .. [4] P. Craven, G. Wahba, "Smoothing noisy data with spline functions", Numerische Mathematik 31 (1979) 377-403.
+
+    Examples
+    --------
+    >>> from sknw import NadarayaWatsonRegressor
+    >>> from sknw.datasets import make_sine_power
+    >>> X, y = make_sine_power(n_samples=200, random_state=0)
+    >>> model = NadarayaWatsonRegressor().fit(X, y)
+    >>> bool(model.loo_score_ > 0.6)
+    True
+    >>> model.predict(X[:3]).shape
+    (3,)
+    >>> weights = model.attention_weights_(X[:3])
+    >>> weights.shape
+    (3, 200)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
+        "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
+        "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
+        "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        kernel="gaussian",
+        bandwidth="loo",
+        *,
+        outside="nearest",
+        validation_samples="auto",
+        algorithm="auto",
+        n_jobs=None,
+        random_state=None,
+    ):
+        self.kernel = kernel
+        self.bandwidth = bandwidth
+        self.outside = outside
+        self.validation_samples = validation_samples
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Keep the training samples and choose the bandwidth.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, the keys.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Training targets, the values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; an integer weight is the same as so many equal rows. None: all 1.
+
+        Returns
+        -------
+        self : NadarayaWatsonRegressor
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
+        """
+        X, y, sample_weight, training = self._validated(X, y, sample_weight)
+        selector = self.bandwidth if isinstance(self.bandwidth, str) else None
+        is_search = selector in CRITERIA
+        rows = self._validation_rows(len(training.X))
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=is_search)
+        kernel = resolve_kernel(self.kernel)
+        search = None
+        if is_search:
+            smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, _PASSES_OF_A_SEARCH)
+            search = search_bandwidth(Criterion(selector, smoother, training, rows), task.step)
+            bandwidth = search.bandwidths[search.best_index]
+        elif selector is not None:
+            bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
+        else:
+            bandwidth = self._fixed_bandwidth(X.shape[1])
+        smoother = self._smoother_for_fit(training, kernel, 1 / bandwidth, rows)
+        self._keep(X, y, sample_weight, training, smoother, rows)
+        self.bandwidth_, self.bandwidth_search_ = bandwidth, search
+        task.end()
+        return self
+
+    def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
+        bandwidth = np.asarray(self.bandwidth, dtype=np.float64)
+        if bandwidth.ndim == 0:
+            bandwidth = np.full(n_features, bandwidth)
+        if bandwidth.shape != (n_features,) or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
+            raise ValueError(
+                f"bandwidth must be a positive float or {n_features} positive floats, one for each feature, "
+                f"got {self.bandwidth!r}."
+            )
+        return bandwidth

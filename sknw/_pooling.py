@@ -1,0 +1,167 @@
+"""From kernel sums to fitted values: pooling, leave-one-out, and what a query gets where no sample is near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
+
+from sknw._sums import Problem, dense, kernel_sums
+from sknw.kernels import Kernel
+
+# Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
+# coordinates are ties.
+_TIE_ULPS = 8
+# Squares of larger coordinates would overflow; that far away all that counts is the direction.
+_LARGEST_COORDINATE = 1e100
+
+
+@dataclass(frozen=True, eq=False)
+class Smoother:
+    """Training samples and everything that decides how they are pooled.
+
+    Attributes
+    ----------
+    center : ndarray of shape (d,)
+    w : ndarray of shape (d,)
+        Inputs x become z = (x - center) w; w is 1 / h, the inverse of the bandwidth.
+    keys : ndarray of shape (n, d)
+        The z of the training samples, of positive weight all.
+    values : ndarray of shape (n, k)
+        What is pooled.
+    weights : ndarray of shape (n,)
+        Sample weights, positive; the largest is 1.
+    kernel : Kernel
+    outside : {"nearest", "mean", "nan", "raise"}
+        What a query without support gets.
+    algorithm : str
+        The engine.
+    float32_is_enough : bool
+        Predictions will be rounded to float32.
+    n_jobs : int or None
+    """
+
+    center: np.ndarray
+    w: np.ndarray
+    keys: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    kernel: Kernel
+    outside: str
+    algorithm: str
+    float32_is_enough: bool
+    n_jobs: int | None
+
+    def coordinates(self, X: np.ndarray) -> np.ndarray:
+        """z of inputs X, computed in float64 whatever the type of X: an offset must not cost digits."""
+        return (X.astype(np.float64) - self.center) * self.w
+
+    def at(
+        self,
+        queries: np.ndarray,
+        own: np.ndarray | None = None,
+        own_share: np.ndarray | None = None,
+        factors: np.ndarray | None = None,
+    ) -> Problem:
+        """The sums that pooling at `queries` needs; the parameters are those of `Problem`."""
+        return Problem(
+            kernel=self.kernel,
+            queries=queries,
+            keys=self.keys,
+            weights=self.weights,
+            values=self.values,
+            own=own,
+            own_share=own_share,
+            factors=np.ones(1) if factors is None else factors,
+            float32_is_enough=self.float32_is_enough,
+            n_jobs=self.n_jobs,
+        )
+
+    def pool(self, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted means and which queries had no support.
+
+        m(q, c) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964).
+
+        Returns
+        -------
+        means : ndarray of shape (b, m, k)
+            NaN for queries without support where `outside` is "nan" or "raise".
+        unsupported : bool ndarray of shape (b, m)
+        """
+        sums = kernel_sums(problem, self.algorithm)
+        unsupported = sums.mass == 0
+        means = sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis]
+        rows = np.flatnonzero(unsupported.any(axis=0))
+        if rows.size:
+            substitutes = self._outside_means(problem, rows)
+            means[:, rows] = np.where(unsupported[:, rows, np.newaxis], substitutes, means[:, rows])
+        return means, unsupported
+
+    def attention(self, problem: Problem, rows: slice) -> np.ndarray:
+        """Weights a_j = K_j w_j / sum_l K_l w_l of the queries `rows`, of shape (len(rows), n).
+
+        NaN for queries without support where `outside` is "nan" or "raise".
+        """
+        weights = dense.weight_rows(problem, rows)
+        unsupported = np.flatnonzero(~weights.any(axis=1))
+        if unsupported.size:
+            if self._policy == "nearest":
+                weights[unsupported] = nearest_weights(
+                    problem, np.arange(len(problem.queries))[rows][unsupported]
+                ).toarray()
+            else:
+                weights[unsupported] = self.weights if self._policy == "mean" else np.nan
+        weights /= weights.sum(axis=1, keepdims=True)
+        return weights
+
+    @property
+    def _policy(self) -> str:
+        # A kernel of unbounded support gives every query a nearest sample, if only in the limit.
+        return "nearest" if np.isinf(self.kernel.support) else self.outside
+
+    def _outside_means(self, problem: Problem, rows: np.ndarray) -> np.ndarray:
+        """What the queries `rows`, without support, get instead: (len(rows), k)."""
+        if self._policy == "nearest":
+            weights = nearest_weights(problem, rows)
+            mass = weights.sum(axis=1)
+            with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
+                return (weights @ problem.values) / mass[:, np.newaxis]
+        if self._policy == "mean":
+            return _means_of_all(problem, rows)
+        return np.full((len(rows), problem.values.shape[1]), np.nan)
+
+
+def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
+    """w_j of the keys nearest to the queries `rows`, their own keys left out: sparse, of shape (len(rows), n)."""
+    keys = np.clip(problem.keys, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
+    queries = np.clip(problem.queries[rows], -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
+    # the rule that splits at the middle of a cell, not at the median, also takes many equal keys
+    tree = cKDTree(keys, balanced_tree=False, compact_nodes=False)
+    own = None if problem.own is None else problem.own[rows]
+    # an own key, at distance 0, is the first or one of several first
+    distance = tree.query(queries, k=[1 if own is None else 2])[0][:, 0]
+    has_nearest = np.isfinite(distance)
+    magnitude = np.abs(queries).max(axis=1) + np.abs(keys).max()
+    radius = np.where(has_nearest, distance + _TIE_ULPS * np.finfo(np.float64).eps * magnitude, 0.0)
+    found = tree.query_ball_point(queries, radius)
+    row = np.repeat(np.arange(len(rows)), [len(keys_of_row) for keys_of_row in found])
+    key = np.concatenate(found).astype(np.intp)
+    if own is not None:
+        row, key = row[key != own[row]], key[key != own[row]]
+    return csr_array((problem.weights[key], (row, key)), shape=(len(rows), len(problem.keys)))
+
+
+def _means_of_all(problem: Problem, rows: np.ndarray) -> np.ndarray:
+    """Weighted means of all values, of each query's own one with its share only."""
+    mass, moments = problem.weights.sum(), problem.weights @ problem.values
+    if problem.own is None or problem.own_share is None:
+        return np.broadcast_to(moments / mass, (len(rows), len(moments)))
+    own = problem.own[rows]
+    left_out = (1.0 - problem.own_share[rows]) * problem.weights[own]
+    mass = mass - left_out
+    with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no others
+        return (moments - left_out[:, np.newaxis] * problem.values[own]) / np.where(mass > 0, mass, np.nan)[
+            :, np.newaxis
+        ]

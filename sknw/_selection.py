@@ -1,0 +1,288 @@
+"""The choice of the bandwidth: criteria, rules of thumb, and a global search.
+
+A selector chooses one factor c; feature k gets the bandwidth h_k = c s_k, s_k its standard deviation. Below, inputs are
+already divided by s, so that c is the bandwidth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.spatial import cKDTree
+
+from sknw._pooling import Smoother
+from sknw._sums import Problem, kernel_sums
+from sknw._training import TrainingSet
+from sknw.kernels import Pairwise
+
+CRITERIA = ("aicc", "gcv", "loo")
+RULES = ("scott", "silverman")
+
+# From one bandwidth of the scan to the next; the Gaussian weights at c / sqrt(2) are the squares of those at c.
+_STEP = np.sqrt(2.0)
+# Bandwidths below those at which a tenth of the samples see their nearest neighbour change little from one to the next.
+_COARSE_STEP = 4.0
+# Bandwidths that share the distances, and between two calls of `on_candidates`.
+_BATCH = 8
+# The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
+_SCAN_ROWS = 2000
+# Tolerance of the refinement in log c. The criterion is flat there: a relative change of 1e-8 of its curvature.
+_LOG_TOLERANCE = 1e-4
+# Scores, on the scale of the outputs' variance, that differ by less are equal; the larger bandwidth wins.
+_EQUAL = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class BandwidthSearch:
+    """What a bandwidth selector saw.
+
+    Attributes
+    ----------
+    criterion : {"loo", "aicc", "gcv"}
+    factors : ndarray of shape (n_candidates,)
+        The bandwidths tried, in units of the features' standard deviations; ascending.
+    bandwidths : ndarray of shape (n_candidates, n_features)
+        The same in units of X.
+    scores : ndarray of shape (n_candidates,)
+        The criterion, to be minimised; infinite where it does not exist. For more than 2000 validation rows, candidates
+        far from the choice were scored on a part of them.
+    best_index : int
+        The chosen candidate.
+    local_minima : ndarray of int
+        All candidates at which the criterion has a local minimum.
+    at_edge : bool
+        Whether the choice is the smallest or the largest candidate: then the criterion prefers the nearest neighbour, or
+        the mean, to any bandwidth.
+    n_unsupported : int
+        Validation rows with no other sample in the kernel's support at the chosen bandwidth.
+    has_duplicates : bool
+        Whether two samples have the same inputs: leave-one-out may then prefer the smallest bandwidth, at which each
+        is predicted by its twin.
+    """
+
+    criterion: str
+    factors: np.ndarray
+    bandwidths: np.ndarray
+    scores: np.ndarray
+    best_index: int
+    local_minima: np.ndarray
+    at_edge: bool
+    n_unsupported: int
+    has_duplicates: bool
+
+
+def rule_of_thumb(rule: str, n: float, d: int) -> float:
+    """The factor c of Scott's rule n^(-1 / (d + 4)) or Silverman's (n (d + 2) / 4)^(-1 / (d + 4)), n the sum of weights."""
+    base = n if rule == "scott" else n * (d + 2) / 4
+    return float(base ** (-1 / (d + 4)))
+
+
+@dataclass(frozen=True, eq=False)
+class Criterion:
+    """A criterion as a function of the bandwidth factor.
+
+    Attributes
+    ----------
+    name : {"loo", "aicc", "gcv"}
+    smoother : Smoother
+        Of the training set with inputs divided by their standard deviations.
+    training : TrainingSet
+    rows : ndarray of int
+        The rows it is averaged over.
+    """
+
+    name: str
+    smoother: Smoother
+    training: TrainingSet
+    rows: np.ndarray
+
+    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and numbers of unsupported rows at bandwidth factors given in descending order.
+
+        With residuals r_i (values scaled to variance 1, so that the mean over outputs gives each the same weight)
+
+            loo    mean of r_i^2, y_i predicted from the others
+            gcv    mean of r_i^2 / (1 - tr / n)^2
+            aicc   log(mean of r_i^2) + (1 + tr / n) / (1 - (tr + 2) / n)
+
+        where tr = sum_i K(0) w_i / sum_j K_ij w_j is the trace of the smoother matrix (Craven & Wahba 1979; Hurvich,
+        Simonoff & Tsai 1998).
+        """
+        smoother, rows = self.smoother, self.rows
+        weights = self.training.sample_weight[rows]
+        if self.name == "loo":
+            problem = smoother.at(smoother.keys[rows], own=rows, own_share=own_shares(weights), factors=factors)
+            means, unsupported = smoother.pool(problem)
+            scores = self._mean_square(means)
+        else:
+            problem = smoother.at(smoother.keys[rows], own=rows, own_share=np.ones(len(rows)), factors=factors)
+            sums = kernel_sums(problem, smoother.algorithm)
+            unsupported = sums.mass == 0
+            with np.errstate(divide="ignore", invalid="ignore"):
+                mean_square = self._mean_square(sums.moments / sums.mass[..., np.newaxis])
+                self_attention = problem.weights[rows] * weight_at_zero(problem) / sums.mass
+                # the rows stand for all: with sample weights every row for its weight
+                trace = self_attention.sum(axis=1) / weights.sum()
+                n = self.training.sample_weight.sum()
+                if self.name == "gcv":
+                    scores = np.where(trace < 1, mean_square / (1 - trace) ** 2, np.inf)
+                else:
+                    correction = (1 + trace) / (1 - (trace + 2 / n))
+                    scores = np.where(trace + 2 / n < 1, np.log(mean_square) + correction, np.inf)
+        return np.where(np.isnan(scores), np.inf, scores), unsupported.sum(axis=1)
+
+    def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
+        """Scores of one output in its units; several outputs have none in common."""
+        if len(self.training.y_scales) > 1:
+            return scores
+        scale = self.training.y_scales[0]
+        with np.errstate(over="ignore", under="ignore"):
+            return scores + 2 * np.log(scale) if self.name == "aicc" else scores * scale * scale
+
+    def _mean_square(self, means: np.ndarray) -> np.ndarray:
+        """Weighted mean square of the residuals, averaged over the outputs."""
+        residuals = self.smoother.values[self.rows] - means
+        return np.average(residuals**2, axis=1, weights=self.training.sample_weight[self.rows]).mean(axis=1)
+
+
+def own_shares(sample_weight: np.ndarray) -> np.ndarray:
+    """The share of its own weight that a row keeps when one unit of weight, one sample, is left out."""
+    return np.maximum(sample_weight - 1.0, 0.0) / sample_weight
+
+
+def weight_at_zero(problem: Problem) -> np.ndarray:
+    """K at distance zero, of shape (b, 1), or (b, m) for a kernel that is not a function of the distance."""
+    if isinstance(problem.kernel, Pairwise):
+        return np.array([problem.kernel.diagonal(problem.queries / factor) for factor in problem.factors])
+    return np.broadcast_to(problem.kernel.profile(np.zeros(1)), (len(problem.factors), 1))
+
+
+class SearchStopped(Exception):
+    """Raised through the search by a callback that has seen enough."""
+
+
+class _Trials:
+    """The scores so far, and the best of them."""
+
+    def __init__(self, on_candidate: Callable[[], bool]):
+        self.scores: dict[float, tuple[float, int]] = {}
+        self.on_candidate = on_candidate
+
+    def add(self, criterion: Criterion, factors: np.ndarray) -> np.ndarray:
+        """The scores at `factors`, descending, in batches that share the distances."""
+        scores = []
+        for start in range(0, len(factors), _BATCH):
+            batch = factors[start : start + _BATCH]
+            new, n_unsupported = criterion(batch)
+            for factor, *trial in zip(batch.tolist(), new.tolist(), n_unsupported.tolist(), strict=True):
+                self.scores[factor] = tuple(trial)
+                scores.append(trial[0])
+                if self.on_candidate():
+                    raise SearchStopped
+        return np.array(scores)
+
+
+def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> BandwidthSearch:
+    """The factor c that minimises `criterion` over all bandwidths that make a difference.
+
+    A geometric scan from a quarter of the smallest spacing to four times the diameter of the data finds every local
+    minimum; each that can still win is refined by a bounded minimisation in log c. On ties the larger bandwidth wins.
+
+    Parameters
+    ----------
+    criterion : Criterion
+    on_candidate : callable
+        Called after each bandwidth; returns True to end the search with the best so far.
+    """
+    scan_rows = criterion.rows
+    if len(scan_rows) > _SCAN_ROWS:
+        n_rows = max(_SCAN_ROWS, len(scan_rows) // 10)
+        scan_rows = np.sort(np.random.default_rng(0).choice(scan_rows, n_rows, replace=False))
+    grid, has_duplicates = scan_grid(criterion.smoother.keys, scan_rows)
+    trials = _Trials(on_candidate)
+    minima = np.empty(0)
+    try:
+        scan = trials.add(replace(criterion, rows=scan_rows), grid)
+        minima = grid[_local_minima(scan)]
+        if len(scan_rows) < len(criterion.rows):
+            near = np.isin(np.arange(len(grid)), (_local_minima(scan)[:, np.newaxis] + [-1, 0, 1]).ravel())
+            grid = grid[near]
+            scan = trials.add(criterion, grid)
+        minima = _refined(criterion, trials, grid, scan)
+    except SearchStopped:
+        pass
+    factors = np.array(sorted(trials.scores))
+    scores, n_unsupported = np.array([trials.scores[factor] for factor in factors.tolist()]).T
+    best = int(np.flatnonzero(scores <= scores.min() + _EQUAL)[-1])
+    return BandwidthSearch(
+        criterion=criterion.name,
+        factors=factors,
+        bandwidths=factors[:, np.newaxis] * criterion.training.scales,
+        scores=criterion.in_units_of_y(scores),
+        best_index=best,
+        local_minima=np.flatnonzero(np.isin(factors, np.append(minima, factors[best]))),
+        at_edge=bool(len(factors) > 1 and best in (0, len(factors) - 1)),
+        n_unsupported=int(n_unsupported[best]),
+        has_duplicates=has_duplicates,
+    )
+
+
+def scan_grid(keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Bandwidths to scan, descending, and whether two keys are the same.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n, d)
+    rows : ndarray of int
+        The rows whose spacing, the distance to the nearest different key, is looked at.
+    """
+    distinct, multiplicity = np.unique(keys, axis=0, return_counts=True)
+    has_duplicates = bool(np.any(multiplicity > 1))
+    if len(distinct) == 1:
+        return np.ones(1), has_duplicates
+    tree = cKDTree(distinct)
+    spacing = tree.query(keys[rows], k=[2])[0][:, 0]
+    largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0))
+    smallest = spacing.min() / 4.0
+    typical = max(np.quantile(spacing, 0.1) / 4.0, smallest)
+    n_fine = int(np.ceil(np.log(largest / typical) / np.log(_STEP)))
+    fine = largest / _STEP ** np.arange(n_fine + 1)
+    n_coarse = max(int(np.ceil(np.log(fine[-1] / smallest) / np.log(_COARSE_STEP))), 0)
+    coarse = fine[-1] / _COARSE_STEP ** np.arange(1, n_coarse + 1)
+    return np.append(fine, coarse), has_duplicates
+
+
+def _local_minima(scores: np.ndarray) -> np.ndarray:
+    """Indices of the local minima of finite scores, of a level stretch its first."""
+    before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
+    margin = _EQUAL * np.abs(np.where(np.isfinite(scores), scores, 0.0))
+    return np.flatnonzero(np.isfinite(scores) & (scores < before - margin) & (scores <= after))
+
+
+def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
+    """All local minima, those that can still win refined.
+
+    Between grid points a parabola through the minimum and its neighbours falls by at most an eighth of the rise to the
+    higher neighbour; a minimum that would have to fall by more than the whole rise to win is left as it is.
+    """
+    indices = _local_minima(scan)
+    minima, best = [], np.inf
+    for index in indices[np.argsort(scan[indices], kind="stable")]:
+        left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
+        rise = max(scan[left], scan[right]) - scan[index]
+        minimum = grid[index]
+        if left < right and scan[index] - rise <= best:
+
+            def score(log_factor: float) -> float:
+                return float(trials.add(criterion, np.exp([log_factor]))[0])
+
+            bounds = (np.log(grid[right]), np.log(grid[left]))
+            found = minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": _LOG_TOLERANCE})
+            if found.fun < scan[index]:
+                minimum = float(np.exp([found.x])[0])
+            best = min(best, found.fun, scan[index])
+        minima.append(minimum)
+    return np.array(minima)

@@ -1,0 +1,69 @@
+"""The private and the new of scikit-learn, in one place: what changes there is mended here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils.validation import _check_sample_weight
+
+try:  # scikit-learn >= 1.9
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks yet."""
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "FitTask",
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+    "check_sample_weight",
+    "validate_params",
+]
+
+
+def check_sample_weight(sample_weight: Any, X: np.ndarray) -> np.ndarray:
+    """Sample weights as a float64 array of shape (len(X),), non-negative and not all zero."""
+    sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not np.any(sample_weight):
+        raise ValueError("sample_weight must not be all zero: at least one sample must have a positive weight.")
+    return sample_weight
+
+
+class FitTask:
+    """A fit as callbacks see it: a task with a subtask for each step. Silent where scikit-learn has no callbacks.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X, y, metadata
+        Handed to the callbacks.
+    has_steps : bool
+        Whether `step` will be called.
+    """
+
+    def __init__(self, estimator: Any, X: Any, y: Any, metadata: dict[str, Any], has_steps: bool):
+        self._estimator, self._data = estimator, {"X": X, "y": y, "metadata": metadata}
+        self._context = None
+        if hasattr(estimator, "_init_callback_context"):
+            self._context = estimator._init_callback_context(max_subtasks=None if has_steps else 0)
+            self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
+
+    def step(self) -> bool:
+        """Report a step that is done; True if a callback asks to stop."""
+        if self._context is None:
+            return False
+        subtask = self._context.subcontext(task_name="candidate")
+        subtask.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+        return bool(subtask.call_on_fit_task_end(estimator=self._estimator, **self._data))
+
+    def end(self) -> None:
+        """Report the end of the fit."""
+        if self._context is not None:
+            self._context.call_on_fit_task_end(estimator=self._estimator, reconstruction_attributes={}, **self._data)

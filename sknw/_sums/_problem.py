@@ -1,0 +1,95 @@
+"""What every engine is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sknw.kernels import ExponentialForm, Kernel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Kernel sums over n keys at m queries, at b bandwidths that share the distances.
+
+    For query q and bandwidth factor c
+
+        S(q, c) = sum_j K(||q - z_j||^2 / c^2) w_j (1, V_j)
+
+    Attributes
+    ----------
+    kernel : Kernel
+    queries : ndarray of shape (m, d), float64
+        Inputs, centred as the keys are and divided by the bandwidth (or multiplied by w).
+    keys : ndarray of shape (n, d), float64
+        The z_j.
+    weights : ndarray of shape (n,), float64
+        The w_j: positive, the largest of the order of 1.
+    values : ndarray of shape (n, k), float64
+        The V_j.
+    own : ndarray of shape (m,), intp, or None
+        Leave-one-out: the key that each query is. Its term enters with `own_share` of its weight. None: no query is a
+        key.
+    own_share : ndarray of shape (m,), float64, or None
+        In [0, 1]; goes with `own`.
+    factors : ndarray of shape (b,), float64
+        The c, positive and descending.
+    float32_is_enough : bool
+        The answer will be rounded to float32, so that an engine may compute in float32 where that is accurate.
+    n_jobs : int or None
+        Threads, by joblib's conventions.
+    """
+
+    kernel: Kernel
+    queries: np.ndarray
+    keys: np.ndarray
+    weights: np.ndarray
+    values: np.ndarray
+    own: np.ndarray | None = None
+    own_share: np.ndarray | None = None
+    factors: np.ndarray = field(default_factory=lambda: np.ones(1))
+    float32_is_enough: bool = False
+    n_jobs: int | None = None
+
+    @property
+    def n_evaluations(self) -> int:
+        """Kernel evaluations that brute force needs."""
+        return len(self.queries) * len(self.keys) * len(self.factors)
+
+    def squared_radius(self) -> float:
+        """The largest squared distance of a query or key from the centre, in units of the smallest bandwidth."""
+        largest = max(np.einsum("ij,ij->i", z, z).max(initial=0.0) for z in (self.queries, self.keys))
+        return float(largest / self.factors[-1] ** 2)
+
+    def products_are_accurate(self, precision: type[np.floating]) -> bool:
+        """Whether ||q - z||^2 may be computed as ||q||^2 - 2 q.z + ||z||^2, which is faster from four features up.
+
+        The absolute error of that form is about eps R^2, R the radius of the data. The Gaussian turns it into a relative
+        error of the weight; a compact kernel at its edge, and a kernel in u at 0, would amplify it.
+        """
+        form = self.kernel.form
+        if not isinstance(form, ExponentialForm) or form.power != 2 or self.keys.shape[1] < 4:
+            return False
+        tolerance = 1e-12 if precision is np.float64 else 5e-6
+        return form.rate * np.finfo(precision).eps * self.squared_radius() <= tolerance
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Kernel sums S = exp(log_scale) * (mass, moments).
+
+    The scale keeps queries far from all keys representable, where every weight underflows.
+
+    Attributes
+    ----------
+    mass : ndarray of shape (b, m)
+        sum_j K_j w_j; zero where no key is in the support.
+    moments : ndarray of shape (b, m, k)
+        sum_j K_j w_j V_j.
+    log_scale : ndarray of shape (b, m)
+    """
+
+    mass: np.ndarray
+    moments: np.ndarray
+    log_scale: np.ndarray

@@ -1,0 +1,180 @@
+"""Compiled brute force: distances, weights and sums of a small tile never leave the cache; every named kernel.
+
+numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first problem arrives.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sknw._sums._problem import Problem, Sums
+from sknw._sums._threads import for_each_chunk
+from sknw.kernels import ExponentialForm, PolynomialForm
+
+# A row of a block of keys (one feature) has this many bytes: the tile of four queries by one block stays in the
+# first-level cache.
+_ROW_BYTES = 4096
+# Queries that a thread takes through all keys together, so that a block read from memory serves them all.
+_CHUNK = 512
+# A mass below this may have lost terms to underflow.
+_TINY = {np.float32: 1e-20, np.float64: 1e-200}
+# Distances in float32 carry an error of about eps R, R the radius of the data in bandwidths.
+_LARGEST_RADIUS_IN_FLOAT32 = 16.0
+
+
+def is_usable_for(problem: Problem) -> bool | str:
+    """Kernels whose formula the compiled loops know."""
+    if problem.kernel.form is None:
+        return "computes the named kernels only, and this kernel is user-defined"
+    return True
+
+
+def compute(problem: Problem) -> Sums:
+    """The sums of `problem`; queries far from all keys are computed again relative to their nearest key."""
+    n_factors, n_queries = len(problem.factors), len(problem.queries)
+    sums = np.empty((n_factors, n_queries, 1 + problem.values.shape[1]))
+    log_scale = np.zeros((n_factors, n_queries))
+    rows = np.arange(n_queries)
+    if float32_is_accurate(problem):
+        sums[:, rows] = _Tiles(problem, np.float32).sums(rows)
+        rows = _tiny(sums, rows, np.float32)
+    if rows.size:
+        tiles = _Tiles(problem, np.float64)
+        sums[:, rows] = tiles.sums(rows)
+        rows = _tiny(sums, rows, np.float64)
+        if rows.size and np.isinf(problem.kernel.support):
+            shift = tiles.nearest(rows)
+            sums[:, rows] = tiles.sums(rows, shift)
+            log_scale[:, rows] = tiles.log_scale(shift)
+    return Sums(sums[..., 0], sums[..., 1:], log_scale)
+
+
+def _tiny(sums, rows, precision):
+    return rows[np.any(sums[:, rows, 0] < _TINY[precision], axis=0)]
+
+
+def float32_is_accurate(problem: Problem) -> bool:
+    """Whether float32 arithmetic gives results correct to about float32 rounding.
+
+    Exponential kernels only: the others cut off, and a sample on the wrong side of the edge changes the result.
+    """
+    if not problem.float32_is_enough or not isinstance(problem.kernel.form, ExponentialForm):
+        return False
+    return problem.squared_radius() <= _LARGEST_RADIUS_IN_FLOAT32**2
+
+
+class _Tiles:
+    """The keys of a problem laid out in blocks, and the kernel in the numbers that the compiled loops take."""
+
+    def __init__(self, problem: Problem, precision: type[np.floating]):
+        self.problem, self.precision = problem, precision
+        self.products = problem.products_are_accurate(precision)
+        n, d = problem.keys.shape
+        block = _ROW_BYTES // np.dtype(precision).itemsize
+        n_blocks = -(-n // block)
+        padding = n_blocks * block - n
+
+        def in_blocks(rows, fill=0.0):
+            filled = np.pad(rows, [(0, 0), (0, padding)], constant_values=fill)
+            blocks = _empty_aligned((n_blocks, len(rows), block), precision)
+            blocks[:] = filled.reshape(len(rows), n_blocks, block).transpose(1, 0, 2)
+            return blocks
+
+        key_start = _squared_norms(problem.keys) if self.products else np.zeros(n)
+        self.keys = in_blocks(problem.keys.T)
+        self.key_start = in_blocks(key_start[np.newaxis], fill=np.inf)[:, 0]
+        self.columns = in_blocks(problem.weights * np.vstack([np.ones(n), problem.values.T]))
+
+        from sknw._sums import _tiles  # here, and not above, because it imports numba
+
+        self.loops = _tiles
+        form = problem.kernel.form
+        if isinstance(form, ExponentialForm):
+            self.kind, self.power, self.exponent, rate = _tiles.EXPONENTIAL, form.power, 0, -form.rate / np.log(2.0)
+        elif isinstance(form, PolynomialForm):
+            self.kind, self.power, self.exponent, rate = _tiles.POLYNOMIAL, form.power, form.exponent, 1.0
+        else:
+            self.kind, self.power, self.exponent, rate = _tiles.COSINE, 1, 0, 1.0
+        self.rates = rate / problem.factors**self.power
+
+    def sums(self, rows: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
+        """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
+        problem = self.problem
+        shift = np.zeros(len(rows)) if shift is None else shift
+        furthest = self.loops.SMALLEST_EXPONENT[self.precision] / self.rates
+        sums = np.empty((len(self.rates), len(rows), self.columns.shape[1]))
+
+        def sum_chunk(chunk: slice) -> None:
+            queries, start, own = self._queries(rows[chunk])
+            part = np.zeros((len(self.rates), len(queries), sums.shape[2]))
+            self.loops.add_sums(
+                *(
+                    self._empty_tile(),
+                    self._empty_tile(),
+                    queries,
+                    start,
+                    own,
+                    self.keys,
+                    self.key_start,
+                    self.columns,
+                    self.products,
+                ),
+                *(float(self.power), self._padded(shift[chunk]), self.kind, self.exponent),
+                *(self.rates.astype(self.precision), furthest.astype(self.precision), part),
+            )
+            sums[:, chunk] = part[:, : len(rows[chunk])]
+
+        for_each_chunk(sum_chunk, len(rows), _CHUNK, problem.n_jobs, multiple_of=4)
+        if problem.own is not None:
+            # K(0) = 1 for every kernel that has a form; a row with a share is never shifted
+            own = problem.own[rows]
+            share = problem.own_share[rows] * problem.weights[own]
+            sums += share[:, np.newaxis] * np.column_stack([np.ones(len(rows)), problem.values[own]])
+        return sums
+
+    def nearest(self, rows: np.ndarray) -> np.ndarray:
+        """u^power of the nearest key; zero where the own key takes part."""
+        smallest = np.empty(len(rows))
+
+        def search_chunk(chunk: slice) -> None:
+            queries, start, own = self._queries(rows[chunk])
+            part = np.full(len(queries), np.inf)
+            self.loops.nearest(self._empty_tile(), queries, start, own, self.keys, self.key_start, self.products, part)
+            smallest[chunk] = part[: len(rows[chunk])]
+
+        for_each_chunk(search_chunk, len(rows), _CHUNK, self.problem.n_jobs, multiple_of=4)
+        if self.problem.own_share is not None:
+            smallest[self.problem.own_share[rows] > 0] = 0.0
+        return np.maximum(smallest, 0.0) ** (self.power / 2)
+
+    def log_scale(self, shift: np.ndarray) -> np.ndarray:
+        """The logarithm of the weight at `shift`, of shape (b, len(shift))."""
+        return np.log(2.0) * self.rates[:, np.newaxis] * shift
+
+    def _queries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Queries, their part of the squared distance, and their own keys, filled up to a multiple of four."""
+        queries = self.problem.queries[rows]
+        start = _squared_norms(queries) if self.products else np.zeros(len(queries))
+        own = np.full(len(queries), -1) if self.problem.own is None else self.problem.own[rows]
+        if self.products:
+            queries = -2.0 * queries
+        return self._padded(queries), self._padded(start), self._padded(own, np.int64)
+
+    def _empty_tile(self) -> np.ndarray:
+        return _empty_aligned((4, self.keys.shape[2]), self.precision)
+
+    def _padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
+        padding = [(0, -len(array) % 4)] + [(0, 0)] * (array.ndim - 1)
+        return np.ascontiguousarray(np.pad(array, padding), dtype=dtype or self.precision)
+
+
+def _squared_norms(points: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", points, points)
+
+
+def _empty_aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array that starts at a cache line: a vector read or written across two lines costs up to twice the time."""
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + 64, dtype=np.uint8)
+    first = -memory.ctypes.data % 64
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)

@@ -1,0 +1,60 @@
+"""Training data as the smoothers want them: of positive weight, with centres and scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Samples of positive weight, their centres and scales.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, d)
+    center, scales : ndarrays of shape (d,)
+        Weighted means and standard deviations; a constant feature has the scale 1.
+    values : ndarray of shape (n, k)
+        (y - y_center) / y_scales.
+    y_center, y_scales : ndarrays of shape (k,)
+    sample_weight : ndarray of shape (n,)
+        In units of samples.
+    rows : ndarray of int, of shape (n,)
+        Where they stand among the samples given.
+    """
+
+    X: np.ndarray
+    center: np.ndarray
+    scales: np.ndarray
+    values: np.ndarray
+    y_center: np.ndarray
+    y_scales: np.ndarray
+    sample_weight: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> TrainingSet:
+        """The samples of positive weight among X (n, d), y (n,) or (n, k)."""
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight
+        rows = np.flatnonzero(weights > 0)
+        weights = weights[rows]
+        X = X if len(rows) == len(X) else X[rows]
+        center, scales, _ = _standardisation(X, weights, "X")
+        y_center, y_scales, values = _standardisation(y.reshape(len(y), -1)[rows], weights, "y")
+        return cls(X, center, scales, values / y_scales, y_center, y_scales, weights, rows)
+
+
+def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), and the centred columns."""
+    columns = columns.astype(np.float64)
+    constant = np.ptp(columns, axis=0) == 0  # a computed mean would differ by rounding
+    means = np.where(constant, columns[0], np.average(columns, axis=0, weights=weights))
+    centred = columns - means
+    largest = np.where(constant, 1.0, np.abs(centred).max(axis=0))  # taken out, so that no square overflows
+    scales = largest * np.sqrt(np.average((centred / largest) ** 2, axis=0, weights=weights))
+    scales[constant] = 1.0
+    if not np.all(np.isfinite(scales)):
+        raise ValueError(f"{name} has values too large to be told apart in float64; divide it by a constant.")
+    return means, scales, centred

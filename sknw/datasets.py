@@ -1,0 +1,57 @@
+"""Data to try a smoother on."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+__all__ = ["make_sine_power"]
+
+
+def make_sine_power(n_samples=50, *, noise=0.5, high=5.0, sort=True, random_state=None, return_truth=False):
+    """The one-feature regression problem of the attention chapter of Dive into Deep Learning.
+
+    x is uniform on [0, high] and y = 2 sin(x) + x^0.8 + noise * e with e standard normal.
+
+    Parameters
+    ----------
+    n_samples : int, default=50
+        Number of samples.
+    noise : float, default=0.5
+        Standard deviation of the noise, in units of y.
+    high : float, default=5.0
+        The largest possible x.
+    sort : bool, default=True
+        Whether x comes in ascending order, as a heat map of attention weights wants it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the data; an int gives the same ones at every call.
+    return_truth : bool, default=False
+        Whether to return the noiseless y as well.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, 1)
+    y : ndarray of shape (n_samples,)
+    truth : ndarray of shape (n_samples,)
+        2 sin(x) + x^0.8; only with `return_truth`.
+
+    References
+    ----------
+    .. [1] A. Zhang, Z. C. Lipton, M. Li, A. J. Smola, "Dive into Deep Learning", chapter "Attention Pooling:
+       Nadaraya-Watson Kernel Regression".
+
+    Examples
+    --------
+    >>> from sknw.datasets import make_sine_power
+    >>> X, y = make_sine_power(n_samples=100, random_state=0)
+    >>> X.shape, y.shape
+    ((100, 1), (100,))
+    """
+    random = check_random_state(random_state)
+    x = random.uniform(0.0, high, size=n_samples)
+    if sort:
+        x.sort()
+    truth = 2.0 * np.sin(x) + x**0.8
+    y = truth + noise * random.normal(size=n_samples)
+    X = x[:, np.newaxis]
+    return (X, y, truth) if return_truth else (X, y)

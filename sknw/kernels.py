@@ -1,0 +1,275 @@
+"""Kernels: the weight of a training sample as a function of its scaled distance to the query.
+
+With u = ||(x - x_i) / h|| the scaled distance, a kernel K gives sample i the weight K(u). Only ratios of weights matter
+to a smoother, so kernels are not normalised: K(0) = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+__all__ = [
+    "Biweight",
+    "Cosine",
+    "Epanechnikov",
+    "Exponential",
+    "Gaussian",
+    "Kernel",
+    "Linear",
+    "PowerExponential",
+    "TopHat",
+    "Triweight",
+    "Tricube",
+]
+
+# A sample at u = 1 belongs to the support. Grid data with a bandwidth that is a multiple of the spacing put many samples
+# there, up to rounding; this margin, far above rounding and far below any spacing of data, keeps them inside.
+EDGE = 1.0 + 1e-10
+
+
+class ExponentialForm(NamedTuple):
+    """K(u) = exp(-rate u^power)."""
+
+    rate: float
+    power: float
+
+
+class PolynomialForm(NamedTuple):
+    """K(u) = (1 - u^power)^exponent for u <= 1, else 0."""
+
+    power: int
+    exponent: int
+
+
+class CosineForm(NamedTuple):
+    """K(u) = cos(pi u / 2) for u <= 1, else 0."""
+
+
+class Kernel(BaseEstimator):
+    """Base class of kernels: subclass it and write `profile` to add one.
+
+    A kernel is a small estimator: its parameters are the arguments of ``__init__``, so that ``kernel__<parameter>`` can
+    be searched, cloned and printed as any other parameter. Parameters are not validated in ``__init__``; `profile` may
+    raise ValueError.
+
+    Attributes
+    ----------
+    support : float
+        The largest scaled distance u that gets a positive weight; ``inf`` unless the class says otherwise. A query
+        with no training sample in the support is handled by the estimator's `outside`.
+    form : ExponentialForm, PolynomialForm, CosineForm or None
+        The formula of the kernel in terms that the compiled engine knows. A kernel without one works everywhere, at the
+        speed of NumPy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw import NadarayaWatsonRegressor
+    >>> from sknw.kernels import Kernel
+    >>> class Cauchy(Kernel):
+    ...     def profile(self, sq):
+    ...         return 1.0 / (1.0 + sq)
+    >>> model = NadarayaWatsonRegressor(Cauchy(), bandwidth=1.0).fit([[0.0], [1.0]], [0.0, 3.0])
+    >>> model.predict([[0.0]])
+    array([1.])
+    """
+
+    support: float = np.inf
+    form: ExponentialForm | PolynomialForm | CosineForm | None = None
+
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        """Weight as a function of the squared scaled distance.
+
+        Parameters
+        ----------
+        sq : ndarray of any shape
+            Squared scaled distances, u^2 = ||(x - x_i) / h||^2.
+
+        Returns
+        -------
+        ndarray of the same shape
+            K(u), non-negative.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement profile(sq).")
+
+    def log_profile(self, sq: np.ndarray) -> np.ndarray:
+        """Logarithm of `profile`, exact also where `profile` underflows if the class says how.
+
+        Parameters
+        ----------
+        sq : ndarray of any shape
+            Squared scaled distances.
+
+        Returns
+        -------
+        ndarray of the same shape
+            log K(u), ``-inf`` where the weight is zero.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.profile(sq))
+
+
+class _ExponentialFamily(Kernel):
+    form: ExponentialForm
+
+    def profile(self, sq):
+        return np.exp(self.log_profile(sq))
+
+    def log_profile(self, sq):
+        rate, power = self.form
+        if power == 2:
+            return -rate * sq
+        if power == 1:
+            return -rate * np.sqrt(sq)
+        return -rate * sq ** (power / 2)
+
+
+class _PolynomialFamily(Kernel):
+    support = 1.0
+    form: PolynomialForm
+
+    def profile(self, sq):
+        power, exponent = self.form
+        if exponent == 0:
+            return (sq <= EDGE).astype(sq.dtype)
+        distance_power = sq if power == 2 else np.sqrt(sq) if power == 1 else sq * np.sqrt(sq)
+        return np.maximum(1.0 - distance_power, 0.0) ** exponent
+
+
+class Gaussian(_ExponentialFamily):
+    """K(u) = exp(-u^2 / 2)."""
+
+    form = ExponentialForm(rate=0.5, power=2)
+
+
+class Exponential(_ExponentialFamily):
+    """K(u) = exp(-u)."""
+
+    form = ExponentialForm(rate=1.0, power=1)
+
+
+class PowerExponential(_ExponentialFamily):
+    """K(u) = exp(-u^power).
+
+    Parameters
+    ----------
+    power : float, default=1.0
+        Positive. 1 is the exponential kernel, 2 a Gaussian one (with a bandwidth sqrt(2) times `Gaussian`'s); below 1
+        the kernel has heavier tails and a sharper peak.
+    """
+
+    def __init__(self, power=1.0):
+        self.power = power
+
+    @property
+    def form(self):
+        if not self.power > 0:
+            raise ValueError(f"power of PowerExponential must be a positive number, got {self.power!r}.")
+        return ExponentialForm(rate=1.0, power=float(self.power))
+
+
+class TopHat(_PolynomialFamily):
+    """K(u) = 1 for u <= 1, else 0: the mean of all samples within the bandwidth."""
+
+    form = PolynomialForm(power=2, exponent=0)
+
+
+class Epanechnikov(_PolynomialFamily):
+    """K(u) = 1 - u^2 for u <= 1, else 0."""
+
+    form = PolynomialForm(power=2, exponent=1)
+
+
+class Biweight(_PolynomialFamily):
+    """K(u) = (1 - u^2)^2 for u <= 1, else 0."""
+
+    form = PolynomialForm(power=2, exponent=2)
+
+
+class Triweight(_PolynomialFamily):
+    """K(u) = (1 - u^2)^3 for u <= 1, else 0."""
+
+    form = PolynomialForm(power=2, exponent=3)
+
+
+class Linear(_PolynomialFamily):
+    """K(u) = 1 - u for u <= 1, else 0."""
+
+    form = PolynomialForm(power=1, exponent=1)
+
+
+class Tricube(_PolynomialFamily):
+    """K(u) = (1 - u^3)^3 for u <= 1, else 0: the weights of LOWESS (Cleveland 1979)."""
+
+    form = PolynomialForm(power=3, exponent=3)
+
+
+class Cosine(Kernel):
+    """K(u) = cos(pi u / 2) for u <= 1, else 0."""
+
+    support = 1.0
+    form = CosineForm()
+
+    def profile(self, sq):
+        # cos(pi u / 2) = sin(pi (1 - u) / 2) keeps its relative accuracy at the edge, where the cosine would cancel.
+        return np.sin(0.5 * np.pi * np.maximum(1.0 - np.sqrt(sq), 0.0))
+
+
+class Pairwise(Kernel):
+    """A kernel given as a function of two sets of points, such as scikit-learn's Gaussian-process kernels.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(A, B)`` returns the weights, of shape (len(A), len(B)), for inputs already divided by the bandwidth.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def between(self, queries, keys):
+        """Weights of shape (m, n) for queries (m, d) and keys (n, d), checked to be finite and non-negative."""
+        weights = np.asarray(self.function(queries, keys), dtype=np.float64)
+        if weights.shape != (len(queries), len(keys)):
+            raise ValueError(
+                f"kernel(A, B) must return an array of shape (len(A), len(B)) = ({len(queries)}, {len(keys)}), "
+                f"got shape {weights.shape}."
+            )
+        if not np.all(weights >= 0) or not np.all(np.isfinite(weights)):
+            raise ValueError("kernel(A, B) must return finite, non-negative weights.")
+        return weights
+
+    def diagonal(self, points):
+        """K of each point with itself, of shape (len(points),)."""
+        return np.array([self.between(point, point)[0, 0] for point in points[:, np.newaxis]])
+
+
+NAMED_KERNELS: dict[str, type[Kernel]] = {
+    "biweight": Biweight,
+    "cosine": Cosine,
+    "epanechnikov": Epanechnikov,
+    "exponential": Exponential,
+    "gaussian": Gaussian,
+    "linear": Linear,
+    "tophat": TopHat,
+    "tricube": Tricube,
+    "triweight": Triweight,
+}
+
+
+def resolve_kernel(kernel: str | Kernel | Callable) -> Kernel:
+    """The kernel object that a `kernel` parameter stands for: named, cloned, or wrapped."""
+    if isinstance(kernel, str) and kernel in NAMED_KERNELS:
+        return NAMED_KERNELS[kernel]()
+    if isinstance(kernel, Kernel):
+        return clone(kernel)
+    if callable(kernel) and not isinstance(kernel, type):
+        return Pairwise(kernel)
+    raise ValueError(
+        f"kernel must be one of {sorted(NAMED_KERNELS)}, a sknw.kernels.Kernel object, or a callable kernel(A, B), "
+        f"got {kernel!r}."
+    )
