@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, vstack
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
@@ -14,7 +16,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sknw._pooling import Smoother
-from sknw._selection import own_shares
 from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
 from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk
 from sknw._training import TrainingSet
@@ -27,19 +28,28 @@ _MOST_EVALUATIONS = 4e8
 class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Base of the estimators: everything but the choice of the bandwidth or w."""
 
-    def _validated(self, X, y, sample_weight):
+    # set by the subclasses' __init__
+    outside: str
+    validation_samples: int | str | None
+    algorithm: str
+    n_jobs: int | None
+    random_state: int | np.random.RandomState | None
+
+    def _validated(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, TrainingSet]:
         """Arrays of X, y and sample_weight, and the training set that they make."""
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=True)
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, X)
-        return X, y, sample_weight, TrainingSet.of(X, y, sample_weight)
+        checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
+        X_array, y_array = validate_data(self, X, y, **checks)
+        weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
+        return X_array, y_array, weights, TrainingSet.of(X_array, y_array, weights)
 
     def _validation_rows(self, n_samples: int) -> np.ndarray:
         """The rows, in ascending order, that leave-one-out is averaged over."""
         n_rows = self.validation_samples
         if n_rows == "auto":
             n_rows = max(int(_MOST_EVALUATIONS // n_samples), 1)
-        if n_rows is None or n_rows >= n_samples:
+        if not isinstance(n_rows, int | Integral) or n_rows >= n_samples:
             return np.arange(n_samples)
         return np.sort(check_random_state(self.random_state).choice(n_samples, n_rows, replace=False))
 
@@ -62,12 +72,19 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         problem = smoother.at(smoother.keys[rows])
         return replace(smoother, algorithm=choose_algorithm(problem, self.algorithm, n_passes))
 
-    def _keep(self, X, y, sample_weight, training: TrainingSet, smoother: Smoother, rows: np.ndarray) -> None:
+    def _keep(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        training: TrainingSet,
+        smoother: Smoother,
+        rows: np.ndarray,
+    ) -> None:
         """Set the fitted attributes that all smoothers have; `rows` of the training set are those of leave-one-out."""
         weights = training.sample_weight[rows]
-        left_out_one = smoother.at(smoother.keys[rows], own=rows, own_share=own_shares(weights))
         loo = np.full((len(X), training.values.shape[1]), np.nan)
-        loo[training.rows[rows]] = smoother.pool(left_out_one)[0][0]
+        loo[training.rows[rows]] = smoother.pool(smoother.leave_one_out(rows, weights))[0][0]
         self.loo_score_ = _weighted_r2(training.values[rows], loo[training.rows[rows]], weights)
         weightless = np.setdiff1d(np.arange(len(X)), training.rows)
         if weightless.size:  # the others are the whole training set
@@ -79,7 +96,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         # for a query the engine is chosen anew: it may have few neighbours in time
         self._smoother, self._training = replace(smoother, algorithm=self.algorithm), training
 
-    def predict(self, X, return_std=False):
+    def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Weighted means of the training targets, f(x) = sum_i a(x, x_i) y_i.
 
         Parameters
@@ -103,9 +120,9 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         ValueError
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
-        X, problem = self._queries(X)
+        queries, problem = self._queries(X)
         if not return_std:
-            return self._in_units_of_y(self._pooled(self._smoother, problem), X.dtype)
+            return self._in_units_of_y(self._pooled(self._smoother, problem), queries.dtype)
         training = self._training
         residuals = (training.values - (self._loo_of_training() - training.y_center) / training.y_scales) ** 2
         known = np.isfinite(residuals)
@@ -119,10 +136,12 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         with np.errstate(invalid="ignore"):  # 0 / 0: no residual
             overall = (weights * squares).sum(axis=0) / (weights * known).sum(axis=0)
             variance = np.where(pooled_known == 0, overall, pooled_squares / pooled_known)
-        std = (training.y_scales * np.sqrt(variance)).astype(X.dtype).reshape(self._shape_of_y(len(X)))
-        return self._in_units_of_y(mean, X.dtype), std
+        std = (training.y_scales * np.sqrt(variance)).astype(queries.dtype).reshape(self._shape_of_y(len(queries)))
+        return self._in_units_of_y(mean, queries.dtype), std
 
-    def attention_weights_(self, X, *, sparse_output=False, top_k=None):
+    def attention_weights_(
+        self, X: ArrayLike, *, sparse_output: bool = False, top_k: int | None = None
+    ) -> np.ndarray | csr_array:
         """The weight that each query gives to each training sample.
 
         Parameters
@@ -145,7 +164,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             If `outside` is "raise" and a query has no training sample in the kernel's support; if `top_k` is not a
             positive integer.
         """
-        if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
+        if top_k is not None and (not isinstance(top_k, (int, Integral)) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
         _, problem = self._queries(X)
         n_queries, n_samples, columns = len(problem.queries), len(self.X_train_), self._training.rows
@@ -166,7 +185,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         weights = vstack([blocks[start] for start in sorted(blocks)], format="csr")
         return csr_array((weights.data, columns[weights.indices], weights.indptr), shape=(n_queries, n_samples))
 
-    def effective_sample_size(self, X):
+    def effective_sample_size(self, X: ArrayLike) -> np.ndarray:
         """How many equally weighted samples a prediction rests on, 1 / sum_i (a(x, x_i)^2 / sample_weight_i).
 
         Parameters
@@ -193,12 +212,12 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self._for_each_attention_block(problem, sum_squares)
         return size
 
-    def _queries(self, X) -> tuple[np.ndarray, Problem]:
+    def _queries(self, X: ArrayLike) -> tuple[np.ndarray, Problem]:
         """X as an array, and the sums that its predictions need."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        smoother = replace(self._smoother, float32_is_enough=X.dtype == np.float32)
-        return X, smoother.at(smoother.coordinates(X))
+        queries = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        smoother = replace(self._smoother, float32_is_enough=queries.dtype == np.float32)
+        return queries, smoother.at(smoother.coordinates(queries))
 
     def _pooled(self, smoother: Smoother, problem: Problem) -> np.ndarray:
         means, unsupported = smoother.pool(problem)
@@ -232,7 +251,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def _loo_of_training(self) -> np.ndarray:
         return self.loo_prediction_.reshape(len(self.X_train_), -1)[self._training.rows]
 
-    def _get_fitted_attr_html(self, doc_link=""):
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
         # scikit-learn's notebook view takes every public name that ends in "_" for an attribute
         attributes = super()._get_fitted_attr_html(doc_link)
         attributes.pop("attention_weights_", None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sknw._base import BaseSmoother
 from sknw._selection import CRITERIA, RULES, Criterion, rule_of_thumb, search_bandwidth
@@ -36,8 +38,8 @@ class NadarayaWatsonRegressor(BaseSmoother):
         function ``kernel(A, B)`` that returns non-negative weights of shape (len(A), len(B)) for inputs already divided
         by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`.
     bandwidth : float, array-like of shape (n_features,), or str, default="loo"
-        A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one number
-        c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant feature):
+        A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one
+        number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one):
 
         * "loo": the smallest mean squared leave-one-out error;
         * "aicc": the improved Akaike criterion of Hurvich, Simonoff and Tsai [3]_;
@@ -128,14 +130,14 @@ class NadarayaWatsonRegressor(BaseSmoother):
 
     def __init__(
         self,
-        kernel="gaussian",
-        bandwidth="loo",
+        kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray] = "gaussian",
+        bandwidth: float | ArrayLike | str = "loo",
         *,
-        outside="nearest",
-        validation_samples="auto",
-        algorithm="auto",
-        n_jobs=None,
-        random_state=None,
+        outside: str = "nearest",
+        validation_samples: int | str | None = "auto",
+        algorithm: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -146,7 +148,7 @@ class NadarayaWatsonRegressor(BaseSmoother):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Keep the training samples and choose the bandwidth.
 
         Parameters
@@ -169,12 +171,11 @@ class NadarayaWatsonRegressor(BaseSmoother):
         """
         X, y, sample_weight, training = self._validated(X, y, sample_weight)
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
-        is_search = selector in CRITERIA
         rows = self._validation_rows(len(training.X))
-        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=is_search)
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
         search = None
-        if is_search:
+        if selector is not None and selector in CRITERIA:
             smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, _PASSES_OF_A_SEARCH)
             search = search_bandwidth(Criterion(selector, smoother, training, rows), task.step)
             bandwidth = search.bandwidths[search.best_index]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from sknw._sums import Problem, dense, kernel_sums
+from sknw._sums import Own, Problem, dense, kernel_sums
 from sknw.kernels import Kernel
 
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
@@ -56,13 +56,13 @@ class Smoother:
 
     def coordinates(self, X: np.ndarray) -> np.ndarray:
         """z of inputs X, computed in float64 whatever the type of X: an offset must not cost digits."""
-        return (X.astype(np.float64) - self.center) * self.w
+        with np.errstate(over="ignore"):
+            return (X.astype(np.float64) - self.center) * self.w
 
     def at(
         self,
         queries: np.ndarray,
-        own: np.ndarray | None = None,
-        own_share: np.ndarray | None = None,
+        own: Own | None = None,
         factors: np.ndarray | None = None,
     ) -> Problem:
         """The sums that pooling at `queries` needs; the parameters are those of `Problem`."""
@@ -73,11 +73,15 @@ class Smoother:
             weights=self.weights,
             values=self.values,
             own=own,
-            own_share=own_share,
             factors=np.ones(1) if factors is None else factors,
             float32_is_enough=self.float32_is_enough,
             n_jobs=self.n_jobs,
         )
+
+    def leave_one_out(self, rows: np.ndarray, sample_weight: np.ndarray, factors: np.ndarray | None = None) -> Problem:
+        """The sums of each training sample `rows` without one unit, one sample, of its `sample_weight`."""
+        own = Own(rows, np.maximum(sample_weight - 1.0, 0.0) / sample_weight)
+        return self.at(self.keys[rows], own, factors)
 
     def pool(self, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means and which queries had no support.
@@ -139,7 +143,7 @@ def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
     queries = np.clip(problem.queries[rows], -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
     # the rule that splits at the middle of a cell, not at the median, also takes many equal keys
     tree = cKDTree(keys, balanced_tree=False, compact_nodes=False)
-    own = None if problem.own is None else problem.own[rows]
+    own = None if problem.own is None else problem.own.key[rows]
     # an own key, at distance 0, is the first or one of several first
     distance = tree.query(queries, k=[1 if own is None else 2])[0][:, 0]
     has_nearest = np.isfinite(distance)
@@ -156,10 +160,10 @@ def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
 def _means_of_all(problem: Problem, rows: np.ndarray) -> np.ndarray:
     """Weighted means of all values, of each query's own one with its share only."""
     mass, moments = problem.weights.sum(), problem.weights @ problem.values
-    if problem.own is None or problem.own_share is None:
+    if problem.own is None:
         return np.broadcast_to(moments / mass, (len(rows), len(moments)))
-    own = problem.own[rows]
-    left_out = (1.0 - problem.own_share[rows]) * problem.weights[own]
+    own = problem.own.key[rows]
+    left_out = (1.0 - problem.own.share[rows]) * problem.weights[own]
     mass = mass - left_out
     with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no others
         return (moments - left_out[:, np.newaxis] * problem.values[own]) / np.where(mass > 0, mass, np.nan)[

@@ -54,8 +54,8 @@ class BandwidthSearch:
     local_minima : ndarray of int
         All candidates at which the criterion has a local minimum.
     at_edge : bool
-        Whether the choice is the smallest or the largest candidate: then the criterion prefers the nearest neighbour, or
-        the mean, to any bandwidth.
+        Whether the choice is the smallest or the largest candidate: then the criterion prefers the nearest neighbour,
+        or the mean, to any bandwidth.
     n_unsupported : int
         Validation rows with no other sample in the kernel's support at the chosen bandwidth.
     has_duplicates : bool
@@ -75,7 +75,7 @@ class BandwidthSearch:
 
 
 def rule_of_thumb(rule: str, n: float, d: int) -> float:
-    """The factor c of Scott's rule n^(-1 / (d + 4)) or Silverman's (n (d + 2) / 4)^(-1 / (d + 4)), n the sum of weights."""
+    """The factor c: Scott's n^(-1 / (d + 4)) or Silverman's (n (d + 2) / 4)^(-1 / (d + 4)), n the sum of weights."""
     base = n if rule == "scott" else n * (d + 2) / 4
     return float(base ** (-1 / (d + 4)))
 
@@ -114,11 +114,10 @@ class Criterion:
         smoother, rows = self.smoother, self.rows
         weights = self.training.sample_weight[rows]
         if self.name == "loo":
-            problem = smoother.at(smoother.keys[rows], own=rows, own_share=own_shares(weights), factors=factors)
-            means, unsupported = smoother.pool(problem)
+            means, unsupported = smoother.pool(smoother.leave_one_out(rows, weights, factors))
             scores = self._mean_square(means)
         else:
-            problem = smoother.at(smoother.keys[rows], own=rows, own_share=np.ones(len(rows)), factors=factors)
+            problem = smoother.at(smoother.keys[rows], factors=factors)
             sums = kernel_sums(problem, smoother.algorithm)
             unsupported = sums.mass == 0
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -146,11 +145,6 @@ class Criterion:
         """Weighted mean square of the residuals, averaged over the outputs."""
         residuals = self.smoother.values[self.rows] - means
         return np.average(residuals**2, axis=1, weights=self.training.sample_weight[self.rows]).mean(axis=1)
-
-
-def own_shares(sample_weight: np.ndarray) -> np.ndarray:
-    """The share of its own weight that a row keeps when one unit of weight, one sample, is left out."""
-    return np.maximum(sample_weight - 1.0, 0.0) / sample_weight
 
 
 def weight_at_zero(problem: Problem) -> np.ndarray:
@@ -275,9 +269,11 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
         rise = max(scan[left], scan[right]) - scan[index]
         minimum = grid[index]
         if left < right and scan[index] - rise <= best:
+            # the parabolas of the minimisation need finite numbers, and none above the neighbours matters
+            ceiling = scan[index] + (rise if np.isfinite(rise) else 1.0)
 
-            def score(log_factor: float) -> float:
-                return float(trials.add(criterion, np.exp([log_factor]))[0])
+            def score(log_factor: float, ceiling: float = ceiling) -> float:
+                return min(float(trials.add(criterion, np.exp([log_factor]))[0]), ceiling)
 
             bounds = (np.log(grid[right]), np.log(grid[left]))
             found = minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": _LOG_TOLERANCE})

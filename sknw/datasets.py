@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+from typing import Any
+
 import numpy as np
 from sklearn.utils import check_random_state
+
+from sknw._sklearn_compat import Interval, validate_params
 
 __all__ = ["make_sine_power"]
 
 
-def make_sine_power(n_samples=50, *, noise=0.5, high=5.0, sort=True, random_state=None, return_truth=False):
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "noise": [Interval(Real, 0, None, closed="left")],
+        "high": [Interval(Real, 0, None, closed="neither")],
+        "sort": ["boolean"],
+        "random_state": ["random_state"],
+        "return_truth": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_sine_power(
+    n_samples: int = 50,
+    *,
+    noise: float = 0.5,
+    high: float = 5.0,
+    sort: bool = True,
+    random_state: Any = None,
+    return_truth: bool = False,
+) -> tuple[np.ndarray, ...]:
     """The one-feature regression problem of the attention chapter of Dive into Deep Learning.
 
     x is uniform on [0, high] and y = 2 sin(x) + x^0.8 + noise * e with e standard normal.

@@ -7,7 +7,8 @@ to a smoother, so kernels are not normalised: K(0) = 1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from numbers import Real
+from typing import NamedTuple, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -22,12 +23,12 @@ __all__ = [
     "Linear",
     "PowerExponential",
     "TopHat",
-    "Triweight",
     "Tricube",
+    "Triweight",
 ]
 
-# A sample at u = 1 belongs to the support. Grid data with a bandwidth that is a multiple of the spacing put many samples
-# there, up to rounding; this margin, far above rounding and far below any spacing of data, keeps them inside.
+# A sample at u = 1 belongs to the support. Grid data with a bandwidth that is a multiple of the spacing put many
+# samples there, up to rounding; this margin, far above rounding and far below any spacing of data, keeps them inside.
 EDGE = 1.0 + 1e-10
 
 
@@ -114,13 +115,13 @@ class Kernel(BaseEstimator):
 
 
 class _ExponentialFamily(Kernel):
-    form: ExponentialForm
+    """K(u) = exp(-rate u^power)."""
 
-    def profile(self, sq):
+    def profile(self, sq: np.ndarray) -> np.ndarray:
         return np.exp(self.log_profile(sq))
 
-    def log_profile(self, sq):
-        rate, power = self.form
+    def log_profile(self, sq: np.ndarray) -> np.ndarray:
+        rate, power = cast(ExponentialForm, self.form)
         if power == 2:
             return -rate * sq
         if power == 1:
@@ -129,11 +130,12 @@ class _ExponentialFamily(Kernel):
 
 
 class _PolynomialFamily(Kernel):
-    support = 1.0
-    form: PolynomialForm
+    """K(u) = (1 - u^power)^exponent for u <= 1, else 0."""
 
-    def profile(self, sq):
-        power, exponent = self.form
+    support = 1.0
+
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        power, exponent = cast(PolynomialForm, self.form)
         if exponent == 0:
             return (sq <= EDGE).astype(sq.dtype)
         distance_power = sq if power == 2 else np.sqrt(sq) if power == 1 else sq * np.sqrt(sq)
@@ -162,12 +164,12 @@ class PowerExponential(_ExponentialFamily):
         the kernel has heavier tails and a sharper peak.
     """
 
-    def __init__(self, power=1.0):
+    def __init__(self, power: float = 1.0):
         self.power = power
 
     @property
-    def form(self):
-        if not self.power > 0:
+    def form(self) -> ExponentialForm:  # type: ignore[override]
+        if not isinstance(self.power, Real) or not 0 < self.power < np.inf:
             raise ValueError(f"power of PowerExponential must be a positive number, got {self.power!r}.")
         return ExponentialForm(rate=1.0, power=float(self.power))
 
@@ -214,7 +216,7 @@ class Cosine(Kernel):
     support = 1.0
     form = CosineForm()
 
-    def profile(self, sq):
+    def profile(self, sq: np.ndarray) -> np.ndarray:
         # cos(pi u / 2) = sin(pi (1 - u) / 2) keeps its relative accuracy at the edge, where the cosine would cancel.
         return np.sin(0.5 * np.pi * np.maximum(1.0 - np.sqrt(sq), 0.0))
 
@@ -228,10 +230,12 @@ class Pairwise(Kernel):
         ``function(A, B)`` returns the weights, of shape (len(A), len(B)), for inputs already divided by the bandwidth.
     """
 
-    def __init__(self, function):
+    support = np.nan  # not known
+
+    def __init__(self, function: Callable[[np.ndarray, np.ndarray], np.ndarray]):
         self.function = function
 
-    def between(self, queries, keys):
+    def between(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Weights of shape (m, n) for queries (m, d) and keys (n, d), checked to be finite and non-negative."""
         weights = np.asarray(self.function(queries, keys), dtype=np.float64)
         if weights.shape != (len(queries), len(keys)):
@@ -243,7 +247,7 @@ class Pairwise(Kernel):
             raise ValueError("kernel(A, B) must return finite, non-negative weights.")
         return weights
 
-    def diagonal(self, points):
+    def diagonal(self, points: np.ndarray) -> np.ndarray:
         """K of each point with itself, of shape (len(points),)."""
         return np.array([self.between(point, point)[0, 0] for point in points[:, np.newaxis]])
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import numpy as np
+
 from sknw._sums import dense, fused
-from sknw._sums._problem import Problem, Sums
+from sknw._sums._problem import Own, Problem, Sums
 from sknw._sums._threads import for_each_chunk
 
-__all__ = ["ALGORITHMS", "Problem", "Sums", "choose_algorithm", "for_each_chunk", "kernel_sums"]
+__all__ = ["ALGORITHMS", "Own", "Problem", "Sums", "choose_algorithm", "for_each_chunk", "kernel_sums"]
 
 _ENGINES: dict[str, ModuleType] = {"dense": dense, "fused": fused}
 ALGORITHMS = ("auto", *_ENGINES)
@@ -38,4 +40,5 @@ def choose_algorithm(problem: Problem, algorithm: str, n_passes: int = 1) -> str
 
 def kernel_sums(problem: Problem, algorithm: str = "auto") -> Sums:
     """The sums S of `problem`, the same to rounding whichever engine computes them."""
-    return _ENGINES[choose_algorithm(problem, algorithm)].compute(problem)
+    with np.errstate(over="ignore"):  # a distance that overflows is as infinite as it should be
+        return _ENGINES[choose_algorithm(problem, algorithm)].compute(problem)

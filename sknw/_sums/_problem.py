@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from sknw.kernels import ExponentialForm, Kernel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Own:
+    """Leave-one-out: the key that each query is, and how much of it stays.
+
+    Attributes
+    ----------
+    key : ndarray of shape (m,), intp
+    share : ndarray of shape (m,), float64
+        In [0, 1]; the share of its weight with which the own key still enters.
+    """
+
+    key: np.ndarray
+    share: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Kernel sums over n keys at m queries, at b bandwidths that share the distances.
 
@@ -28,11 +44,8 @@ class Problem:
         The w_j: positive, the largest of the order of 1.
     values : ndarray of shape (n, k), float64
         The V_j.
-    own : ndarray of shape (m,), intp, or None
-        Leave-one-out: the key that each query is. Its term enters with `own_share` of its weight. None: no query is a
-        key.
-    own_share : ndarray of shape (m,), float64, or None
-        In [0, 1]; goes with `own`.
+    own : Own or None
+        None: no query is a key.
     factors : ndarray of shape (b,), float64
         The c, positive and descending.
     float32_is_enough : bool
@@ -46,8 +59,7 @@ class Problem:
     keys: np.ndarray
     weights: np.ndarray
     values: np.ndarray
-    own: np.ndarray | None = None
-    own_share: np.ndarray | None = None
+    own: Own | None = None
     factors: np.ndarray = field(default_factory=lambda: np.ones(1))
     float32_is_enough: bool = False
     n_jobs: int | None = None
@@ -57,6 +69,7 @@ class Problem:
         """Kernel evaluations that brute force needs."""
         return len(self.queries) * len(self.keys) * len(self.factors)
 
+    @cached_property
     def squared_radius(self) -> float:
         """The largest squared distance of a query or key from the centre, in units of the smallest bandwidth."""
         largest = max(np.einsum("ij,ij->i", z, z).max(initial=0.0) for z in (self.queries, self.keys))
@@ -65,17 +78,17 @@ class Problem:
     def products_are_accurate(self, precision: type[np.floating]) -> bool:
         """Whether ||q - z||^2 may be computed as ||q||^2 - 2 q.z + ||z||^2, which is faster from four features up.
 
-        The absolute error of that form is about eps R^2, R the radius of the data. The Gaussian turns it into a relative
-        error of the weight; a compact kernel at its edge, and a kernel in u at 0, would amplify it.
+        The absolute error of that form is about eps R^2, R the radius of the data. The Gaussian turns it into a
+        relative error of the weight; a compact kernel at its edge, and a kernel in u at 0, would amplify it.
         """
         form = self.kernel.form
         if not isinstance(form, ExponentialForm) or form.power != 2 or self.keys.shape[1] < 4:
             return False
         tolerance = 1e-12 if precision is np.float64 else 5e-6
-        return form.rate * np.finfo(precision).eps * self.squared_radius() <= tolerance
+        return bool(form.rate * np.finfo(precision).eps * self.squared_radius <= tolerance)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sums:
     """Kernel sums S = exp(log_scale) * (mass, moments).
 

@@ -5,8 +5,8 @@ contiguous row that the compiler turns into vector instructions. Four queries sh
 (w, w V) of a block stand in the same way.
 In the loops t0..t3 are the tile's rows, one for each query.
 
-Fast-math. Only the accumulation may reorder sums. The exponential rounds by adding and subtracting a large number, which
-reordering would cancel; it uses explicit multiply-adds instead.
+Fast-math. Only the accumulation may reorder sums. The exponential rounds by adding and subtracting a large number,
+which reordering would cancel; it uses explicit multiply-adds instead.
 """
 
 from __future__ import annotations

@@ -27,119 +27,112 @@ def is_usable_for(problem: Problem) -> bool | str:
 def compute(problem: Problem) -> Sums:
     """The sums of `problem`, in blocks of queries: memory O(n + m)."""
     n_factors, n_queries = len(problem.factors), len(problem.queries)
-    mass = np.empty((n_factors, n_queries))
-    moments = np.empty((n_factors, n_queries, problem.values.shape[1]))
-    log_scale = np.empty((n_factors, n_queries))
     columns = problem.weights[:, np.newaxis] * np.column_stack([np.ones(len(problem.keys)), problem.values])
+    sums = np.empty((n_factors, n_queries, columns.shape[1]))
+    log_scale = np.empty((n_factors, n_queries))
 
     def sum_block(rows: slice) -> None:
-        for index, (weights, own_weight, log_scale[index, rows]) in enumerate(_weights_of(problem, rows)):
-            sums = weights @ columns
-            if problem.own is not None:
-                sums += own_weight[:, np.newaxis] * columns[problem.own[rows]]
-            mass[index, rows] = sums[:, 0]
-            moments[index, rows] = sums[:, 1:]
+        for index, (weights, scale) in enumerate(_weights(problem, rows)):
+            sums[index, rows], log_scale[index, rows] = weights @ columns, scale
 
     for_each_chunk(sum_block, n_queries, rows_per_block(problem), problem.n_jobs)
-    return Sums(mass, moments, log_scale)
+    return Sums(sums[..., 0], sums[..., 1:], log_scale)
 
 
 def rows_per_block(problem: Problem) -> int:
-    """How many queries fit a block, within the cache and scikit-learn's ``working_memory``."""
+    """How many queries make a block that fits the cache and scikit-learn's ``working_memory``."""
     # distances, weights and one temporary are alive at a time
     block_bytes = min(_BLOCK_BYTES, get_config()["working_memory"] * 2**20 / 3)
-    return max(1, int(block_bytes // (8 * max(len(problem.keys), 1))))
+    return max(1, int(block_bytes // (8 * len(problem.keys))))
 
 
 def weight_rows(problem: Problem, rows: slice) -> np.ndarray:
     """K(q_i, z_j) w_j for the queries `rows` and all keys at the first factor, each row up to a factor of its own."""
-    weights, own_weight, _ = next(_weights_of(problem, rows))
-    if problem.own is not None:
-        weights[np.arange(len(weights)), problem.own[rows]] = own_weight
+    weights, _ = next(_weights(problem, rows))
     return weights * problem.weights
 
 
-def _weights_of(problem: Problem, rows: slice) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
-    """For each factor: K(q_i, z_j) / exp(s_i) with zeros for own keys, the own keys' share of weight, and s_i."""
-    queries = problem.queries[rows]
-    own = None if problem.own is None else (np.arange(len(queries)), problem.own[rows])
-    share = None if problem.own_share is None else problem.own_share[rows]
-    kernel = problem.kernel
+# Weights K(q_i, z_j) / exp(s_i) of shape (m, n), and the s_i.
+_Weights = tuple[np.ndarray, np.ndarray]
+
+
+def _weights(problem: Problem, rows: slice) -> Iterator[_Weights]:
+    """The weights of the queries `rows` at each factor; a query's own key has its share only."""
+    queries, kernel, factors = problem.queries[rows], problem.kernel, problem.factors
+    own = _OwnEntries(problem, rows)
     if isinstance(kernel, Pairwise):
-        yield from _pairwise_weights(kernel, queries, problem.keys, problem.factors, own, share)
-        return
+        return _pairwise_weights(kernel, queries, problem.keys, factors, own)
     sq = _squared_distances(problem, queries)
     if np.isfinite(kernel.support):
-        yield from _compact_weights(kernel, sq, problem.factors, own, share)
-    else:
-        yield from _unbounded_weights(kernel, sq, problem.factors, own, share)
+        return _compact_weights(kernel, sq, factors, own)
+    return _unbounded_weights(kernel, sq, factors, own)
 
 
-def _pairwise_weights(kernel, queries, keys, factors, own, share):
+class _OwnEntries:
+    """The entries of a block of weights that belong to a query and its own key."""
+
+    def __init__(self, problem: Problem, rows: slice):
+        n_queries = len(problem.queries[rows])
+        if problem.own is None:
+            self.at = (np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp))
+            self.share = np.empty(0)
+        else:
+            self.at = (np.arange(n_queries), problem.own.key[rows])
+            self.share = problem.own.share[rows]
+
+
+def _pairwise_weights(
+    kernel: Pairwise, queries: np.ndarray, keys: np.ndarray, factors: np.ndarray, own: _OwnEntries
+) -> Iterator[_Weights]:
     for factor in factors:
-        yield _with_own_apart(kernel.between(queries / factor, keys / factor), own, share)
+        weights = kernel.between(queries / factor, keys / factor)
+        weights[own.at] *= own.share
+        yield weights, np.zeros(len(weights))
 
 
-def _compact_weights(kernel, sq, factors, own, share):
+def _compact_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _OwnEntries) -> Iterator[_Weights]:
     for factor in factors:
-        weights = kernel.profile(sq / factor**2)
-        _check_weights(kernel, weights)
-        yield _with_own_apart(weights, own, share)
+        weights = _checked(kernel, kernel.profile(sq / factor**2))
+        weights[own.at] *= own.share
+        yield weights, np.zeros(len(weights))
 
 
-def _with_own_apart(weights, own, share):
-    own_weight = None
-    if own is not None:
-        own_weight = share * weights[own]
-        weights[own] = 0.0
-    return weights, own_weight, np.zeros(len(weights))
+def _unbounded_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _OwnEntries) -> Iterator[_Weights]:
+    """Relative to the largest weight of the row where all of them would underflow.
 
-
-def _unbounded_weights(kernel, sq, factors, own, share):
-    """Weights relative to the largest of their row where all of the row would underflow.
-
-    For K = exp(-rate u^power) the weight at bandwidth c / 2^(1/power) is the square of the weight at c, which spares the
-    exponential.
+    For K = exp(-rate u^power) the weight at bandwidth c / 2^(1 / power) is the square of the weight at c, which spares
+    the exponential.
     """
-    form = kernel.form
-    previous, n_squarings = np.inf, _MOST_SQUARINGS
-    weights = own_weight = top = log_scale = None
+    power = kernel.form.power if isinstance(kernel.form, ExponentialForm) else None
+    previous, n_squarings = np.inf, 0
+    weights, top, log_scale = np.empty(0), np.empty(0), np.empty(0)
     for factor in factors:
-        halved = isinstance(form, ExponentialForm) and abs((previous / factor) ** form.power - 2.0) < 1e-14
-        if halved and n_squarings < _MOST_SQUARINGS and np.all(2.0 * (top - log_scale) > _SMALLEST_EXPONENT):
+        is_square = power is not None and abs((previous / factor) ** power - 2.0) < 1e-14
+        if is_square and n_squarings < _MOST_SQUARINGS and np.all(2.0 * (top - log_scale) > _SMALLEST_EXPONENT):
             n_squarings += 1
             np.square(weights, out=weights)
+            weights[own.at] = np.divide(weights[own.at], own.share, out=np.zeros_like(own.share), where=own.share > 0)
             top, log_scale = 2.0 * top, 2.0 * log_scale
-            own_weight = None if own is None else _own_weight(own_exponent := 2.0 * own_exponent, log_scale, share)
         else:
             n_squarings = 0
             exponents = kernel.log_profile(sq / factor**2)
-            own_exponent = None
-            if own is not None:
-                own_exponent = exponents[own]
-                exponents[own] = -np.inf
+            exponents[own.at] = np.where(own.share > 0, exponents[own.at], -np.inf)
             top = exponents.max(axis=1)
-            if own is not None:
-                top = np.where(share > 0, np.maximum(top, own_exponent), top)
+            # the largest of a row without any weight is no scale
             log_scale = np.where(np.isfinite(top) & (top < _SMALLEST_EXPONENT), top, 0.0)
             if log_scale.any():
                 exponents -= log_scale[:, np.newaxis]
-            own_weight = None if own is None else _own_weight(own_exponent, log_scale, share)
-            weights = np.exp(exponents, out=exponents)
-            _check_weights(kernel, weights)
+            weights = _checked(kernel, np.exp(exponents, out=exponents))
+            weights[own.at] *= own.share
         previous = factor
-        yield weights, own_weight, log_scale
+        yield weights, log_scale
 
 
-def _own_weight(own_exponent, log_scale, share):
-    # without a share the exponent may lie far above the scale of the others
-    return share * np.exp(np.where(share > 0, own_exponent - log_scale, 0.0))
-
-
-def _check_weights(kernel: Kernel, weights: np.ndarray) -> None:
-    # the named kernels are known to be right; a user's profile is not
+def _checked(kernel: Kernel, weights: np.ndarray) -> np.ndarray:
+    """The weights; ValueError if a user's profile gave what is no weight."""
     if kernel.form is None and not (np.all(weights >= 0) and np.all(np.isfinite(weights))):
         raise ValueError(f"{type(kernel).__name__}.profile(sq) must return finite, non-negative weights.")
+    return weights
 
 
 def _squared_distances(problem: Problem, queries: np.ndarray) -> np.ndarray:

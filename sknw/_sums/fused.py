@@ -44,12 +44,15 @@ def compute(problem: Problem) -> Sums:
         rows = _tiny(sums, rows, np.float64)
         if rows.size and np.isinf(problem.kernel.support):
             shift = tiles.nearest(rows)
+            sums[:, rows[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
+            rows, shift = rows[np.isfinite(shift)], shift[np.isfinite(shift)]
             sums[:, rows] = tiles.sums(rows, shift)
             log_scale[:, rows] = tiles.log_scale(shift)
     return Sums(sums[..., 0], sums[..., 1:], log_scale)
 
 
-def _tiny(sums, rows, precision):
+def _tiny(sums: np.ndarray, rows: np.ndarray, precision: type[np.floating]) -> np.ndarray:
+    """Those of `rows` with a tiny mass at any bandwidth."""
     return rows[np.any(sums[:, rows, 0] < _TINY[precision], axis=0)]
 
 
@@ -60,7 +63,7 @@ def float32_is_accurate(problem: Problem) -> bool:
     """
     if not problem.float32_is_enough or not isinstance(problem.kernel.form, ExponentialForm):
         return False
-    return problem.squared_radius() <= _LARGEST_RADIUS_IN_FLOAT32**2
+    return problem.squared_radius <= _LARGEST_RADIUS_IN_FLOAT32**2
 
 
 class _Tiles:
@@ -69,12 +72,12 @@ class _Tiles:
     def __init__(self, problem: Problem, precision: type[np.floating]):
         self.problem, self.precision = problem, precision
         self.products = problem.products_are_accurate(precision)
-        n, d = problem.keys.shape
+        n = len(problem.keys)
         block = _ROW_BYTES // np.dtype(precision).itemsize
         n_blocks = -(-n // block)
         padding = n_blocks * block - n
 
-        def in_blocks(rows, fill=0.0):
+        def in_blocks(rows: np.ndarray, fill: float = 0.0) -> np.ndarray:
             filled = np.pad(rows, [(0, 0), (0, padding)], constant_values=fill)
             blocks = _empty_aligned((n_blocks, len(rows), block), precision)
             blocks[:] = filled.reshape(len(rows), n_blocks, block).transpose(1, 0, 2)
@@ -127,9 +130,9 @@ class _Tiles:
         for_each_chunk(sum_chunk, len(rows), _CHUNK, problem.n_jobs, multiple_of=4)
         if problem.own is not None:
             # K(0) = 1 for every kernel that has a form; a row with a share is never shifted
-            own = problem.own[rows]
-            share = problem.own_share[rows] * problem.weights[own]
-            sums += share[:, np.newaxis] * np.column_stack([np.ones(len(rows)), problem.values[own]])
+            own = problem.own.key[rows]
+            own_weight = problem.own.share[rows] * problem.weights[own]
+            sums += own_weight[:, np.newaxis] * np.column_stack([np.ones(len(rows)), problem.values[own]])
         return sums
 
     def nearest(self, rows: np.ndarray) -> np.ndarray:
@@ -143,8 +146,8 @@ class _Tiles:
             smallest[chunk] = part[: len(rows[chunk])]
 
         for_each_chunk(search_chunk, len(rows), _CHUNK, self.problem.n_jobs, multiple_of=4)
-        if self.problem.own_share is not None:
-            smallest[self.problem.own_share[rows] > 0] = 0.0
+        if self.problem.own is not None:
+            smallest[self.problem.own.share[rows] > 0] = 0.0
         return np.maximum(smallest, 0.0) ** (self.power / 2)
 
     def log_scale(self, shift: np.ndarray) -> np.ndarray:
@@ -155,7 +158,7 @@ class _Tiles:
         """Queries, their part of the squared distance, and their own keys, filled up to a multiple of four."""
         queries = self.problem.queries[rows]
         start = _squared_norms(queries) if self.products else np.zeros(len(queries))
-        own = np.full(len(queries), -1) if self.problem.own is None else self.problem.own[rows]
+        own = np.full(len(queries), -1) if self.problem.own is None else self.problem.own.key[rows]
         if self.products:
             queries = -2.0 * queries
         return self._padded(queries), self._padded(start), self._padded(own, np.int64)
