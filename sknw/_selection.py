@@ -33,6 +33,8 @@ _SCAN_ROWS = 2000
 _LOG_TOLERANCE = 1e-4
 # Scores, on the scale of the outputs' variance, that differ by less are equal; the larger bandwidth wins.
 _EQUAL = 1e-12
+# A mean square below this is an exact fit; its logarithm says nothing.
+_ROUNDING = np.finfo(np.float64).eps ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,8 @@ class Criterion:
                     scores = np.where(trace < 1, mean_square / (1 - trace) ** 2, np.inf)
                 else:
                     correction = (1 + trace) / (1 - (trace + 2 / n))
-                    scores = np.where(trace + 2 / n < 1, np.log(mean_square) + correction, np.inf)
+                    log_error = np.log(np.maximum(mean_square, _ROUNDING))
+                    scores = np.where(trace + 2 / n < 1, log_error + correction, np.inf)
         return np.where(np.isnan(scores), np.inf, scores), unsupported.sum(axis=1)
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
@@ -159,20 +162,22 @@ class SearchStopped(Exception):
 
 
 class _Trials:
-    """The scores so far, and the best of them."""
+    """Scores and numbers of unsupported rows so far: on all rows, and on the part of them that the scan took."""
 
-    def __init__(self, on_candidate: Callable[[], bool]):
-        self.scores: dict[float, tuple[float, int]] = {}
-        self.on_candidate = on_candidate
+    def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
+        self.criterion, self.on_candidate = criterion, on_candidate
+        self.on_all: dict[float, tuple[float, int]] = {}
+        self.on_part: dict[float, tuple[float, int]] = {}
 
     def add(self, criterion: Criterion, factors: np.ndarray) -> np.ndarray:
         """The scores at `factors`, descending, in batches that share the distances."""
+        seen = self.on_all if criterion is self.criterion else self.on_part
         scores = []
         for start in range(0, len(factors), _BATCH):
             batch = factors[start : start + _BATCH]
             new, n_unsupported = criterion(batch)
             for factor, *trial in zip(batch.tolist(), new.tolist(), n_unsupported.tolist(), strict=True):
-                self.scores[factor] = tuple(trial)
+                seen[factor] = (trial[0], trial[1])
                 scores.append(trial[0])
                 if self.on_candidate():
                     raise SearchStopped
@@ -191,26 +196,30 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     on_candidate : callable
         Called after each bandwidth; returns True to end the search with the best so far.
     """
-    scan_rows = criterion.rows
-    if len(scan_rows) > _SCAN_ROWS:
-        n_rows = max(_SCAN_ROWS, len(scan_rows) // 10)
-        scan_rows = np.sort(np.random.default_rng(0).choice(scan_rows, n_rows, replace=False))
-    grid, has_duplicates = scan_grid(criterion.smoother.keys, scan_rows)
-    trials = _Trials(on_candidate)
+    rows, scan_criterion = criterion.rows, criterion
+    if len(rows) > _SCAN_ROWS:
+        n_rows = max(_SCAN_ROWS, len(rows) // 10)
+        part = np.sort(np.random.default_rng(0).choice(rows, n_rows, replace=False))
+        scan_criterion = replace(criterion, rows=part)
+    grid, has_duplicates = scan_grid(criterion.smoother.keys, scan_criterion.rows)
+    trials = _Trials(criterion, on_candidate)
     minima = np.empty(0)
     try:
-        scan = trials.add(replace(criterion, rows=scan_rows), grid)
+        scan = trials.add(scan_criterion, grid)
         minima = grid[_local_minima(scan)]
-        if len(scan_rows) < len(criterion.rows):
-            near = np.isin(np.arange(len(grid)), (_local_minima(scan)[:, np.newaxis] + [-1, 0, 1]).ravel())
+        if scan_criterion is not criterion:
+            near = np.isin(np.arange(len(grid)), (_local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
             grid = grid[near]
             scan = trials.add(criterion, grid)
         minima = _refined(criterion, trials, grid, scan)
     except SearchStopped:
         pass
-    factors = np.array(sorted(trials.scores))
-    scores, n_unsupported = np.array([trials.scores[factor] for factor in factors.tolist()]).T
-    best = int(np.flatnonzero(scores <= scores.min() + _EQUAL)[-1])
+    eligible = trials.on_all or trials.on_part  # scores on different rows do not compare
+    trial = trials.on_part | trials.on_all
+    factors = np.array(sorted(trial))
+    scores, n_unsupported = np.array([trial[factor] for factor in factors.tolist()]).T
+    least = min(score for score, _ in eligible.values())
+    best = max(i for i, factor in enumerate(factors.tolist()) if factor in eligible and scores[i] <= least + _EQUAL)
     return BandwidthSearch(
         criterion=criterion.name,
         factors=factors,
