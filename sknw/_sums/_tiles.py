@@ -21,6 +21,10 @@ from sknw.kernels import EDGE
 
 EXPONENTIAL, POLYNOMIAL, COSINE = 0, 1, 2
 
+# A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
+# short enough for a tile of four queries by one block to stay in the first-level cache.
+ROW_BYTES = 4096
+
 _COMPILE = {"nogil": True, "cache": True, "error_model": "numpy"}
 _MULTIPLY_ADD = {**_COMPILE, "fastmath": {"contract", "nnan", "nsz"}}
 _REORDERED = {**_COMPILE, "fastmath": {"contract", "nnan", "nsz", "reassoc"}}
@@ -115,6 +119,16 @@ def _exp2_of_type(a, rate):
     return exp2
 
 
+def _row_length(array):
+    """Keys in a block, known to the compiler: a loop whose length it knows needs no second one for a remainder."""
+
+
+@overload(_row_length)
+def _row_length_of_type(array):
+    length = ROW_BYTES * 8 // array.dtype.bitwidth
+    return lambda array: length
+
+
 @njit(**_MULTIPLY_ADD)
 def _first_difference(tile, queries, keys, key_start):
     """tile[r, j] = key_start[j] + (queries[r, 0] - keys[0, j])^2."""
@@ -122,7 +136,7 @@ def _first_difference(tile, queries, keys, key_start):
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, 0], queries[1, 0], queries[2, 0], queries[3, 0]
     z = keys[0]
-    for j in range(z.size):
+    for j in range(_row_length(z)):
         u0, u1, u2, u3 = q0 - z[j], q1 - z[j], q2 - z[j], q3 - z[j]
         t0[j] = key_start[j] + u0 * u0
         t1[j] = key_start[j] + u1 * u1
@@ -137,7 +151,7 @@ def _add_difference(tile, queries, keys, k):
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     z = keys[k]
-    for j in range(z.size):
+    for j in range(_row_length(z)):
         u0, u1, u2, u3 = q0 - z[j], q1 - z[j], q2 - z[j], q3 - z[j]
         t0[j] += u0 * u0
         t1[j] += u1 * u1
@@ -153,7 +167,7 @@ def _add_two_differences(tile, queries, keys, k):
     a0, a1, a2, a3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     b0, b1, b2, b3 = queries[0, k + 1], queries[1, k + 1], queries[2, k + 1], queries[3, k + 1]
     za, zb = keys[k], keys[k + 1]
-    for j in range(za.size):
+    for j in range(_row_length(za)):
         u0, u1, u2, u3 = a0 - za[j], a1 - za[j], a2 - za[j], a3 - za[j]
         v0, v1, v2, v3 = b0 - zb[j], b1 - zb[j], b2 - zb[j], b3 - zb[j]
         t0[j] = t0[j] + u0 * u0 + v0 * v0
@@ -173,7 +187,7 @@ def _first_four_products(tile, queries, start, keys, key_start):
     c0, c1, c2, c3 = queries[0, 2], queries[1, 2], queries[2, 2], queries[3, 2]
     d0, d1, d2, d3 = queries[0, 3], queries[1, 3], queries[2, 3], queries[3, 3]
     za, zb, zc, zd = keys[0], keys[1], keys[2], keys[3]
-    for j in range(za.size):
+    for j in range(_row_length(za)):
         a, b, c, d, z = za[j], zb[j], zc[j], zd[j], key_start[j]
         t0[j] = s0 + z + a0 * a + b0 * b + c0 * c + d0 * d
         t1[j] = s1 + z + a1 * a + b1 * b + c1 * c + d1 * d
@@ -188,7 +202,7 @@ def _add_product(tile, queries, keys, k):
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     z = keys[k]
-    for j in range(z.size):
+    for j in range(_row_length(z)):
         t0[j] += q0 * z[j]
         t1[j] += q1 * z[j]
         t2[j] += q2 * z[j]
@@ -205,7 +219,7 @@ def _add_four_products(tile, queries, keys, k):
     c0, c1, c2, c3 = queries[0, k + 2], queries[1, k + 2], queries[2, k + 2], queries[3, k + 2]
     d0, d1, d2, d3 = queries[0, k + 3], queries[1, k + 3], queries[2, k + 3], queries[3, k + 3]
     za, zb, zc, zd = keys[k], keys[k + 1], keys[k + 2], keys[k + 3]
-    for j in range(za.size):
+    for j in range(_row_length(za)):
         a, b, c, d = za[j], zb[j], zc[j], zd[j]
         t0[j] = t0[j] + a0 * a + b0 * b + c0 * c + d0 * d
         t1[j] = t1[j] + a1 * a + b1 * b + c1 * c + d1 * d
@@ -241,20 +255,20 @@ def _powers(distances, power):
     _wide_vectors()
     zero, half = distances.dtype.type(0.0), distances.dtype.type(0.5 * power)
     if power == 1.0:
-        for j in range(distances.size):
+        for j in range(4 * _row_length(distances)):
             distances[j] = np.sqrt(max(distances[j], zero))
     elif power == 3.0:
-        for j in range(distances.size):
+        for j in range(4 * _row_length(distances)):
             distances[j] *= np.sqrt(max(distances[j], zero))
     elif power != 2.0:
-        for j in range(distances.size):
+        for j in range(4 * _row_length(distances)):
             distances[j] = max(distances[j], zero) ** half
 
 
 @njit(**_MULTIPLY_ADD)
 def _subtract(row, shift):
     _wide_vectors()
-    for j in range(row.size):
+    for j in range(_row_length(row)):
         row[j] -= shift
 
 
@@ -262,7 +276,7 @@ def _subtract(row, shift):
 def _exponentials(weights, distances, rate, furthest):
     """2^(rate min(distance, furthest))."""
     _wide_vectors()
-    for j in range(weights.size):
+    for j in range(4 * _row_length(weights)):
         weights[j] = _exp2(min(distances[j], furthest), rate)
 
 
@@ -272,17 +286,17 @@ def _polynomials(weights, distances, rate, exponent):
     _wide_vectors()
     zero, one, edge = weights.dtype.type(0.0), weights.dtype.type(1.0), weights.dtype.type(EDGE)
     if exponent == 0:
-        for j in range(weights.size):
+        for j in range(4 * _row_length(weights)):
             weights[j] = one if rate * distances[j] <= edge else zero
         return
-    for j in range(weights.size):
+    for j in range(4 * _row_length(weights)):
         base = max(one - rate * distances[j], zero)
         weights[j] = base
     if exponent == 2:
-        for j in range(weights.size):
+        for j in range(4 * _row_length(weights)):
             weights[j] *= weights[j]
     elif exponent == 3:
-        for j in range(weights.size):
+        for j in range(4 * _row_length(weights)):
             weights[j] *= weights[j] * weights[j]
 
 
@@ -291,7 +305,7 @@ def _cosines(weights, distances, rate):
     """cos(pi u / 2) = sin(pi v / 2) with v = max(1 - rate distance, 0): exact also at the edge."""
     _wide_vectors()
     zero, one = weights.dtype.type(0.0), weights.dtype.type(1.0)
-    for j in range(weights.size):
+    for j in range(4 * _row_length(weights)):
         v = max(one - rate * distances[j], zero)
         x = v * v
         p = _SINE[9]
@@ -315,7 +329,7 @@ def _accumulate(sums, weights, columns):
     for v in range(columns.shape[0]):
         column = columns[v]
         a0 = a1 = a2 = a3 = column.dtype.type(0.0)
-        for j in range(column.size):
+        for j in range(_row_length(column)):
             a0 += w0[j] * column[j]
             a1 += w1[j] * column[j]
             a2 += w2[j] * column[j]
@@ -330,7 +344,7 @@ def _accumulate(sums, weights, columns):
 def _smallest(row):
     _wide_vectors()
     smallest = row[0]
-    for j in range(row.size):
+    for j in range(_row_length(row)):
         smallest = min(smallest, row[j])
     return smallest
 
@@ -343,7 +357,7 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
     for r in range(4):
         distances = tile[r]
         a0 = a1 = column0.dtype.type(0.0)
-        for j in range(distances.size):
+        for j in range(_row_length(distances)):
             weight = _exp2(min(distances[j], furthest), rate)
             a0 += weight * column0[j]
             a1 += weight * column1[j]
@@ -356,7 +370,7 @@ def _leave_own_out(tile, own, first_key):
     """An infinite distance to each query's own key, where it is in the block that starts at `first_key`."""
     for r in range(4):
         j = own[r] - first_key
-        if 0 <= j < tile.shape[1]:
+        if 0 <= j < _row_length(tile):
             tile[r, j] = np.inf
 
 
@@ -399,7 +413,7 @@ def add_sums(
         For each bandwidth what multiplies u^power, and the largest u^power that the exponential can take.
     sums : float64 array of shape (f, m, v)
     """
-    block = keys.shape[2]
+    block = _row_length(keys)
     flat_tile, flat_weights = tile.reshape(4 * block), weights.reshape(4 * block)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
@@ -426,7 +440,7 @@ def add_sums(
 @njit(**_COMPILE)
 def nearest(tile, queries, start, own, keys, key_start, products, smallest):
     """smallest[i] = min_j ||queries[i] - keys[j]||^2 without each query's own key; arrays as in `add_sums`."""
-    block = keys.shape[2]
+    block = _row_length(keys)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
             _squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)

@@ -11,9 +11,6 @@ from sknw._sums._problem import Problem, Sums
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import ExponentialForm, PolynomialForm
 
-# A row of a block of keys (one feature) has this many bytes: the tile of four queries by one block stays in the
-# first-level cache.
-_ROW_BYTES = 4096
 # Queries that a thread takes through all keys together, so that a block read from memory serves them all.
 _CHUNK = 512
 # A mass below this may have lost terms to underflow.
@@ -70,10 +67,12 @@ class _Tiles:
     """The keys of a problem laid out in blocks, and the kernel in the numbers that the compiled loops take."""
 
     def __init__(self, problem: Problem, precision: type[np.floating]):
-        self.problem, self.precision = problem, precision
+        from sknw._sums import _tiles  # here, and not above, because it imports numba
+
+        self.problem, self.precision, self.loops = problem, precision, _tiles
         self.products = problem.products_are_accurate(precision)
         n = len(problem.keys)
-        block = _ROW_BYTES // np.dtype(precision).itemsize
+        block = _tiles.ROW_BYTES // np.dtype(precision).itemsize
         n_blocks = -(-n // block)
         padding = n_blocks * block - n
 
@@ -88,9 +87,6 @@ class _Tiles:
         self.key_start = in_blocks(key_start[np.newaxis], fill=np.inf)[:, 0]
         self.columns = in_blocks(problem.weights * np.vstack([np.ones(n), problem.values.T]))
 
-        from sknw._sums import _tiles  # here, and not above, because it imports numba
-
-        self.loops = _tiles
         form = problem.kernel.form
         if isinstance(form, ExponentialForm):
             self.kind, self.power, self.exponent, rate = _tiles.EXPONENTIAL, form.power, 0, -form.rate / np.log(2.0)
