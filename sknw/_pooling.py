@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
 
-from sknw._sums import Own, Problem, dense, kernel_sums
+from sknw._sums import Own, Problem, clipped, dense, kernel_sums
 from sknw.kernels import Kernel
 
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
 # coordinates are ties.
 _TIE_ULPS = 8
-# Squares of larger coordinates would overflow; that far away all that counts is the direction.
-_LARGEST_COORDINATE = 1e100
+# Queries that look for their nearest keys together.
+_CHUNK = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,26 +127,29 @@ class Smoother:
     def _outside_means(self, problem: Problem, rows: np.ndarray) -> np.ndarray:
         """What the queries `rows`, without support, get instead: (len(rows), k)."""
         if self._policy == "nearest":
-            weights = nearest_weights(problem, rows)
-            mass = weights.sum(axis=1)
-            with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
-                return (weights @ problem.values) / mass[:, np.newaxis]
+            # a chunk at a time, because many equal keys may be nearest
+            chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+            return np.vstack([_means_of_nearest(problem, chunk) for chunk in chunks])
         if self._policy == "mean":
             return _means_of_all(problem, rows)
         return np.full((len(rows), problem.values.shape[1]), np.nan)
 
 
+def _means_of_nearest(problem: Problem, rows: np.ndarray) -> np.ndarray:
+    weights = nearest_weights(problem, rows)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
+        return (weights @ problem.values) / weights.sum(axis=1)[:, np.newaxis]
+
+
 def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
     """w_j of the keys nearest to the queries `rows`, their own keys left out: sparse, of shape (len(rows), n)."""
-    keys = np.clip(problem.keys, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
-    queries = np.clip(problem.queries[rows], -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
-    # the rule that splits at the middle of a cell, not at the median, also takes many equal keys
-    tree = cKDTree(keys, balanced_tree=False, compact_nodes=False)
+    tree = problem.tree
+    queries = clipped(problem.queries[rows])
     own = None if problem.own is None else problem.own.key[rows]
     # an own key, at distance 0, is the first or one of several first
     distance = tree.query(queries, k=[1 if own is None else 2])[0][:, 0]
     has_nearest = np.isfinite(distance)
-    magnitude = np.abs(queries).max(axis=1) + np.abs(keys).max()
+    magnitude = np.abs(queries).max(axis=1) + np.abs(tree.data).max()
     radius = np.where(has_nearest, distance + _TIE_ULPS * np.finfo(np.float64).eps * magnitude, 0.0)
     found = tree.query_ball_point(queries, radius)
     row = np.repeat(np.arange(len(rows)), [len(keys_of_row) for keys_of_row in found])

@@ -7,10 +7,10 @@ from types import ModuleType
 import numpy as np
 
 from sknw._sums import dense, fused
-from sknw._sums._problem import Own, Problem, Sums
+from sknw._sums._problem import Own, Problem, Sums, clipped
 from sknw._sums._threads import for_each_chunk
 
-__all__ = ["ALGORITHMS", "Own", "Problem", "Sums", "choose_algorithm", "for_each_chunk", "kernel_sums"]
+__all__ = ["ALGORITHMS", "Own", "Problem", "Sums", "choose_algorithm", "clipped", "for_each_chunk", "kernel_sums"]
 
 _ENGINES: dict[str, ModuleType] = {"dense": dense, "fused": fused}
 ALGORITHMS = ("auto", *_ENGINES)

@@ -6,8 +6,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from sknw.kernels import ExponentialForm, Kernel
+
+# Squares of larger coordinates would overflow; that far away all that counts is the direction.
+_LARGEST_COORDINATE = 1e100
+
+
+def clipped(points: np.ndarray) -> np.ndarray:
+    """Points with coordinates cut off where their squares would overflow."""
+    return np.clip(points, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +83,12 @@ class Problem:
         """The largest squared distance of a query or key from the centre, in units of the smallest bandwidth."""
         largest = max(np.einsum("ij,ij->i", z, z).max(initial=0.0) for z in (self.queries, self.keys))
         return float(largest / self.factors[-1] ** 2)
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """The keys, clipped, for the search of the nearest."""
+        # the rule that splits at the middle of a cell, not at the median, also takes many equal keys
+        return cKDTree(clipped(self.keys), balanced_tree=False, compact_nodes=False)
 
     def products_are_accurate(self, precision: type[np.floating]) -> bool:
         """Whether ||q - z||^2 may be computed as ||q||^2 - 2 q.z + ||z||^2, which is faster from four features up.

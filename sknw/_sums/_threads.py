@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import lru_cache
 
 from joblib import effective_n_jobs
+from threadpoolctl import ThreadpoolController
 
 
 def for_each_chunk(
@@ -27,3 +30,13 @@ def for_each_chunk(
         # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(task, chunks))
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """Within it BLAS leaves threads to `for_each_chunk`: its own would wait for each other at every small product."""
+    return _threadpools().limit(limits=1, user_api="blas")
+
+
+@lru_cache(maxsize=1)
+def _threadpools() -> ThreadpoolController:
+    return ThreadpoolController()

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import get_config
 
 from sknw._sums._problem import Problem, Sums
-from sknw._sums._threads import for_each_chunk
+from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
 # A block of this many bytes stays in the second-level cache of today's processors.
@@ -35,7 +35,8 @@ def compute(problem: Problem) -> Sums:
         for index, (weights, scale) in enumerate(_weights(problem, rows)):
             sums[index, rows], log_scale[index, rows] = weights @ columns, scale
 
-    for_each_chunk(sum_block, n_queries, rows_per_block(problem), problem.n_jobs)
+    with one_blas_thread():
+        for_each_chunk(sum_block, n_queries, rows_per_block(problem), problem.n_jobs)
     return Sums(sums[..., 0], sums[..., 1:], log_scale)
 
 
