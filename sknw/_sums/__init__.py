@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-import numpy as np
-
 from sknw._sums import dense, fused
 from sknw._sums._problem import Own, Problem, Sums, clipped
 from sknw._sums._threads import for_each_chunk
@@ -40,5 +38,4 @@ def choose_algorithm(problem: Problem, algorithm: str, n_passes: int = 1) -> str
 
 def kernel_sums(problem: Problem, algorithm: str = "auto") -> Sums:
     """The sums S of `problem`, the same to rounding whichever engine computes them."""
-    with np.errstate(over="ignore"):  # a distance that overflows is as infinite as it should be
-        return _ENGINES[choose_algorithm(problem, algorithm)].compute(problem)
+    return _ENGINES[choose_algorithm(problem, algorithm)].compute(problem)

@@ -81,8 +81,9 @@ class Problem:
     @cached_property
     def squared_radius(self) -> float:
         """The largest squared distance of a query or key from the centre, in units of the smallest bandwidth."""
-        largest = max(np.einsum("ij,ij->i", z, z).max(initial=0.0) for z in (self.queries, self.keys))
-        return float(largest / self.factors[-1] ** 2)
+        with np.errstate(over="ignore"):
+            largest = max(np.einsum("ij,ij->i", z, z).max(initial=0.0) for z in (self.queries, self.keys))
+            return float(largest / self.factors[-1] ** 2)
 
     @cached_property
     def tree(self) -> cKDTree:

@@ -13,7 +13,8 @@ from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
 # A block of this many bytes stays in the second-level cache of today's processors.
 _BLOCK_BYTES = 2**21
-# Below this exponent exp() nears the subnormal numbers: such rows are computed relative to their nearest key.
+# Where all products of kernel and sample weight may fall below the exponential of this, near the subnormal numbers, a
+# row is computed relative to its largest kernel weight.
 _SMALLEST_EXPONENT = -600.0
 # Each squaring of a weight doubles its relative error: after eight it is 2^8 eps = 6e-14.
 _MOST_SQUARINGS = 8
@@ -66,7 +67,8 @@ def _weights(problem: Problem, rows: slice) -> Iterator[_Weights]:
     sq = _squared_distances(problem, queries)
     if np.isfinite(kernel.support):
         return _compact_weights(kernel, sq, factors, own)
-    return _unbounded_weights(kernel, sq, factors, own)
+    smallest_exponent = _SMALLEST_EXPONENT - np.log(problem.weights.min())
+    return _unbounded_weights(kernel, sq, factors, own, smallest_exponent)
 
 
 class _OwnEntries:
@@ -98,7 +100,9 @@ def _compact_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _
         yield weights, np.zeros(len(weights))
 
 
-def _unbounded_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _OwnEntries) -> Iterator[_Weights]:
+def _unbounded_weights(
+    kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _OwnEntries, smallest_exponent: float
+) -> Iterator[_Weights]:
     """Relative to the largest weight of the row where all of them would underflow.
 
     For K = exp(-rate u^power) the weight at bandwidth c / 2^(1 / power) is the square of the weight at c, which spares
@@ -109,7 +113,7 @@ def _unbounded_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own:
     weights, top, log_scale = np.empty(0), np.empty(0), np.empty(0)
     for factor in factors:
         is_square = power is not None and abs((previous / factor) ** power - 2.0) < 1e-14
-        if is_square and n_squarings < _MOST_SQUARINGS and np.all(2.0 * (top - log_scale) > _SMALLEST_EXPONENT):
+        if is_square and n_squarings < _MOST_SQUARINGS and np.all(2.0 * (top - log_scale) > smallest_exponent):
             n_squarings += 1
             np.square(weights, out=weights)
             weights[own.at] = np.divide(weights[own.at], own.share, out=np.zeros_like(own.share), where=own.share > 0)
@@ -120,7 +124,7 @@ def _unbounded_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own:
             exponents[own.at] = np.where(own.share > 0, exponents[own.at], -np.inf)
             top = exponents.max(axis=1)
             # the largest of a row without any weight is no scale
-            log_scale = np.where(np.isfinite(top) & (top < _SMALLEST_EXPONENT), top, 0.0)
+            log_scale = np.where(np.isfinite(top) & (top < smallest_exponent), top, 0.0)
             if log_scale.any():
                 exponents -= log_scale[:, np.newaxis]
             weights = _checked(kernel, np.exp(exponents, out=exponents))
@@ -146,8 +150,9 @@ def _squared_distances(problem: Problem, queries: np.ndarray) -> np.ndarray:
         sq += np.einsum("ij,ij->i", keys, keys)
         return np.maximum(sq, 0.0, out=sq)
     sq = np.zeros((len(queries), len(keys)))
-    for query_feature, key_feature in zip(queries.T, keys.T, strict=True):
-        difference = query_feature[:, np.newaxis] - key_feature
-        difference *= difference
-        sq += difference
+    with np.errstate(over="ignore"):  # a distance that overflows is as infinite as it should be
+        for query_feature, key_feature in zip(queries.T, keys.T, strict=True):
+            difference = query_feature[:, np.newaxis] - key_feature
+            difference *= difference
+            sq += difference
     return sq
