@@ -15,9 +15,9 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknw._pooling import Smoother
+from sknw._pooling import Smoother, coordinates
 from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
-from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk
+from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk, one_blas_thread
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel
 
@@ -60,7 +60,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         smoother = Smoother(
             center=training.center,
             w=w,
-            keys=(training.X.astype(np.float64) - training.center) * w,
+            keys=coordinates(training.X, training.center, w),
             values=training.values,
             weights=training.sample_weight / training.sample_weight.max(),
             kernel=kernel,
@@ -88,12 +88,12 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self.loo_score_ = _weighted_r2(training.values[rows], loo[training.rows[rows]], weights)
         weightless = np.setdiff1d(np.arange(len(X)), training.rows)
         if weightless.size:  # the others are the whole training set
-            loo[weightless] = smoother.pool(smoother.at(smoother.coordinates(X[weightless])))[0][0]
+            loo[weightless] = smoother.pool(smoother.at(coordinates(X[weightless], smoother.center, smoother.w)))[0][0]
         self.loo_prediction_ = (training.y_center + training.y_scales * loo).reshape(y.shape)
         self.n_validation_ = len(rows)
         self.kernel_ = smoother.kernel
         self.X_train_, self.y_train_, self.sample_weight_ = X, y, sample_weight
-        # for a query the engine is chosen anew: it may have few neighbours in time
+        # a prediction is another problem than the fit: its engine is chosen anew
         self._smoother, self._training = replace(smoother, algorithm=self.algorithm), training
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -216,8 +216,9 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         """X as an array, and the sums that its predictions need."""
         check_is_fitted(self)
         queries = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        smoother = replace(self._smoother, float32_is_enough=queries.dtype == np.float32)
-        return queries, smoother.at(smoother.coordinates(queries))
+        float32_is_enough = queries.dtype == np.float32
+        smoother = replace(self._smoother, float32_is_enough=float32_is_enough, n_jobs=self.n_jobs)
+        return queries, smoother.at(coordinates(queries, smoother.center, smoother.w))
 
     def _pooled(self, smoother: Smoother, problem: Problem) -> np.ndarray:
         means, unsupported = smoother.pool(problem)
@@ -232,10 +233,11 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             self._raise_outside(np.isnan(weights[:, 0]))
             task(rows, weights)
 
-        for_each_chunk(block, len(problem.queries), dense.rows_per_block(problem), self.n_jobs)
+        with one_blas_thread():
+            for_each_chunk(block, len(problem.queries), dense.rows_per_block(problem), self.n_jobs)
 
     def _raise_outside(self, unsupported: np.ndarray) -> None:
-        if self.outside == "raise" and np.isfinite(self.kernel_.support) and unsupported.any():
+        if self._smoother.policy == "raise" and unsupported.any():
             raise ValueError(
                 f"{unsupported.sum()} of {unsupported.size} queries have no training sample within the kernel's "
                 'support; choose a larger bandwidth, or outside="nearest", "mean" or "nan".'

@@ -7,14 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from sknw._sums import Own, Problem, clipped, dense, kernel_sums
+from sknw._sums import Own, Problem, dense, kernel_sums
 from sknw.kernels import Kernel
 
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
 # coordinates are ties.
 _TIE_ULPS = 8
+# A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
+_FAR = 1e8
 # Queries that look for their nearest keys together.
 _CHUNK = 1000
+
+
+def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """z = (x - center) w for the rows of X, in float64 whatever the type of X: an offset must not cost digits."""
+    with np.errstate(over="ignore"):
+        return (X.astype(np.float64) - center) * w
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +61,6 @@ class Smoother:
     float32_is_enough: bool
     n_jobs: int | None
 
-    def coordinates(self, X: np.ndarray) -> np.ndarray:
-        """z of inputs X, computed in float64 whatever the type of X: an offset must not cost digits."""
-        with np.errstate(over="ignore"):
-            return (X.astype(np.float64) - self.center) * self.w
-
     def at(
         self,
         queries: np.ndarray,
@@ -75,6 +78,7 @@ class Smoother:
             factors=np.ones(1) if factors is None else factors,
             float32_is_enough=self.float32_is_enough,
             n_jobs=self.n_jobs,
+            offset=float(np.abs(self.center * self.w).max()),
         )
 
     def leave_one_out(self, rows: np.ndarray, sample_weight: np.ndarray, factors: np.ndarray | None = None) -> Problem:
@@ -110,27 +114,27 @@ class Smoother:
         weights = dense.weight_rows(problem, rows)
         unsupported = np.flatnonzero(~weights.any(axis=1))
         if unsupported.size:
-            if self._policy == "nearest":
+            if self.policy == "nearest":
                 weights[unsupported] = nearest_weights(
                     problem, np.arange(len(problem.queries))[rows][unsupported]
                 ).toarray()
             else:
-                weights[unsupported] = self.weights if self._policy == "mean" else np.nan
+                weights[unsupported] = self.weights if self.policy == "mean" else np.nan
         weights /= weights.sum(axis=1, keepdims=True)
         return weights
 
     @property
-    def _policy(self) -> str:
-        # A kernel of unbounded support gives every query a nearest sample, if only in the limit.
+    def policy(self) -> str:
+        """`outside`, except that a kernel of unbounded support gives every query a nearest sample, if in the limit."""
         return "nearest" if np.isinf(self.kernel.support) else self.outside
 
     def _outside_means(self, problem: Problem, rows: np.ndarray) -> np.ndarray:
         """What the queries `rows`, without support, get instead: (len(rows), k)."""
-        if self._policy == "nearest":
+        if self.policy == "nearest":
             # a chunk at a time, because many equal keys may be nearest
             chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
             return np.vstack([_means_of_nearest(problem, chunk) for chunk in chunks])
-        if self._policy == "mean":
+        if self.policy == "mean":
             return _means_of_all(problem, rows)
         return np.full((len(rows), problem.values.shape[1]), np.nan)
 
@@ -143,20 +147,27 @@ def _means_of_nearest(problem: Problem, rows: np.ndarray) -> np.ndarray:
 
 def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
     """w_j of the keys nearest to the queries `rows`, their own keys left out: sparse, of shape (len(rows), n)."""
-    tree = problem.tree
-    queries = clipped(problem.queries[rows])
+    queries = _drawn_near(problem.queries[rows], problem.key_size)
     own = None if problem.own is None else problem.own.key[rows]
     # an own key, at distance 0, is the first or one of several first
-    distance = tree.query(queries, k=[1 if own is None else 2])[0][:, 0]
+    distance = problem.tree.query(queries, k=[1 if own is None else 2])[0][:, 0]
     has_nearest = np.isfinite(distance)
-    magnitude = np.abs(queries).max(axis=1) + np.abs(tree.data).max()
-    radius = np.where(has_nearest, distance + _TIE_ULPS * np.finfo(np.float64).eps * magnitude, 0.0)
-    found = tree.query_ball_point(queries, radius)
+    size = np.abs(queries).max(axis=1) + 1.0 + problem.offset / problem.key_size
+    radius = np.where(has_nearest, distance + _TIE_ULPS * np.finfo(np.float64).eps * size, 0.0)
+    found = problem.tree.query_ball_point(queries, radius)
     row = np.repeat(np.arange(len(rows)), [len(keys_of_row) for keys_of_row in found])
     key = np.concatenate(found).astype(np.intp)
     if own is not None:
         row, key = row[key != own[row]], key[key != own[row]]
     return csr_array((problem.weights[key], (row, key)), shape=(len(rows), len(problem.keys)))
+
+
+def _drawn_near(queries: np.ndarray, key_size: float) -> np.ndarray:
+    """Queries in units of the keys' size; those far beyond all keys, of which the direction counts, are drawn near."""
+    with np.errstate(over="ignore"):
+        queries = np.clip(queries / key_size, -np.finfo(np.float64).max, np.finfo(np.float64).max)
+    size = np.abs(queries).max(axis=1, keepdims=True)
+    return queries * (_FAR / np.maximum(size, _FAR))
 
 
 def _means_of_all(problem: Problem, rows: np.ndarray) -> np.ndarray:

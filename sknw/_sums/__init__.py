@@ -5,10 +5,19 @@ from __future__ import annotations
 from types import ModuleType
 
 from sknw._sums import dense, fused
-from sknw._sums._problem import Own, Problem, Sums, clipped
-from sknw._sums._threads import for_each_chunk
+from sknw._sums._problem import Own, Problem, Sums
+from sknw._sums._threads import for_each_chunk, one_blas_thread
 
-__all__ = ["ALGORITHMS", "Own", "Problem", "Sums", "choose_algorithm", "clipped", "for_each_chunk", "kernel_sums"]
+__all__ = [
+    "ALGORITHMS",
+    "Own",
+    "Problem",
+    "Sums",
+    "choose_algorithm",
+    "for_each_chunk",
+    "kernel_sums",
+    "one_blas_thread",
+]
 
 _ENGINES: dict[str, ModuleType] = {"dense": dense, "fused": fused}
 ALGORITHMS = ("auto", *_ENGINES)

@@ -10,14 +10,6 @@ from scipy.spatial import cKDTree
 
 from sknw.kernels import ExponentialForm, Kernel
 
-# Squares of larger coordinates would overflow; that far away all that counts is the direction.
-_LARGEST_COORDINATE = 1e100
-
-
-def clipped(points: np.ndarray) -> np.ndarray:
-    """Points with coordinates cut off where their squares would overflow."""
-    return np.clip(points, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
-
 
 @dataclass(frozen=True, eq=False)
 class Own:
@@ -61,6 +53,8 @@ class Problem:
         The answer will be rounded to float32, so that an engine may compute in float32 where that is accurate.
     n_jobs : int or None
         Threads, by joblib's conventions.
+    offset : float
+        The largest coordinate that centring took away: what the inputs were rounded at.
     """
 
     kernel: Kernel
@@ -72,6 +66,7 @@ class Problem:
     factors: np.ndarray = field(default_factory=lambda: np.ones(1))
     float32_is_enough: bool = False
     n_jobs: int | None = None
+    offset: float = 0.0
 
     @property
     def n_evaluations(self) -> int:
@@ -86,10 +81,15 @@ class Problem:
             return float(largest / self.factors[-1] ** 2)
 
     @cached_property
+    def key_size(self) -> float:
+        """The largest coordinate of a key."""
+        return float(np.abs(self.keys).max()) or 1.0
+
+    @cached_property
     def tree(self) -> cKDTree:
-        """The keys, clipped, for the search of the nearest."""
+        """The keys, divided by their size, for the search of the nearest."""
         # the rule that splits at the middle of a cell, not at the median, also takes many equal keys
-        return cKDTree(clipped(self.keys), balanced_tree=False, compact_nodes=False)
+        return cKDTree(self.keys / self.key_size, balanced_tree=False, compact_nodes=False)
 
     def products_are_accurate(self, precision: type[np.floating]) -> bool:
         """Whether ||q - z||^2 may be computed as ||q||^2 - 2 q.z + ||z||^2, which is faster from four features up.

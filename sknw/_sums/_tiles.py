@@ -79,8 +79,9 @@ def _exp2_coefficients(degree):
 _C64 = tuple(float(c) for c in _exp2_coefficients(10))
 _C32 = tuple(np.float32(c) for c in _exp2_coefficients(6))
 _ROUNDER64, _ROUNDER32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
-# 2^-1020 and 2^-125 are the smallest results, just above the subnormal numbers
-SMALLEST_EXPONENT = {np.float64: -1020.0, np.float32: np.float32(-125.0)}
+# The smallest results are 2^-960 and 2^-100: so far above the subnormal numbers, which processors are slow at, that
+# their products with small values are too.
+SMALLEST_EXPONENT = {np.float64: -960.0, np.float32: np.float32(-100.0)}
 
 # sin(pi v / 2) / v as a polynomial in v^2 on [0, 1], relative error about 1e-16
 _SINE = tuple(
