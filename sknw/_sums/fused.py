@@ -73,13 +73,15 @@ class _Tiles:
         self.products = problem.products_are_accurate(precision)
         n = len(problem.keys)
         block = _tiles.ROW_BYTES // np.dtype(precision).itemsize
-        n_blocks = -(-n // block)
-        padding = n_blocks * block - n
+        n_blocks, n_whole = -(-n // block), n // block
 
         def in_blocks(rows: np.ndarray, fill: float = 0.0) -> np.ndarray:
-            filled = np.pad(rows, [(0, 0), (0, padding)], constant_values=fill)
+            """Rows of length n as blocks of shape (n_blocks, len(rows), block), the last filled up."""
             blocks = _empty_aligned((n_blocks, len(rows), block), precision)
-            blocks[:] = filled.reshape(len(rows), n_blocks, block).transpose(1, 0, 2)
+            whole, rest = np.split(rows, [n_whole * block], axis=1)
+            blocks[:n_whole] = whole.reshape(len(rows), n_whole, block).transpose(1, 0, 2)
+            blocks[n_whole:] = fill
+            blocks[n_whole:, :, : rest.shape[1]] = rest
             return blocks
 
         key_start = _squared_norms(problem.keys) if self.products else np.zeros(n)
