@@ -15,8 +15,9 @@ from sknw.kernels import ExponentialForm, PolynomialForm
 _CHUNK = 512
 # A mass below this may have lost terms to underflow.
 _TINY = {np.float32: 1e-20, np.float64: 1e-200}
-# Distances in float32 carry an error of about eps R, R the radius of the data in bandwidths.
-_LARGEST_RADIUS_IN_FLOAT32 = 16.0
+# Distances in float32 carry an error of about eps R, R the radius of the data in bandwidths; and far beyond, with many
+# features, most masses are tiny.
+_LARGEST_RADIUS_IN_FLOAT32 = 12.0
 
 
 def is_usable_for(problem: Problem) -> bool | str:
