@@ -54,7 +54,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         return np.sort(check_random_state(self.random_state).choice(n_samples, n_rows, replace=False))
 
     def _smoother_for_fit(
-        self, training: TrainingSet, kernel: Kernel, w: np.ndarray, rows: np.ndarray, n_passes: int = 1
+        self, training: TrainingSet, kernel: Kernel, w: np.ndarray, rows: np.ndarray, n_passes: int
     ) -> Smoother:
         """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of leave-one-out."""
         smoother = Smoother(

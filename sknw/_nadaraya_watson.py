@@ -174,16 +174,17 @@ class NadarayaWatsonRegressor(BaseSmoother):
         rows = self._validation_rows(len(training.X))
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
+        n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         search = None
         if selector is not None and selector in CRITERIA:
-            smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, _PASSES_OF_A_SEARCH)
+            smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, n_passes)
             search = search_bandwidth(Criterion(selector, smoother, training, rows), task.step)
             bandwidth = search.bandwidths[search.best_index]
         elif selector is not None:
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
         else:
             bandwidth = self._fixed_bandwidth(X.shape[1])
-        smoother = self._smoother_for_fit(training, kernel, 1 / bandwidth, rows)
+        smoother = self._smoother_for_fit(training, kernel, 1 / bandwidth, rows, n_passes)
         self._keep(X, y, sample_weight, training, smoother, rows)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         task.end()
