@@ -25,6 +25,8 @@ RULES = ("scott", "silverman")
 _STEP = np.sqrt(2.0)
 # Bandwidths below those at which a tenth of the samples see their nearest neighbour change little from one to the next.
 _COARSE_STEP = 4.0
+# Around the minima of a kernel of compact support.
+_FINE_STEP = 2 ** (1 / 16)
 # Bandwidths that share the distances, and between two calls of `on_candidates`.
 _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
@@ -115,26 +117,35 @@ class Criterion:
         """
         smoother, rows = self.smoother, self.rows
         weights = self.training.sample_weight[rows]
+        problem = smoother.leave_one_out(rows, weights, factors)
         if self.name == "loo":
-            means, unsupported = smoother.pool(smoother.leave_one_out(rows, weights, factors))
+            means, unsupported = smoother.pool(problem)
             scores = self._mean_square(means)
         else:
-            problem = smoother.at(smoother.keys[rows], factors=factors)
             sums = kernel_sums(problem, smoother.algorithm)
             unsupported = sums.mass == 0
+            scale = np.exp(sums.log_scale)
+            unit = problem.weights[rows] * np.minimum(1.0, 1.0 / weights) * weight_at_zero(problem)  # what was left out
+            mass = sums.mass * scale + unit
+            moments = sums.moments * scale[..., np.newaxis] + unit[..., np.newaxis] * smoother.values[rows]
             with np.errstate(divide="ignore", invalid="ignore"):
-                mean_square = self._mean_square(sums.moments / sums.mass[..., np.newaxis])
-                self_attention = problem.weights[rows] * weight_at_zero(problem) / sums.mass
-                # the rows stand for all: with sample weights every row for its weight
+                mean_square = self._mean_square(moments / mass[..., np.newaxis])
+                # the rows stand for all, each for its weight
+                self_attention = problem.weights[rows] * weight_at_zero(problem) / mass
                 trace = self_attention.sum(axis=1) / weights.sum()
-                n = self.training.sample_weight.sum()
-                if self.name == "gcv":
-                    scores = np.where(trace < 1, mean_square / (1 - trace) ** 2, np.inf)
-                else:
-                    correction = (1 + trace) / (1 - (trace + 2 / n))
-                    log_error = np.log(np.maximum(mean_square, _ROUNDING))
-                    scores = np.where(trace + 2 / n < 1, log_error + correction, np.inf)
+                scores = self._penalised(mean_square, trace)
+        if smoother.policy in ("nan", "raise"):
+            scores = np.where(unsupported.any(axis=1), np.inf, scores)
         return np.where(np.isnan(scores), np.inf, scores), unsupported.sum(axis=1)
+
+    def _penalised(self, mean_square: np.ndarray, trace: np.ndarray) -> np.ndarray:
+        """Criteria of the residuals of the fit itself; `trace` is tr / n."""
+        if self.name == "gcv":
+            return np.where(trace < 1, mean_square / (1 - trace) ** 2, np.inf)
+        n = self.training.sample_weight.sum()
+        correction = (1 + trace) / (1 - (trace + 2 / n))
+        log_error = np.log(np.maximum(mean_square, _ROUNDING))
+        return np.where(trace + 2 / n < 1, log_error + correction, np.inf)
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
         """Scores of one output in its units; several outputs have none in common."""
@@ -170,18 +181,18 @@ class _Trials:
         self.on_part: dict[float, tuple[float, int]] = {}
 
     def add(self, criterion: Criterion, factors: np.ndarray) -> np.ndarray:
-        """The scores at `factors`, descending, in batches that share the distances."""
+        """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
         seen = self.on_all if criterion is self.criterion else self.on_part
-        scores = []
-        for start in range(0, len(factors), _BATCH):
-            batch = factors[start : start + _BATCH]
-            new, n_unsupported = criterion(batch)
-            for factor, *trial in zip(batch.tolist(), new.tolist(), n_unsupported.tolist(), strict=True):
-                seen[factor] = (trial[0], trial[1])
-                scores.append(trial[0])
+        new = np.array([factor for factor in factors.tolist() if factor not in seen])
+        for start in range(0, len(new), _BATCH):
+            batch = new[start : start + _BATCH]
+            for factor, score, n_unsupported in zip(
+                batch.tolist(), *map(np.ndarray.tolist, criterion(batch)), strict=True
+            ):
+                seen[factor] = (score, n_unsupported)
                 if self.on_candidate():
                     raise SearchStopped
-        return np.array(scores)
+        return np.array([seen[factor][0] for factor in factors.tolist()])
 
 
 def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> BandwidthSearch:
@@ -201,7 +212,7 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         n_rows = max(_SCAN_ROWS, len(rows) // 10)
         part = np.sort(np.random.default_rng(0).choice(rows, n_rows, replace=False))
         scan_criterion = replace(criterion, rows=part)
-    grid, has_duplicates = scan_grid(criterion.smoother.keys, scan_criterion.rows)
+    grid, has_duplicates = scan_grid(criterion.smoother.keys)
     trials = _Trials(criterion, on_candidate)
     minima = np.empty(0)
     try:
@@ -210,6 +221,9 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         if scan_criterion is not criterion:
             near = np.isin(np.arange(len(grid)), (_local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
             grid = grid[near]
+            scan = trials.add(criterion, grid)
+        if np.isfinite(criterion.smoother.kernel.support):
+            grid = _with_fine_steps(grid, scan)
             scan = trials.add(criterion, grid)
         minima = _refined(criterion, trials, grid, scan)
     except SearchStopped:
@@ -233,21 +247,15 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     )
 
 
-def scan_grid(keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Bandwidths to scan, descending, and whether two keys are the same.
-
-    Parameters
-    ----------
-    keys : ndarray of shape (n, d)
-    rows : ndarray of int
-        The rows whose spacing, the distance to the nearest different key, is looked at.
-    """
+def scan_grid(keys: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Bandwidths to scan for keys (n, d), descending, and whether two keys are the same."""
     distinct, multiplicity = np.unique(keys, axis=0, return_counts=True)
     has_duplicates = bool(np.any(multiplicity > 1))
     if len(distinct) == 1:
         return np.ones(1), has_duplicates
-    tree = cKDTree(distinct)
-    spacing = tree.query(keys[rows], k=[2])[0][:, 0]
+    # the distance to the nearest other key, of so many keys that it takes little time
+    some = distinct[:: -(-len(distinct) // _SCAN_ROWS)]
+    spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0]
     largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0))
     smallest = spacing.min() / 4.0
     typical = max(np.quantile(spacing, 0.1) / 4.0, smallest)
@@ -263,6 +271,20 @@ def _local_minima(scores: np.ndarray) -> np.ndarray:
     before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
     margin = _EQUAL * np.abs(np.where(np.isfinite(scores), scores, 0.0))
     return np.flatnonzero(np.isfinite(scores) & (scores < before - margin) & (scores <= after))
+
+
+def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
+    """The grid with fine steps around the minima that can still win.
+
+    A sample that enters a compact support puts a kink or a step into the criterion: minima between those of the scan.
+    """
+    fine = []
+    for index in _local_minima(scan):
+        left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
+        if 2 * scan[index] - max(scan[left], scan[right]) <= scan.min():
+            n_steps = int(np.ceil(np.log(grid[left] / grid[right]) / np.log(_FINE_STEP)))
+            fine.append(np.geomspace(grid[left], grid[right], n_steps + 1)[1:-1])
+    return np.unique(np.concatenate([grid, *fine]))[::-1]
 
 
 def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
