@@ -39,10 +39,15 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, TrainingSet]:
         """Arrays of X, y and sample_weight, and the training set that they make."""
+        for name in [name for name in vars(self) if name.endswith("_") or name in ("_smoother", "_training")]:
+            delattr(self, name)  # a fit that fails leaves nothing of the last one
         checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
         X_array, y_array = validate_data(self, X, y, **checks)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         return X_array, y_array, weights, TrainingSet.of(X_array, y_array, weights)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_smoother")
 
     def _validation_rows(self, n_samples: int) -> np.ndarray:
         """The rows, in ascending order, that leave-one-out is averaged over."""
@@ -87,7 +92,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         loo[training.rows[rows]] = smoother.pool(smoother.leave_one_out(rows, weights))[0][0]
         self.loo_score_ = _weighted_r2(training.values[rows], loo[training.rows[rows]], weights)
         weightless = np.setdiff1d(np.arange(len(X)), training.rows)
-        if weightless.size:  # the others are the whole training set
+        if weightless.size and len(rows) == len(training.rows):  # their others are the whole training set
             loo[weightless] = smoother.pool(smoother.at(coordinates(X[weightless], smoother.center, smoother.w)))[0][0]
         self.loo_prediction_ = (training.y_center + training.y_scales * loo).reshape(y.shape)
         self.n_validation_ = len(rows)
@@ -228,13 +233,16 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def _for_each_attention_block(self, problem: Problem, task: Callable[[slice, np.ndarray], None]) -> None:
         """Call ``task(rows, weights)`` for blocks of queries; weights of shape (len(rows), n of the training set)."""
 
+        unsupported = np.empty(len(problem.queries), dtype=bool)
+
         def block(rows: slice) -> None:
             weights = self._smoother.attention(problem, rows)
-            self._raise_outside(np.isnan(weights[:, 0]))
+            unsupported[rows] = np.isnan(weights[:, 0])
             task(rows, weights)
 
-        with one_blas_thread():
+        with one_blas_thread:
             for_each_chunk(block, len(problem.queries), dense.rows_per_block(problem), self.n_jobs)
+        self._raise_outside(unsupported)
 
     def _raise_outside(self, unsupported: np.ndarray) -> None:
         if self._smoother.policy == "raise" and unsupported.any():

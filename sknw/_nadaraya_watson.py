@@ -191,12 +191,15 @@ class NadarayaWatsonRegressor(BaseSmoother):
         return self
 
     def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
-        bandwidth = np.asarray(self.bandwidth, dtype=np.float64)
+        try:
+            bandwidth = np.asarray(self.bandwidth, dtype=np.float64)
+        except (TypeError, ValueError):
+            bandwidth = np.full(n_features, np.nan)
         if bandwidth.ndim == 0:
             bandwidth = np.full(n_features, bandwidth)
         if bandwidth.shape != (n_features,) or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
             raise ValueError(
-                f"bandwidth must be a positive float or {n_features} positive floats, one for each feature, "
-                f"got {self.bandwidth!r}."
+                f"bandwidth must be a selector, a positive float, or {n_features} positive floats, one for each "
+                f"feature; got {self.bandwidth!r}."
             )
         return bandwidth

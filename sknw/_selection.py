@@ -63,8 +63,8 @@ class BandwidthSearch:
     n_unsupported : int
         Validation rows with no other sample in the kernel's support at the chosen bandwidth.
     has_duplicates : bool
-        Whether two samples have the same inputs: leave-one-out may then prefer the smallest bandwidth, at which each
-        is predicted by its twin.
+        Whether two samples have the same inputs, or one has a weight above 1, which counts as several: leave-one-out
+        may then prefer the smallest bandwidth, at which each is predicted by its twin.
     """
 
     criterion: str
@@ -124,15 +124,15 @@ class Criterion:
         else:
             sums = kernel_sums(problem, smoother.algorithm)
             unsupported = sums.mass == 0
-            scale = np.exp(sums.log_scale)
-            unit = problem.weights[rows] * np.minimum(1.0, 1.0 / weights) * weight_at_zero(problem)  # what was left out
-            mass = sums.mass * scale + unit
-            moments = sums.moments * scale[..., np.newaxis] + unit[..., np.newaxis] * smoother.values[rows]
+            # one unit of weight was left out; below, it is back and all kernel weights are in units of K(0)
+            unit = problem.weights[rows] * np.minimum(1.0, 1.0 / weights)
             with np.errstate(divide="ignore", invalid="ignore"):
+                relative = np.exp(sums.log_scale) / weight_at_zero(problem)
+                mass = sums.mass * relative + unit
+                moments = sums.moments * relative[..., np.newaxis] + unit[:, np.newaxis] * smoother.values[rows]
                 mean_square = self._mean_square(moments / mass[..., np.newaxis])
                 # the rows stand for all, each for its weight
-                self_attention = problem.weights[rows] * weight_at_zero(problem) / mass
-                trace = self_attention.sum(axis=1) / weights.sum()
+                trace = (problem.weights[rows] / mass).sum(axis=1) / weights.sum()
                 scores = self._penalised(mean_square, trace)
         if smoother.policy in ("nan", "raise"):
             scores = np.where(unsupported.any(axis=1), np.inf, scores)
@@ -212,7 +212,7 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         n_rows = max(_SCAN_ROWS, len(rows) // 10)
         part = np.sort(np.random.default_rng(0).choice(rows, n_rows, replace=False))
         scan_criterion = replace(criterion, rows=part)
-    grid, has_duplicates = scan_grid(criterion.smoother.keys)
+    grid, has_equal_keys = scan_grid(criterion.smoother.keys)
     trials = _Trials(criterion, on_candidate)
     minima = np.empty(0)
     try:
@@ -243,19 +243,20 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         local_minima=np.flatnonzero(np.isin(factors, np.append(minima, factors[best]))),
         at_edge=bool(len(factors) > 1 and best in (0, len(factors) - 1)),
         n_unsupported=int(n_unsupported[best]),
-        has_duplicates=has_duplicates,
+        has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )
 
 
 def scan_grid(keys: np.ndarray) -> tuple[np.ndarray, bool]:
     """Bandwidths to scan for keys (n, d), descending, and whether two keys are the same."""
     distinct, multiplicity = np.unique(keys, axis=0, return_counts=True)
-    has_duplicates = bool(np.any(multiplicity > 1))
+    has_equal = bool(np.any(multiplicity > 1))
     if len(distinct) == 1:
-        return np.ones(1), has_duplicates
+        return np.ones(1), has_equal
     # the distance to the nearest other key, of so many keys that it takes little time
     some = distinct[:: -(-len(distinct) // _SCAN_ROWS)]
     spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0]
+    spacing = spacing[spacing > 0]  # the square of a difference may underflow
     largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0))
     smallest = spacing.min() / 4.0
     typical = max(np.quantile(spacing, 0.1) / 4.0, smallest)
@@ -263,7 +264,7 @@ def scan_grid(keys: np.ndarray) -> tuple[np.ndarray, bool]:
     fine = largest / _STEP ** np.arange(n_fine + 1)
     n_coarse = max(int(np.ceil(np.log(fine[-1] / smallest) / np.log(_COARSE_STEP))), 0)
     coarse = fine[-1] / _COARSE_STEP ** np.arange(1, n_coarse + 1)
-    return np.append(fine, coarse), has_duplicates
+    return np.append(fine, coarse), has_equal
 
 
 def _local_minima(scores: np.ndarray) -> np.ndarray:

@@ -49,12 +49,13 @@ class TrainingSet:
 def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), and the centred columns."""
     columns = columns.astype(np.float64)
-    constant = np.ptp(columns, axis=0) == 0  # a computed mean would differ by rounding
-    means = np.where(constant, columns[0], np.average(columns, axis=0, weights=weights))
-    centred = columns - means
-    largest = np.where(constant, 1.0, np.abs(centred).max(axis=0))  # taken out, so that no square overflows
-    scales = largest * np.sqrt(np.average((centred / largest) ** 2, axis=0, weights=weights))
+    with np.errstate(over="ignore", invalid="ignore"):
+        constant = columns.max(axis=0) == columns.min(axis=0)  # a computed mean would differ by rounding
+        means = np.where(constant, columns[0], np.average(columns, axis=0, weights=weights))
+        centred = columns - means
+        largest = np.where(constant, 1.0, np.abs(centred).max(axis=0))  # taken out, so that no square overflows
+        scales = largest * np.sqrt(np.average((centred / largest) ** 2, axis=0, weights=weights))
     scales[constant] = 1.0
     if not np.all(np.isfinite(scales)):
-        raise ValueError(f"{name} has values too large to be told apart in float64; divide it by a constant.")
+        raise ValueError(f"{name} has values too large for float64 arithmetic; divide it by a constant.")
     return means, scales, centred

@@ -110,8 +110,8 @@ class Kernel(BaseEstimator):
         ndarray of the same shape
             log K(u), ``-inf`` where the weight is zero.
         """
-        with np.errstate(divide="ignore"):
-            return np.log(self.profile(sq))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(self.profile(sq), dtype=np.float64)
 
 
 class _ExponentialFamily(Kernel):
@@ -237,7 +237,7 @@ class Pairwise(Kernel):
 
     def between(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Weights of shape (m, n) for queries (m, d) and keys (n, d), checked to be finite and non-negative."""
-        weights = np.asarray(self.function(queries, keys), dtype=np.float64)
+        weights = np.array(self.function(queries, keys), dtype=np.float64)  # a copy, for it may be written into
         if weights.shape != (len(queries), len(keys)):
             raise ValueError(
                 f"kernel(A, B) must return an array of shape (len(A), len(B)) = ({len(queries)}, {len(keys)}), "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from functools import lru_cache
+from threading import Lock
 
-from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
 
@@ -19,7 +19,7 @@ def for_each_chunk(
     Chunks are several a thread, so that no thread waits long for the last one, and a multiple of `multiple_of` long
     where there are queries enough.
     """
-    n_threads = effective_n_jobs(n_jobs)
+    n_threads = _n_threads(n_jobs)
     size = min(largest_chunk, -(-n_queries // (4 * n_threads))) if n_threads > 1 else largest_chunk
     size = -(-size // multiple_of) * multiple_of
     chunks = [slice(start, min(start + size, n_queries)) for start in range(0, n_queries, max(size, 1))]
@@ -32,11 +32,38 @@ def for_each_chunk(
             list(pool.map(task, chunks))
 
 
-def one_blas_thread() -> AbstractContextManager:
-    """Within it BLAS leaves threads to `for_each_chunk`: its own would wait for each other at every small product."""
-    return _threadpools().limit(limits=1, user_api="blas")
+class _OneBlasThread:
+    """Within it BLAS leaves threads to `for_each_chunk`: its own would wait for each other at every small product.
+
+    The number of BLAS threads belongs to the process: of several callers at a time the first sets it, the last sets it
+    back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside = Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._limit = _threadpools().limit(limits=1, user_api="blas")
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limit.restore_original_limits()
+
+
+one_blas_thread = _OneBlasThread()
 
 
 @lru_cache(maxsize=1)
 def _threadpools() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def _n_threads(n_jobs: int | None) -> int:
+    """`n_jobs` by joblib's conventions; joblib's own function would count processes."""
+    backend, n_jobs_of_context = get_active_backend(prefer="threads")
+    return backend.effective_n_jobs(n_jobs_of_context if n_jobs is None else n_jobs)

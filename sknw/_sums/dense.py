@@ -36,7 +36,7 @@ def compute(problem: Problem) -> Sums:
         for index, (weights, scale) in enumerate(_weights(problem, rows)):
             sums[index, rows], log_scale[index, rows] = weights @ columns, scale
 
-    with one_blas_thread():
+    with one_blas_thread:
         for_each_chunk(sum_block, n_queries, rows_per_block(problem), problem.n_jobs)
     return Sums(sums[..., 0], sums[..., 1:], log_scale)
 
@@ -95,7 +95,7 @@ def _pairwise_weights(
 
 def _compact_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _OwnEntries) -> Iterator[_Weights]:
     for factor in factors:
-        weights = _checked(kernel, kernel.profile(sq / factor**2))
+        weights = _profile(kernel, sq / factor**2)
         weights[own.at] *= own.share
         yield weights, np.zeros(len(weights))
 
@@ -120,24 +120,45 @@ def _unbounded_weights(
             top, log_scale = 2.0 * top, 2.0 * log_scale
         else:
             n_squarings = 0
-            exponents = kernel.log_profile(sq / factor**2)
+            exponents = _log_profile(kernel, sq / factor**2)
             exponents[own.at] = np.where(own.share > 0, exponents[own.at], -np.inf)
             top = exponents.max(axis=1)
             # the largest of a row without any weight is no scale
             log_scale = np.where(np.isfinite(top) & (top < smallest_exponent), top, 0.0)
             if log_scale.any():
                 exponents -= log_scale[:, np.newaxis]
-            weights = _checked(kernel, np.exp(exponents, out=exponents))
+            weights = np.exp(exponents, out=exponents)
             weights[own.at] *= own.share
         previous = factor
         yield weights, log_scale
 
 
-def _checked(kernel: Kernel, weights: np.ndarray) -> np.ndarray:
-    """The weights; ValueError if a user's profile gave what is no weight."""
-    if kernel.form is None and not (np.all(weights >= 0) and np.all(np.isfinite(weights))):
-        raise ValueError(f"{type(kernel).__name__}.profile(sq) must return finite, non-negative weights.")
+def _profile(kernel: Kernel, sq: np.ndarray) -> np.ndarray:
+    """K(u), of a user's kernel checked and copied."""
+    weights = kernel.profile(sq)
+    if kernel.form is not None:
+        return weights
+    weights = np.array(weights, dtype=np.float64)
+    if weights.shape != sq.shape or not np.all(weights >= 0) or not np.all(np.isfinite(weights)):
+        raise _not_weights(kernel)
     return weights
+
+
+def _log_profile(kernel: Kernel, sq: np.ndarray) -> np.ndarray:
+    """log K(u), of a user's kernel checked and copied."""
+    exponents = kernel.log_profile(sq)
+    if kernel.form is not None:
+        return exponents
+    exponents = np.array(exponents, dtype=np.float64)
+    if exponents.shape != sq.shape or not np.all(exponents < np.inf):
+        raise _not_weights(kernel)
+    return exponents
+
+
+def _not_weights(kernel: Kernel) -> ValueError:
+    return ValueError(
+        f"{type(kernel).__name__}.profile(sq) must return finite, non-negative weights, an array of the shape of sq."
+    )
 
 
 def _squared_distances(problem: Problem, queries: np.ndarray) -> np.ndarray:
