@@ -232,7 +232,6 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
     def _for_each_attention_block(self, problem: Problem, task: Callable[[slice, np.ndarray], None]) -> None:
         """Call ``task(rows, weights)`` for blocks of queries; weights of shape (len(rows), n of the training set)."""
-
         unsupported = np.empty(len(problem.queries), dtype=bool)
 
         def block(rows: slice) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Multiples and sums of a few such values still are float64 numbers.
+_TOO_LARGE = 1e300
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
@@ -55,7 +58,7 @@ def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tup
         centred = columns - means
         largest = np.where(constant, 1.0, np.abs(centred).max(axis=0))  # taken out, so that no square overflows
         scales = largest * np.sqrt(np.average((centred / largest) ** 2, axis=0, weights=weights))
+    if not np.all(largest < _TOO_LARGE):
+        raise ValueError(f"{name} has values too large to compute with; divide it by a constant.")
     scales[constant] = 1.0
-    if not np.all(np.isfinite(scales)):
-        raise ValueError(f"{name} has values too large for float64 arithmetic; divide it by a constant.")
     return means, scales, centred
