@@ -16,7 +16,7 @@ _TIE_ULPS = 8
 # A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
 _FAR = 1e8
 # Queries that look for their nearest keys together.
-_CHUNK = 1000
+_CHUNK = 100
 
 
 def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
