@@ -3,12 +3,38 @@
 from sknw import datasets, kernels
 from sknw._nadaraya_watson import NadarayaWatsonRegressor
 from sknw._selection import BandwidthSearch
+from sknw.datasets import make_sine_power
+from sknw.kernels import (
+    Biweight,
+    Cosine,
+    Epanechnikov,
+    Exponential,
+    Gaussian,
+    Kernel,
+    Linear,
+    PowerExponential,
+    TopHat,
+    Tricube,
+    Triweight,
+)
 
 __all__ = [
     "BandwidthSearch",
+    "Biweight",
+    "Cosine",
+    "Epanechnikov",
+    "Exponential",
+    "Gaussian",
+    "Kernel",
+    "Linear",
     "NadarayaWatsonRegressor",
+    "PowerExponential",
+    "TopHat",
+    "Tricube",
+    "Triweight",
     "datasets",
     "kernels",
+    "make_sine_power",
 ]
 
 __version__ = "0.1.0"

@@ -39,8 +39,10 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, TrainingSet]:
         """Arrays of X, y and sample_weight, and the training set that they make."""
-        for name in [name for name in vars(self) if name.endswith("_") or name in ("_smoother", "_training")]:
+        parameters = self.get_params(deep=False)
+        for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
             delattr(self, name)  # a fit that fails leaves nothing of the last one
+        self.__dict__.pop("_smoother", None)
         checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
         X_array, y_array = validate_data(self, X, y, **checks)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
@@ -56,16 +58,19 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             n_rows = max(int(_MOST_EVALUATIONS // n_samples), 1)
         if not isinstance(n_rows, int | Integral) or n_rows >= n_samples:
             return np.arange(n_samples)
-        return np.sort(check_random_state(self.random_state).choice(n_samples, n_rows, replace=False))
+        return np.sort(check_random_state(self.random_state).choice(n_samples, int(n_rows), replace=False))
 
     def _smoother_for_fit(
         self, training: TrainingSet, kernel: Kernel, w: np.ndarray, rows: np.ndarray, n_passes: int
     ) -> Smoother:
         """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of leave-one-out."""
+        keys = coordinates(training.X, training.center, w)
+        if not np.all(np.isfinite(keys)):
+            raise ValueError("bandwidth is too small for X: inputs divided by it are not float64 numbers any more.")
         smoother = Smoother(
             center=training.center,
             w=w,
-            keys=coordinates(training.X, training.center, w),
+            keys=keys,
             values=training.values,
             weights=training.sample_weight / training.sample_weight.max(),
             kernel=kernel,

@@ -48,7 +48,8 @@ class NadarayaWatsonRegressor(BaseSmoother):
           c = (n (d + 2) / 4)^(-1 / (d + 4)) with n the sum of weights. Quick, and blind to y.
 
         The first three search all bandwidths from a quarter of the smallest spacing of the data to four times their
-        diameter.
+        diameter. Each counts samples by `sample_weight`. With compact kernels "gcv" can prefer a tiny bandwidth at
+        which few pairs of samples are left within reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query gets that has no training sample in the support of the kernel: the target of its nearest sample
         (ties share), which is the limit of a widening kernel; the mean of all; NaN; or a ValueError. Leave-one-out does
@@ -158,7 +159,10 @@ class NadarayaWatsonRegressor(BaseSmoother):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; an integer weight is the same as so many equal rows. None: all 1.
+            Non-negative weights; an integer weight is the same as so many equal rows. Leave-one-out leaves out one
+            sample, a weight of 1: of a row of larger weight the rest stays and predicts its own target. So scale
+            weights that are not counts to at most 1 for "loo", and to a sum of about the number of samples for "aicc"
+            and "gcv". None: all 1.
 
         Returns
         -------
@@ -184,7 +188,7 @@ class NadarayaWatsonRegressor(BaseSmoother):
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
         else:
             bandwidth = self._fixed_bandwidth(X.shape[1])
-        smoother = self._smoother_for_fit(training, kernel, 1 / bandwidth, rows, n_passes)
+        smoother = self._smoother_for_fit(training, kernel, _inverse(bandwidth), rows, n_passes)
         self._keep(X, y, sample_weight, training, smoother, rows)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         task.end()
@@ -203,3 +207,8 @@ class NadarayaWatsonRegressor(BaseSmoother):
                 f"feature; got {self.bandwidth!r}."
             )
         return bandwidth
+
+
+def _inverse(bandwidth: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1.0 / bandwidth

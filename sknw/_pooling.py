@@ -13,6 +13,8 @@ from sknw.kernels import Kernel
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
 # coordinates are ties.
 _TIE_ULPS = 8
+# A weight that exceeds 1 by less was meant to be 1, and scaled: no rest of the sample may predict it.
+_ROUNDED_WEIGHT = 1e-9
 # A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
 _FAR = 1e8
 # Queries that look for their nearest keys together.
@@ -21,7 +23,7 @@ _CHUNK = 100
 
 def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
     """z = (x - center) w for the rows of X, in float64 whatever the type of X: an offset must not cost digits."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return (X.astype(np.float64) - center) * w
 
 
@@ -78,12 +80,13 @@ class Smoother:
             factors=np.ones(1) if factors is None else factors,
             float32_is_enough=self.float32_is_enough,
             n_jobs=self.n_jobs,
-            offset=float(np.abs(self.center * self.w).max()),
+            rounding_size=float(np.abs(self.center * self.w).max()),
         )
 
     def leave_one_out(self, rows: np.ndarray, sample_weight: np.ndarray, factors: np.ndarray | None = None) -> Problem:
         """The sums of each training sample `rows` without one unit, one sample, of its `sample_weight`."""
-        own = Own(rows, np.maximum(sample_weight - 1.0, 0.0) / sample_weight)
+        rest = sample_weight - 1.0
+        own = Own(rows, np.where(rest > _ROUNDED_WEIGHT, rest, 0.0) / sample_weight)
         return self.at(self.keys[rows], own, factors)
 
     def pool(self, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +155,8 @@ def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
     # an own key, at distance 0, is the first or one of several first
     distance = problem.tree.query(queries, k=[1 if own is None else 2])[0][:, 0]
     has_nearest = np.isfinite(distance)
-    size = np.abs(queries).max(axis=1) + 1.0 + problem.offset / problem.key_size
+    # queries, keys (the largest is 1), and what both were before centring
+    size = np.abs(queries).max(axis=1) + 1.0 + problem.rounding_size / problem.key_size
     radius = np.where(has_nearest, distance + _TIE_ULPS * np.finfo(np.float64).eps * size, 0.0)
     found = problem.tree.query_ball_point(queries, radius)
     row = np.repeat(np.arange(len(rows)), [len(keys_of_row) for keys_of_row in found])

@@ -6,6 +6,7 @@ already divided by s, so that c is the bandwidth.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from scipy.spatial import cKDTree
 from sknw._pooling import Smoother
 from sknw._sums import Problem, kernel_sums
 from sknw._training import TrainingSet
-from sknw.kernels import Pairwise
+from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
 CRITERIA = ("aicc", "gcv", "loo")
 RULES = ("scott", "silverman")
@@ -24,16 +25,19 @@ RULES = ("scott", "silverman")
 # From one bandwidth of the scan to the next; the Gaussian weights at c / sqrt(2) are the squares of those at c.
 _STEP = np.sqrt(2.0)
 # Bandwidths below those at which a tenth of the samples see their nearest neighbour change little from one to the next.
-_COARSE_STEP = 4.0
+_COARSE_STEP = 2.0
 # Around the minima of a kernel of compact support.
 _FINE_STEP = 2 ** (1 / 16)
-# Bandwidths that share the distances, and between two calls of `on_candidates`.
+_MOST_FINE_MINIMA = 4
+# exp(-18) = 1.5e-8: where weights stop to matter. The Gaussian reaches 6 bandwidths so far.
+_NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
+# Bandwidths that share the distances.
 _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
 # Tolerance of the refinement in log c. The criterion is flat there: a relative change of 1e-8 of its curvature.
 _LOG_TOLERANCE = 1e-4
-# Scores, on the scale of the outputs' variance, that differ by less are equal; the larger bandwidth wins.
+# Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
 _EQUAL = 1e-12
 # A mean square below this is an exact fit; its logarithm says nothing.
 _ROUNDING = np.finfo(np.float64).eps ** 2
@@ -51,8 +55,9 @@ class BandwidthSearch:
     bandwidths : ndarray of shape (n_candidates, n_features)
         The same in units of X.
     scores : ndarray of shape (n_candidates,)
-        The criterion, to be minimised; infinite where it does not exist. For more than 2000 validation rows, candidates
-        far from the choice were scored on a part of them.
+        The criterion, to be minimised; infinite where it does not exist. Of one output "loo" and "gcv" are in units of
+        y squared; of several they are means of what each output has in units of its variance. For more than 2000
+        validation rows, candidates far from every minimum of the scan were scored on a part of them only.
     best_index : int
         The chosen candidate.
     local_minima : ndarray of int
@@ -124,28 +129,30 @@ class Criterion:
         else:
             sums = kernel_sums(problem, smoother.algorithm)
             unsupported = sums.mass == 0
-            # one unit of weight was left out; below, it is back and all kernel weights are in units of K(0)
+            # One unit of weight was left out; with it back, in units of K(0), the others have this share of the weight,
             unit = problem.weights[rows] * np.minimum(1.0, 1.0 / weights)
             with np.errstate(divide="ignore", invalid="ignore"):
-                relative = np.exp(sums.log_scale) / weight_at_zero(problem)
-                mass = sums.mass * relative + unit
-                moments = sums.moments * relative[..., np.newaxis] + unit[:, np.newaxis] * smoother.values[rows]
-                mean_square = self._mean_square(moments / mass[..., np.newaxis])
-                # the rows stand for all, each for its weight
-                trace = (problem.weights[rows] / mass).sum(axis=1) / weights.sum()
-                scores = self._penalised(mean_square, trace)
+                others = sums.mass * (np.exp(sums.log_scale) / weight_at_zero(problem))
+                mass = others + unit
+                share = others / mass
+                # and of the residual without it so much remains: no difference of numbers that are almost equal
+                loo = sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis]
+                residuals = share[..., np.newaxis] * (smoother.values[rows] - loo)
+                mean_square = np.average(residuals**2, axis=1, weights=weights).mean(axis=1)
+                # 1 - tr / n, the rows standing for all, each for its weight
+                freedom = np.where(weights >= 1, weights * share, weights - problem.weights[rows] / mass)
+                scores = self._penalised(mean_square, freedom.sum(axis=1) / weights.sum())
         if smoother.policy in ("nan", "raise"):
             scores = np.where(unsupported.any(axis=1), np.inf, scores)
         return np.where(np.isnan(scores), np.inf, scores), unsupported.sum(axis=1)
 
-    def _penalised(self, mean_square: np.ndarray, trace: np.ndarray) -> np.ndarray:
-        """Criteria of the residuals of the fit itself; `trace` is tr / n."""
+    def _penalised(self, mean_square: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+        """Criteria of the residuals of the fit itself; `freedom` is 1 - tr / n."""
         if self.name == "gcv":
-            return np.where(trace < 1, mean_square / (1 - trace) ** 2, np.inf)
+            return np.where(freedom > 0, mean_square / freedom**2, np.inf)
         n = self.training.sample_weight.sum()
-        correction = (1 + trace) / (1 - (trace + 2 / n))
         log_error = np.log(np.maximum(mean_square, _ROUNDING))
-        return np.where(trace + 2 / n < 1, log_error + correction, np.inf)
+        return np.where(freedom > 2 / n, log_error + (2 - freedom) / (freedom - 2 / n), np.inf)
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
         """Scores of one output in its units; several outputs have none in common."""
@@ -198,8 +205,11 @@ class _Trials:
 def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> BandwidthSearch:
     """The factor c that minimises `criterion` over all bandwidths that make a difference.
 
-    A geometric scan from a quarter of the smallest spacing to four times the diameter of the data finds every local
-    minimum; each that can still win is refined by a bounded minimisation in log c. On ties the larger bandwidth wins.
+    A geometric scan from a quarter of the smallest spacing (that of 2000 samples where there are more) to four times
+    the diameter of the data, or beyond where the kernel reaches more or less far, finds the local minima; each that can
+    still win is refined by a bounded minimisation in log c. On ties the larger bandwidth wins. The leave-one-out error
+    of the top-hat kernel is a step function with as many steps as there are pairs of samples: there, the choice is a
+    low step, not surely the lowest.
 
     Parameters
     ----------
@@ -212,7 +222,7 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         n_rows = max(_SCAN_ROWS, len(rows) // 10)
         part = np.sort(np.random.default_rng(0).choice(rows, n_rows, replace=False))
         scan_criterion = replace(criterion, rows=part)
-    grid, has_equal_keys = scan_grid(criterion.smoother.keys)
+    grid, has_equal_keys = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)
     trials = _Trials(criterion, on_candidate)
     minima = np.empty(0)
     try:
@@ -233,6 +243,13 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     factors = np.array(sorted(trial))
     scores, n_unsupported = np.array([trial[factor] for factor in factors.tolist()]).T
     least = min(score for score, _ in eligible.values())
+    weights = criterion.training.sample_weight
+    if np.isinf(least) and criterion.name != "loo" and weights.sum() < len(weights) > 1:
+        warnings.warn(
+            f'The criterion "{criterion.name}" exists at no bandwidth, and the widest is taken. It counts samples by '
+            "sample_weight, whose sum is small: scale it to about the number of samples.",
+            stacklevel=4,
+        )
     best = max(i for i, factor in enumerate(factors.tolist()) if factor in eligible and scores[i] <= least + _EQUAL)
     return BandwidthSearch(
         criterion=criterion.name,
@@ -247,7 +264,7 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     )
 
 
-def scan_grid(keys: np.ndarray) -> tuple[np.ndarray, bool]:
+def scan_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
     """Bandwidths to scan for keys (n, d), descending, and whether two keys are the same."""
     distinct, multiplicity = np.unique(keys, axis=0, return_counts=True)
     has_equal = bool(np.any(multiplicity > 1))
@@ -257,9 +274,10 @@ def scan_grid(keys: np.ndarray) -> tuple[np.ndarray, bool]:
     some = distinct[:: -(-len(distinct) // _SCAN_ROWS)]
     spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0]
     spacing = spacing[spacing > 0]  # the square of a difference may underflow
-    largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0))
-    smallest = spacing.min() / 4.0
-    typical = max(np.quantile(spacing, 0.1) / 4.0, smallest)
+    reach = _reach(kernel)
+    largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0)) / min(reach, 1.0)
+    smallest = spacing.min() / 4.0 / max(reach, 1.0)
+    typical = max(np.quantile(spacing, 0.1) / 4.0 / max(reach, 1.0), smallest)
     n_fine = int(np.ceil(np.log(largest / typical) / np.log(_STEP)))
     fine = largest / _STEP ** np.arange(n_fine + 1)
     n_coarse = max(int(np.ceil(np.log(fine[-1] / smallest) / np.log(_COARSE_STEP))), 0)
@@ -267,22 +285,29 @@ def scan_grid(keys: np.ndarray) -> tuple[np.ndarray, bool]:
     return np.append(fine, coarse), has_equal
 
 
+def _reach(kernel: Kernel) -> float:
+    """How far a kernel reaches in bandwidths, in units of how far the named ones do."""
+    if isinstance(kernel.form, ExponentialForm):
+        return (_NEGLIGIBLE_EXPONENT / kernel.form.rate) ** (1 / kernel.form.power) / _GAUSSIAN_REACH
+    return kernel.support if np.isfinite(kernel.support) else 1.0
+
+
 def _local_minima(scores: np.ndarray) -> np.ndarray:
     """Indices of the local minima of finite scores, of a level stretch its first."""
     before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
-    margin = _EQUAL * np.abs(np.where(np.isfinite(scores), scores, 0.0))
-    return np.flatnonzero(np.isfinite(scores) & (scores < before - margin) & (scores <= after))
+    return np.flatnonzero(np.isfinite(scores) & (scores < before - _EQUAL) & (scores <= after))
 
 
 def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
-    """The grid with fine steps around the minima that can still win.
+    """The grid with fine steps around its least minima.
 
     A sample that enters a compact support puts a kink or a step into the criterion: minima between those of the scan.
     """
     fine = []
-    for index in _local_minima(scan):
+    minima = _local_minima(scan)
+    for index in minima[np.argsort(scan[minima], kind="stable")][:_MOST_FINE_MINIMA]:
         left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
-        if 2 * scan[index] - max(scan[left], scan[right]) <= scan.min():
+        if left < right:
             n_steps = int(np.ceil(np.log(grid[left] / grid[right]) / np.log(_FINE_STEP)))
             fine.append(np.geomspace(grid[left], grid[right], n_steps + 1)[1:-1])
     return np.unique(np.concatenate([grid, *fine]))[::-1]

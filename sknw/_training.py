@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Multiples and sums of a few such values still are float64 numbers.
-_TOO_LARGE = 1e300
+_TOO_LARGE = 1e304
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,8 +60,9 @@ class Kernel(BaseEstimator):
     Attributes
     ----------
     support : float
-        The largest scaled distance u that gets a positive weight; ``inf`` unless the class says otherwise. A query
-        with no training sample in the support is handled by the estimator's `outside`.
+        The largest scaled distance u that gets a positive weight; ``inf`` unless the class says otherwise, which a
+        kernel that cuts off should: a query with no training sample in a finite support is handled by the estimator's
+        `outside`, and one that an unbounded kernel gives no weight gets the nearest sample.
     form : ExponentialForm, PolynomialForm, CosineForm or None
         The formula of the kernel in terms that the compiled engine knows. A kernel without one works everywhere, at the
         speed of NumPy.
@@ -230,7 +231,7 @@ class Pairwise(Kernel):
         ``function(A, B)`` returns the weights, of shape (len(A), len(B)), for inputs already divided by the bandwidth.
     """
 
-    support = np.nan  # not known
+    support = np.nan  # not known: neither surely bounded nor surely unbounded
 
     def __init__(self, function: Callable[[np.ndarray, np.ndarray], np.ndarray]):
         self.function = function
@@ -249,7 +250,8 @@ class Pairwise(Kernel):
 
     def diagonal(self, points: np.ndarray) -> np.ndarray:
         """K of each point with itself, of shape (len(points),)."""
-        return np.array([self.between(point, point)[0, 0] for point in points[:, np.newaxis]])
+        blocks = [points[start : start + 100] for start in range(0, len(points), 100)]
+        return np.concatenate([np.diagonal(self.between(block, block)) for block in blocks])
 
 
 NAMED_KERNELS: dict[str, type[Kernel]] = {

@@ -53,8 +53,8 @@ class Problem:
         The answer will be rounded to float32, so that an engine may compute in float32 where that is accurate.
     n_jobs : int or None
         Threads, by joblib's conventions.
-    offset : float
-        The largest coordinate that centring took away: what the inputs were rounded at.
+    rounding_size : float
+        The largest coordinate that centring took away: inputs were rounded in proportion to it.
     """
 
     kernel: Kernel
@@ -66,7 +66,7 @@ class Problem:
     factors: np.ndarray = field(default_factory=lambda: np.ones(1))
     float32_is_enough: bool = False
     n_jobs: int | None = None
-    offset: float = 0.0
+    rounding_size: float = 0.0
 
     @property
     def n_evaluations(self) -> int:

@@ -25,9 +25,21 @@ EXPONENTIAL, POLYNOMIAL, COSINE = 0, 1, 2
 # short enough for a tile of four queries by one block to stay in the first-level cache.
 ROW_BYTES = 4096
 
-_COMPILE = {"nogil": True, "cache": True, "error_model": "numpy"}
-_MULTIPLY_ADD = {**_COMPILE, "fastmath": {"contract", "nnan", "nsz"}}
-_REORDERED = {**_COMPILE, "fastmath": {"contract", "nnan", "nsz", "reassoc"}}
+_MULTIPLY_ADD = frozenset({"contract", "nnan", "nsz"})
+_REORDERED = _MULTIPLY_ADD | {"reassoc"}
+
+
+def _compiled(fastmath=frozenset()):
+    """Decorator: `njit` without the GIL, cached on disk where there is a place to write to."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+
+    def compiled(function):
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # numba found no directory for its cache
+            return njit(**options)(function)
+
+    return compiled
 
 
 @intrinsic
@@ -131,7 +143,7 @@ def _row_length_of_type(array):
     return lambda array: length
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _first_difference(tile, queries, keys, key_start):
     """tile[r, j] = key_start[j] + (queries[r, 0] - keys[0, j])^2."""
     _wide_vectors()
@@ -146,7 +158,7 @@ def _first_difference(tile, queries, keys, key_start):
         t3[j] = key_start[j] + u3 * u3
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _add_difference(tile, queries, keys, k):
     """tile[r, j] += (queries[r, k] - keys[k, j])^2."""
     _wide_vectors()
@@ -161,7 +173,7 @@ def _add_difference(tile, queries, keys, k):
         t3[j] += u3 * u3
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _add_two_differences(tile, queries, keys, k):
     """tile[r, j] += (queries[r, k] - keys[k, j])^2 + (queries[r, k + 1] - keys[k + 1, j])^2."""
     _wide_vectors()
@@ -178,7 +190,7 @@ def _add_two_differences(tile, queries, keys, k):
         t3[j] = t3[j] + u3 * u3 + v3 * v3
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _first_four_products(tile, queries, start, keys, key_start):
     """tile[r, j] = start[r] + key_start[j] + sum_l queries[r, l] keys[l, j], l = 0..3."""
     _wide_vectors()
@@ -197,7 +209,7 @@ def _first_four_products(tile, queries, start, keys, key_start):
         t3[j] = s3 + z + a3 * a + b3 * b + c3 * c + d3 * d
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _add_product(tile, queries, keys, k):
     """tile[r, j] += queries[r, k] keys[k, j]."""
     _wide_vectors()
@@ -211,7 +223,7 @@ def _add_product(tile, queries, keys, k):
         t3[j] += q3 * z[j]
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _add_four_products(tile, queries, keys, k):
     """tile[r, j] += sum_l queries[r, k + l] keys[k + l, j], l = 0..3: a quarter of the tile's loads and stores."""
     _wide_vectors()
@@ -229,7 +241,7 @@ def _add_four_products(tile, queries, keys, k):
         t3[j] = t3[j] + a3 * a + b3 * b + c3 * c + d3 * d
 
 
-@njit(**_COMPILE)
+@_compiled()
 def _squared_distances(tile, queries, start, keys, key_start, products):
     """tile[r, j] = key_start[j] + ||queries[r] - keys[:, j]||^2.
 
@@ -251,7 +263,7 @@ def _squared_distances(tile, queries, start, keys, key_start, products):
             _add_difference(tile, queries, keys, d - 1)
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _powers(distances, power):
     """u^power from u^2, in place."""
     _wide_vectors()
@@ -267,14 +279,14 @@ def _powers(distances, power):
             distances[j] = max(distances[j], zero) ** half
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _subtract(row, shift):
     _wide_vectors()
     for j in range(_row_length(row)):
         row[j] -= shift
 
 
-@njit(**_COMPILE)
+@_compiled()
 def _exponentials(weights, distances, rate, furthest):
     """2^(rate min(distance, furthest))."""
     _wide_vectors()
@@ -282,7 +294,7 @@ def _exponentials(weights, distances, rate, furthest):
         weights[j] = _exp2(min(distances[j], furthest), rate)
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _polynomials(weights, distances, rate, exponent):
     """max(1 - rate distance, 0)^exponent; with exponent 0 one up to the edge, zero beyond."""
     _wide_vectors()
@@ -302,7 +314,7 @@ def _polynomials(weights, distances, rate, exponent):
             weights[j] *= weights[j] * weights[j]
 
 
-@njit(**_MULTIPLY_ADD)
+@_compiled(_MULTIPLY_ADD)
 def _cosines(weights, distances, rate):
     """cos(pi u / 2) = sin(pi v / 2) with v = max(1 - rate distance, 0): exact also at the edge."""
     _wide_vectors()
@@ -323,7 +335,7 @@ def _cosines(weights, distances, rate):
         weights[j] = v * p
 
 
-@njit(**_REORDERED)
+@_compiled(_REORDERED)
 def _accumulate(sums, weights, columns):
     """sums[r, v] += sum_j weights[r, j] columns[v, j]."""
     _wide_vectors()
@@ -342,7 +354,7 @@ def _accumulate(sums, weights, columns):
         sums[3, v] += a3
 
 
-@njit(**_REORDERED)
+@_compiled(_REORDERED)
 def _smallest(row):
     _wide_vectors()
     smallest = row[0]
@@ -351,7 +363,7 @@ def _smallest(row):
     return smallest
 
 
-@njit(**_REORDERED)
+@_compiled(_REORDERED)
 def _add_exponential_sums(sums, tile, rate, furthest, columns):
     """`_exponentials` and `_accumulate` in one, for two columns: one output, the case to be fastest at."""
     _wide_vectors()
@@ -367,7 +379,7 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
         sums[r, 1] += a1
 
 
-@njit(**_COMPILE)
+@_compiled()
 def _leave_own_out(tile, own, first_key):
     """An infinite distance to each query's own key, where it is in the block that starts at `first_key`."""
     for r in range(4):
@@ -376,7 +388,7 @@ def _leave_own_out(tile, own, first_key):
             tile[r, j] = np.inf
 
 
-@njit(**_COMPILE)
+@_compiled()
 def add_sums(
     tile,
     weights,
@@ -439,7 +451,7 @@ def add_sums(
                 _accumulate(sums[f, i : i + 4], weights, columns[s])
 
 
-@njit(**_COMPILE)
+@_compiled()
 def nearest(tile, queries, start, own, keys, key_start, products, smallest):
     """smallest[i] = min_j ||queries[i] - keys[j]||^2 without each query's own key; arrays as in `add_sums`."""
     block = _row_length(keys)

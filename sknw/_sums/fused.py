@@ -15,6 +15,8 @@ from sknw.kernels import ExponentialForm, PolynomialForm
 _CHUNK = 512
 # A mass below this may have lost terms to underflow.
 _TINY = {np.float32: 1e-20, np.float64: 1e-200}
+# The exponential of a far key is not zero but as small as to be lost beside weights from here on.
+_SMALLEST_WEIGHT = 1e-270
 # Distances in float32 carry an error of about eps R, R the radius of the data in bandwidths; and far beyond, with many
 # features, most masses are tiny.
 _LARGEST_RADIUS_IN_FLOAT32 = 12.0
@@ -24,6 +26,8 @@ def is_usable_for(problem: Problem) -> bool | str:
     """Kernels whose formula the compiled loops know."""
     if problem.kernel.form is None:
         return "computes the named kernels only, and this kernel is user-defined"
+    if problem.weights.min() < _SMALLEST_WEIGHT:
+        return "computes with sample weights that span at most 270 orders of magnitude"
     return True
 
 

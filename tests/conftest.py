@@ -1,0 +1,24 @@
+"""Settings that must be made before scikit-learn is imported, and data that many tests share."""
+
+import os
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # without it scikit-learn skips some of its checks
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A first example may wait for the compiler, and a shared machine may stall: times are not what is tested.
+settings.register_profile(
+    "sknw", deadline=None, max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("sknw")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240917)

@@ -1,0 +1,158 @@
+"""Slow, obviously right versions of everything, written from the formulas and sharing no code with sknw.
+
+Distances are differences of the inputs as given, divided by the bandwidth; arithmetic is in `np.longdouble` (80 bits on
+x86, elsewhere perhaps float64); weights are normalised by log-sum-exp; leave-one-out is a loop that takes a sample out.
+"""
+
+import numpy as np
+
+# A sample at exactly the bandwidth belongs to the top hat, and samples at equal distance are equally near, both up to
+# the rounding of the inputs.
+ROUNDING = 1e-11
+
+NAMES = ["gaussian", "exponential", "tophat", "epanechnikov", "biweight", "triweight", "linear", "tricube", "cosine"]
+COMPACT = NAMES[2:]
+
+
+def log_kernel(kernel, u):
+    """log K(u), of a kernel given by name, by its power p for exp(-u^p), or as a function of u."""
+    u = np.asarray(u, dtype=np.longdouble)
+    if isinstance(kernel, float):
+        return -(u**kernel)
+    if kernel == "gaussian":
+        return -(u**2) / 2
+    if kernel == "exponential":
+        return -u
+    with np.errstate(divide="ignore"):
+        return np.log(kernel(u) if callable(kernel) else compact_kernel(kernel, u))
+
+
+def compact_kernel(name, u):
+    """K(u) of the kernels that vanish for u > 1."""
+    if name == "tophat":
+        return np.where(u <= 1 + ROUNDING, 1.0, 0.0).astype(np.longdouble)
+    inside = np.minimum(u, 1)  # all of them vanish at 1 as well
+    pi = 4 * np.arctan(np.longdouble(1))
+    return {
+        "epanechnikov": lambda v: 1 - v**2,
+        "biweight": lambda v: (1 - v**2) ** 2,
+        "triweight": lambda v: (1 - v**2) ** 3,
+        "linear": lambda v: 1 - v,
+        "tricube": lambda v: (1 - v**3) ** 3,
+        "cosine": lambda v: np.where(v < 1, np.cos(pi * v / 2), 0),
+    }[name](inside)
+
+
+def distances(Q, X, h):
+    """||(q_i - x_j) / h||, of shape (m, n)."""
+    Q, X, h = (np.asarray(a, dtype=np.longdouble) for a in (Q, X, h))
+    return np.sqrt((((Q[:, np.newaxis, :] - X[np.newaxis, :, :]) / h) ** 2).sum(axis=2))
+
+
+def attention_row(u, kernel, w, outside="nearest"):
+    """Weights of samples at distances u with sample weights w: of shape (n,), NaN where nothing supports the query."""
+    taken = w > 0
+    if not taken.any():
+        return np.full(len(w), np.nan)
+    with np.errstate(divide="ignore"):
+        logits = log_kernel(kernel, u) + np.log(w.astype(np.longdouble))
+    if np.isfinite(logits[taken]).any():
+        a = np.exp(logits - logits[taken].max())
+    elif outside == "nearest" or kernel not in COMPACT:
+        a = w * (u <= u[taken].min() * (1 + ROUNDING))
+    elif outside == "mean":
+        a = w.copy()
+    else:
+        return np.where(taken, np.nan, 0)
+    return a / a.sum()
+
+
+def weights_or_ones(w, X):
+    return np.ones(len(X), dtype=np.longdouble) if w is None else np.asarray(w, dtype=np.longdouble)
+
+
+def attention_weights(Q, X, h, kernel, w=None, outside="nearest"):
+    w = weights_or_ones(w, X)
+    return np.array([attention_row(u, kernel, w, outside) for u in distances(Q, X, h)])
+
+
+def predict(Q, X, y, h, kernel, w=None, outside="nearest"):
+    return attention_weights(Q, X, h, kernel, w, outside) @ np.asarray(y, dtype=np.longdouble)
+
+
+def leave_one_out(X, y, h, kernel, w=None, outside="nearest"):
+    """Row i predicted by a fit in which its weight is smaller by one unit, or nothing."""
+    w = weights_or_ones(w, X)
+    loo = np.empty(np.shape(y), dtype=np.longdouble)
+    for i in range(len(X)):
+        others = w.copy()
+        others[i] = max(w[i] - 1, 0)
+        loo[i] = predict(X[i : i + 1], X, y, h, kernel, others, outside)[0]
+    return loo
+
+
+def variance(y, w):
+    """Weighted variance, of a column that does not vary 1."""
+    mean = (w[:, np.newaxis] * y).sum(axis=0) / w.sum()
+    var = (w[:, np.newaxis] * (y - mean) ** 2).sum(axis=0) / w.sum()
+    return np.where(np.ptp(y, axis=0) == 0, 1, var)
+
+
+def mean_square(y, fitted, w):
+    """sum w r^2 / sum w; of several outputs the mean, each divided by its variance."""
+    y = np.asarray(y, dtype=np.longdouble).reshape(len(w), -1)
+    per_output = (w[:, np.newaxis] * (y - fitted.reshape(y.shape)) ** 2).sum(axis=0) / w.sum()
+    return per_output[0] if len(per_output) == 1 else (per_output / variance(y, w)).mean()
+
+
+def criterion(name, X, y, h, kernel, w=None, outside="nearest"):
+    """The loo, gcv or aicc of bandwidth h; infinite where it does not exist."""
+    if name == "loo":
+        score = mean_square(y, leave_one_out(X, y, h, kernel, w, outside), weights_or_ones(w, X))
+        return np.inf if np.isnan(score) else score
+    attention = attention_weights(X, X, h, kernel, w)
+    w = weights_or_ones(w, X)
+    n, trace = w.sum(), np.trace(attention)
+    s2 = mean_square(y, attention @ np.asarray(y, dtype=np.longdouble), w)
+    if name == "gcv":
+        return s2 / (1 - trace / n) ** 2 if trace < n else np.inf
+    return np.log(s2) + (1 + trace / n) / (1 - (trace + 2) / n) if trace + 2 < n else np.inf
+
+
+def scales(X, w=None):
+    """Standard deviations of the features."""
+    return np.sqrt(variance(np.asarray(X, dtype=np.longdouble), weights_or_ones(w, X)))
+
+
+def rule_of_thumb(name, X, w=None):
+    n, d = weights_or_ones(w, X).sum(), np.shape(X)[1]
+    return scales(X, w) * (n if name == "scott" else n * (d + 2) / 4) ** (-1 / (d + 4))
+
+
+def r2(y, prediction, w=None):
+    """Weighted R^2, over the rows that have a prediction; of several outputs the mean."""
+    y = np.asarray(y, dtype=np.longdouble).reshape(len(y), -1)
+    prediction = prediction.reshape(y.shape)
+    there = ~np.isnan(prediction[:, 0])
+    w, y, prediction = weights_or_ones(w, y)[there, np.newaxis], y[there], prediction[there]
+    mean = (w * y).sum(axis=0) / w.sum()
+    return np.mean(1 - (w * (y - prediction) ** 2).sum(axis=0) / (w * (y - mean) ** 2).sum(axis=0))
+
+
+def std(Q, X, y, h, kernel, w=None, outside="nearest", residuals=None):
+    """Squared leave-one-out residuals pooled with the same weights, over the samples that have one."""
+    if residuals is None:
+        residuals = y - leave_one_out(X, y, h, kernel, w, outside)
+    squares = np.asarray(residuals, dtype=np.longdouble).reshape(len(X), -1) ** 2
+    there = ~np.isnan(squares[:, 0])
+    attention = attention_weights(Q, X, h, kernel, w, outside)[:, there]
+    overall = np.average(squares[there], axis=0, weights=weights_or_ones(w, X)[there])
+    mass = attention.sum(axis=1, keepdims=True)
+    pooled = np.where(mass == 0, overall, attention @ squares[there] / np.where(mass == 0, 1, mass))
+    return np.sqrt(pooled).reshape(len(Q), *np.shape(y)[1:])
+
+
+def effective_sample_size(Q, X, h, kernel, w=None, outside="nearest"):
+    w = weights_or_ones(w, X)
+    attention = attention_weights(Q, X, h, kernel, w, outside)
+    return np.array([1 / sum(a_i**2 / w_i for a_i, w_i in zip(a, w, strict=True) if w_i > 0) for a in attention])

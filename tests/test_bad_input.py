@@ -1,0 +1,179 @@
+"""What is refused, with the message that it gets; and what a refusal leaves behind."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import NotFittedError
+
+from sknw import NadarayaWatsonRegressor, kernels
+from sknw.datasets import make_sine_power
+from sknw.kernels import Gaussian, PowerExponential
+
+X = np.random.default_rng(0).normal(size=(20, 2))
+Y = X.sum(axis=1)
+NAN = np.where(np.arange(40).reshape(20, 2) == 7, np.nan, X)
+INF = np.where(np.isnan(NAN), np.inf, X)
+
+PARAMETERS = [
+    ({"bandwidth": 0}, "bandwidth"),
+    ({"bandwidth": 0.0}, "bandwidth"),
+    ({"bandwidth": -1.0}, "bandwidth"),
+    ({"bandwidth": np.nan}, "bandwidth"),
+    ({"bandwidth": np.inf}, "bandwidth"),
+    ({"bandwidth": 1e-310}, "bandwidth.*too small"),
+    ({"bandwidth": None}, "bandwidth"),
+    ({"bandwidth": "cross-validation"}, "bandwidth.*loo"),
+    ({"bandwidth": [1.0]}, "bandwidth.*2 positive"),
+    ({"bandwidth": [1.0, 2.0, 3.0]}, "bandwidth.*2 positive"),
+    ({"bandwidth": [1.0, 0.0]}, "bandwidth.*positive"),
+    ({"bandwidth": [1.0, -2.0]}, "bandwidth.*positive"),
+    ({"bandwidth": [1.0, np.nan]}, "bandwidth.*positive"),
+    ({"bandwidth": [1.0, np.inf]}, "bandwidth.*positive"),
+    ({"bandwidth": [[1.0, 2.0]]}, "bandwidth.*2 positive"),
+    ({"bandwidth": np.ones((2, 2))}, "bandwidth.*2 positive"),
+    ({"bandwidth": []}, "bandwidth.*2 positive"),
+    ({"bandwidth": ["loo", "loo"]}, "bandwidth"),
+    ({"bandwidth": [1.0, None]}, "bandwidth"),
+    ({"bandwidth": [1.0, 1j]}, "bandwidth"),
+    ({"kernel": "normal"}, "kernel.*gaussian"),
+    ({"kernel": "Gaussian"}, "kernel.*gaussian"),
+    ({"kernel": None}, "kernel"),
+    ({"kernel": 1.0}, "kernel"),
+    ({"kernel": Gaussian}, "kernel.*object"),
+    ({"kernel": kernels}, "kernel"),
+    ({"kernel": PowerExponential(power=0)}, "power.*positive"),
+    ({"kernel": PowerExponential(power=-1)}, "power.*positive"),
+    ({"kernel": PowerExponential(power=np.nan)}, "power.*positive"),
+    ({"kernel": PowerExponential(power=np.inf)}, "power.*positive"),
+    ({"kernel": PowerExponential(power="a")}, "power.*positive"),
+    ({"kernel": PowerExponential(power=None)}, "power.*positive"),
+    ({"outside": "extrapolate"}, "outside.*nearest"),
+    ({"outside": None}, "outside"),
+    ({"validation_samples": 0}, "validation_samples"),
+    ({"validation_samples": -5}, "validation_samples"),
+    ({"validation_samples": 10.0}, "validation_samples"),
+    ({"validation_samples": "all"}, "validation_samples.*auto"),
+    ({"algorithm": "brute"}, "algorithm.*dense"),
+    ({"algorithm": None}, "algorithm"),
+    ({"n_jobs": "two"}, "n_jobs"),
+    ({"n_jobs": 1.5}, "n_jobs"),
+    ({"random_state": "seed", "validation_samples": 5}, "random_state"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "message"), PARAMETERS, ids=[str(parameters) for parameters, _ in PARAMETERS])
+def test_a_wrong_parameter_is_refused_by_name(parameters, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        NadarayaWatsonRegressor(**parameters).fit(X, Y)
+
+
+@pytest.mark.parametrize(("parameters", "message"), PARAMETERS, ids=[str(parameters) for parameters, _ in PARAMETERS])
+def test_a_refused_fit_leaves_an_estimator_that_is_not_fitted(parameters, message):
+    model = NadarayaWatsonRegressor(**parameters)
+    with pytest.raises((ValueError, TypeError)):
+        model.fit(X, Y)
+    for method in [model.predict, model.attention_weights_, model.effective_sample_size]:
+        with pytest.raises(NotFittedError):
+            method(X)
+
+
+DATA = {
+    "NaN in X": ((NAN, Y), "X contains NaN"),
+    "infinity in X": ((INF, Y), "X contains infinity"),
+    "one-dimensional X": ((Y, Y), "2D array"),
+    "three-dimensional X": ((X[np.newaxis], Y), "dim 3"),
+    "text in X": ((np.full((20, 2), "a"), Y), "convert string|numeric"),
+    "no rows": ((X[:0], Y[:0]), "0 sample"),
+    "no features": ((X[:, :0], Y), "0 feature"),
+    "complex X": ((X + 1j, Y), "[Cc]omplex"),
+    "NaN in y": ((X, NAN[:, 0] + NAN[:, 1]), "y contains NaN"),
+    "infinity in y": ((X, INF[:, 1] + 0 * Y + np.where(np.arange(20) == 0, np.inf, 0)), "y contains infinity"),
+    "too short a y": ((X, Y[:-1]), "inconsistent numbers of samples"),
+    "no y": ((X, None), "requires y to be passed"),
+    "text in y": ((X, np.full(20, "a")), "convert string|could not convert"),
+    "three-dimensional y": ((X, Y[:, np.newaxis, np.newaxis]), "dim 3"),
+    "too few weights": ((X, Y, np.ones(19)), r"sample_weight"),
+    "two-dimensional weights": ((X, Y, np.ones((20, 1))), "[Ss]ample.?weight"),
+    "a negative weight": (
+        (X, Y, np.where(np.arange(20) == 3, -1.0, 1.0)),
+        r"sample_weight.*[Nn]egative|[Nn]egative.*sample_weight",
+    ),
+    "a NaN weight": ((X, Y, np.where(np.arange(20) == 3, np.nan, 1.0)), "sample_weight contains NaN"),
+    "an infinite weight": ((X, Y, np.where(np.arange(20) == 3, np.inf, 1.0)), "sample_weight contains infinity"),
+    "zero weights": ((X, Y, np.zeros(20)), "(?i)weight.*zero"),
+    "X too large": ((np.array([[-1.7e308], [1.7e308]]), [0.0, 1.0]), "X.*too large"),
+    "y too large": ((X[:2], [-1.7e308, 1.7e308]), "y.*too large"),
+}
+
+
+@pytest.mark.parametrize("bandwidth", ["loo", 1.0])
+@pytest.mark.parametrize("case", DATA)
+def test_wrong_data_are_refused_and_named(case, bandwidth):
+    data, message = DATA[case]
+    model = NadarayaWatsonRegressor(bandwidth=bandwidth)
+    with pytest.raises(ValueError, match=message):
+        model.fit(*data)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+QUERIES = {
+    "NaN": (NAN, "X contains NaN"),
+    "infinity": (INF, "X contains infinity"),
+    "one feature too few": (X[:, :1], "X has 1 features, but NadarayaWatsonRegressor is expecting 2 features"),
+    "one feature too many": (np.ones((3, 3)), "X has 3 features, but NadarayaWatsonRegressor is expecting 2 features"),
+    "one dimension": (X[0], "2D array"),
+    "no rows": (X[:0], "0 sample"),
+}
+
+
+@pytest.mark.parametrize("method", ["predict", "attention_weights_", "effective_sample_size"])
+@pytest.mark.parametrize("case", QUERIES)
+def test_wrong_queries_are_refused_and_named(case, method):
+    queries, message = QUERIES[case]
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, Y)
+    with pytest.raises(ValueError, match=message):
+        getattr(model, method)(queries)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, True, "all", [1]])
+def test_top_k_must_be_a_positive_integer(top_k):
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, Y)
+    with pytest.raises(ValueError, match=r"top_k must be a positive integer"):
+        model.attention_weights_(X, top_k=top_k)
+
+
+REFUSALS = {
+    "a parameter": (lambda model: model.set_params(bandwidth=-1.0).fit(X, Y)),
+    "an array parameter": (lambda model: model.set_params(bandwidth=[1.0, 2.0, 3.0]).fit(X, Y)),
+    "an algorithm": (lambda model: model.set_params(algorithm="fused", kernel=np.add).fit(X, Y)),
+    "data of another width": (lambda model: model.fit(np.where(np.arange(60).reshape(20, 3) == 3, np.nan, 1.0), Y)),
+    "weights": (lambda model: model.fit(X, Y, -np.ones(20))),
+    "another width and a parameter": (lambda model: model.set_params(bandwidth=[1.0, 2.0]).fit(np.ones((20, 3)), Y)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refused_second_fit_leaves_the_first_or_none(case):
+    model = NadarayaWatsonRegressor(bandwidth=0.5).fit(X, Y)
+    before = model.predict(X)
+    with pytest.raises(ValueError):
+        REFUSALS[case](model)
+    try:
+        assert_array_equal(model.predict(X), before)
+    except NotFittedError:
+        assert not hasattr(model, "loo_prediction_")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_samples": -1}, "n_samples"),
+        ({"random_state": "a"}, "random_state"),
+        ({"noise": -1.0}, "noise"),
+        ({"high": -1.0}, "high"),
+    ],
+)
+def test_make_sine_power_refuses_what_it_cannot_make(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        make_sine_power(**parameters)

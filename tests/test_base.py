@@ -1,0 +1,313 @@
+"""What the estimators share: attention weights, standard deviations, validation samples, attributes, storage."""
+
+import io
+import pickle
+
+import joblib
+import numpy as np
+import oracle
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import ENGINES, KERNELS, Cauchy, assert_close, bandwidth, regression
+from scipy.sparse import issparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from sknw import NadarayaWatsonRegressor, kernels
+
+# Attention weights
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("d", [1, 3, 20])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_attention_weights_sum_to_one_and_pool_to_the_prediction(kernel, d, weighted, algorithm):
+    X, y, w, Q = regression(d=d, n_outputs=2, weighted=weighted)
+    parameter, of_oracle = KERNELS[kernel]
+    model = NadarayaWatsonRegressor(parameter, bandwidth(d, 0.8), algorithm=algorithm).fit(X, y, w)
+    attention = model.attention_weights_(Q)
+    assert np.all(attention >= 0)
+    assert_allclose(attention.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    assert np.abs(attention @ y - model.predict(Q)).max() <= 1e-12 * np.ptp(y)
+    expected = oracle.attention_weights(Q, X, bandwidth(d, 0.8), of_oracle, w)
+    assert_allclose(attention, expected.astype(float), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_sparse_attention_is_the_dense_one_with_its_non_zeros_only(kernel):
+    X, y, w, Q = regression(d=2, weighted=True)
+    model = NadarayaWatsonRegressor(KERNELS[kernel][0], 0.4).fit(X, y, w)
+    dense, sparse = model.attention_weights_(Q), model.attention_weights_(Q, sparse_output=True)
+    assert issparse(sparse)
+    assert sparse.format == "csr"
+    assert sparse.shape == (len(Q), len(X))
+    assert sparse.nnz == np.count_nonzero(dense)
+    assert_array_equal(sparse.toarray(), dense)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+@pytest.mark.parametrize("top_k", [1, 3, 44, 45, 1000, np.int64(2)])
+def test_top_k_keeps_the_largest_weights_scaled_to_sum_to_one(top_k, kernel):
+    X, y, w, Q = regression(d=2, weighted=True)
+    model = NadarayaWatsonRegressor(kernel, 0.7).fit(X, y, w)
+    full, top = model.attention_weights_(Q), model.attention_weights_(Q, top_k=top_k)
+    assert top.format == "csr"
+    assert top.shape == full.shape
+    assert_allclose(top.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    for weights, row in zip(full, top.toarray(), strict=True):
+        kept = row > 0
+        assert kept.sum() == min(top_k, np.count_nonzero(weights))
+        assert weights[kept].min() >= weights[~kept].max(initial=0.0)
+        assert_allclose(row[kept], weights[kept] / weights[kept].sum(), rtol=1e-12)
+
+
+def test_softmax_attention_is_the_gaussian_kernel():
+    X, y, _, Q = regression(d=3)
+    logits = -((Q[:, np.newaxis] - X) ** 2).sum(axis=2) / 2
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    attention = NadarayaWatsonRegressor("gaussian", 1.0).fit(X, y).attention_weights_(Q)
+    assert_allclose(attention, softmax, rtol=1e-11)
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_effective_sample_size_is_the_oracles(kernel, algorithm):
+    X, y, w, Q = regression(d=2, weighted=True)
+    parameter, of_oracle = KERNELS[kernel]
+    model = NadarayaWatsonRegressor(parameter, 0.8, algorithm=algorithm).fit(X, y, w)
+    expected = oracle.effective_sample_size(Q, X, [0.8, 0.8], of_oracle, w)
+    assert_allclose(model.effective_sample_size(Q), expected.astype(float), rtol=1e-9)
+
+
+def test_effective_sample_size_counts_the_samples_of_a_tophat_and_repeated_rows():
+    X, y = np.arange(10.0)[:, np.newaxis], np.arange(10.0)
+    model = NadarayaWatsonRegressor("tophat", 2.0).fit(X, y)
+    assert_allclose(model.effective_sample_size([[0.0], [5.0], [20.0]]), [3.0, 5.0, 1.0], rtol=1e-12)
+    repeats = np.arange(1, 11)
+    weighted = NadarayaWatsonRegressor("gaussian", 2.0).fit(X, y, repeats)
+    repeated = NadarayaWatsonRegressor("gaussian", 2.0).fit(np.repeat(X, repeats, axis=0), np.repeat(y, repeats))
+    assert_allclose(weighted.effective_sample_size(X), repeated.effective_sample_size(X), rtol=1e-11)
+
+
+def test_blocks_of_queries_are_one_whole():
+    """scikit-learn's working_memory cuts the queries into blocks; what comes back is in their order."""
+    from sklearn import config_context
+
+    X, y, w, Q = regression(d=2, m=101, weighted=True)
+    for n_jobs in [None, 2]:
+        model = NadarayaWatsonRegressor("tricube", 0.5, n_jobs=n_jobs).fit(X, y, w)
+        whole = model.attention_weights_(Q)
+        with config_context(working_memory=0.002):
+            assert_allclose(model.attention_weights_(Q), whole, rtol=1e-12)
+            assert_allclose(model.attention_weights_(Q, top_k=45).toarray(), whole, rtol=1e-12)
+            assert_allclose(model.effective_sample_size(Q), 1 / (whole**2 @ np.where(w > 0, 1 / w.clip(0.1), 0)))
+
+
+# Standard deviations and validation samples
+
+
+def test_standard_deviation_is_that_of_the_noise():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0, 1, size=(2000, 1))
+    noise = np.where(X[:, 0] < 0.5, 0.1, 1.0)
+    model = NadarayaWatsonRegressor(validation_samples=None).fit(X, np.sin(6 * X[:, 0]) + noise * rng.normal(size=2000))
+    _, std = model.predict([[0.1], [0.3], [0.7], [0.9]], return_std=True)
+    assert_allclose(std, [0.1, 0.1, 1.0, 1.0], rtol=0.25)
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("n_outputs", [None, 2])
+@pytest.mark.parametrize("kernel", ["gaussian", "tricube", "tophat"])
+def test_validation_samples_limit_the_rows_that_leave_one_out_looks_at(kernel, n_outputs, algorithm):
+    X, y, _, Q = regression(n=60, d=2, n_outputs=n_outputs)
+    h = np.array([0.6, 0.6])
+    model = NadarayaWatsonRegressor(kernel, 0.6, validation_samples=20, random_state=3, algorithm=algorithm).fit(X, y)
+    assert model.n_validation_ == 20
+    seen = np.isfinite(model.loo_prediction_.reshape(60, -1)).all(axis=1)
+    assert seen.sum() == 20
+    expected = oracle.leave_one_out(X, y, h, kernel)
+    assert_close(model.loo_prediction_[seen], expected[seen], y)
+    assert np.all(np.isnan(model.loo_prediction_[~seen]))
+    assert model.loo_score_ == pytest.approx(float(oracle.r2(y, model.loo_prediction_)), abs=1e-10)
+    # predictions rest on all samples, standard deviations on those with a residual
+    mean, std = model.predict(Q, return_std=True)
+    assert_close(mean, oracle.predict(Q, X, y, h, kernel), y)
+    expected_std = oracle.std(Q, X, y, h, kernel, residuals=y - model.loo_prediction_)
+    assert_close(std, expected_std, y)
+    assert np.all(np.isfinite(std))
+
+
+@pytest.mark.parametrize("n_validation", [None, "auto", 60, 10**9])
+def test_all_rows_are_validated_where_there_are_few(n_validation):
+    X, y, _, _ = regression(n=60)
+    model = NadarayaWatsonRegressor(bandwidth=0.6, validation_samples=n_validation).fit(X, y)
+    assert model.n_validation_ == 60
+    assert np.all(np.isfinite(model.loo_prediction_))
+
+
+def test_validation_samples_are_drawn_by_random_state():
+    X, y, _, _ = regression(n=60)
+
+    def rows(random_state):
+        model = NadarayaWatsonRegressor(bandwidth=0.6, validation_samples=15, random_state=random_state).fit(X, y)
+        return tuple(np.flatnonzero(np.isfinite(model.loo_prediction_)))
+
+    assert rows(0) == rows(0) == rows(np.random.RandomState(0))
+    assert rows(0) != rows(1)
+
+
+def test_auto_validates_as_many_rows_as_make_4e8_kernel_evaluations():
+    n = 80_000
+    x = np.linspace(0.0, 1.0, n)[:, np.newaxis]
+    model = NadarayaWatsonRegressor("gaussian", 0.1, n_jobs=2).fit(x, x[:, 0])
+    assert model.n_validation_ == 4e8 / n
+    assert np.isfinite(model.loo_prediction_).sum() == model.n_validation_
+
+
+def test_rows_of_weight_zero_are_not_drawn_for_validation():
+    X, y, _, _ = regression(n=60)
+    w = np.repeat([0.0, 1.0], 30)
+    model = NadarayaWatsonRegressor("gaussian", bandwidth=0.6, validation_samples=20, random_state=0).fit(X, y, w)
+    assert np.isfinite(model.loo_prediction_[w > 0]).sum() == model.n_validation_ == 20
+
+
+# Attributes, and what becomes of a model
+
+
+def test_fitted_attributes_are_those_of_the_documentation():
+    X, y, w, _ = regression(weighted=True)
+    model = NadarayaWatsonRegressor("tricube", 0.5).fit(X, y, w)
+    assert {name for name in vars(model) if name.endswith("_")} == {
+        *("n_features_in_", "X_train_", "y_train_", "sample_weight_", "kernel_", "bandwidth_", "bandwidth_search_"),
+        *("loo_prediction_", "loo_score_", "n_validation_"),
+    }
+    assert model.n_features_in_ == 2
+    assert_array_equal(model.X_train_, X)
+    assert_array_equal(model.y_train_, y)
+    assert_array_equal(model.sample_weight_, w)
+    assert isinstance(model.kernel_, kernels.Tricube)
+    assert_array_equal(model.bandwidth_, [0.5, 0.5])
+    assert model.bandwidth_search_ is None
+    assert model.loo_prediction_.shape == y.shape
+    assert isinstance(model.loo_score_, float)
+    assert model.n_validation_ == (w > 0).sum()
+    assert NadarayaWatsonRegressor("tricube", 0.5).fit(X, y).sample_weight_ is None
+
+
+@pytest.mark.parametrize("shape", [(45,), (45, 1), (45, 3)])
+def test_predictions_have_the_shape_of_y(shape):
+    X, _, _, Q = regression()
+    y = np.random.default_rng(0).normal(size=shape)
+    model = NadarayaWatsonRegressor().fit(X, y)
+    mean, std = model.predict(Q, return_std=True)
+    assert mean.shape == std.shape == (len(Q), *shape[1:])
+    assert model.loo_prediction_.shape == shape
+    assert isinstance(model.score(X, y), float)
+
+
+def test_outputs_do_not_influence_each_other_at_a_fixed_bandwidth():
+    X, y, w, Q = regression(n_outputs=3, weighted=True)
+    together = NadarayaWatsonRegressor("tricube", 0.7).fit(X, y, w)
+    for k in range(3):
+        alone = NadarayaWatsonRegressor("tricube", 0.7).fit(X, y[:, k], w)
+        assert_close(together.predict(Q)[:, k], alone.predict(Q), y)
+        assert_close(together.predict(Q, return_std=True)[1][:, k], alone.predict(Q, return_std=True)[1], y)
+
+
+def test_predicting_changes_no_attribute():
+    X, y, w, Q = regression(weighted=True)
+    model = NadarayaWatsonRegressor("tricube").fit(X, y, w)
+    before = joblib.hash(model)
+    model.predict(Q, return_std=True)
+    model.attention_weights_(Q, top_k=2)
+    model.effective_sample_size(Q)
+    model.score(X, y)
+    assert joblib.hash(model) == before
+
+
+def test_training_data_are_not_changed():
+    X, y, w, Q = regression(weighted=True)
+    copies = [array.copy() for array in (X, y, w, Q)]
+    NadarayaWatsonRegressor().fit(X, y, w).predict(Q)
+    for array, copy in zip((X, y, w, Q), copies, strict=True):
+        assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_pickled_models_predict_the_same(kernel, algorithm):
+    X, y, w, Q = regression(weighted=True)
+    model = NadarayaWatsonRegressor(KERNELS[kernel][0], algorithm=algorithm).fit(X, y, w)
+    copy = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copy.predict(Q), model.predict(Q))
+    assert_array_equal(copy.bandwidth_search_.factors, model.bandwidth_search_.factors)
+
+
+def test_a_model_with_a_users_kernel_can_be_pickled():
+    X, y, _, Q = regression()
+    model = NadarayaWatsonRegressor(Cauchy(), 0.5).fit(X, y)
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(Q), model.predict(Q))
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+def test_read_only_memory_maps_are_taken(algorithm, tmp_path):
+    X, y, w, Q = regression(weighted=True, d=5)
+    model = NadarayaWatsonRegressor(algorithm=algorithm).fit(X, y, w)
+    joblib.dump((model, X, y, w, Q), tmp_path / "all")
+    mapped, *data = joblib.load(tmp_path / "all", mmap_mode="r")
+    assert not mapped.X_train_.flags.writeable
+    assert_array_equal(mapped.predict(data[3]), model.predict(Q))
+    assert_array_equal(mapped.attention_weights_(data[3]), model.attention_weights_(Q))
+    refitted = NadarayaWatsonRegressor(algorithm=algorithm).fit(*data[:3])
+    assert_array_equal(refitted.predict(data[3]), model.predict(Q))
+
+
+def test_models_fitted_on_memory_are_small_in_a_pickle():
+    """A model stores its samples a few times over, and nothing of the size n x n."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(2000, 4)), rng.normal(size=2000)
+    model = NadarayaWatsonRegressor().fit(X, y)
+    buffer = io.BytesIO()
+    pickle.dump(model, buffer)
+    assert buffer.tell() < 6 * (X.nbytes + y.nbytes)
+
+
+def test_clone_and_set_params_reach_into_the_kernel():
+    model = NadarayaWatsonRegressor(kernels.PowerExponential(power=0.7), 0.3, outside="mean", n_jobs=2)
+    copy = clone(model)
+    assert copy.kernel is not model.kernel
+    assert {k: v for k, v in copy.get_params().items() if k != "kernel"} == {
+        **{"bandwidth": 0.3, "outside": "mean", "validation_samples": "auto", "algorithm": "auto", "n_jobs": 2},
+        **{"random_state": None, "kernel__power": 0.7},
+    }
+    copy.set_params(kernel__power=1.9, bandwidth="gcv")
+    assert (copy.kernel.power, copy.bandwidth) == (1.9, "gcv")
+    assert model.kernel.power == 0.7
+
+
+def test_refitting_forgets_the_first_fit():
+    X, y, w, Q = regression(weighted=True)
+    model = NadarayaWatsonRegressor().fit(X[:, :1], y + 3, w)
+    model.fit(X, y)
+    fresh = NadarayaWatsonRegressor().fit(X, y)
+    assert_array_equal(model.predict(Q), fresh.predict(Q))
+    assert model.sample_weight_ is None
+    model.set_params(bandwidth=0.3).fit(X, y)
+    assert model.bandwidth_search_ is None
+
+
+@pytest.mark.parametrize("method", ["predict", "attention_weights_", "effective_sample_size"])
+def test_methods_ask_for_a_fit_first(method):
+    with pytest.raises(NotFittedError, match="not fitted"):
+        getattr(NadarayaWatsonRegressor(), method)([[1.0]])
+
+
+def test_notebook_view_shows_attributes_and_leaves_the_method_out():
+    X, y, _, _ = regression()
+    model = NadarayaWatsonRegressor().fit(X, y)
+    html = model._repr_html_()
+    assert "attention_weights_" not in html
+    if hasattr(model, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
+        assert "loo_score_" in html
+    assert "bandwidth" in NadarayaWatsonRegressor()._repr_html_()

@@ -1,0 +1,68 @@
+"""Every example runs, in a process and a folder of its own, and says what its text promises."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("plot_*.py"))
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """What each example has printed, and the folder that it has drawn into."""
+    results = {}
+
+    def run(example):
+        if example not in results:
+            folder = tmp_path_factory.mktemp(example.stem)
+            environment = os.environ | {"MPLBACKEND": "Agg", "MPLCONFIGDIR": str(folder / "matplotlib")}
+            finished = subprocess.run(
+                [sys.executable, "-W", "error::RuntimeWarning", str(example)],
+                **{"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300},
+            )
+            assert finished.returncode == 0, finished.stderr
+            results[example] = finished.stdout, folder
+        return results[example]
+
+    return run
+
+
+def test_there_is_a_quickstart():
+    assert "plot_quickstart.py" in [example.name for example in EXAMPLES]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example_runs(example, outputs):
+    outputs(example)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example_begins_with_a_title_for_the_gallery(example):
+    assert re.match(r'"""\n=+\n.+\n=+\n', example.read_text())
+
+
+def test_quickstart_compares_weighs_and_converges(outputs):
+    from matplotlib.image import imread
+
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_quickstart.py"))
+    scores = {line[:32].strip(): float(line[32:42]) for line in printed.splitlines() if line.endswith(" ms")}
+    assert any("Nadaraya-Watson" in name for name in scores)
+    assert any("neighbours" in name for name in scores)
+    assert any("Gaussian process" in name for name in scores)
+    assert all(0.2 < score < 0.7 for score in scores.values())
+    assert "rows sum to 1: True" in printed
+    assert "weights @ y is the prediction: True" in printed
+    average, pooled = (
+        float(re.search(rf"RMSE of {name}: ([\d.]+)", printed)[1]) for name in ["average pooling", "Nadaraya-Watson"]
+    )
+    assert pooled < average / 2
+    slope = float(re.search(r"slope of the median error: (\S+)", printed)[1])
+    assert -0.55 < slope < -0.25
+    for name in ["attention_heat_map.png", "quickstart.png"]:
+        picture = imread(folder / name)
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.05, "the picture is blank"

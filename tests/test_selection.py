@@ -1,0 +1,478 @@
+"""The choice of the bandwidth: criteria, rules of thumb, and the search for the global minimum."""
+
+import dataclasses
+
+import numpy as np
+import oracle
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
+
+from sknw import BandwidthSearch, NadarayaWatsonRegressor
+from sknw.datasets import make_sine_power
+from sknw.kernels import resolve_kernel
+
+CRITERIA = ["loo", "aicc", "gcv"]
+SELECTORS = [*CRITERIA, "scott", "silverman"]
+
+
+def curve(name, X, y, factors, kernel, w=None):
+    """The criterion at each factor, as a plain double loop would give it, by matrices of float64."""
+    w = np.ones(len(X)) if w is None else w
+    sq = oracle.distances(X, X, oracle.scales(X, w)).astype(float) ** 2
+    own_weight = np.maximum(w - 1, 0) if name == "loo" else w
+    scores = []
+    for factor in factors:
+        with np.errstate(divide="ignore"):
+            logs = resolve_kernel(kernel).log_profile(sq / factor**2) + np.log(w)
+            np.fill_diagonal(logs, np.diag(logs) - np.log(w) + np.log(own_weight))
+        top = logs.max(axis=1, keepdims=True)
+        weights = np.exp(logs - np.where(np.isfinite(top), top, 0))
+        for i in np.flatnonzero(np.isinf(top[:, 0])):
+            others = np.delete(sq[i], i)
+            weights[i] = w * (sq[i] <= others.min() * (1 + 1e-11))
+            weights[i, i] = 0
+        attention = weights / weights.sum(axis=1, keepdims=True)
+        error, trace, n = np.average((y - attention @ y) ** 2, weights=w), np.trace(attention), w.sum()
+        if name == "loo":
+            scores.append(error)
+        elif name == "gcv":
+            scores.append(error / (1 - trace / n) ** 2 if trace < n else np.inf)
+        else:
+            scores.append(np.log(error) + (1 + trace / n) / (1 - (trace + 2) / n) if trace + 2 < n else np.inf)
+    return np.array(scores)
+
+
+def minima(scores):
+    return np.flatnonzero((scores[1:-1] < scores[:-2]) & (scores[1:-1] <= scores[2:])) + 1
+
+
+def clustered(seed, noise, n_clusters=10, n_each=12, width=0.02):
+    """A fast sine inside narrow clusters, a slow one across them: one good bandwidth for each."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(-0.5, 0.5, size=(n_clusters, n_each))
+    x = (np.linspace(0, 1, n_clusters)[:, np.newaxis] + width * t).ravel()
+    y = np.sin(2 * np.pi * t).ravel() + 2 * np.sin(2 * np.pi * x) + noise * rng.normal(size=x.size)
+    return x[:, np.newaxis], y
+
+
+def plain(seed, d=1):
+    if d == 1:
+        return make_sine_power(100, random_state=seed)
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(100, d))
+    return X, np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=100)
+
+
+PROBLEMS = {
+    "one feature": [plain(seed) for seed in range(3)],
+    "three features": [plain(seed, 3) for seed in range(3)],
+    "two scales, little noise": [clustered(seed, 0.6) for seed in range(3)],
+    "two scales, much noise": [clustered(seed, 1.5) for seed in range(3)],
+}
+
+# The criterion
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("n_outputs", [None, 3])
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_scores_are_the_oracles_at_every_bandwidth_tried(criterion, kernel, n_outputs, weighted, algorithm):
+    X, y, w, _ = regression(n=30, n_outputs=n_outputs, weighted=weighted)
+    parameter, of_oracle = KERNELS[kernel]
+    search = NadarayaWatsonRegressor(parameter, criterion, algorithm=algorithm).fit(X, y, w).bandwidth_search_
+    looked_at = [search.best_index, *range(0, len(search.factors), 5)]
+    expected = [oracle.criterion(criterion, X, y, search.bandwidths[i], of_oracle, w) for i in looked_at]
+    assert_allclose(search.scores[looked_at], np.array(expected, dtype=float), rtol=1e-8)
+
+
+def test_the_curve_of_these_tests_is_the_oracles_criterion():
+    X, y, w, _ = regression(n=30, weighted=True)
+    X, y, w = X[w > 0], y[w > 0], w[w > 0]
+    for kernel in ["gaussian", "tricube"]:
+        for name in CRITERIA:
+            factors = [0.01, 0.3, 1.0, 5.0]
+            expected = [oracle.criterion(name, X, y, c * oracle.scales(X, w), kernel, w) for c in factors]
+            assert_allclose(curve(name, X, y, factors, kernel, w), np.array(expected, dtype=float), rtol=1e-10)
+
+
+def test_outputs_count_equally_whatever_their_unit():
+    X, y, _, _ = regression(n=40, n_outputs=2)
+    plain_search = NadarayaWatsonRegressor().fit(X, y).bandwidth_search_
+    scaled_search = NadarayaWatsonRegressor().fit(X, y * [1.0, 2.0**20]).bandwidth_search_
+    assert_allclose(scaled_search.factors, plain_search.factors, rtol=1e-9)
+    assert_allclose(scaled_search.scores, plain_search.scores, rtol=1e-9)
+
+
+# Rules of thumb
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("rule", ["scott", "silverman"])
+def test_rules_of_thumb_are_their_formulas(rule, d, weighted):
+    X, y, w, _ = regression(d=d, weighted=weighted)
+    X = X * np.linspace(1, 5, d) + 100
+    model = NadarayaWatsonRegressor(bandwidth=rule).fit(X, y, w)
+    assert_allclose(model.bandwidth_, oracle.rule_of_thumb(rule, X, w).astype(float), rtol=1e-12)
+    assert model.bandwidth_search_ is None
+
+
+# The global minimum
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+def test_the_problems_of_two_scales_have_several_minima(kernel):
+    little, much = (
+        [curve("loo", X, y, np.geomspace(1e-4, 10, 200), kernel) for X, y in PROBLEMS[name]]
+        for name in ["two scales, little noise", "two scales, much noise"]
+    )
+    assert all(len(minima(scores)) >= 2 for scores in [*little, *much])
+    # and the noise decides which scale is the better one
+    assert max(np.argmin(scores) for scores in little) + 20 < max(np.argmin(scores) for scores in much)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kernel", [name for name in oracle.NAMES if name != "tophat"])
+def test_choice_is_the_global_minimum_over_a_fine_grid(kernel, problem):
+    for X, y in PROBLEMS[problem]:
+        search = NadarayaWatsonRegressor(kernel).fit(X, y).bandwidth_search_
+        fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), kernel)
+        assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_choice_for_the_tophat_is_a_low_step(problem):
+    """Its criterion is a step function with a step for each pair of samples: the lowest cannot be promised."""
+    for X, y in PROBLEMS[problem]:
+        search = NadarayaWatsonRegressor("tophat").fit(X, y).bandwidth_search_
+        fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), "tophat")
+        assert search.scores[search.best_index] <= min(1.02 * fine.min(), np.quantile(fine, 0.05))
+
+
+@pytest.mark.parametrize("criterion", ["aicc", "gcv"])
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
+def test_choice_by_the_other_criteria_is_their_global_minimum(kernel, problem, criterion):
+    X, y = PROBLEMS[problem][0]
+    search = NadarayaWatsonRegressor(kernel, criterion).fit(X, y).bandwidth_search_
+    fine = curve(criterion, X, y, np.geomspace(search.factors[0], search.factors[-1], 400), kernel)
+    assert search.scores[search.best_index] <= fine.min() + 1e-6 * abs(fine.min())
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
+def test_search_spans_from_a_quarter_of_the_smallest_spacing_to_twice_the_range(kernel, weighted):
+    X, y, w, _ = regression(n=60, d=3, weighted=weighted)
+    kept = X if w is None else X[w > 0]
+    standardised = kept / oracle.scales(X, w).astype(float)
+    distances = oracle.distances(standardised, standardised, np.ones(3)).astype(float)
+    factors = NadarayaWatsonRegressor(kernel).fit(X, y, w).bandwidth_search_.factors
+    assert factors[0] <= distances[distances > 0].min() / 4 * (1 + 1e-12)
+    assert factors[-1] >= 2 * np.ptp(standardised, axis=0).max()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_both_engines_choose_the_same(engine):
+    X, y, w, _ = regression(n=80, d=5, weighted=True)
+    reference = NadarayaWatsonRegressor(algorithm="auto").fit(X, y, w)
+    model = NadarayaWatsonRegressor(algorithm=engine).fit(X, y, w)
+    assert_allclose(model.bandwidth_, reference.bandwidth_, rtol=1e-6)
+    assert_allclose(model.bandwidth_search_.scores, reference.bandwidth_search_.scores, rtol=1e-6)
+
+
+# More rows than the scan looks at
+
+
+def large(outlier=None):
+    """6000 samples, of which one may be far off."""
+    rng = np.random.default_rng(5)
+    x = np.sort(rng.uniform(0, 1, 6000))
+    y = np.sin(40 * x) + 0.5 * rng.normal(size=x.size)
+    if outlier is not None:
+        y[outlier] += 300
+    return x[:, np.newaxis], y
+
+
+def score_of_fit(criterion, X, y, kernel, bandwidth):
+    """The criterion from a model fitted with this bandwidth; engine and leave-one-out are tested elsewhere."""
+    model = NadarayaWatsonRegressor(kernel, bandwidth, algorithm="fused", n_jobs=2).fit(X, y)
+    error_of_others = np.mean((y - model.loo_prediction_) ** 2)
+    if criterion == "loo":
+        return error_of_others
+    n, prediction = len(X), model.predict(X)
+    error = np.mean((y - prediction) ** 2)
+    # y_i - loo_i = (y_i - f_i) / (1 - a_ii) gives the weight a_ii that a sample has in its own prediction
+    trace = np.sum(1 - (y - prediction) / (y - model.loo_prediction_))
+    return (
+        error / (1 - trace / n) ** 2 if criterion == "gcv" else np.log(error) + (1 + trace / n) / (1 - (trace + 2) / n)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "criterion", "outlier"),
+    [
+        *[("gaussian", "loo", outlier) for outlier in [None, 500, 1500, 2500]],
+        *[("gaussian", "aicc", outlier) for outlier in [None, 1500]],
+        *[("epanechnikov", "gcv", outlier) for outlier in [None, 1500]],
+    ],
+)
+def test_many_rows_are_searched_as_well_as_by_a_full_grid(kernel, criterion, outlier):
+    """The scan looks at some of the rows; what it saw there must not be compared with what all rows say."""
+    X, y = large(outlier)
+    model = NadarayaWatsonRegressor(kernel, criterion, algorithm="fused", n_jobs=2).fit(X, y)
+    search = model.bandwidth_search_
+    chosen = score_of_fit(criterion, X, y, kernel, model.bandwidth_)
+    assert search.scores[search.best_index] == pytest.approx(chosen, rel=1e-6)
+    grid = np.geomspace(2e-3, search.bandwidths[-1, 0], 25)
+    fine = [score_of_fit(criterion, X, y, kernel, h) for h in grid]
+    assert chosen <= min(fine) + 1e-6 * abs(min(fine))
+
+
+def test_a_search_on_some_rows_averages_over_those():
+    X, y = plain(0)
+    model = NadarayaWatsonRegressor(validation_samples=40, random_state=1).fit(X, y)
+    seen = np.isfinite(model.loo_prediction_)
+    assert seen.sum() == model.n_validation_ == 40
+    loo = oracle.leave_one_out(X, y, model.bandwidth_, "gaussian")
+    assert_close(model.loo_prediction_[seen], loo[seen], y)
+    search = model.bandwidth_search_
+    assert search.scores[search.best_index] == pytest.approx(float(np.mean((y - loo)[seen] ** 2)), rel=1e-9)
+    for factor in np.geomspace(search.factors[0], search.factors[-1], 60):
+        loo = oracle.leave_one_out(X, y, factor * X.std(axis=0), "gaussian")
+        assert search.scores[search.best_index] <= np.mean((y - loo)[seen] ** 2) * (1 + 1e-6)
+
+
+# What the search reports
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_search_report_is_consistent(criterion, problem, kernel):
+    X, y = PROBLEMS[problem][1]
+    model = NadarayaWatsonRegressor(kernel, criterion).fit(X, y)
+    search = model.bandwidth_search_
+    assert isinstance(search, BandwidthSearch)
+    assert search.criterion == criterion
+    assert np.all(np.diff(search.factors) > 0)
+    assert_allclose(search.bandwidths, search.factors[:, np.newaxis] * X.std(axis=0), rtol=1e-12)
+    assert search.scores.shape == search.factors.shape
+    rounding = 1e-11 * np.abs(search.scores[search.best_index])
+    assert search.scores[search.best_index] <= search.scores.min() + rounding
+    assert_array_equal(model.bandwidth_, search.bandwidths[search.best_index])
+    assert search.best_index in search.local_minima
+    neighbours = np.pad(search.scores, 1, constant_values=np.inf)
+    for i in search.local_minima:
+        assert search.scores[i] <= min(neighbours[i], neighbours[i + 2]) + rounding
+    assert search.at_edge == (search.best_index in (0, len(search.factors) - 1))
+    assert not search.has_duplicates
+    if criterion == "loo":
+        assert search.scores[search.best_index] == pytest.approx(np.mean((y - model.loo_prediction_) ** 2), rel=1e-10)
+
+
+def test_search_report_cannot_be_changed():
+    search = NadarayaWatsonRegressor().fit(*plain(0)).bandwidth_search_
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        search.best_index = 0
+    assert [field.name for field in dataclasses.fields(search)] == [
+        *("criterion", "factors", "bandwidths", "scores", "best_index", "local_minima", "at_edge", "n_unsupported"),
+        "has_duplicates",
+    ]
+
+
+def test_local_minima_are_those_of_the_curve():
+    X, y = clustered(2, 1.2)
+    search = NadarayaWatsonRegressor().fit(X, y).bandwidth_search_
+    grid = np.geomspace(search.factors[0], search.factors[-1], 400)
+    scores = curve("loo", X, y, grid, "gaussian")
+    # minima of the curve that stand out by more than a thousandth have a reported one beside them
+    deep = [i for i in minima(scores) if scores[max(i - 40, 0) : i + 41].max() > 1.01 * scores[i]]
+    assert len(deep) >= 2
+    for i in deep:
+        assert np.abs(np.log(search.factors[search.local_minima] / grid[i])).min() < np.log(2)
+
+
+def test_pure_noise_is_averaged_and_reported_as_at_the_edge():
+    rng = np.random.default_rng(1)
+    X, y = rng.uniform(size=(200, 1)), rng.normal(size=200)
+    search = NadarayaWatsonRegressor().fit(X, y).bandwidth_search_
+    fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 200), "gaussian")
+    assert np.argmin(fine) == 199, "these data must be fitted best by their mean"
+    assert search.at_edge
+    assert search.best_index == len(search.factors) - 1
+    assert not NadarayaWatsonRegressor().fit(*plain(0)).bandwidth_search_.at_edge
+
+
+def test_duplicates_are_reported_because_leave_one_out_may_follow_the_twins():
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(size=(50, 1)), rng.normal(size=50)
+    twins = NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, y))
+    assert twins.bandwidth_search_.has_duplicates
+    assert twins.bandwidth_[0] < np.diff(np.sort(X[:, 0])).mean()
+    assert twins.loo_score_ > 0.999
+    assert not NadarayaWatsonRegressor().fit(X, y).bandwidth_search_.has_duplicates
+
+
+def test_rows_without_support_at_the_choice_are_counted():
+    rng = np.random.default_rng(0)
+    x = np.append(np.linspace(0, 1, 60), [30.0, 60.0, 90.0])
+    y = np.append(np.sin(20 * x[:60]) + 0.1 * rng.normal(size=60), np.full(3, np.sin(20.0)))
+    for criterion in CRITERIA:
+        model = NadarayaWatsonRegressor("tricube", criterion).fit(x[:, np.newaxis], y)
+        lonely = np.array([np.abs(np.delete(x, i) - x[i]).min() >= model.bandwidth_[0] for i in range(63)])
+        assert lonely.sum() == 3
+        assert model.bandwidth_search_.n_unsupported == 3, criterion
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("outside", ["nan", "raise"])
+@pytest.mark.parametrize("kernel", ["tophat", "tricube", "cosine"])
+def test_no_bandwidth_is_chosen_that_leaves_a_row_unsupported_where_that_means_nothing(kernel, outside, criterion):
+    rng = np.random.default_rng(0)
+    x = np.append(np.linspace(0, 1, 60), [3.0])
+    y = np.append(np.sin(20 * x[:60]) + 0.1 * rng.normal(size=60), 0.0)
+    model = NadarayaWatsonRegressor(kernel, criterion, outside=outside).fit(x[:, np.newaxis], y)
+    assert model.bandwidth_[0] >= 2.0
+    assert np.all(np.isfinite(model.loo_prediction_))
+    assert model.bandwidth_search_.n_unsupported == 0
+    # with "nearest" the isolated sample does not matter that much
+    assert NadarayaWatsonRegressor(kernel, criterion).fit(x[:, np.newaxis], y).bandwidth_[0] < 0.5
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("kernel", ["gaussian", "tophat", "tricube"])
+@pytest.mark.parametrize("value", [0.0, 7.3, 1e6 / 3])
+def test_ties_go_to_the_larger_bandwidth(value, kernel, criterion):
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    model = NadarayaWatsonRegressor(kernel, criterion).fit(X, np.full(30, value))
+    search = model.bandwidth_search_
+    if criterion == "loo":  # the other two prefer fewer degrees of freedom anyway
+        assert_allclose(search.scores, 0.0, atol=1e-20)
+    assert search.best_index == len(search.factors) - 1
+    assert_array_equal(model.predict(X), value)
+    assert model.loo_score_ == 1.0
+
+
+def test_wide_bandwidths_can_win_and_give_the_mean():
+    rng = np.random.default_rng(1)
+    X, y = rng.uniform(size=(200, 1)), rng.normal(size=200)
+    model = NadarayaWatsonRegressor("tophat").fit(X, y)
+    if model.bandwidth_search_.at_edge:
+        assert_allclose(model.predict(X), y.mean(), rtol=1e-12)
+    wide = NadarayaWatsonRegressor("tophat", 2.0).fit(X, y)
+    assert_allclose(wide.predict(X), y.mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_inputs_that_do_not_vary_give_the_mean(criterion, kernel):
+    y = np.array([1.0, 2.0, 6.0, 7.0])
+    model = NadarayaWatsonRegressor(kernel, criterion).fit(np.full((4, 2), 3.0), y)
+    assert_allclose(model.predict([[3.0, 3.0]]), 4.0, rtol=1e-14)
+    assert np.all(model.bandwidth_ > 0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("kernel", ["gaussian", "tophat", "tricube"])
+def test_few_samples_are_enough(kernel, selector, n):
+    x = np.arange(float(n))
+    model = NadarayaWatsonRegressor(kernel, selector).fit(x[:, np.newaxis], x**2)
+    assert np.all(np.isfinite(model.predict(x[:, np.newaxis] + 0.1)))
+    assert np.all(np.isfinite(model.bandwidth_))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_targets_that_a_kernel_can_reproduce_are_searched_without_a_warning(criterion):
+    """Noiseless steps: the residuals are zero at small bandwidths, and their logarithm is not finite."""
+    x = np.repeat(np.arange(6.0), 5) + np.tile(np.linspace(0, 0.1, 5), 6)
+    y = np.repeat([1.0, 5.0, 2.0, 8.0, 3.0, 9.0], 5)
+    model = NadarayaWatsonRegressor("tricube", criterion).fit(x[:, np.newaxis], y)
+    assert_allclose(model.predict(x[:, np.newaxis]), y, rtol=1e-6)
+    assert not np.any(np.isnan(model.bandwidth_search_.scores))
+
+
+# Sample weights
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("n_outputs", [None, 2])
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tophat", "tricube"])
+def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(kernel, selector, n_outputs, algorithm):
+    X, y, _, Q = regression(n=40, n_outputs=n_outputs)
+    w = np.random.default_rng(7).integers(0, 4, 40)
+    assert 0 in w
+    weighted = NadarayaWatsonRegressor(kernel, selector, algorithm=algorithm).fit(X, y, w)
+    repeated = NadarayaWatsonRegressor(kernel, selector, algorithm=algorithm).fit(
+        np.repeat(X, w, axis=0), np.repeat(y, w, axis=0)
+    )
+    assert_allclose(weighted.bandwidth_, repeated.bandwidth_, rtol=1e-7)
+    assert_close(weighted.predict(Q), repeated.predict(Q), y, 1e-7)
+    assert_close(np.repeat(weighted.loo_prediction_, w, axis=0), repeated.loo_prediction_, y, 1e-7)
+    assert weighted.loo_score_ == pytest.approx(repeated.loo_score_, abs=1e-7)
+    assert_close(weighted.predict(Q, return_std=True)[1], repeated.predict(Q, return_std=True)[1], y, 1e-7)
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_rows_of_weight_zero_vanish_however_far_away_they_are(selector):
+    X, y, w, Q = regression(weighted=True)
+    X[w == 0] += 1e9
+    y[w == 0] = 1e12
+    kept = NadarayaWatsonRegressor(bandwidth=selector).fit(X[w > 0], y[w > 0], w[w > 0])
+    model = NadarayaWatsonRegressor(bandwidth=selector).fit(X, y, w)
+    assert_array_equal(model.bandwidth_, kept.bandwidth_)
+    assert_array_equal(model.predict(Q), kept.predict(Q))
+    assert_array_equal(model.loo_prediction_[w > 0], kept.loo_prediction_)
+    assert_array_equal(model.attention_weights_(Q)[:, w > 0], kept.attention_weights_(Q))
+    assert_array_equal(model.attention_weights_(Q)[:, w == 0], 0.0)
+    assert model.loo_score_ == kept.loo_score_
+
+
+def test_weights_of_one_are_no_weights():
+    X, y, _, Q = regression()
+    for selector in SELECTORS:
+        ones = NadarayaWatsonRegressor(bandwidth=selector).fit(X, y, np.ones(len(X)))
+        none = NadarayaWatsonRegressor(bandwidth=selector).fit(X, y)
+        assert_array_equal(ones.bandwidth_, none.bandwidth_)
+        assert_array_equal(ones.predict(Q), none.predict(Q))
+
+
+# Users' kernels are selected for as well
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_bandwidth_of_a_users_kernel_is_searched(criterion):
+    X, y = plain(3)
+    search = NadarayaWatsonRegressor(Cauchy(), criterion).fit(X, y).bandwidth_search_
+    expected = oracle.criterion(criterion, X, y, search.bandwidths[search.best_index], lambda u: 1 / (1 + u**2))
+    assert search.scores[search.best_index] == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_callable_that_is_the_gaussian_kernel_is_searched_as_the_gaussian_kernel(criterion):
+    from sklearn.gaussian_process.kernels import RBF
+
+    X, y, w, Q = regression(weighted=True)
+    named = NadarayaWatsonRegressor("gaussian", criterion).fit(X, y, w)
+    by_callable = NadarayaWatsonRegressor(RBF(1.0), criterion).fit(X, y, w)
+    assert_allclose(by_callable.bandwidth_, named.bandwidth_, rtol=1e-5)
+    assert_allclose(by_callable.bandwidth_search_.scores.min(), named.bandwidth_search_.scores.min(), rtol=1e-9)
+    assert_close(by_callable.predict(Q), named.predict(Q), y, 1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["aicc", "gcv"])
+def test_weights_of_a_small_sum_are_warned_of_where_they_leave_no_criterion(criterion):
+    X, y = plain(0)
+    with pytest.warns(UserWarning, match="scale it to about the number of samples"):
+        NadarayaWatsonRegressor(bandwidth=criterion).fit(X, y, np.full(len(y), 1 / len(y)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.0 + 1e-12])
+def test_gcv_is_not_decided_by_rounding_where_every_sample_predicts_itself(scale):
+    X, y = plain(0)
+    choice = NadarayaWatsonRegressor(bandwidth="gcv").fit(X, y, np.full(len(y), scale)).bandwidth_
+    assert_allclose(choice, NadarayaWatsonRegressor(bandwidth="gcv").fit(X, y).bandwidth_, rtol=1e-3)

@@ -1,0 +1,177 @@
+"""Kernels that a user writes: a class with `profile`, or a function of two sets of points."""
+
+import numpy as np
+import oracle
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import Cauchy, Quartic, assert_close, regression
+from scipy.spatial.distance import cdist
+from sklearn.gaussian_process.kernels import RBF, Matern, RationalQuadratic
+from sklearn.metrics.pairwise import laplacian_kernel
+
+from sknw import NadarayaWatsonRegressor
+from sknw.kernels import Kernel, PowerExponential
+
+
+def cauchy(u):
+    return 1 / (1 + u**2)
+
+
+def quartic(u):
+    return np.where(u <= 1, np.maximum(1 - u**2, 0) ** 4, 0)
+
+
+# `kernel`, and the formula that it is
+PROFILES = {"unbounded": (Cauchy(), cauchy), "bounded": (Quartic(), quartic)}
+FUNCTIONS = {
+    "Matern": (Matern(nu=1.5), lambda u: (1 + np.sqrt(3) * u) * np.exp(-np.sqrt(3) * u)),
+    "RBF": (RBF(), lambda u: np.exp(-(u**2) / 2)),
+    "RBF of another length": (RBF(length_scale=2.0), lambda u: np.exp(-(u**2) / 8)),
+    "RationalQuadratic": (RationalQuadratic(alpha=0.7), lambda u: (1 + u**2 / 1.4) ** -0.7),
+    "function": (lambda A, B: 1 / (1 + cdist(A, B, "sqeuclidean")), cauchy),
+}
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "dense"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("d", [1, 3, 20])
+@pytest.mark.parametrize("kernel", [*PROFILES, *FUNCTIONS])
+def test_a_users_kernel_is_its_formula(kernel, d, weighted, algorithm):
+    X, y, w, Q = regression(d=d, n_outputs=2, weighted=weighted)
+    parameter, formula = (PROFILES | FUNCTIONS)[kernel]
+    h = np.full(d, 1.2 * np.sqrt(d))
+    model = NadarayaWatsonRegressor(parameter, h, algorithm=algorithm).fit(X, y, w)
+    u = oracle.distances(Q, X, h)
+    # the oracle gives samples of equal distance the nearest's share where a kernel is zero: only the bounded one is
+    supported = np.isfinite(np.where(formula(u) > 0, u, np.inf).min(axis=1)) & (formula(u).max(axis=1) > 0)
+    assert supported.sum() > 5
+    expected = oracle.predict(Q, X, y, h, formula, w)
+    assert_close(model.predict(Q)[supported], expected[supported], y)
+    attention = oracle.attention_weights(Q, X, h, formula, w)
+    assert_allclose(model.attention_weights_(Q)[supported], attention[supported].astype(float), rtol=0, atol=1e-11)
+    if kernel != "bounded":
+        assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, h, formula, w), y)
+
+
+@pytest.mark.parametrize("kernel", FUNCTIONS)
+def test_a_function_gets_inputs_divided_by_the_bandwidth_of_each_feature(kernel):
+    X, y, _, Q = regression(d=2)
+    parameter, formula = FUNCTIONS[kernel]
+    h = np.array([0.3, 3.0])
+    model = NadarayaWatsonRegressor(parameter, h).fit(X, y)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, h, formula), y)
+
+
+@pytest.mark.parametrize("kernel", ["RBF", "Matern"])
+def test_a_function_that_underflows_leaves_the_query_to_the_nearest_sample(kernel):
+    model = NadarayaWatsonRegressor(FUNCTIONS[kernel][0], 1e-6).fit([[0.0], [1.0], [3.0]], [1.0, 2.0, 4.0])
+    assert_allclose(model.predict([[0.1], [2.9], [0.5]]), [1.0, 4.0, 1.5], rtol=1e-9)
+
+
+def test_a_function_need_not_depend_on_the_distance_alone():
+    """Its value on the diagonal, which aicc and gcv need, is asked for point by point."""
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(1, 2, size=(30, 1)), rng.normal(size=30)
+
+    def relative(A, B):
+        return np.exp(-np.abs(A - B.T)) * (2 + np.sin(A)) * (2 + np.sin(B.T))
+
+    for criterion in ["aicc", "gcv"]:
+        search = NadarayaWatsonRegressor(relative, criterion).fit(X, y).bandwidth_search_
+        z = (X - X.mean()) / search.bandwidths[search.best_index]
+        attention = relative(z, z) / relative(z, z).sum(axis=1, keepdims=True)
+        n, trace = 30, np.trace(attention)
+        error = np.mean((y - attention @ y) ** 2)
+        expected = (
+            error / (1 - trace / n) ** 2
+            if criterion == "gcv"
+            else np.log(error) + (1 + trace / n) / (1 - (trace + 2) / n)
+        )
+        assert search.scores[search.best_index] == pytest.approx(expected, rel=1e-9)
+
+
+def test_kernels_of_sklearn_metrics_can_be_passed():
+    X, y, _, Q = regression(d=1)
+    by_function = NadarayaWatsonRegressor(lambda A, B: laplacian_kernel(A, B, gamma=1.0), 0.4).fit(X, y)
+    assert_close(by_function.predict(Q), NadarayaWatsonRegressor("exponential", 0.4).fit(X, y).predict(Q), y)
+
+
+def test_a_class_that_is_a_named_kernel_agrees_with_it():
+    class MyGaussian(Kernel):
+        def profile(self, sq):
+            return np.exp(-sq / 2)
+
+    X, y, w, Q = regression(weighted=True)
+    for selector in [0.3, "loo", "aicc"]:
+        mine = NadarayaWatsonRegressor(MyGaussian(), selector).fit(X, y, w)
+        named = NadarayaWatsonRegressor("gaussian", selector).fit(X, y, w)
+        assert_allclose(mine.bandwidth_, named.bandwidth_, rtol=1e-5)
+        assert_close(mine.predict(Q), named.predict(Q), y, 1e-5)
+
+
+def test_a_function_with_weights_of_exactly_zero_pools_the_others():
+    def window(A, B):
+        return (cdist(A, B) <= 1).astype(float)
+
+    X = np.array([[0.0], [0.5], [2.0]])
+    model = NadarayaWatsonRegressor(window, 1.0).fit(X, [1.0, 3.0, 9.0])
+    assert_allclose(model.predict([[0.2], [2.1]]), [2.0, 9.0], rtol=1e-12)
+    assert_array_equal(model.attention_weights_([[0.2]]), [[0.5, 0.5, 0.0]])
+
+
+# What a kernel must not return
+
+
+class Returning(Kernel):
+    """A profile that returns what its parameter says where samples are far."""
+
+    def __init__(self, value=0.0, support=np.inf):
+        self.value = value
+        self.support = support
+
+    def profile(self, sq):
+        return np.where(sq > 0.01, self.value, 1.0)
+
+
+@pytest.mark.parametrize("value", [-0.5, np.nan, np.inf])
+@pytest.mark.parametrize("support", [np.inf, 1.0])
+@pytest.mark.parametrize("bandwidth", [1.0, "loo", "aicc"])
+def test_a_profile_must_return_finite_non_negative_weights(bandwidth, support, value):
+    X, y, _, _ = regression()
+    model = NadarayaWatsonRegressor(Returning(value, support), bandwidth)
+    with pytest.raises(ValueError, match=r"Returning\.profile.* must return finite, non-negative weights"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("value", [-0.5, np.nan, np.inf])
+def test_a_function_must_return_finite_non_negative_weights(value):
+    X, y, _, _ = regression()
+    with pytest.raises(ValueError, match=r"kernel\(A, B\) must return finite, non-negative weights"):
+        NadarayaWatsonRegressor(lambda A, B: np.full((len(A), len(B)), value), 1.0).fit(X, y)
+
+
+def test_a_function_must_return_a_matrix_of_the_right_shape():
+    X, y, _, _ = regression(m=5)
+    for function in [lambda A, B: np.ones(len(A)), lambda A, B: np.ones((len(B) + 1, len(A))), lambda A, B: 1.0]:
+        with pytest.raises(ValueError, match=r"kernel\(A, B\) must return an array of shape \(len\(A\), len\(B\)\)"):
+            NadarayaWatsonRegressor(function, 1.0).fit(X, y)
+
+
+@pytest.mark.parametrize("kernel", [*PROFILES, *FUNCTIONS])
+def test_fused_refuses_a_users_kernel_and_names_what_can(kernel):
+    X, y, _, _ = regression()
+    model = NadarayaWatsonRegressor((PROFILES | FUNCTIONS)[kernel][0], 1.0, algorithm="fused")
+    with pytest.raises(ValueError, match=r"fused.*named kernels only.*user-defined.*auto.*dense"):
+        model.fit(X, y)
+
+
+def test_a_parameter_of_a_users_kernel_can_be_searched():
+    from sklearn.model_selection import GridSearchCV
+
+    X, y, _, _ = regression(n=60)
+    model = NadarayaWatsonRegressor(RationalQuadratic(), 0.5)
+    search = GridSearchCV(model, {"kernel__alpha": [0.1, 1.0, 10.0]}, cv=3).fit(X, y)
+    assert search.best_params_["kernel__alpha"] in {0.1, 1.0, 10.0}
+    assert len(set(search.cv_results_["mean_test_score"])) == 3
+    model = NadarayaWatsonRegressor(PowerExponential(), 0.5).set_params(kernel__power=0.8)
+    assert model.fit(X, y).kernel_.power == 0.8
