@@ -31,6 +31,14 @@ def test_import_loads_no_package_that_scikit_learn_and_scipy_do_not():
     assert packages.split("\n")[:2] == ["[]", "[]"]
 
 
+def test_everything_public_is_importable_and_in_order():
+    import sknw
+
+    assert sknw.__all__ == sorted(sknw.__all__)
+    assert all(hasattr(sknw, name) for name in sknw.__all__)
+    assert set(sknw.kernels.__all__) <= set(sknw.__all__)
+
+
 @pytest.mark.parametrize("bandwidth", ["loo", 0.3])
 def test_first_fit_on_500_points_starts_no_compiler(bandwidth):
     loaded = run(

@@ -111,6 +111,17 @@ def test_where_a_users_kernel_falls_slowly_the_nearest_does_not_take_all():
     assert_allclose(NadarayaWatsonRegressor(Cauchy(), 1e-300).fit(X, y).predict([[0.9]]), 2.0, rtol=1e-12)
 
 
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("distance", [1e4, 1e10, 1e100, 1e200])
+@pytest.mark.parametrize("direction", [(1.0, 0.5), (-0.3, 1.0), (1.0, 1e-50)])
+@pytest.mark.parametrize("kernel", ["tophat", "tricube"])
+def test_of_a_far_query_the_direction_counts(kernel, direction, distance, algorithm):
+    X, y, _, _ = regression(d=2)
+    X, y = X[:-3], y[:-3]  # without the duplicates
+    model = NadarayaWatsonRegressor(kernel, 0.3, algorithm=algorithm).fit(X, y)
+    assert_allclose(model.predict(distance * np.array([direction])), y[np.argmax(X @ direction)], rtol=1e-12)
+
+
 # Ties and grids: rounding must not decide
 
 

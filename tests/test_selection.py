@@ -10,7 +10,7 @@ from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
 
 from sknw import BandwidthSearch, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
-from sknw.kernels import resolve_kernel
+from sknw.kernels import PowerExponential, resolve_kernel
 
 CRITERIA = ["loo", "aicc", "gcv"]
 SELECTORS = [*CRITERIA, "scott", "silverman"]
@@ -135,11 +135,12 @@ def test_the_problems_of_two_scales_have_several_minima(kernel):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("kernel", [name for name in oracle.NAMES if name != "tophat"])
+@pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "tophat"])
 def test_choice_is_the_global_minimum_over_a_fine_grid(kernel, problem):
+    parameter, _ = KERNELS[kernel]
     for X, y in PROBLEMS[problem]:
-        search = NadarayaWatsonRegressor(kernel).fit(X, y).bandwidth_search_
-        fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), kernel)
+        search = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_
+        fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), parameter)
         assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
 
 
@@ -172,6 +173,16 @@ def test_search_spans_from_a_quarter_of_the_smallest_spacing_to_twice_the_range(
     factors = NadarayaWatsonRegressor(kernel).fit(X, y, w).bandwidth_search_.factors
     assert factors[0] <= distances[distances > 0].min() / 4 * (1 + 1e-12)
     assert factors[-1] >= 2 * np.ptp(standardised, axis=0).max()
+
+
+@pytest.mark.parametrize("kernel", [*KERNELS, "power 0.3"])
+def test_search_begins_where_the_nearest_sample_decides(kernel):
+    """However heavy the tails of the kernel, which decide how small a bandwidth that is."""
+    parameter = PowerExponential(power=0.3) if kernel == "power 0.3" else KERNELS[kernel][0]
+    X, y = np.arange(20.0)[:, np.newaxis], np.random.default_rng(0).normal(size=20)
+    smallest = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_.bandwidths[0]
+    of_the_first = NadarayaWatsonRegressor(parameter, smallest).fit(X[1:], y[1:]).attention_weights_(X[:1])
+    assert of_the_first[0, 0] > 0.9
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -313,6 +324,9 @@ def test_duplicates_are_reported_because_leave_one_out_may_follow_the_twins():
     assert twins.bandwidth_search_.has_duplicates
     assert twins.bandwidth_[0] < np.diff(np.sort(X[:, 0])).mean()
     assert twins.loo_score_ > 0.999
+    # a weight of 2 is a sample and its twin
+    weighted = NadarayaWatsonRegressor().fit(X, y, np.full(50, 2))
+    assert weighted.bandwidth_search_.has_duplicates
     assert not NadarayaWatsonRegressor().fit(X, y).bandwidth_search_.has_duplicates
 
 
@@ -439,6 +453,16 @@ def test_weights_of_one_are_no_weights():
         none = NadarayaWatsonRegressor(bandwidth=selector).fit(X, y)
         assert_array_equal(ones.bandwidth_, none.bandwidth_)
         assert_array_equal(ones.predict(Q), none.predict(Q))
+
+
+@pytest.mark.parametrize("criterion", ["aicc", "gcv"])
+def test_weights_that_sum_to_too_few_samples_for_a_criterion_get_a_warning(criterion):
+    """Each counts samples by their weights; with a sum of 0.02 aicc exists nowhere, and that must not go unnoticed."""
+    X, y = plain(0)
+    NadarayaWatsonRegressor(bandwidth=criterion).fit(X, y, np.ones(100))
+    with pytest.warns(UserWarning, match=f'"{criterion}" exists at no bandwidth.*sample_weight'):
+        model = NadarayaWatsonRegressor(bandwidth=criterion).fit(X, y, np.full(100, 2e-4))
+    assert model.bandwidth_search_.best_index == len(model.bandwidth_search_.factors) - 1
 
 
 # Users' kernels are selected for as well

@@ -1,5 +1,6 @@
 """Kernel sums by every engine, against the oracle's; test_nadaraya_watson.py tests what becomes of them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, Quartic, bandwidth
 from sklearn import config_context
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sknw._sums import ALGORITHMS, Own, Problem, choose_algorithm, kernel_sums
 from sknw.kernels import Epanechnikov, Gaussian, Pairwise, resolve_kernel
@@ -216,36 +218,68 @@ def test_radius_decides_whether_products_and_float32_are_used():
             assert_sums_are_the_oracles(shifted, "gaussian", algorithm, rtol=1e-10)
 
 
+def test_callers_in_several_threads_leave_the_blas_threads_as_they_were():
+    """Within blocks BLAS runs in one thread, a setting of the whole process that callers at the same time share."""
+    problem = sum_problem(Gaussian(), 5, n=400, m=400, n_jobs=2)
+    expected = kernel_sums(problem, "dense").mass
+    with threadpool_limits(2, user_api="blas"):
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(lambda _: kernel_sums(problem, "dense").mass, range(16)))
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
+    for mass in results:
+        assert_allclose(mass, expected, rtol=1e-13)
+
+
+def test_without_a_place_for_its_cache_numba_compiles_all_the_same(monkeypatch):
+    from sknw._sums import _compile
+
+    def njit(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(_compile, "njit", njit)
+    assert _compile.compiled()(abs)(-1) == 1
+
+
 # Which engine takes what: the refusals are data too
 
 
 USER_KERNELS = {"user, unbounded": Cauchy(), "user, compact": Quartic(), "user, pairwise": Pairwise(np.add)}
+ALL_KERNELS = [*KERNELS, *USER_KERNELS]
+COMPACT = [name for name in KERNELS if np.isfinite(resolve_kernel(KERNELS[name][0]).support)]
+# (algorithm, kernel, number of features): True, or what the refusal says
 TAKES = {
-    **{("auto", kernel): True for kernel in [*KERNELS, *USER_KERNELS]},
-    **{("dense", kernel): True for kernel in [*KERNELS, *USER_KERNELS]},
-    **{("fused", kernel): True for kernel in KERNELS},
-    **{("fused", kernel): "user-defined" for kernel in USER_KERNELS},
+    **{(algorithm, kernel, d): True for algorithm in ["auto", "dense"] for kernel in ALL_KERNELS for d in [1, 4]},
+    **{("fused", kernel, d): True if kernel in KERNELS else "user-defined" for kernel in ALL_KERNELS for d in [1, 4]},
+    **{("sorted", kernel, 1): "user-defined" for kernel in USER_KERNELS},
+    **{("sorted", kernel, 1): "compact kernels and exp" for kernel in KERNELS},
+    **{("sorted", kernel, 1): True for kernel in [*COMPACT, "exponential"]},
+    **{("sorted", kernel, 4): "one feature" for kernel in [*COMPACT, "exponential"]},
+    **{("expansion", kernel, 1): "Gaussian" for kernel in ALL_KERNELS},
+    **{("expansion", "gaussian", 1): True, ("expansion", "gaussian", 4): "features"},
 }
 
 
 @cache
-def small_problem(kernel):
-    return sum_problem(USER_KERNELS[kernel] if kernel in USER_KERNELS else resolve_kernel(KERNELS[kernel][0]))
+def small_problem(kernel, d):
+    return sum_problem(USER_KERNELS[kernel] if kernel in USER_KERNELS else resolve_kernel(KERNELS[kernel][0]), d)
 
 
 def test_the_table_of_combinations_is_complete():
-    assert set(TAKES) == {(algorithm, kernel) for algorithm in ALGORITHMS for kernel in [*KERNELS, *USER_KERNELS]}
+    asked = {(algorithm, kernel) for algorithm, kernel, _ in TAKES}
+    assert asked == {(algorithm, kernel) for algorithm in ALGORITHMS for kernel in ALL_KERNELS}
 
 
-@pytest.mark.parametrize(("algorithm", "kernel"), [pair for pair, takes in TAKES.items() if takes is True])
-def test_engine_takes_what_it_promises(algorithm, kernel):
-    assert choose_algorithm(small_problem(kernel), algorithm) in ENGINES
+@pytest.mark.parametrize(("algorithm", "kernel", "d"), [case for case, takes in TAKES.items() if takes is True])
+def test_engine_takes_what_it_promises(algorithm, kernel, d):
+    assert choose_algorithm(small_problem(kernel, d), algorithm) == ("dense" if algorithm == "auto" else algorithm)
 
 
-@pytest.mark.parametrize(("algorithm", "kernel"), [pair for pair, takes in TAKES.items() if takes is not True])
-def test_engine_refuses_with_the_reason_and_the_alternatives(algorithm, kernel):
-    with pytest.raises(ValueError, match=rf"{algorithm}.*{TAKES[algorithm, kernel]}.*auto.*dense"):
-        kernel_sums(small_problem(kernel), algorithm)
+@pytest.mark.parametrize(("algorithm", "kernel", "d"), [case for case, takes in TAKES.items() if takes is not True])
+def test_engine_refuses_with_the_reason_and_the_alternatives(algorithm, kernel, d):
+    with pytest.raises(ValueError, match=rf"{algorithm}.*{TAKES[algorithm, kernel, d]}.*auto.*dense"):
+        kernel_sums(small_problem(kernel, d), algorithm)
 
 
 def test_fused_refuses_sample_weights_that_vanish_beside_the_others():
@@ -255,18 +289,28 @@ def test_fused_refuses_sample_weights_that_vanish_beside_the_others():
     assert_sums_are_the_oracles(problem, "gaussian", "auto")
 
 
-def problem_of_size(kernel, n, m):
-    return Problem(
-        kernel=kernel,
-        queries=np.broadcast_to(0.0, (m, 2)),
-        keys=np.broadcast_to(0.0, (n, 2)),
-        weights=np.broadcast_to(1.0, n),
-        values=np.broadcast_to(1.0, (n, 1)),
-    )
+def problem_of_size(kernel, n, d):
+    points = np.broadcast_to(0.0, (n, d))
+    return Problem(kernel, points, points, weights=np.broadcast_to(1.0, n), values=np.broadcast_to(1.0, (n, 1)))
 
 
-@pytest.mark.parametrize("kernel", [Gaussian(), Epanechnikov()], ids=str)
-def test_auto_compiles_for_large_problems_only(kernel):
-    assert choose_algorithm(problem_of_size(kernel, 500, 500), "auto", n_passes=50) == "dense"
-    assert choose_algorithm(problem_of_size(kernel, 10**5, 10**5), "auto") == "fused"
-    assert choose_algorithm(problem_of_size(Cauchy(), 10**5, 10**5), "auto") == "dense"
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("kernel", [Gaussian(), Epanechnikov(), Cauchy()], ids=str)
+def test_auto_compiles_nothing_for_a_small_problem(kernel, d):
+    assert choose_algorithm(problem_of_size(kernel, 500, d), "auto", n_passes=50) == "dense"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "d", "algorithm"),
+    [
+        (Gaussian(), 1, "expansion"),
+        (Gaussian(), 2, "expansion"),
+        (Gaussian(), 5, "fused"),
+        (Epanechnikov(), 1, "sorted"),
+        (Epanechnikov(), 2, "fused"),
+        (Cauchy(), 1, "dense"),
+    ],
+    ids=str,
+)
+def test_auto_takes_the_engine_that_suits_a_large_problem(kernel, d, algorithm):
+    assert choose_algorithm(problem_of_size(kernel, 10**5, d), "auto") == algorithm

@@ -119,6 +119,23 @@ def test_a_function_with_weights_of_exactly_zero_pools_the_others():
     assert_array_equal(model.attention_weights_([[0.2]]), [[0.5, 0.5, 0.0]])
 
 
+@pytest.mark.parametrize(
+    ("outside", "expected"), [("nearest", [2.0, 9.0]), ("mean", [2.0, 13 / 3]), ("nan", [2, np.nan])]
+)
+def test_a_function_whose_support_nobody_knows_leaves_queries_without_weight_to_the_policy(outside, expected):
+    X, y = np.array([[0.0], [0.5], [2.0]]), [1.0, 3.0, 9.0]
+
+    def window(A, B):
+        return (cdist(A, B) <= 1).astype(float)
+
+    model = NadarayaWatsonRegressor(window, 1.0, outside=outside).fit(X, y)
+    assert_allclose(model.predict([[0.2], [50.0]]), expected, rtol=1e-12)
+    assert_allclose(model.attention_weights_([[0.2], [50.0]]) @ y, expected, rtol=1e-12)
+    raising = NadarayaWatsonRegressor(window, 1.0, outside="raise").fit(X, y)
+    with pytest.raises(ValueError, match="1 of 2 queries have no training sample within the kernel's support"):
+        raising.predict([[0.2], [50.0]])
+
+
 # What a kernel must not return
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from sknw._sums import dense, fused
+from sknw._sums import dense, expansion, fused
+from sknw._sums import sorted as sorted_
 from sknw._sums._problem import Own, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
 
@@ -19,28 +20,23 @@ __all__ = [
     "one_blas_thread",
 ]
 
-_ENGINES: dict[str, ModuleType] = {"dense": dense, "fused": fused}
+_ENGINES: dict[str, ModuleType] = {"dense": dense, "fused": fused, "sorted": sorted_, "expansion": expansion}
 ALGORITHMS = ("auto", *_ENGINES)
-
-# Brute force in NumPy does this many kernel evaluations in about half a second. Below, loading a compiled engine, let
-# alone compiling it, would cost more than it saves.
-_SMALL = 1e8
 
 
 def choose_algorithm(problem: Problem, algorithm: str, n_passes: int = 1) -> str:
-    """The name of the engine for `n_passes` problems like this one.
+    """The name of the engine for `n_passes` problems like this one; "auto" is the one expected to be done first.
 
     Raises
     ------
     ValueError
         If the algorithm asked for cannot take the problem; says why, and which can.
     """
+    usable = [name for name, engine in _ENGINES.items() if engine.is_usable_for(problem) is True]
     if algorithm == "auto":
-        small = problem.n_evaluations * n_passes < _SMALL
-        return "dense" if small or fused.is_usable_for(problem) is not True else "fused"
-    reason = _ENGINES[algorithm].is_usable_for(problem)
-    if reason is not True:
-        usable = [name for name, engine in _ENGINES.items() if engine.is_usable_for(problem) is True]
+        return min(usable, key=lambda name: _ENGINES[name].START_UP + n_passes * _ENGINES[name].seconds(problem))
+    if algorithm not in usable:
+        reason = _ENGINES[algorithm].is_usable_for(problem)
         raise ValueError(f"algorithm={algorithm!r} {reason}; usable here: {['auto', *usable]}.")
     return algorithm
 

@@ -4,19 +4,15 @@ Layout. Keys stand in blocks, keys[s, k, j] = feature k of key j of block s, so 
 contiguous row that the compiler turns into vector instructions. Four queries share each row that is read. The columns
 (w, w V) of a block stand in the same way.
 In the loops t0..t3 are the tile's rows, one for each query.
-
-Fast-math. Only the accumulation may reorder sums. The exponential rounds by adding and subtracting a large number,
-which reordering would cancel; it uses explicit multiply-adds instead.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 from numpy.polynomial.chebyshev import Chebyshev
 
+from sknw._sums._compile import MULTIPLY_ADD, REORDERED, compiled, exp2, wide_vectors
 from sknw.kernels import EDGE
 
 EXPONENTIAL, POLYNOMIAL, COSINE = 0, 1, 2
@@ -25,77 +21,6 @@ EXPONENTIAL, POLYNOMIAL, COSINE = 0, 1, 2
 # short enough for a tile of four queries by one block to stay in the first-level cache.
 ROW_BYTES = 4096
 
-_MULTIPLY_ADD = frozenset({"contract", "nnan", "nsz"})
-_REORDERED = _MULTIPLY_ADD | {"reassoc"}
-
-
-def _compiled(fastmath=frozenset()):
-    """Decorator: `njit` without the GIL, cached on disk where there is a place to write to."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
-
-    def compiled(function):
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # numba found no directory for its cache
-            return njit(**options)(function)
-
-    return compiled
-
-
-@intrinsic
-def _wide_vectors(typingctx):
-    """Let the calling function use the widest vectors there are; LLVM would stop at 256 bits on AVX-512 machines."""
-
-    def codegen(context, builder, signature, args):
-        # llvmlite knows only the attributes that are single words, hence the set's own add
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def _fma(typingctx, a, b, c):
-    """a * b + c, rounded once where the processor can."""
-
-    def codegen(context, builder, signature, args):
-        floating = args[0].type
-        signature = ir.FunctionType(floating, [floating] * 3)
-        fmuladd = builder.module.declare_intrinsic("llvm.fmuladd", [floating], signature)
-        return builder.call(fmuladd, args)
-
-    return a(a, a, a), codegen
-
-
-@intrinsic
-def _times_power_of_two(typingctx, p, shifted):
-    """p * 2^k, k the integer in the lowest bits of ``shifted = k + 1.5 * 2^(bits of the mantissa)``."""
-
-    def codegen(context, builder, signature, args):
-        floating = args[0].type
-        width, mantissa = (64, 52) if isinstance(floating, ir.DoubleType) else (32, 23)
-        integer = ir.IntType(width)
-        bits, k = builder.bitcast(args[0], integer), builder.bitcast(args[1], integer)
-        exponent = builder.shl(k, ir.Constant(integer, mantissa))
-        return builder.bitcast(builder.add(bits, exponent), floating)
-
-    return p(p, p), codegen
-
-
-def _exp2_coefficients(degree):
-    """2^r = sum_k c_k r^k on [-1/2, 1/2], by interpolation at Chebyshev points."""
-    return Chebyshev.interpolate(np.exp2, degree, domain=[-0.5, 0.5]).convert(kind=np.polynomial.Polynomial).coef
-
-
-# Relative error of a weight 2e-14 in float64, 2e-7 in float32, most of which the ratio of two sums cancels; one more
-# term would take 3 % more time.
-_C64 = tuple(float(c) for c in _exp2_coefficients(9))
-_C32 = tuple(np.float32(c) for c in _exp2_coefficients(5))
-_ROUNDER64, _ROUNDER32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
-# The smallest results are 2^-960 and 2^-100: so far above the subnormal numbers, which processors are slow at, that
-# their products with small values are too.
-SMALLEST_EXPONENT = {np.float64: -960.0, np.float32: np.float32(-100.0)}
-
 # sin(pi v / 2) / v as a polynomial in v^2 on [0, 1], relative error about 1e-16
 _SINE = tuple(
     float(c)
@@ -103,34 +28,6 @@ _SINE = tuple(
     .convert(kind=np.polynomial.Polynomial)
     .coef
 )
-
-
-def _exp2(a, rate):
-    """2^(a rate) for exponents between `SMALLEST_EXPONENT` and 0 or a little above."""
-
-
-@overload(_exp2, inline="never", jit_options={"fastmath": set()})
-def _exp2_of_type(a, rate):
-    if a == types.float64:
-        c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = _C64
-
-        def exp2(a, rate):
-            shifted = _fma(a, rate, _ROUNDER64)
-            r = _fma(a, rate, -(shifted - _ROUNDER64))
-            p = _fma(_fma(c9, r, c8), r, c7)
-            p = _fma(_fma(_fma(_fma(p, r, c6), r, c5), r, c4), r, c3)
-            return _times_power_of_two(_fma(_fma(_fma(p, r, c2), r, c1), r, c0), shifted)
-
-    else:
-        b0, b1, b2, b3, b4, b5 = _C32
-
-        def exp2(a, rate):
-            shifted = _fma(a, rate, _ROUNDER32)
-            r = _fma(a, rate, -(shifted - _ROUNDER32))
-            p = _fma(_fma(b5, r, b4), r, b3)
-            return _times_power_of_two(_fma(_fma(_fma(p, r, b2), r, b1), r, b0), shifted)
-
-    return exp2
 
 
 def _row_length(array):
@@ -143,10 +40,10 @@ def _row_length_of_type(array):
     return lambda array: length
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _first_difference(tile, queries, keys, key_start):
     """tile[r, j] = key_start[j] + (queries[r, 0] - keys[0, j])^2."""
-    _wide_vectors()
+    wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, 0], queries[1, 0], queries[2, 0], queries[3, 0]
     z = keys[0]
@@ -158,10 +55,10 @@ def _first_difference(tile, queries, keys, key_start):
         t3[j] = key_start[j] + u3 * u3
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _add_difference(tile, queries, keys, k):
     """tile[r, j] += (queries[r, k] - keys[k, j])^2."""
-    _wide_vectors()
+    wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     z = keys[k]
@@ -173,10 +70,10 @@ def _add_difference(tile, queries, keys, k):
         t3[j] += u3 * u3
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _add_two_differences(tile, queries, keys, k):
     """tile[r, j] += (queries[r, k] - keys[k, j])^2 + (queries[r, k + 1] - keys[k + 1, j])^2."""
-    _wide_vectors()
+    wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     a0, a1, a2, a3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     b0, b1, b2, b3 = queries[0, k + 1], queries[1, k + 1], queries[2, k + 1], queries[3, k + 1]
@@ -190,10 +87,10 @@ def _add_two_differences(tile, queries, keys, k):
         t3[j] = t3[j] + u3 * u3 + v3 * v3
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _first_four_products(tile, queries, start, keys, key_start):
     """tile[r, j] = start[r] + key_start[j] + sum_l queries[r, l] keys[l, j], l = 0..3."""
-    _wide_vectors()
+    wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     s0, s1, s2, s3 = start[0], start[1], start[2], start[3]
     a0, a1, a2, a3 = queries[0, 0], queries[1, 0], queries[2, 0], queries[3, 0]
@@ -209,10 +106,10 @@ def _first_four_products(tile, queries, start, keys, key_start):
         t3[j] = s3 + z + a3 * a + b3 * b + c3 * c + d3 * d
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _add_product(tile, queries, keys, k):
     """tile[r, j] += queries[r, k] keys[k, j]."""
-    _wide_vectors()
+    wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     z = keys[k]
@@ -223,10 +120,10 @@ def _add_product(tile, queries, keys, k):
         t3[j] += q3 * z[j]
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _add_four_products(tile, queries, keys, k):
     """tile[r, j] += sum_l queries[r, k + l] keys[k + l, j], l = 0..3: a quarter of the tile's loads and stores."""
-    _wide_vectors()
+    wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     a0, a1, a2, a3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     b0, b1, b2, b3 = queries[0, k + 1], queries[1, k + 1], queries[2, k + 1], queries[3, k + 1]
@@ -241,7 +138,7 @@ def _add_four_products(tile, queries, keys, k):
         t3[j] = t3[j] + a3 * a + b3 * b + c3 * c + d3 * d
 
 
-@_compiled()
+@compiled()
 def _squared_distances(tile, queries, start, keys, key_start, products):
     """tile[r, j] = key_start[j] + ||queries[r] - keys[:, j]||^2.
 
@@ -263,10 +160,10 @@ def _squared_distances(tile, queries, start, keys, key_start, products):
             _add_difference(tile, queries, keys, d - 1)
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _powers(distances, power):
     """u^power from u^2, in place."""
-    _wide_vectors()
+    wide_vectors()
     zero, half = distances.dtype.type(0.0), distances.dtype.type(0.5 * power)
     if power == 1.0:
         for j in range(4 * _row_length(distances)):
@@ -279,25 +176,25 @@ def _powers(distances, power):
             distances[j] = max(distances[j], zero) ** half
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _subtract(row, shift):
-    _wide_vectors()
+    wide_vectors()
     for j in range(_row_length(row)):
         row[j] -= shift
 
 
-@_compiled()
+@compiled()
 def _exponentials(weights, distances, rate, furthest):
     """2^(rate min(distance, furthest))."""
-    _wide_vectors()
+    wide_vectors()
     for j in range(4 * _row_length(weights)):
-        weights[j] = _exp2(min(distances[j], furthest), rate)
+        weights[j] = exp2(min(distances[j], furthest), rate)
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _polynomials(weights, distances, rate, exponent):
     """max(1 - rate distance, 0)^exponent; with exponent 0 one up to the edge, zero beyond."""
-    _wide_vectors()
+    wide_vectors()
     zero, one, edge = weights.dtype.type(0.0), weights.dtype.type(1.0), weights.dtype.type(EDGE)
     if exponent == 0:
         for j in range(4 * _row_length(weights)):
@@ -314,10 +211,10 @@ def _polynomials(weights, distances, rate, exponent):
             weights[j] *= weights[j] * weights[j]
 
 
-@_compiled(_MULTIPLY_ADD)
+@compiled(MULTIPLY_ADD)
 def _cosines(weights, distances, rate):
     """cos(pi u / 2) = sin(pi v / 2) with v = max(1 - rate distance, 0): exact also at the edge."""
-    _wide_vectors()
+    wide_vectors()
     zero, one = weights.dtype.type(0.0), weights.dtype.type(1.0)
     for j in range(4 * _row_length(weights)):
         v = max(one - rate * distances[j], zero)
@@ -335,10 +232,10 @@ def _cosines(weights, distances, rate):
         weights[j] = v * p
 
 
-@_compiled(_REORDERED)
+@compiled(REORDERED)
 def _accumulate(sums, weights, columns):
     """sums[r, v] += sum_j weights[r, j] columns[v, j]."""
-    _wide_vectors()
+    wide_vectors()
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
     for v in range(columns.shape[0]):
         column = columns[v]
@@ -354,32 +251,32 @@ def _accumulate(sums, weights, columns):
         sums[3, v] += a3
 
 
-@_compiled(_REORDERED)
+@compiled(REORDERED)
 def _smallest(row):
-    _wide_vectors()
+    wide_vectors()
     smallest = row[0]
     for j in range(_row_length(row)):
         smallest = min(smallest, row[j])
     return smallest
 
 
-@_compiled(_REORDERED)
+@compiled(REORDERED)
 def _add_exponential_sums(sums, tile, rate, furthest, columns):
     """`_exponentials` and `_accumulate` in one, for two columns: one output, the case to be fastest at."""
-    _wide_vectors()
+    wide_vectors()
     column0, column1 = columns[0], columns[1]
     for r in range(4):
         distances = tile[r]
         a0 = a1 = column0.dtype.type(0.0)
         for j in range(_row_length(distances)):
-            weight = _exp2(min(distances[j], furthest), rate)
+            weight = exp2(min(distances[j], furthest), rate)
             a0 += weight * column0[j]
             a1 += weight * column1[j]
         sums[r, 0] += a0
         sums[r, 1] += a1
 
 
-@_compiled()
+@compiled()
 def _leave_own_out(tile, own, first_key):
     """An infinite distance to each query's own key, where it is in the block that starts at `first_key`."""
     for r in range(4):
@@ -388,7 +285,7 @@ def _leave_own_out(tile, own, first_key):
             tile[r, j] = np.inf
 
 
-@_compiled()
+@compiled()
 def add_sums(
     tile,
     weights,
@@ -451,7 +348,7 @@ def add_sums(
                 _accumulate(sums[f, i : i + 4], weights, columns[s])
 
 
-@_compiled()
+@compiled()
 def nearest(tile, queries, start, own, keys, key_start, products, smallest):
     """smallest[i] = min_j ||queries[i] - keys[j]||^2 without each query's own key; arrays as in `add_sums`."""
     block = _row_length(keys)

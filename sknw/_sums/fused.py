@@ -26,9 +26,21 @@ def is_usable_for(problem: Problem) -> bool | str:
     """Kernels whose formula the compiled loops know."""
     if problem.kernel.form is None:
         return "computes the named kernels only, and this kernel is user-defined"
+    if isinstance(problem.kernel.form, PolynomialForm) and problem.kernel.form.exponent > 3:
+        return "computes (1 - u^power)^exponent only for an exponent up to 3"
     if problem.weights.min() < _SMALLEST_WEIGHT:
         return "computes with sample weights that span at most 270 orders of magnitude"
     return True
+
+
+# Loading numba and the compiled loops takes half a second, compiling them on a new machine some seconds: a small
+# problem must not pay for that.
+START_UP = 1.0
+
+
+def seconds(problem: Problem) -> float:
+    """About how long `compute` takes: 0.5 ns for a kernel evaluation, and more with many features."""
+    return (5e-10 + 4e-11 * problem.keys.shape[1]) * problem.n_evaluations
 
 
 def compute(problem: Problem) -> Sums:
@@ -72,7 +84,7 @@ class _Tiles:
     """The keys of a problem laid out in blocks, and the kernel in the numbers that the compiled loops take."""
 
     def __init__(self, problem: Problem, precision: type[np.floating]):
-        from sknw._sums import _tiles  # here, and not above, because it imports numba
+        from sknw._sums import _compile, _tiles  # here, and not above, because they import numba
 
         self.problem, self.precision, self.loops = problem, precision, _tiles
         self.products = problem.products_are_accurate(precision)
@@ -102,32 +114,21 @@ class _Tiles:
         else:
             self.kind, self.power, self.exponent, rate = _tiles.COSINE, 1, 0, 1.0
         self.rates = rate / problem.factors**self.power
+        self.furthest = _compile.SMALLEST_EXPONENT[precision] / self.rates
 
     def sums(self, rows: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
         """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
         problem = self.problem
         shift = np.zeros(len(rows)) if shift is None else shift
-        furthest = self.loops.SMALLEST_EXPONENT[self.precision] / self.rates
         sums = np.empty((len(self.rates), len(rows), self.columns.shape[1]))
 
         def sum_chunk(chunk: slice) -> None:
             queries, start, own = self._queries(rows[chunk])
             part = np.zeros((len(self.rates), len(queries), sums.shape[2]))
-            self.loops.add_sums(
-                *(
-                    self._empty_tile(),
-                    self._empty_tile(),
-                    queries,
-                    start,
-                    own,
-                    self.keys,
-                    self.key_start,
-                    self.columns,
-                    self.products,
-                ),
-                *(float(self.power), self._padded(shift[chunk]), self.kind, self.exponent),
-                *(self.rates.astype(self.precision), furthest.astype(self.precision), part),
-            )
+            layout = (queries, start, own, self.keys, self.key_start, self.columns, self.products)
+            kernel = (float(self.power), self._padded(shift[chunk]), self.kind, self.exponent)
+            rates, furthest = self.rates.astype(self.precision), self.furthest.astype(self.precision)
+            self.loops.add_sums(self._empty_tile(), self._empty_tile(), *layout, *kernel, rates, furthest, part)
             sums[:, chunk] = part[:, : len(rows[chunk])]
 
         for_each_chunk(sum_chunk, len(rows), _CHUNK, problem.n_jobs, multiple_of=4)

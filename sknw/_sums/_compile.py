@@ -1,0 +1,112 @@
+"""What the compiled loops share: the decorator, vector width, and an exponential that the compiler can vectorise.
+
+Fast-math. Only accumulations may reorder sums. The exponential rounds by adding and subtracting a large number, which
+reordering would cancel; it uses explicit multiply-adds instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
+from numpy.polynomial.chebyshev import Chebyshev
+
+MULTIPLY_ADD = frozenset({"contract", "nnan", "nsz"})
+REORDERED = MULTIPLY_ADD | {"reassoc"}
+
+
+def compiled(fastmath=frozenset()):
+    """`njit` without the GIL, cached on disk where there is a place to write to."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+
+    def decorate(function):
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # numba found no directory for its cache
+            return njit(**options)(function)
+
+    return decorate
+
+
+@intrinsic
+def wide_vectors(typingctx):
+    """Let the calling function use the widest vectors there are; LLVM would stop at 256 bits on AVX-512 machines."""
+
+    def codegen(context, builder, signature, args):
+        # llvmlite knows only the attributes that are single words, hence the set's own add
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _fma(typingctx, a, b, c):
+    """a * b + c, rounded once where the processor can."""
+
+    def codegen(context, builder, signature, args):
+        floating = args[0].type
+        signature = ir.FunctionType(floating, [floating] * 3)
+        fmuladd = builder.module.declare_intrinsic("llvm.fmuladd", [floating], signature)
+        return builder.call(fmuladd, args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def _times_power_of_two(typingctx, p, shifted):
+    """p * 2^k, k the integer in the lowest bits of ``shifted = k + 1.5 * 2^(bits of the mantissa)``."""
+
+    def codegen(context, builder, signature, args):
+        floating = args[0].type
+        width, mantissa = (64, 52) if isinstance(floating, ir.DoubleType) else (32, 23)
+        integer = ir.IntType(width)
+        bits, k = builder.bitcast(args[0], integer), builder.bitcast(args[1], integer)
+        exponent = builder.shl(k, ir.Constant(integer, mantissa))
+        return builder.bitcast(builder.add(bits, exponent), floating)
+
+    return p(p, p), codegen
+
+
+def _exp2_coefficients(degree):
+    """2^r = sum_k c_k r^k on [-1/2, 1/2], by interpolation at Chebyshev points."""
+    return Chebyshev.interpolate(np.exp2, degree, domain=[-0.5, 0.5]).convert(kind=np.polynomial.Polynomial).coef
+
+
+# Relative error of a weight 2e-14 in float64, 2e-7 in float32, most of which the ratio of two sums cancels; one more
+# term would take 3 % more time.
+_C64 = tuple(float(c) for c in _exp2_coefficients(9))
+_C32 = tuple(np.float32(c) for c in _exp2_coefficients(5))
+_ROUNDER64, _ROUNDER32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
+# The smallest results are 2^-960 and 2^-100: so far above the subnormal numbers, which processors are slow at, that
+# their products with small values are too.
+SMALLEST_EXPONENT = {np.float64: -960.0, np.float32: np.float32(-100.0)}
+
+
+def exp2(a, rate):
+    """2^(a rate) for exponents between `SMALLEST_EXPONENT` and 0 or a little above."""
+
+
+@overload(exp2, inline="never", jit_options={"fastmath": set()})
+def _exp2_of_type(a, rate):
+    if a == types.float64:
+        c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = _C64
+
+        def of_float(a, rate):
+            shifted = _fma(a, rate, _ROUNDER64)
+            r = _fma(a, rate, -(shifted - _ROUNDER64))
+            p = _fma(_fma(c9, r, c8), r, c7)
+            p = _fma(_fma(_fma(_fma(p, r, c6), r, c5), r, c4), r, c3)
+            return _times_power_of_two(_fma(_fma(_fma(p, r, c2), r, c1), r, c0), shifted)
+
+    else:
+        b0, b1, b2, b3, b4, b5 = _C32
+
+        def of_float(a, rate):
+            shifted = _fma(a, rate, _ROUNDER32)
+            r = _fma(a, rate, -(shifted - _ROUNDER32))
+            p = _fma(_fma(b5, r, b4), r, b3)
+            return _times_power_of_two(_fma(_fma(_fma(p, r, b2), r, b1), r, b0), shifted)
+
+    return of_float

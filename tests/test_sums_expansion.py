@@ -1,0 +1,303 @@
+from dataclasses import replace
+
+import numpy as np
+import oracle
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sknw._sums import dense, expansion
+from sknw._sums._problem import Own, Problem
+from sknw.kernels import Epanechnikov, Exponential, Gaussian, PowerExponential
+
+EPS = np.finfo(float).eps
+# What the choice of the way by its cost is replaced with: always one way, where it is accurate.
+WAYS = {
+    "by cost": {},
+    "expansions": {"_DIRECT_COST": 1e9, "_MEMORY": 2**27},
+    "direct": {"_DIRECT_COST": 0.0, "_FEW_PAIRS": 0.0},
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    for name, value in WAYS[request.param].items():
+        monkeypatch.setattr(expansion, name, value)
+    return request.param
+
+
+def problem_of(
+    keys, queries=None, *, n_outputs=1, leave_one_out=None, kernel=None, weighted=True, seed=0, **parameters
+):
+    rng = np.random.default_rng(seed)
+    keys = np.asarray(keys, dtype=float).reshape(len(keys), -1)
+    n, own = len(keys), None
+    if queries is None:
+        key = rng.permutation(n)[: max(n // 2, 1)]
+        queries = keys[key]
+        if leave_one_out is not None:
+            share = rng.choice([0.0, 0.3, 1.0], len(key)) if leave_one_out == "shares" else np.zeros(len(key))
+            own = Own(key, share)
+    return Problem(
+        kernel=kernel or Gaussian(),
+        keys=keys,
+        queries=np.asarray(queries, dtype=float).reshape(len(queries), -1),
+        weights=rng.choice([0.1, 0.5, 1.0], n) if weighted else np.ones(n),
+        values=rng.normal(size=(n, n_outputs)),
+        own=own,
+        **parameters,
+    )
+
+
+def brute_force(problem, factor):
+    """Mass, moments and moments of |V| in long double, relative to the largest weight, and its logarithm."""
+    weights = np.tile(problem.weights.astype(np.longdouble), (len(problem.queries), 1))
+    if problem.own is not None:
+        weights[np.arange(len(weights)), problem.own.key] *= problem.own.share
+    u = oracle.distances(problem.queries, problem.keys, np.full(problem.keys.shape[1], factor))
+    with np.errstate(divide="ignore"):
+        exponents = np.log(weights) - problem.kernel.form.rate * u**2
+    top = exponents.max(axis=1)
+    weights = np.exp(exponents - np.where(np.isfinite(top), top, 0.0)[:, np.newaxis])
+    return weights.sum(axis=1), weights @ problem.values, weights @ np.abs(problem.values), top
+
+
+def assert_sums_are_right(problem, rtol=1e-12):
+    sums = expansion.compute(problem)
+    for b, factor in enumerate(problem.factors):
+        mass, moments, magnitude, top = brute_force(problem, factor)
+        supported = np.isfinite(top)
+        assert_array_equal(sums.mass[b] > 0, supported)
+        # an exponent is known to a few of its last digits
+        allowed = (rtol + 8 * EPS * np.abs(top[supported]))[:, np.newaxis]
+        to_oracle = np.exp(sums.log_scale[b] - top)[supported, np.newaxis]
+        error = sums.mass[b][supported, np.newaxis] * to_oracle / mass[supported, np.newaxis] - 1
+        assert np.abs(error).max(initial=0) <= allowed.max(initial=0)
+        assert np.all(np.abs(error) <= allowed)
+        error = np.abs(sums.moments[b][supported] * to_oracle - moments[supported])
+        scale = mass[supported, np.newaxis] * np.average(np.abs(problem.values), axis=0, weights=problem.weights)
+        assert np.all(error <= allowed * np.maximum(magnitude[supported], scale))
+
+
+def sample(d, n=600, seed=1):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+# Accuracy
+
+
+@pytest.mark.parametrize("leave_one_out", [None, "whole", "shares"])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_sums_are_the_oracles(d, weighted, n_outputs, leave_one_out, way):
+    factors = np.array([30.0, 2.0, 0.5, 0.49]) if d == 3 else np.array([30.0, 2.0, 0.5, 0.1, 0.01])
+    problem = problem_of(
+        sample(d, 300),
+        weighted=weighted,
+        n_outputs=n_outputs,
+        leave_one_out=leave_one_out,
+        factors=factors,
+    )
+    assert_sums_are_right(problem)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_sums_are_the_dense_engines(d):
+    n = 20_000
+    keys = sample(d, n)
+    problem = problem_of(keys, np.vstack([keys[:300], 4.0 * keys[300:600]]), n_outputs=2, factors=np.array([0.5, 0.2]))
+    sums, expected = expansion.compute(problem), dense.compute(problem)
+    magnitude = dense.compute(replace(problem, values=np.abs(problem.values))).moments
+    scale = np.exp(sums.log_scale - expected.log_scale)
+    assert_allclose(sums.mass * scale, expected.mass, rtol=1e-12)
+    assert np.all(np.abs(sums.moments * scale[..., np.newaxis] - expected.moments) <= 1e-12 * magnitude)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_power_exponential_two_is_a_gaussian(d, way):
+    assert_sums_are_right(problem_of(sample(d), kernel=PowerExponential(2), factors=np.array([1.0, 0.2])))
+
+
+@pytest.mark.parametrize("leave_one_out", [None, "whole"])
+@pytest.mark.parametrize("ratio", [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_sums_are_right_at_every_bandwidth(d, ratio, leave_one_out, way):
+    keys = np.random.default_rng(2).uniform(-0.5, 0.5, (300, d))
+    assert_sums_are_right(problem_of(keys, leave_one_out=leave_one_out, factors=np.array([ratio])))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("offset", [1e3, -1e6])
+def test_an_offset_costs_no_digits(d, offset, way):
+    # differences of the inputs as given are what counts
+    keys = np.random.default_rng(2).uniform(-1.0, 1.0, (400, d)) + offset
+    assert_sums_are_right(problem_of(keys, leave_one_out="shares", factors=np.array([1.0, 0.25])))
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("gap", [3.0, 4.5, 6.0, 8.0, 12.0, 30.0, 100.0])
+def test_queries_in_a_gap_between_heavy_clusters_keep_their_digits(d, gap, way):
+    """From a mass of 1e4 down to 1e-20 and far below, from one edge of the gap to the other."""
+    rng = np.random.default_rng(3)
+    left, right = rng.uniform(-1.0, 0.0, (3000, d)), rng.uniform(0.0, 1.0, (2000, d))
+    left[:, 0], right[:, 0] = np.minimum(left[:, 0], 0.0), right[:, 0] + gap
+    queries = rng.uniform(0.2, 0.4, (200, d))
+    queries[:, 0] = np.linspace(-0.5, gap + 0.5, 200)
+    assert_sums_are_right(problem_of(np.vstack([left, right]), queries))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_one_huge_outlier_neither_costs_memory_nor_digits(d, way):
+    keys = sample(d, 300)
+    for outlier in [1e3, 1e8, 1e14, 1e30]:
+        keys[17] = outlier
+        problem = problem_of(keys, leave_one_out="whole", factors=np.array([1.0, 0.3]))
+        kept = np.flatnonzero(problem.own.key != 17)
+        own = Own(problem.own.key[kept], problem.own.share[kept])
+        assert_sums_are_right(replace(problem, queries=problem.queries[kept], own=own))
+
+
+def test_an_outlying_query_gets_the_limit():
+    keys = sample(1, 300)
+    for far in [1e7, 1e9]:
+        problem = problem_of(keys, [far, 0.0, -far])
+        sums = expansion.compute(problem)
+        mean = sums.moments[0, :, 0] / sums.mass[0]
+        assert_allclose(mean[[0, 2]], problem.values[[keys.argmax(), keys.argmin()], 0])
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_ties_are_all_counted_and_only_the_own_key_is_left_out(d, way):
+    keys = np.repeat(np.random.default_rng(4).integers(-3, 3, (60, d)).astype(float), 7, axis=0)
+    factors = np.array([3.0, 1.0, 0.3]) if d < 3 else np.array([3.0, 1.0])
+    assert_sums_are_right(problem_of(keys, leave_one_out="whole", factors=factors))
+    assert_sums_are_right(problem_of(np.ones((50, d)), leave_one_out="shares", factors=factors))
+
+
+@pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled"])
+def test_the_order_of_the_keys_does_not_matter(order, way):
+    keys = np.sort(sample(1)[:, 0])
+    keys = {"sorted": keys, "reversed": keys[::-1], "shuffled": np.random.default_rng(0).permutation(keys)}[order]
+    assert_sums_are_right(problem_of(keys, leave_one_out="whole", factors=np.array([1.0, 0.1])))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_all_keys_as_queries_in_their_order_are_right(d, way):
+    """Leave-one-out over the training set: the engine sorts it only once."""
+    keys = sample(d, 300)
+    keys[5] = 1e20
+    own = Own(np.arange(300), np.where(np.arange(300) % 3 == 0, 0.3, 0.0))
+    own.share[5] = 1.0
+    assert_sums_are_right(replace(problem_of(keys, keys, factors=np.array([1.0, 0.3])), own=own))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (3, 200), (600, 1)])
+def test_any_number_of_keys_and_queries_is_taken(n, m, d, way):
+    queries = np.random.default_rng(7).normal(size=(m, d))
+    assert_sums_are_right(problem_of(sample(d, n), queries, factors=np.array([10.0, 0.5])))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_key_without_others_has_no_mass(d, way):
+    own = Own(np.zeros(1, dtype=np.intp), np.zeros(1))
+    sums = expansion.compute(replace(problem_of(np.zeros((1, d)), np.zeros((1, d))), own=own))
+    assert sums.mass[0, 0] < 1e-300
+
+
+def test_isolated_keys_are_not_lost_to_subtraction(way):
+    """Without its own weight 1 a key 7 bandwidths off the others has a mass of 1e-11."""
+    for d in [1, 2, 3]:
+        keys = np.vstack([np.random.default_rng(5).uniform(-0.5, 0.5, (400, d)), np.full((1, d), 7.5 / np.sqrt(d))])
+        problem = problem_of(keys, keys[-1:], weighted=False)
+        assert_sums_are_right(replace(problem, own=Own(np.array([400]), np.zeros(1))))
+
+
+def test_an_extreme_own_value_leaves_no_trace(way):
+    keys = sample(1)
+    problem = problem_of(keys, leave_one_out="whole", factors=np.array([0.3]))
+    problem.values[problem.own.key[0]] = 1e14
+    sums = expansion.compute(problem)
+    mass, moments = brute_force(problem, 0.3)[:2]
+    assert_allclose(sums.moments[0, 0] / sums.mass[0, 0], (moments[0] / mass[0]).astype(float), rtol=1e-12)
+
+
+def test_tiny_sample_weights_count_where_they_are_alone(way):
+    for d in [1, 2]:
+        keys = np.zeros((500, d))
+        keys[:, 0] = np.append(np.linspace(-1, 1, 498), [40.0, 40.5])
+        problem = replace(
+            problem_of(keys, keys[[0, 498, 499, 250]] + 0.25),
+            weights=np.append(np.ones(498), [1e-100, 2e-100]),
+        )
+        assert_sums_are_right(problem)
+
+
+# Promises beside accuracy
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_prediction_does_not_depend_on_the_batch(d):
+    keys = sample(d, 4000)
+    queries = np.vstack([sample(d, 4000, seed=8), 3.0 * sample(d, 40, seed=9)])
+    problem = problem_of(keys, queries, factors=np.array([0.5]))
+    whole = expansion.compute(problem)
+    for row in [0, 1, 17, 2000, *range(4000, 4040)]:
+        alone = expansion.compute(replace(problem, queries=queries[row : row + 1]))
+        scale = np.exp(alone.log_scale[0, 0] - whole.log_scale[0, row])
+        assert_allclose(alone.mass[0, 0] * scale, whole.mass[0, row], rtol=1e-13)
+        mean = whole.moments[0, row] / whole.mass[0, row]
+        assert_allclose(alone.moments[0, 0] / alone.mass[0, 0], mean, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_threads_change_nothing(d, way):
+    problem = problem_of(sample(d), leave_one_out="whole", n_outputs=2, factors=np.array([2.0, 0.5]))
+    one, two = expansion.compute(problem), expansion.compute(replace(problem, n_jobs=2))
+    assert_array_equal(one.mass, two.mass)
+    assert_array_equal(one.moments, two.moments)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_bandwidths_together_are_each_alone(d, way):
+    factors = np.array([3.0, 1.0, 0.7])
+    problem = problem_of(sample(d, 300), leave_one_out="shares", factors=factors)
+    together = expansion.compute(problem)
+    for b in range(len(factors)):
+        alone = expansion.compute(replace(problem, factors=factors[b : b + 1]))
+        assert_array_equal(alone.mass[0], together.mass[b])
+        assert_array_equal(alone.moments[0], together.moments[b])
+
+
+def test_read_only_input_is_taken():
+    problem = problem_of(sample(2), leave_one_out="whole")
+    for array in [problem.keys, problem.queries, problem.weights, problem.values, problem.own.key, problem.own.share]:
+        array.setflags(write=False)
+    assert_sums_are_right(problem)
+
+
+@pytest.mark.parametrize("largest", [1e-300, 0.3, 1.15, np.pi, 7e200])
+def test_centres_of_cells_are_exact(largest):
+    width = expansion.cell_width(largest)
+    assert 0.9 * largest < width <= largest
+    index = 2**45 - 1
+    mantissa, _ = np.frexp(width)
+    assert (index + 0.5) * mantissa == np.longdouble(index + 0.5) * np.longdouble(mantissa)
+
+
+# What it takes
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [Gaussian(), PowerExponential(2)], ids=str)
+def test_gaussian_kernels_in_one_to_three_features_are_taken(kernel, d):
+    assert expansion.is_usable_for(problem_of(sample(d), kernel=kernel)) is True
+
+
+@pytest.mark.parametrize("kernel", [Exponential(), PowerExponential(1.5), Epanechnikov()], ids=str)
+def test_other_kernels_are_refused_with_the_reason(kernel):
+    assert "Gaussian" in expansion.is_usable_for(problem_of(sample(1), kernel=kernel))
+
+
+def test_more_features_are_refused_with_the_reason():
+    assert "4" in expansion.is_usable_for(problem_of(sample(4)))
