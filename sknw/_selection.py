@@ -125,29 +125,38 @@ class Criterion:
         problem = smoother.leave_one_out(rows, weights, factors)
         if self.name == "loo":
             means, unsupported = smoother.pool(problem)
-            scores = self._mean_square(means)
+            scores = _mean_square(smoother.values[rows] - means, weights)
         else:
-            sums = kernel_sums(problem, smoother.algorithm)
-            unsupported = sums.mass == 0
-            # One unit of weight was left out; with it back, in units of K(0), the others have this share of the weight,
-            unit = problem.weights[rows] * np.minimum(1.0, 1.0 / weights)
+            residuals, freedom, unsupported = self._fit(problem, weights)
             with np.errstate(divide="ignore", invalid="ignore"):
-                others = sums.mass * (np.exp(sums.log_scale) / weight_at_zero(problem))
-                mass = others + unit
-                share = others / mass
-                # and of the residual without it so much remains: no difference of numbers that are almost equal
-                loo = sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis]
-                residuals = share[..., np.newaxis] * (smoother.values[rows] - loo)
-                mean_square = np.average(residuals**2, axis=1, weights=weights).mean(axis=1)
-                # 1 - tr / n, the rows standing for all, each for its weight
-                freedom = np.where(weights >= 1, weights * share, weights - problem.weights[rows] / mass)
-                scores = self._penalised(mean_square, freedom.sum(axis=1) / weights.sum())
+                scores = self._penalised(_mean_square(residuals, weights), freedom)
         if smoother.policy in ("nan", "raise"):
             scores = np.where(unsupported.any(axis=1), np.inf, scores)
         return np.where(np.isnan(scores), np.inf, scores), unsupported.sum(axis=1)
 
+    def _fit(self, problem: Problem, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals (b, m, k) of the fit itself, 1 - tr / n (b,), and rows that no other supports (b, m).
+
+        From the sums of the others: of a residual without the sample remains the share of weight that the others have,
+        so that nothing is a difference of numbers that are almost equal.
+        """
+        values = self.smoother.values[self.rows]
+        sample_weights = problem.weights[self.rows]
+        sums = kernel_sums(problem, self.smoother.algorithm)
+        unsupported = sums.mass == 0
+        unit = sample_weights * np.minimum(1.0, 1.0 / weights)  # what was left out; K in units of K(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            others = sums.mass * (np.exp(sums.log_scale) / weight_at_zero(problem))
+            mass = others + unit
+            share = others / mass
+            means_of_others = sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis]
+            residuals = share[..., np.newaxis] * (values - means_of_others)
+            # the rows stand for all, each for its weight
+            freedom = np.where(weights >= 1, weights * share, weights - sample_weights / mass)
+        return residuals, freedom.sum(axis=1) / weights.sum(), unsupported
+
     def _penalised(self, mean_square: np.ndarray, freedom: np.ndarray) -> np.ndarray:
-        """Criteria of the residuals of the fit itself; `freedom` is 1 - tr / n."""
+        """GCV or AICc from the mean square of the fit itself and 1 - tr / n, both of shape (b,)."""
         if self.name == "gcv":
             return np.where(freedom > 0, mean_square / freedom**2, np.inf)
         n = self.training.sample_weight.sum()
@@ -162,10 +171,10 @@ class Criterion:
         with np.errstate(over="ignore", under="ignore"):
             return scores + 2 * np.log(scale) if self.name == "aicc" else scores * scale * scale
 
-    def _mean_square(self, means: np.ndarray) -> np.ndarray:
-        """Weighted mean square of the residuals, averaged over the outputs."""
-        residuals = self.smoother.values[self.rows] - means
-        return np.average(residuals**2, axis=1, weights=self.training.sample_weight[self.rows]).mean(axis=1)
+
+def _mean_square(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean square of residuals (b, m, k), averaged over the outputs: (b,)."""
+    return np.average(residuals**2, axis=1, weights=weights).mean(axis=1)
 
 
 def weight_at_zero(problem: Problem) -> np.ndarray:

@@ -1,19 +1,9 @@
 """What an import loads, when the compiler is started, and how much memory a prediction takes: each in a new process."""
 
-import subprocess
 import sys
-import textwrap
 
 import pytest
-
-
-def run(code):
-    """What `code` prints in a new Python process."""
-    finished = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+from processes import run
 
 
 def test_import_loads_no_package_that_scikit_learn_and_scipy_do_not():

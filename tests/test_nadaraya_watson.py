@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, TOLERANCE_FLOAT32, assert_close, bandwidth, regression
 
 from sknw import NadarayaWatsonRegressor
+from sknw.kernels import PowerExponential
 
 
 @cache
@@ -239,3 +240,14 @@ def test_float32_is_right_at_an_offset_of_a_thousand_deviations(kernel, algorith
     parameter, of_oracle = KERNELS[kernel]
     model = NadarayaWatsonRegressor(parameter, 1.5, algorithm=algorithm).fit(X, y)
     assert_close(model.predict(Q), oracle.predict(Q, X, y, np.full(5, 1.5), of_oracle), y, TOLERANCE_FLOAT32)
+
+
+@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "power 0.1", "power 0.3", "power 0.5"])
+def test_float32_is_right_beside_a_sample(kernel, algorithm):
+    """A query one rounding away from a sample: u^0.1 tells a distance of 1e-7 from one of 1e-6."""
+    X, y, _, _ = regression(dtype=np.float32)
+    Q = np.nextafter(X, np.float32(9.0))
+    power = float(kernel.split()[1]) if " " in kernel else None
+    model = NadarayaWatsonRegressor(PowerExponential(power) if power else kernel, 1.0, algorithm=algorithm).fit(X, y)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, np.ones(2), power or kernel), y, TOLERANCE_FLOAT32)

@@ -35,8 +35,8 @@ def for_each_chunk(
 class _OneBlasThread:
     """Within it BLAS leaves threads to `for_each_chunk`: its own would wait for each other at every small product.
 
-    The number of BLAS threads belongs to the process: of several callers at a time the first sets it, the last sets it
-    back.
+    The number of BLAS threads belongs to the process: of several callers at a time the first sets it, and the last, from
+    whatever thread, sets it back.
     """
 
     def __init__(self) -> None:
@@ -45,22 +45,25 @@ class _OneBlasThread:
     def __enter__(self) -> None:
         with self._lock:
             if self._n_inside == 0:
-                self._limit = _threadpools().limit(limits=1, user_api="blas")
+                self._before = [(library, library.get_num_threads()) for library in _blas_libraries()]
+                for library, _ in self._before:
+                    library.set_num_threads(1)
             self._n_inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                self._limit.restore_original_limits()
+                for library, n_threads in self._before:
+                    library.set_num_threads(n_threads)
 
 
 one_blas_thread = _OneBlasThread()
 
 
 @lru_cache(maxsize=1)
-def _threadpools() -> ThreadpoolController:
-    return ThreadpoolController()
+def _blas_libraries() -> list:
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _n_threads(n_jobs: int | None) -> int:

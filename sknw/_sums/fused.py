@@ -73,9 +73,11 @@ def _tiny(sums: np.ndarray, rows: np.ndarray, precision: type[np.floating]) -> n
 def float32_is_accurate(problem: Problem) -> bool:
     """Whether float32 arithmetic gives results correct to about float32 rounding.
 
-    Exponential kernels only: the others cut off, and a sample on the wrong side of the edge changes the result.
+    For exp(-rate u^power) with a power of 1 or more: other kernels cut off, and a sample on the wrong side of the edge
+    changes the result; a smaller power magnifies the error of a small u.
     """
-    if not problem.float32_is_enough or not isinstance(problem.kernel.form, ExponentialForm):
+    form = problem.kernel.form
+    if not problem.float32_is_enough or not isinstance(form, ExponentialForm) or form.power < 1:
         return False
     return problem.squared_radius <= _LARGEST_RADIUS_IN_FLOAT32**2
 
