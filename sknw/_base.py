@@ -244,7 +244,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             unsupported[rows] = np.isnan(weights[:, 0])
             task(rows, weights)
 
-        with one_blas_thread:
+        with one_blas_thread():
             for_each_chunk(block, len(problem.queries), dense.rows_per_block(problem), self.n_jobs)
         self._raise_outside(unsupported)
 

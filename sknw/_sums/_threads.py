@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from threading import Lock
+from threading import current_thread, main_thread
 
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
@@ -32,38 +33,20 @@ def for_each_chunk(
             list(pool.map(task, chunks))
 
 
-class _OneBlasThread:
+def one_blas_thread() -> AbstractContextManager:
     """Within it BLAS leaves threads to `for_each_chunk`: its own would wait for each other at every small product.
 
-    The number of BLAS threads belongs to the process: of several callers at a time the first sets it, and the last, from
-    whatever thread, sets it back.
+    The number of BLAS threads belongs to the process, and not every BLAS lets several threads set it and set it back:
+    it is left alone outside of the main thread.
     """
-
-    def __init__(self) -> None:
-        self._lock, self._n_inside = Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._n_inside == 0:
-                self._before = [(library, library.get_num_threads()) for library in _blas_libraries()]
-                for library, _ in self._before:
-                    library.set_num_threads(1)
-            self._n_inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
-                for library, n_threads in self._before:
-                    library.set_num_threads(n_threads)
-
-
-one_blas_thread = _OneBlasThread()
+    if current_thread() is not main_thread():
+        return nullcontext()
+    return _threadpools().limit(limits=1, user_api="blas")
 
 
 @lru_cache(maxsize=1)
-def _blas_libraries() -> list:
-    return ThreadpoolController().select(user_api="blas").lib_controllers
+def _threadpools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _n_threads(n_jobs: int | None) -> int:
