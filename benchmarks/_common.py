@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-# The threads of OpenMP and OpenBLAS keep spinning for up to 30 ms after the work, at the cost of whoever comes next.
-_PAUSE = 0.05
+# The threads of OpenMP and OpenBLAS keep spinning for 0.1 s after the work, at the cost of whoever comes next.
+_PAUSE = 0.2
 
 
 def interleaved_times(competitors, n_rounds):
