@@ -114,6 +114,27 @@ class Kernel(BaseEstimator):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(self.profile(sq), dtype=np.float64)
 
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether `derivative` can be had."""
+        return type(self).derivative is not Kernel.derivative
+
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        """Derivative of `profile`, which gradients and the learning of w need.
+
+        Parameters
+        ----------
+        sq : ndarray of any shape
+            Squared scaled distances.
+
+        Returns
+        -------
+        ndarray of the same shape
+            dK / d(u^2), at most 0. Where a kernel has a peak it is infinite at u = 0, and 0 is returned: whoever uses
+            it multiplies it by differences of inputs, which vanish faster.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement derivative(sq).")
+
 
 class _ExponentialFamily(Kernel):
     """K(u) = exp(-rate u^power)."""
@@ -129,6 +150,10 @@ class _ExponentialFamily(Kernel):
             return -rate * np.sqrt(sq)
         return -rate * sq ** (power / 2)
 
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        rate, power = cast(ExponentialForm, self.form)
+        return -0.5 * rate * power * _power_or_zero(sq, power / 2 - 1) * self.profile(sq)
+
 
 class _PolynomialFamily(Kernel):
     """K(u) = (1 - u^power)^exponent for u <= 1, else 0."""
@@ -141,6 +166,18 @@ class _PolynomialFamily(Kernel):
             return (sq <= EDGE).astype(sq.dtype)
         distance_power = sq if power == 2 else np.sqrt(sq) if power == 1 else sq * np.sqrt(sq)
         return np.maximum(1.0 - distance_power, 0.0) ** exponent
+
+    @property
+    def is_differentiable(self) -> bool:
+        return cast(PolynomialForm, self.form).exponent > 0  # a step has no derivative
+
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        power, exponent = cast(PolynomialForm, self.form)
+        if exponent == 0:
+            return super().derivative(sq)
+        base = np.maximum(1.0 - sq ** (power / 2), 0.0)
+        outer = base ** (exponent - 1) if exponent > 1 else (base > 0).astype(sq.dtype)
+        return -0.5 * exponent * power * _power_or_zero(sq, power / 2 - 1) * outer
 
 
 class Gaussian(_ExponentialFamily):
@@ -220,6 +257,17 @@ class Cosine(Kernel):
     def profile(self, sq: np.ndarray) -> np.ndarray:
         # cos(pi u / 2) = sin(pi (1 - u) / 2) keeps its relative accuracy at the edge, where the cosine would cancel.
         return np.sin(0.5 * np.pi * np.maximum(1.0 - np.sqrt(sq), 0.0))
+
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        # -sin(pi u / 2) / u, by sin(pi x) / (pi x), which knows its limit at 0
+        return np.where(sq < 1.0, -0.125 * np.pi**2 * np.sinc(0.5 * np.sqrt(sq)), 0.0)
+
+
+def _power_or_zero(sq: np.ndarray, exponent: float) -> np.ndarray:
+    """sq^exponent, with a negative exponent 0 at 0."""
+    if exponent >= 0:
+        return sq**exponent
+    return np.power(sq, exponent, out=np.zeros_like(sq, dtype=np.float64), where=sq > 0)
 
 
 class Pairwise(Kernel):

@@ -128,3 +128,29 @@ def test_a_kernel_without_profile_says_what_is_missing():
 
     with pytest.raises(NotImplementedError, match=r"Nothing must implement profile\(sq\)"):
         NadarayaWatsonRegressor(Nothing(), 1.0).fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+DIFFERENTIABLE = [cls() for cls in CLASSES if cls is not kernels.TopHat] + [PowerExponential(power=p) for p in (0.5, 3)]
+
+
+@pytest.mark.parametrize("kernel", DIFFERENTIABLE, ids=str)
+def test_derivative_is_that_of_the_profile(kernel):
+    sq = U[(U > 0) & (np.abs(U - 1) > 1e-3)] ** 2
+    step = 1e-4 * sq
+    expected = (kernel.profile(sq + step) - kernel.profile(sq - step)) / (2 * step)
+    assert kernel.is_differentiable
+    assert_allclose(kernel.derivative(sq), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kernel", DIFFERENTIABLE, ids=str)
+def test_derivative_at_zero_is_finite(kernel):
+    at_zero = kernel.derivative(np.zeros(1))
+    has_peak = kernel.derivative(np.full(1, 1e-12)) < -1e3
+    assert at_zero == 0.0 if has_peak else at_zero == pytest.approx(kernel.derivative(np.full(1, 1e-12)), abs=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [kernels.TopHat(), Kernel()], ids=str)
+def test_a_kernel_without_derivative_says_so(kernel):
+    assert not kernel.is_differentiable
+    with pytest.raises(NotImplementedError, match=rf"{type(kernel).__name__} must implement derivative\(sq\)"):
+        kernel.derivative(np.ones(1))
