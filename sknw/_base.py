@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknw._pooling import Smoother, coordinates
+from sknw._pooling import Queries, Smoother, coordinates
 from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
 from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk, one_blas_thread
 from sknw._training import TrainingSet
@@ -79,7 +79,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             float32_is_enough=False,
             n_jobs=self.n_jobs,
         )
-        problem = smoother.at(smoother.keys[rows])
+        problem = smoother.problem(smoother.left_out(rows, training.sample_weight[rows]))
         return replace(smoother, algorithm=choose_algorithm(problem, self.algorithm, n_passes))
 
     def _keep(
@@ -94,11 +94,11 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         """Set the fitted attributes that all smoothers have; `rows` of the training set are those of leave-one-out."""
         weights = training.sample_weight[rows]
         loo = np.full((len(X), training.values.shape[1]), np.nan)
-        loo[training.rows[rows]] = smoother.pool(smoother.leave_one_out(rows, weights))[0][0]
+        loo[training.rows[rows]] = smoother.pool(smoother.left_out(rows, weights))[0][0]
         self.loo_score_ = _weighted_r2(training.values[rows], loo[training.rows[rows]], weights)
         weightless = np.setdiff1d(np.arange(len(X)), training.rows)
         if weightless.size and len(rows) == len(training.rows):  # their others are the whole training set
-            loo[weightless] = smoother.pool(smoother.at(coordinates(X[weightless], smoother.center, smoother.w)))[0][0]
+            loo[weightless] = smoother.pool(smoother.queries(X[weightless]))[0][0]
         self.loo_prediction_ = (training.y_center + training.y_scales * loo).reshape(y.shape)
         self.n_validation_ = len(rows)
         self.kernel_ = smoother.kernel
@@ -131,24 +131,21 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         ValueError
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
-        queries, problem = self._queries(X)
+        array, queries = self._queries(X)
+        smoother, training = self._smoother_for(array.dtype), self._training
+        mean = self._in_units_of_y(self._pooled(smoother, queries), array.dtype)
         if not return_std:
-            return self._in_units_of_y(self._pooled(self._smoother, problem), queries.dtype)
-        training = self._training
+            return mean
         residuals = (training.values - (self._loo_of_training() - training.y_center) / training.y_scales) ** 2
         known = np.isfinite(residuals)
         squares = np.where(known, residuals, 0.0)
-        n_outputs = training.values.shape[1]
-        smoother = replace(self._smoother, values=np.hstack([training.values, squares, known]))
-        mean, pooled_squares, pooled_known = np.split(
-            self._pooled(smoother, replace(problem, values=smoother.values)), [n_outputs, 2 * n_outputs], axis=1
-        )
+        with_squares = replace(smoother, values=np.hstack([squares, known]), line=None)
+        pooled_squares, pooled_known = np.split(self._pooled(with_squares, queries), 2, axis=1)
         weights = training.sample_weight[:, np.newaxis]
         with np.errstate(invalid="ignore"):  # 0 / 0: no residual
             overall = (weights * squares).sum(axis=0) / (weights * known).sum(axis=0)
             variance = np.where(pooled_known == 0, overall, pooled_squares / pooled_known)
-        std = (training.y_scales * np.sqrt(variance)).astype(queries.dtype).reshape(self._shape_of_y(len(queries)))
-        return self._in_units_of_y(mean, queries.dtype), std
+        return mean, (training.y_scales * np.sqrt(variance)).astype(array.dtype).reshape(self._shape_of_y(len(array)))
 
     def attention_weights_(
         self, X: ArrayLike, *, sparse_output: bool = False, top_k: int | None = None
@@ -177,7 +174,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         """
         if top_k is not None and (not isinstance(top_k, (int, Integral)) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
-        _, problem = self._queries(X)
+        _, queries = self._queries(X)
+        problem = self._smoother.problem(queries)
         n_queries, n_samples, columns = len(problem.queries), len(self.X_train_), self._training.rows
         if not sparse_output and top_k is None:
             weights = np.zeros((n_queries, n_samples))
@@ -214,7 +212,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         ValueError
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
-        _, problem = self._queries(X)
+        _, queries = self._queries(X)
+        problem = self._smoother.problem(queries)
         size = np.empty(len(problem.queries))
 
         def sum_squares(rows: slice, block: np.ndarray) -> None:
@@ -223,16 +222,18 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self._for_each_attention_block(problem, sum_squares)
         return size
 
-    def _queries(self, X: ArrayLike) -> tuple[np.ndarray, Problem]:
-        """X as an array, and the sums that its predictions need."""
+    def _queries(self, X: ArrayLike) -> tuple[np.ndarray, Queries]:
+        """X as an array, and as queries."""
         check_is_fitted(self)
-        queries = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        float32_is_enough = queries.dtype == np.float32
-        smoother = replace(self._smoother, float32_is_enough=float32_is_enough, n_jobs=self.n_jobs)
-        return queries, smoother.at(coordinates(queries, smoother.center, smoother.w))
+        array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        return array, self._smoother.queries(array)
 
-    def _pooled(self, smoother: Smoother, problem: Problem) -> np.ndarray:
-        means, unsupported = smoother.pool(problem)
+    def _smoother_for(self, dtype: np.dtype) -> Smoother:
+        """The smoother for predictions at queries of a type, with the present `n_jobs`."""
+        return replace(self._smoother, float32_is_enough=dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _pooled(self, smoother: Smoother, queries: Queries) -> np.ndarray:
+        means, unsupported = smoother.pool(queries)
         self._raise_outside(unsupported[0])
         return means[0]
 

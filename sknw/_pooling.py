@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from sknw._sums import Own, Problem, dense, kernel_sums
+from sknw._lines import LocalMoments, line_columns, n_line_columns
+from sknw._sums import Own, Problem, Sums, dense, for_each_chunk, kernel_sums, one_blas_thread
 from sknw.kernels import Kernel
 
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
@@ -19,12 +20,61 @@ _ROUNDED_WEIGHT = 1e-9
 _FAR = 1e8
 # Queries that look for their nearest keys together.
 _CHUNK = 100
+# A covariance that is a difference of squares so many times larger has lost six digits of sixteen.
+_LARGEST_LOSS = 1e-6
+# Moments of so many queries are held at a time as fit in this many bytes.
+_MOMENT_BYTES = 2**26
 
 
 def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
     """z = (x - center) w for the rows of X, in float64 whatever the type of X: an offset must not cost digits."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return (X.astype(np.float64) - center) * w
+        centred = X.astype(np.float64) - center
+        return centred * w if w.ndim == 1 else centred @ w
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """What pooling by local lines needs beyond the weights.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n, d)
+        Inputs of the training samples, (x - center) / scales.
+    scales : ndarray of shape (d,)
+    ridge : float
+        Penalty on the squared slope.
+    """
+
+    x: np.ndarray
+    scales: np.ndarray
+    ridge: float
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Points at which samples are pooled.
+
+    Attributes
+    ----------
+    z : ndarray of shape (m, r)
+        Where the kernel sees them.
+    x : ndarray of shape (m, d)
+        Inputs, (x - center) / scales, for local lines; of shape (m, 0) where there are none.
+    own : Own or None
+        The training sample that each is, with leave-one-out.
+    """
+
+    z: np.ndarray
+    x: np.ndarray
+    own: Own | None = None
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Queries:
+        own = None if self.own is None else Own(self.own.key[rows], self.own.share[rows])
+        return Queries(self.z[rows], self.x[rows], own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +84,9 @@ class Smoother:
     Attributes
     ----------
     center : ndarray of shape (d,)
-    w : ndarray of shape (d,)
-        Inputs x become z = (x - center) w; w is 1 / h, the inverse of the bandwidth.
-    keys : ndarray of shape (n, d)
+    w : ndarray of shape (d,) or (d, r)
+        Inputs x become z = (x - center) w; for a bandwidth h, w is 1 / h.
+    keys : ndarray of shape (n, r)
         The z of the training samples, of positive weight all.
     values : ndarray of shape (n, k)
         What is pooled.
@@ -50,6 +100,8 @@ class Smoother:
     float32_is_enough : bool
         Predictions will be rounded to float32.
     n_jobs : int or None
+    line : Line or None
+        Pool by local lines; None pools by weighted means.
     """
 
     center: np.ndarray
@@ -62,37 +114,39 @@ class Smoother:
     algorithm: str
     float32_is_enough: bool
     n_jobs: int | None
+    line: Line | None = None
 
-    def at(
-        self,
-        queries: np.ndarray,
-        own: Own | None = None,
-        factors: np.ndarray | None = None,
-    ) -> Problem:
-        """The sums that pooling at `queries` needs; the parameters are those of `Problem`."""
+    def queries(self, X: np.ndarray) -> Queries:
+        """The rows of X (m, d) as queries."""
+        z = coordinates(X, self.center, self.w)
+        return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
+
+    def left_out(self, rows: np.ndarray, sample_weight: np.ndarray) -> Queries:
+        """The training samples `rows`, each without one unit, one sample, of its `sample_weight`."""
+        rest = sample_weight - 1.0
+        own = Own(rows, np.where(rest > _ROUNDED_WEIGHT, rest, 0.0) / sample_weight)
+        z = self.keys[rows]
+        return Queries(z, z[:, :0] if self.line is None else self.line.x[rows], own)
+
+    def problem(self, queries: Queries, factors: np.ndarray | None = None) -> Problem:
+        """The kernel sums of the values at `queries`; `factors` as in `Problem`."""
         return Problem(
             kernel=self.kernel,
-            queries=queries,
+            queries=queries.z,
             keys=self.keys,
             weights=self.weights,
             values=self.values,
-            own=own,
+            own=queries.own,
             factors=np.ones(1) if factors is None else factors,
-            float32_is_enough=self.float32_is_enough,
+            float32_is_enough=self.float32_is_enough and self.line is None,
             n_jobs=self.n_jobs,
-            rounding_size=float(np.abs(self.center * self.w).max()),
+            rounding_size=float(np.abs(self.center * self.w.T).max()),
         )
 
-    def leave_one_out(self, rows: np.ndarray, sample_weight: np.ndarray, factors: np.ndarray | None = None) -> Problem:
-        """The sums of each training sample `rows` without one unit, one sample, of its `sample_weight`."""
-        rest = sample_weight - 1.0
-        own = Own(rows, np.where(rest > _ROUNDED_WEIGHT, rest, 0.0) / sample_weight)
-        return self.at(self.keys[rows], own, factors)
+    def pool(self, queries: Queries, factors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted means or local lines at the queries, and which queries had no support.
 
-    def pool(self, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted means and which queries had no support.
-
-        m(q, c) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964).
+        m(q, c) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964), or the line of `_lines` at q.
 
         Returns
         -------
@@ -100,14 +154,58 @@ class Smoother:
             NaN for queries without support where `outside` is "nan" or "raise".
         unsupported : bool ndarray of shape (b, m)
         """
-        sums = kernel_sums(problem, self.algorithm)
-        unsupported = sums.mass == 0
-        means = sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis]
-        rows = np.flatnonzero(unsupported.any(axis=0))
-        if rows.size:
-            substitutes = self._outside_means(problem, rows)
-            means[:, rows] = np.where(unsupported[:, rows, np.newaxis], substitutes, means[:, rows])
-        return means, unsupported
+        if self.line is None:
+            problem = self.problem(queries, factors)
+            means, unsupported = _means(kernel_sums(problem, self.algorithm))
+            return self._with_substitutes(problem, means, unsupported), unsupported
+        parts = [self._lines(queries[part], factors) for part in self._parts(len(queries))]
+        return np.concatenate([m for m, _ in parts], axis=1), np.concatenate([u for _, u in parts], axis=1)
+
+    def local_moments(self, queries: Queries, factors: np.ndarray | None = None) -> tuple[LocalMoments, np.ndarray]:
+        """Weighted means and covariances around the queries, of shape (b, m, ...), and which had no support."""
+        assert self.line is not None
+        problem, d = self.problem(queries, factors), self.line.x.shape[1]
+        columns = line_columns(self.line.x, self.values)
+        means, unsupported = _means(kernel_sums(replace(problem, values=columns), self.algorithm))
+        moments = LocalMoments.of(means, d, self.values.shape[1])
+        lost = moments.has_lost_digits(_LARGEST_LOSS) & ~unsupported
+        for index, factor in enumerate(problem.factors):
+            rows = np.flatnonzero(lost[index])
+            if rows.size:
+                self._sum_around(queries[rows], factor, [array[index] for array in moments.arrays], rows)
+        return moments, unsupported
+
+    def _lines(self, queries: Queries, factors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        assert self.line is not None
+        moments, unsupported = self.local_moments(queries, factors)
+        values = moments.value(queries.x, self.line.ridge)
+        return self._with_substitutes(self.problem(queries, factors), values, unsupported), unsupported
+
+    def _parts(self, n_queries: int) -> list[slice]:
+        """Parts of queries whose moments and covariances take a limited memory."""
+        assert self.line is not None
+        d, k = self.line.x.shape[1], self.values.shape[1]
+        size = max(_MOMENT_BYTES // (8 * (n_line_columns(d, k) + 3 * d * d)), 1)
+        return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
+
+    def _sum_around(self, queries: Queries, factor: float, moments: list[np.ndarray], rows: np.ndarray) -> None:
+        """Moments of `rows` again, by differences from each query: narrow weights leave nothing of sums about 0."""
+        assert self.line is not None
+        problem, line = self.problem(queries, np.array([factor])), self.line
+        x_mean, y_mean, xx, xy = moments
+
+        def block(part: slice) -> None:
+            for i, weights in zip(range(*part.indices(len(rows))), dense.weight_rows(problem, part), strict=True):
+                keys = np.flatnonzero(weights)
+                p = weights[keys] / weights[keys].sum()
+                x, y = line.x[keys] - queries.x[i], self.values[keys]
+                x_shift, y_mean[rows[i]] = p @ x, p @ y
+                x_mean[rows[i]] = queries.x[i] + x_shift
+                x -= x_shift
+                xx[rows[i]], xy[rows[i]] = (p * x.T) @ x, (p * x.T) @ (y - y_mean[rows[i]])
+
+        with one_blas_thread():
+            for_each_chunk(block, len(rows), dense.rows_per_block(problem), self.n_jobs)
 
     def attention(self, problem: Problem, rows: slice) -> np.ndarray:
         """Weights a_j = K_j w_j / sum_l K_l w_l of the queries `rows`, of shape (len(rows), n).
@@ -131,6 +229,14 @@ class Smoother:
         """`outside`, except that a kernel of unbounded support gives every query a nearest sample, if in the limit."""
         return "nearest" if np.isinf(self.kernel.support) else self.outside
 
+    def _with_substitutes(self, problem: Problem, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
+        """The means, with what `outside` says in place of those without support."""
+        rows = np.flatnonzero(unsupported.any(axis=0))
+        if rows.size:
+            substitutes = self._outside_means(problem, rows)
+            means[:, rows] = np.where(unsupported[:, rows, np.newaxis], substitutes, means[:, rows])
+        return means
+
     def _outside_means(self, problem: Problem, rows: np.ndarray) -> np.ndarray:
         """What the queries `rows`, without support, get instead: (len(rows), k)."""
         if self.policy == "nearest":
@@ -140,6 +246,12 @@ class Smoother:
         if self.policy == "mean":
             return _means_of_all(problem, rows)
         return np.full((len(rows), problem.values.shape[1]), np.nan)
+
+
+def _means(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
+    """moments / mass of shape (b, m, k), 0 where no key has a weight, and where that is: (b, m)."""
+    unsupported = sums.mass == 0
+    return sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis], unsupported
 
 
 def _means_of_nearest(problem: Problem, rows: np.ndarray) -> np.ndarray:

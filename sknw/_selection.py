@@ -122,12 +122,12 @@ class Criterion:
         """
         smoother, rows = self.smoother, self.rows
         weights = self.training.sample_weight[rows]
-        problem = smoother.leave_one_out(rows, weights, factors)
+        queries = smoother.left_out(rows, weights)
         if self.name == "loo":
-            means, unsupported = smoother.pool(problem)
+            means, unsupported = smoother.pool(queries, factors)
             scores = _mean_square(smoother.values[rows] - means, weights)
         else:
-            residuals, freedom, unsupported = self._fit(problem, weights)
+            residuals, freedom, unsupported = self._fit(smoother.problem(queries, factors), weights)
             with np.errstate(divide="ignore", invalid="ignore"):
                 scores = self._penalised(_mean_square(residuals, weights), freedom)
         if smoother.policy in ("nan", "raise"):
