@@ -50,15 +50,18 @@ class LocalMoments:
         The covariances C.
     xy : ndarray of shape (..., d, k)
         The covariances c.
+    log_mass : ndarray of shape (...)
+        The logarithm of the sum of weights before they were made to sum to 1.
     """
 
     x_mean: np.ndarray
     y_mean: np.ndarray
     xx: np.ndarray
     xy: np.ndarray
+    log_mass: np.ndarray
 
     @classmethod
-    def of(cls, means: np.ndarray, d: int, k: int) -> LocalMoments:
+    def of(cls, means: np.ndarray, log_mass: np.ndarray, d: int, k: int) -> LocalMoments:
         """From the weighted means of `line_columns`, of shape (..., n_line_columns(d, k))."""
         y_mean, x_mean, products, mixed = np.split(means, np.cumsum([k, d, d * (d + 1) // 2]), axis=-1)
         xx = np.empty((*means.shape[:-1], d, d))
@@ -66,11 +69,7 @@ class LocalMoments:
         xx[..., rows, columns] = xx[..., columns, rows] = products
         xx -= x_mean[..., :, np.newaxis] * x_mean[..., np.newaxis, :]
         xy = mixed.reshape(*means.shape[:-1], d, k) - x_mean[..., :, np.newaxis] * y_mean[..., np.newaxis, :]
-        return cls(x_mean, y_mean, xx, xy)
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        return self.x_mean, self.y_mean, self.xx, self.xy
+        return cls(x_mean, y_mean, xx, xy, log_mass)
 
     def has_lost_digits(self, largest_loss: float) -> np.ndarray:
         """Where a variance is less than `largest_loss` of the square it is a difference of: bool of shape (...)."""
@@ -88,6 +87,11 @@ class LocalMoments:
     def value(self, x: np.ndarray, ridge: float) -> np.ndarray:
         """m at the queries x (..., d): of shape (..., k)."""
         return self.y_mean + np.einsum("...d,...dk->...k", self.pull(x, ridge), self.xy)
+
+    def leverage(self, x: np.ndarray, log_own: np.ndarray, ridge: float) -> np.ndarray:
+        """dm / dy of a sample at the query itself, of shape (...): P_own (1 + (x - x_mean)'u), log_own its weight."""
+        along = np.einsum("...d,...d->...", self.pull(x, ridge), x - self.x_mean)
+        return np.exp(log_own - self.log_mass) * (1.0 + along)
 
 
 def _solve(xx: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:

@@ -143,6 +143,11 @@ class Smoother:
             rounding_size=float(np.abs(self.center * self.w.T).max()),
         )
 
+    def sums_problem(self, queries: Queries, factors: np.ndarray | None = None) -> Problem:
+        """The kernel sums that pooling at `queries` takes."""
+        problem = self.problem(queries, factors)
+        return problem if self.line is None else replace(problem, values=line_columns(self.line.x, self.values))
+
     def pool(self, queries: Queries, factors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means or local lines at the queries, and which queries had no support.
 
@@ -154,55 +159,64 @@ class Smoother:
             NaN for queries without support where `outside` is "nan" or "raise".
         unsupported : bool ndarray of shape (b, m)
         """
-        if self.line is None:
-            problem = self.problem(queries, factors)
-            means, unsupported = _means(kernel_sums(problem, self.algorithm))
-            return self._with_substitutes(problem, means, unsupported), unsupported
-        parts = [self._lines(queries[part], factors) for part in self._parts(len(queries))]
-        return np.concatenate([m for m, _ in parts], axis=1), np.concatenate([u for _, u in parts], axis=1)
+        if self.line is not None:
+            values, unsupported = self.lines(queries, factors, (self.line.ridge,))
+            return values[0], unsupported
+        problem = self.problem(queries, factors)
+        means, unsupported = _means(kernel_sums(problem, self.algorithm))
+        return self._with_substitutes(problem, means, unsupported), unsupported
+
+    def lines(
+        self, queries: Queries, factors: np.ndarray | None, ridges: tuple[float, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`pool` with local lines of several ridges: values of shape (r, b, m, k), and unsupported of (b, m)."""
+        n_factors = 1 if factors is None else len(factors)
+        values = np.empty((len(ridges), n_factors, len(queries), self.values.shape[1]))
+        unsupported = np.empty((n_factors, len(queries)), dtype=bool)
+        for part in self.parts(len(queries)):
+            here, problem = queries[part], self.problem(queries[part], factors)
+            moments, unsupported[:, part] = self.local_moments(here, factors)
+            for index, ridge in enumerate(ridges):
+                lines = moments.value(here.x, ridge)
+                values[index][:, part] = self._with_substitutes(problem, lines, unsupported[:, part])
+        return values, unsupported
 
     def local_moments(self, queries: Queries, factors: np.ndarray | None = None) -> tuple[LocalMoments, np.ndarray]:
         """Weighted means and covariances around the queries, of shape (b, m, ...), and which had no support."""
         assert self.line is not None
-        problem, d = self.problem(queries, factors), self.line.x.shape[1]
-        columns = line_columns(self.line.x, self.values)
-        means, unsupported = _means(kernel_sums(replace(problem, values=columns), self.algorithm))
-        moments = LocalMoments.of(means, d, self.values.shape[1])
+        sums = kernel_sums(self.sums_problem(queries, factors), self.algorithm)
+        means, unsupported = _means(sums)
+        log_mass = sums.log_scale + np.log(np.where(unsupported, 1.0, sums.mass))
+        moments = LocalMoments.of(means, log_mass, self.line.x.shape[1], self.values.shape[1])
         lost = moments.has_lost_digits(_LARGEST_LOSS) & ~unsupported
-        for index, factor in enumerate(problem.factors):
+        for index, factor in enumerate([1.0] if factors is None else factors.tolist()):
             rows = np.flatnonzero(lost[index])
             if rows.size:
-                self._sum_around(queries[rows], factor, [array[index] for array in moments.arrays], rows)
+                self._sum_around(queries[rows], factor, moments, index, rows)
         return moments, unsupported
 
-    def _lines(self, queries: Queries, factors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        assert self.line is not None
-        moments, unsupported = self.local_moments(queries, factors)
-        values = moments.value(queries.x, self.line.ridge)
-        return self._with_substitutes(self.problem(queries, factors), values, unsupported), unsupported
-
-    def _parts(self, n_queries: int) -> list[slice]:
+    def parts(self, n_queries: int) -> list[slice]:
         """Parts of queries whose moments and covariances take a limited memory."""
         assert self.line is not None
         d, k = self.line.x.shape[1], self.values.shape[1]
         size = max(_MOMENT_BYTES // (8 * (n_line_columns(d, k) + 3 * d * d)), 1)
         return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
 
-    def _sum_around(self, queries: Queries, factor: float, moments: list[np.ndarray], rows: np.ndarray) -> None:
-        """Moments of `rows` again, by differences from each query: narrow weights leave nothing of sums about 0."""
+    def _sum_around(self, queries: Queries, factor: float, moments: LocalMoments, index: int, rows: np.ndarray) -> None:
+        """The moments [index, rows] again, from differences: narrow weights leave nothing of sums about the centre."""
         assert self.line is not None
         problem, line = self.problem(queries, np.array([factor])), self.line
-        x_mean, y_mean, xx, xy = moments
 
         def block(part: slice) -> None:
             for i, weights in zip(range(*part.indices(len(rows))), dense.weight_rows(problem, part), strict=True):
                 keys = np.flatnonzero(weights)
                 p = weights[keys] / weights[keys].sum()
                 x, y = line.x[keys] - queries.x[i], self.values[keys]
-                x_shift, y_mean[rows[i]] = p @ x, p @ y
-                x_mean[rows[i]] = queries.x[i] + x_shift
-                x -= x_shift
-                xx[rows[i]], xy[rows[i]] = (p * x.T) @ x, (p * x.T) @ (y - y_mean[rows[i]])
+                x_mean, y_mean = p @ x, p @ y
+                x -= x_mean
+                at = index, rows[i]
+                moments.x_mean[at], moments.y_mean[at] = queries.x[i] + x_mean, y_mean
+                moments.xx[at], moments.xy[at] = (p * x.T) @ x, (p * x.T) @ (y - y_mean)
 
         with one_blas_thread():
             for_each_chunk(block, len(rows), dense.rows_per_block(problem), self.n_jobs)

@@ -37,6 +37,10 @@ _BATCH = 8
 _SCAN_ROWS = 2000
 # Tolerance of the refinement in log c. The criterion is flat there: a relative change of 1e-8 of its curvature.
 _LOG_TOLERANCE = 1e-4
+# Ridges tried at every bandwidth, in units of standardised features: from the plain local line to the local mean.
+RIDGES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)
+# Tolerance of the ridge in log ridge.
+_LOG_RIDGE_TOLERANCE = 1e-2
 # Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
 _EQUAL = 1e-12
 # A mean square below this is an exact fit; its logarithm says nothing.
@@ -101,12 +105,15 @@ class Criterion:
     training : TrainingSet
     rows : ndarray of int
         The rows it is averaged over.
+    ridges : tuple of float
+        Those to choose from, ascending, for local lines.
     """
 
     name: str
     smoother: Smoother
     training: TrainingSet
     rows: np.ndarray
+    ridges: tuple[float, ...] = ()
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows at bandwidth factors given in descending order.
@@ -117,30 +124,62 @@ class Criterion:
             gcv    mean of r_i^2 / (1 - tr / n)^2
             aicc   log(mean of r_i^2) + (1 + tr / n) / (1 - (tr + 2) / n)
 
-        where tr = sum_i K(0) w_i / sum_j K_ij w_j is the trace of the smoother matrix (Craven & Wahba 1979; Hurvich,
-        Simonoff & Tsai 1998).
+        where tr is the trace of the smoother matrix, for weighted means tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven &
+        Wahba 1979; Hurvich, Simonoff & Tsai 1998). Of local lines the score is that of the best ridge.
         """
+        ridges = (0.0,) if self.smoother.line is None else self.ridges
+        scores, n_unsupported = self._scores(factors, ridges)
+        return scores.min(axis=0), n_unsupported
+
+    def best_ridge(self, factor: float) -> float:
+        """The ridge with the smallest score at a bandwidth."""
+        factors = np.array([factor])
+        if len(self.ridges) == 1:
+            return self.ridges[0]
+        scores = self._scores(factors, self.ridges)[0][:, 0]
+        best = int(np.argmin(scores[::-1]))  # of equal ones the largest
+        best = len(scores) - 1 - best
+        bounds = np.log([self.ridges[max(best - 1, 0)], self.ridges[min(best + 1, len(scores) - 1)]])
+
+        def score(log_ridge: float) -> float:
+            return float(self._scores(factors, (float(np.exp(log_ridge)),))[0][0, 0])
+
+        if not np.isfinite(scores[best]):
+            return self.ridges[best]
+        found = minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": _LOG_RIDGE_TOLERANCE})
+        return float(np.exp(found.x)) if found.fun < scores[best] else self.ridges[best]
+
+    def _scores(self, factors: np.ndarray, ridges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of shape (r, b), infinite where there is none, and numbers of unsupported rows (b,)."""
         smoother, rows = self.smoother, self.rows
         weights = self.training.sample_weight[rows]
-        queries = smoother.left_out(rows, weights)
         if self.name == "loo":
-            means, unsupported = smoother.pool(queries, factors)
+            queries = smoother.left_out(rows, weights)
+            if smoother.line is None:
+                means, unsupported = smoother.pool(queries, factors)
+                means = means[np.newaxis]
+            else:
+                means, unsupported = smoother.lines(queries, factors, ridges)
             scores = _mean_square(smoother.values[rows] - means, weights)
         else:
-            residuals, freedom, unsupported = self._fit(smoother.problem(queries, factors), weights)
+            fit = self._fit if smoother.line is None else self._fit_lines
+            residuals, freedom, unsupported = fit(factors, ridges, weights)
             with np.errstate(divide="ignore", invalid="ignore"):
                 scores = self._penalised(_mean_square(residuals, weights), freedom)
         if smoother.policy in ("nan", "raise"):
             scores = np.where(unsupported.any(axis=1), np.inf, scores)
         return np.where(np.isnan(scores), np.inf, scores), unsupported.sum(axis=1)
 
-    def _fit(self, problem: Problem, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals (b, m, k) of the fit itself, 1 - tr / n (b,), and rows that no other supports (b, m).
+    def _fit(
+        self, factors: np.ndarray, ridges: tuple[float, ...], weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals (1, b, m, k) of the fit itself, 1 - tr / n (1, b), and rows that no other supports (b, m).
 
         From the sums of the others: of a residual without the sample remains the share of weight that the others have,
         so that nothing is a difference of numbers that are almost equal.
         """
         values = self.smoother.values[self.rows]
+        problem = self.smoother.problem(self.smoother.left_out(self.rows, weights), factors)
         sample_weights = problem.weights[self.rows]
         sums = kernel_sums(problem, self.smoother.algorithm)
         unsupported = sums.mass == 0
@@ -153,10 +192,29 @@ class Criterion:
             residuals = share[..., np.newaxis] * (values - means_of_others)
             # the rows stand for all, each for its weight
             freedom = np.where(weights >= 1, weights * share, weights - sample_weights / mass)
-        return residuals, freedom.sum(axis=1) / weights.sum(), unsupported
+        return residuals[np.newaxis], freedom.sum(axis=1)[np.newaxis] / weights.sum(), unsupported
+
+    def _fit_lines(
+        self, factors: np.ndarray, ridges: tuple[float, ...], weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals (r, b, m, k) of the fit itself, 1 - tr / n (r, b), and rows that no other supports (b, m)."""
+        smoother = self.smoother
+        shape = len(ridges), len(factors), len(self.rows)
+        residuals, leverage = np.empty((*shape, smoother.values.shape[1])), np.empty(shape)
+        for part in smoother.parts(len(self.rows)):
+            rows = self.rows[part]
+            queries = replace(smoother.left_out(rows, weights[part]), own=None)
+            log_own = np.log(smoother.weights[rows] * weight_at_zero(smoother.problem(queries, factors)))
+            moments, _ = smoother.local_moments(queries, factors)
+            for index, ridge in enumerate(ridges):
+                residuals[index][:, part] = smoother.values[rows] - moments.value(queries.x, ridge)
+                leverage[index][:, part] = moments.leverage(queries.x, log_own, ridge)
+        freedom = (weights - leverage).sum(axis=2) / weights.sum()
+        lonely = smoother.pool(smoother.left_out(self.rows, weights), factors)[1]
+        return residuals, freedom, lonely
 
     def _penalised(self, mean_square: np.ndarray, freedom: np.ndarray) -> np.ndarray:
-        """GCV or AICc from the mean square of the fit itself and 1 - tr / n, both of shape (b,)."""
+        """GCV or AICc from the mean square of the fit itself and 1 - tr / n, both of shape (r, b)."""
         if self.name == "gcv":
             return np.where(freedom > 0, mean_square / freedom**2, np.inf)
         n = self.training.sample_weight.sum()
@@ -173,8 +231,8 @@ class Criterion:
 
 
 def _mean_square(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean square of residuals (b, m, k), averaged over the outputs: (b,)."""
-    return np.average(residuals**2, axis=1, weights=weights).mean(axis=1)
+    """Weighted mean square of residuals (r, b, m, k), averaged over the outputs: (r, b)."""
+    return np.average(residuals**2, axis=2, weights=weights).mean(axis=2)
 
 
 def weight_at_zero(problem: Problem) -> np.ndarray:
