@@ -1,6 +1,7 @@
 """Kernel regression for scikit-learn users: Nadaraya-Watson, read as attention."""
 
 from sknw import datasets, kernels
+from sknw._local_linear import LocalLinearRegressor
 from sknw._nadaraya_watson import NadarayaWatsonRegressor
 from sknw._selection import BandwidthSearch
 from sknw.datasets import make_sine_power
@@ -27,6 +28,7 @@ __all__ = [
     "Gaussian",
     "Kernel",
     "Linear",
+    "LocalLinearRegressor",
     "NadarayaWatsonRegressor",
     "PowerExponential",
     "TopHat",

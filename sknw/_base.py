@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknw._pooling import Queries, Smoother, coordinates
+from sknw._pooling import Line, Queries, Smoother, coordinates
 from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
 from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk, one_blas_thread
 from sknw._training import TrainingSet
@@ -61,7 +61,13 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         return np.sort(check_random_state(self.random_state).choice(n_samples, int(n_rows), replace=False))
 
     def _smoother_for_fit(
-        self, training: TrainingSet, kernel: Kernel, w: np.ndarray, rows: np.ndarray, n_passes: int
+        self,
+        training: TrainingSet,
+        kernel: Kernel,
+        w: np.ndarray,
+        rows: np.ndarray,
+        n_passes: int,
+        line: Line | None = None,
     ) -> Smoother:
         """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of leave-one-out."""
         keys = coordinates(training.X, training.center, w)
@@ -78,8 +84,9 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             algorithm=self.algorithm,
             float32_is_enough=False,
             n_jobs=self.n_jobs,
+            line=line,
         )
-        problem = smoother.problem(smoother.left_out(rows, training.sample_weight[rows]))
+        problem = smoother.sums_problem(smoother.left_out(rows, training.sample_weight[rows]))
         return replace(smoother, algorithm=choose_algorithm(problem, self.algorithm, n_passes))
 
     def _keep(

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral, Real
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sknw._base import BaseSmoother
-from sknw._selection import CRITERIA, RULES, Criterion, rule_of_thumb, search_bandwidth
-from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
-from sknw._sums import ALGORITHMS
-from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
-
-# A search is about this many passes over the data.
-_PASSES_OF_A_SEARCH = 45
+from sknw._bandwidth import BandwidthSmoother
+from sknw._sklearn_compat import _fit_context
+from sknw.kernels import Kernel
 
 
-class NadarayaWatsonRegressor(BaseSmoother):
+class NadarayaWatsonRegressor(BandwidthSmoother):
     """Nadaraya-Watson kernel regression.
 
     The prediction is the mean of the training targets weighted by a kernel of the distance between query and sample,
@@ -121,16 +115,6 @@ class NadarayaWatsonRegressor(BaseSmoother):
     (3, 200)
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
-        "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
-        "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
-        "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
-        "algorithm": [StrOptions(set(ALGORITHMS))],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-    }
-
     def __init__(
         self,
         kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray] = "gaussian",
@@ -175,42 +159,4 @@ class NadarayaWatsonRegressor(BaseSmoother):
         ValueError
             If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
         """
-        X, y, sample_weight, training = self._validated(X, y, sample_weight)
-        selector = self.bandwidth if isinstance(self.bandwidth, str) else None
-        rows = self._validation_rows(len(training.X))
-        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
-        kernel = resolve_kernel(self.kernel)
-        n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
-        search = None
-        if selector is not None and selector in CRITERIA:
-            smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, n_passes)
-            search = search_bandwidth(Criterion(selector, smoother, training, rows), task.step)
-            bandwidth = search.bandwidths[search.best_index]
-        elif selector is not None:
-            bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
-        else:
-            bandwidth = self._fixed_bandwidth(X.shape[1])
-        smoother = self._smoother_for_fit(training, kernel, _inverse(bandwidth), rows, n_passes)
-        self._keep(X, y, sample_weight, training, smoother, rows)
-        self.bandwidth_, self.bandwidth_search_ = bandwidth, search
-        task.end()
-        return self
-
-    def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
-        try:
-            bandwidth = np.asarray(self.bandwidth, dtype=np.float64)
-        except (TypeError, ValueError):
-            bandwidth = np.full(n_features, np.nan)
-        if bandwidth.ndim == 0:
-            bandwidth = np.full(n_features, bandwidth)
-        if bandwidth.shape != (n_features,) or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
-            raise ValueError(
-                f"bandwidth must be a selector, a positive float, or {n_features} positive floats, one for each "
-                f"feature; got {self.bandwidth!r}."
-            )
-        return bandwidth
-
-
-def _inverse(bandwidth: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return 1.0 / bandwidth
+        return self._fit(X, y, sample_weight)

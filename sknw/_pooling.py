@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from sknw._lines import LocalMoments, line_columns, n_line_columns
 from sknw._sums import Own, Problem, Sums, dense, for_each_chunk, kernel_sums, one_blas_thread
+from sknw._training import TrainingSet
 from sknw.kernels import Kernel
 
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
@@ -49,6 +50,11 @@ class Line:
     x: np.ndarray
     scales: np.ndarray
     ridge: float
+
+    @classmethod
+    def of(cls, training: TrainingSet, ridge: float) -> Line:
+        """For a training set, whose standard deviations are the scales."""
+        return cls(coordinates(training.X, training.center, 1.0 / training.scales), training.scales, ridge)
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,8 +137,7 @@ class Criterion:
         if len(self.ridges) == 1:
             return self.ridges[0]
         scores = self._scores(factors, self.ridges)[0][:, 0]
-        best = int(np.argmin(scores[::-1]))  # of equal ones the largest
-        best = len(scores) - 1 - best
+        best = len(scores) - 1 - int(np.argmin(scores[::-1]))  # of equal ones the largest
         bounds = np.log([self.ridges[max(best - 1, 0)], self.ridges[min(best + 1, len(scores) - 1)]])
 
         def score(log_ridge: float) -> float:
@@ -210,8 +209,8 @@ class Criterion:
                 residuals[index][:, part] = smoother.values[rows] - moments.value(queries.x, ridge)
                 leverage[index][:, part] = moments.leverage(queries.x, log_own, ridge)
         freedom = (weights - leverage).sum(axis=2) / weights.sum()
-        lonely = smoother.pool(smoother.left_out(self.rows, weights), factors)[1]
-        return residuals, freedom, lonely
+        others = replace(smoother, line=None).pool(smoother.left_out(self.rows, weights), factors)
+        return residuals, freedom, others[1]
 
     def _penalised(self, mean_square: np.ndarray, freedom: np.ndarray) -> np.ndarray:
         """GCV or AICc from the mean square of the fit itself and 1 - tr / n, both of shape (r, b)."""

@@ -1,0 +1,89 @@
+"""What the two estimators with a bandwidth share: its choice, and that of the ridge of local lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sknw._base import BaseSmoother
+from sknw._pooling import Line
+from sknw._selection import CRITERIA, RIDGES, RULES, Criterion, rule_of_thumb, search_bandwidth
+from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._sums import ALGORITHMS
+from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
+
+# A search is about this many passes over the data.
+_PASSES_OF_A_SEARCH = 45
+
+
+class BandwidthSmoother(BaseSmoother):
+    """Base of the estimators with a bandwidth."""
+
+    # set by the subclasses' __init__
+    kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray]
+    bandwidth: float | ArrayLike | str
+
+    _parameter_constraints: ClassVar[dict] = {
+        "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
+        "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
+        "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
+        "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, ridge: float | str | None = None
+    ) -> Self:
+        """Keep the training samples and choose the bandwidth; `ridge` of local lines, None pools weighted means."""
+        X, y, sample_weight, training = self._validated(X, y, sample_weight)
+        selector = self.bandwidth if isinstance(self.bandwidth, str) else None
+        rows = self._validation_rows(len(training.X))
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
+        kernel = resolve_kernel(self.kernel)
+        n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
+        line = None if ridge is None else Line.of(training, 0.0)
+        ridges = RIDGES if isinstance(ridge, str) else () if ridge is None else (float(ridge),)
+        search = None
+        if selector is not None and selector in CRITERIA:
+            smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, n_passes, line)
+            search = search_bandwidth(Criterion(selector, smoother, training, rows, ridges), task.step)
+            bandwidth = search.bandwidths[search.best_index]
+        elif selector is not None:
+            bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
+        else:
+            bandwidth = self._fixed_bandwidth(X.shape[1])
+        smoother = self._smoother_for_fit(training, kernel, _inverse(bandwidth), rows, n_passes, line)
+        if line is not None:
+            criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, ridges)
+            self.ridge_ = criterion.best_ridge(1.0)
+            smoother = replace(smoother, line=replace(line, ridge=self.ridge_))
+        self._keep(X, y, sample_weight, training, smoother, rows)
+        self.bandwidth_, self.bandwidth_search_ = bandwidth, search
+        task.end()
+        return self
+
+    def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
+        try:
+            bandwidth = np.asarray(self.bandwidth, dtype=np.float64)
+        except (TypeError, ValueError):
+            bandwidth = np.full(n_features, np.nan)
+        if bandwidth.ndim == 0:
+            bandwidth = np.full(n_features, bandwidth)
+        if bandwidth.shape != (n_features,) or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
+            raise ValueError(
+                f"bandwidth must be a selector, a positive float, or {n_features} positive floats, one for each "
+                f"feature; got {self.bandwidth!r}."
+            )
+        return bandwidth
+
+
+def _inverse(bandwidth: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1.0 / bandwidth
