@@ -80,9 +80,10 @@ class LocalMoments:
         """u = (C + ridge I)^-1 (x - x_mean) at queries x (..., d): m = y_mean + u'c, of shape (..., d)."""
         return _solve(self.xx, (x - self.x_mean)[..., np.newaxis], ridge)[..., 0]
 
-    def slope(self, ridge: float) -> np.ndarray:
-        """b = (C + ridge I)^-1 c, of shape (..., d, k)."""
-        return _solve(self.xx, self.xy, ridge)
+    def pull_and_slope(self, x: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+        """u as of `pull`, and b = (C + ridge I)^-1 c, of shape (..., d, k)."""
+        both = _solve(self.xx, np.concatenate([(x - self.x_mean)[..., np.newaxis], self.xy], axis=-1), ridge)
+        return both[..., 0], both[..., 1:]
 
     def value(self, x: np.ndarray, ridge: float) -> np.ndarray:
         """m at the queries x (..., d): of shape (..., k)."""

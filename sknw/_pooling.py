@@ -169,8 +169,8 @@ class Smoother:
             values, unsupported = self.lines(queries, factors, (self.line.ridge,))
             return values[0], unsupported
         problem = self.problem(queries, factors)
-        means, unsupported = _means(kernel_sums(problem, self.algorithm))
-        return self._with_substitutes(problem, means, unsupported), unsupported
+        means, _, unsupported = weighted_means(kernel_sums(problem, self.algorithm))
+        return self.with_substitutes(problem, means, unsupported), unsupported
 
     def lines(
         self, queries: Queries, factors: np.ndarray | None, ridges: tuple[float, ...]
@@ -184,15 +184,14 @@ class Smoother:
             moments, unsupported[:, part] = self.local_moments(here, factors)
             for index, ridge in enumerate(ridges):
                 lines = moments.value(here.x, ridge)
-                values[index][:, part] = self._with_substitutes(problem, lines, unsupported[:, part])
+                values[index][:, part] = self.with_substitutes(problem, lines, unsupported[:, part])
         return values, unsupported
 
     def local_moments(self, queries: Queries, factors: np.ndarray | None = None) -> tuple[LocalMoments, np.ndarray]:
         """Weighted means and covariances around the queries, of shape (b, m, ...), and which had no support."""
         assert self.line is not None
         sums = kernel_sums(self.sums_problem(queries, factors), self.algorithm)
-        means, unsupported = _means(sums)
-        log_mass = sums.log_scale + np.log(np.where(unsupported, 1.0, sums.mass))
+        means, log_mass, unsupported = weighted_means(sums)
         moments = LocalMoments.of(means, log_mass, self.line.x.shape[1], self.values.shape[1])
         lost = moments.has_lost_digits(_LARGEST_LOSS) & ~unsupported
         for index, factor in enumerate([1.0] if factors is None else factors.tolist()):
@@ -203,8 +202,7 @@ class Smoother:
 
     def parts(self, n_queries: int) -> list[slice]:
         """Parts of queries whose moments and covariances take a limited memory."""
-        assert self.line is not None
-        d, k = self.line.x.shape[1], self.values.shape[1]
+        d, k = 0 if self.line is None else self.line.x.shape[1], self.values.shape[1]
         size = max(_MOMENT_BYTES // (8 * (n_line_columns(d, k) + 3 * d * d)), 1)
         return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
 
@@ -249,7 +247,7 @@ class Smoother:
         """`outside`, except that a kernel of unbounded support gives every query a nearest sample, if in the limit."""
         return "nearest" if np.isinf(self.kernel.support) else self.outside
 
-    def _with_substitutes(self, problem: Problem, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
+    def with_substitutes(self, problem: Problem, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
         """The means, with what `outside` says in place of those without support."""
         rows = np.flatnonzero(unsupported.any(axis=0))
         if rows.size:
@@ -268,10 +266,14 @@ class Smoother:
         return np.full((len(rows), problem.values.shape[1]), np.nan)
 
 
-def _means(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
-    """moments / mass of shape (b, m, k), 0 where no key has a weight, and where that is: (b, m)."""
+def weighted_means(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """moments / mass of shape (b, m, k), the logarithm of the mass, and where it is zero, both of shape (b, m).
+
+    There the other two are zero.
+    """
     unsupported = sums.mass == 0
-    return sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis], unsupported
+    mass = np.where(unsupported, 1.0, sums.mass)
+    return sums.moments / mass[..., np.newaxis], np.log(mass) + sums.log_scale, unsupported
 
 
 def _means_of_nearest(problem: Problem, rows: np.ndarray) -> np.ndarray:

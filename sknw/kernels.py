@@ -151,8 +151,12 @@ class _ExponentialFamily(Kernel):
         return -rate * sq ** (power / 2)
 
     def derivative(self, sq: np.ndarray) -> np.ndarray:
+        return self.log_slope(sq) * self.profile(sq)
+
+    def log_slope(self, sq: np.ndarray) -> np.ndarray:
+        """d(log K) / d(u^2)."""
         rate, power = cast(ExponentialForm, self.form)
-        return -0.5 * rate * power * _power_or_zero(sq, power / 2 - 1) * self.profile(sq)
+        return -0.5 * rate * power * _power_or_zero(sq, power / 2 - 1)
 
 
 class _PolynomialFamily(Kernel):

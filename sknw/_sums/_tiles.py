@@ -30,11 +30,11 @@ _SINE = tuple(
 )
 
 
-def _row_length(array):
+def row_length(array):
     """Keys in a block, known to the compiler: a loop whose length it knows needs no second one for a remainder."""
 
 
-@overload(_row_length)
+@overload(row_length)
 def _row_length_of_type(array):
     length = ROW_BYTES * 8 // array.dtype.bitwidth
     return lambda array: length
@@ -47,7 +47,7 @@ def _first_difference(tile, queries, keys, key_start):
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, 0], queries[1, 0], queries[2, 0], queries[3, 0]
     z = keys[0]
-    for j in range(_row_length(z)):
+    for j in range(row_length(z)):
         u0, u1, u2, u3 = q0 - z[j], q1 - z[j], q2 - z[j], q3 - z[j]
         t0[j] = key_start[j] + u0 * u0
         t1[j] = key_start[j] + u1 * u1
@@ -62,7 +62,7 @@ def _add_difference(tile, queries, keys, k):
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     z = keys[k]
-    for j in range(_row_length(z)):
+    for j in range(row_length(z)):
         u0, u1, u2, u3 = q0 - z[j], q1 - z[j], q2 - z[j], q3 - z[j]
         t0[j] += u0 * u0
         t1[j] += u1 * u1
@@ -78,7 +78,7 @@ def _add_two_differences(tile, queries, keys, k):
     a0, a1, a2, a3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     b0, b1, b2, b3 = queries[0, k + 1], queries[1, k + 1], queries[2, k + 1], queries[3, k + 1]
     za, zb = keys[k], keys[k + 1]
-    for j in range(_row_length(za)):
+    for j in range(row_length(za)):
         u0, u1, u2, u3 = a0 - za[j], a1 - za[j], a2 - za[j], a3 - za[j]
         v0, v1, v2, v3 = b0 - zb[j], b1 - zb[j], b2 - zb[j], b3 - zb[j]
         t0[j] = t0[j] + u0 * u0 + v0 * v0
@@ -98,7 +98,7 @@ def _first_four_products(tile, queries, start, keys, key_start):
     c0, c1, c2, c3 = queries[0, 2], queries[1, 2], queries[2, 2], queries[3, 2]
     d0, d1, d2, d3 = queries[0, 3], queries[1, 3], queries[2, 3], queries[3, 3]
     za, zb, zc, zd = keys[0], keys[1], keys[2], keys[3]
-    for j in range(_row_length(za)):
+    for j in range(row_length(za)):
         a, b, c, d, z = za[j], zb[j], zc[j], zd[j], key_start[j]
         t0[j] = s0 + z + a0 * a + b0 * b + c0 * c + d0 * d
         t1[j] = s1 + z + a1 * a + b1 * b + c1 * c + d1 * d
@@ -107,13 +107,13 @@ def _first_four_products(tile, queries, start, keys, key_start):
 
 
 @compiled(MULTIPLY_ADD)
-def _add_product(tile, queries, keys, k):
+def add_product(tile, queries, keys, k):
     """tile[r, j] += queries[r, k] keys[k, j]."""
     wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
     q0, q1, q2, q3 = queries[0, k], queries[1, k], queries[2, k], queries[3, k]
     z = keys[k]
-    for j in range(_row_length(z)):
+    for j in range(row_length(z)):
         t0[j] += q0 * z[j]
         t1[j] += q1 * z[j]
         t2[j] += q2 * z[j]
@@ -121,7 +121,7 @@ def _add_product(tile, queries, keys, k):
 
 
 @compiled(MULTIPLY_ADD)
-def _add_four_products(tile, queries, keys, k):
+def add_four_products(tile, queries, keys, k):
     """tile[r, j] += sum_l queries[r, k + l] keys[k + l, j], l = 0..3: a quarter of the tile's loads and stores."""
     wide_vectors()
     t0, t1, t2, t3 = tile[0], tile[1], tile[2], tile[3]
@@ -130,7 +130,7 @@ def _add_four_products(tile, queries, keys, k):
     c0, c1, c2, c3 = queries[0, k + 2], queries[1, k + 2], queries[2, k + 2], queries[3, k + 2]
     d0, d1, d2, d3 = queries[0, k + 3], queries[1, k + 3], queries[2, k + 3], queries[3, k + 3]
     za, zb, zc, zd = keys[k], keys[k + 1], keys[k + 2], keys[k + 3]
-    for j in range(_row_length(za)):
+    for j in range(row_length(za)):
         a, b, c, d = za[j], zb[j], zc[j], zd[j]
         t0[j] = t0[j] + a0 * a + b0 * b + c0 * c + d0 * d
         t1[j] = t1[j] + a1 * a + b1 * b + c1 * c + d1 * d
@@ -139,7 +139,7 @@ def _add_four_products(tile, queries, keys, k):
 
 
 @compiled()
-def _squared_distances(tile, queries, start, keys, key_start, products):
+def squared_distances(tile, queries, start, keys, key_start, products):
     """tile[r, j] = key_start[j] + ||queries[r] - keys[:, j]||^2.
 
     With `products` (four features or more) queries come multiplied by -2, their squared norms in `start`, the keys' in
@@ -149,9 +149,9 @@ def _squared_distances(tile, queries, start, keys, key_start, products):
     if products:
         _first_four_products(tile, queries, start, keys, key_start)
         for k in range(4, d - d % 4, 4):
-            _add_four_products(tile, queries, keys, k)
+            add_four_products(tile, queries, keys, k)
         for k in range(d - d % 4, d):
-            _add_product(tile, queries, keys, k)
+            add_product(tile, queries, keys, k)
     else:
         _first_difference(tile, queries, keys, key_start)
         for k in range(1, d - 1, 2):
@@ -161,33 +161,33 @@ def _squared_distances(tile, queries, start, keys, key_start, products):
 
 
 @compiled(MULTIPLY_ADD)
-def _powers(distances, power):
+def powers(distances, power):
     """u^power from u^2, in place."""
     wide_vectors()
     zero, half = distances.dtype.type(0.0), distances.dtype.type(0.5 * power)
     if power == 1.0:
-        for j in range(4 * _row_length(distances)):
+        for j in range(4 * row_length(distances)):
             distances[j] = np.sqrt(max(distances[j], zero))
     elif power == 3.0:
-        for j in range(4 * _row_length(distances)):
+        for j in range(4 * row_length(distances)):
             distances[j] *= np.sqrt(max(distances[j], zero))
     elif power != 2.0:
-        for j in range(4 * _row_length(distances)):
+        for j in range(4 * row_length(distances)):
             distances[j] = max(distances[j], zero) ** half
 
 
 @compiled(MULTIPLY_ADD)
-def _subtract(row, shift):
+def subtract(row, shift):
     wide_vectors()
-    for j in range(_row_length(row)):
+    for j in range(row_length(row)):
         row[j] -= shift
 
 
 @compiled()
-def _exponentials(weights, distances, rate, furthest):
+def exponentials(weights, distances, rate, furthest):
     """2^(rate min(distance, furthest))."""
     wide_vectors()
-    for j in range(4 * _row_length(weights)):
+    for j in range(4 * row_length(weights)):
         weights[j] = exp2(min(distances[j], furthest), rate)
 
 
@@ -197,17 +197,17 @@ def _polynomials(weights, distances, rate, exponent):
     wide_vectors()
     zero, one, edge = weights.dtype.type(0.0), weights.dtype.type(1.0), weights.dtype.type(EDGE)
     if exponent == 0:
-        for j in range(4 * _row_length(weights)):
+        for j in range(4 * row_length(weights)):
             weights[j] = one if rate * distances[j] <= edge else zero
         return
-    for j in range(4 * _row_length(weights)):
+    for j in range(4 * row_length(weights)):
         base = max(one - rate * distances[j], zero)
         weights[j] = base
     if exponent == 2:
-        for j in range(4 * _row_length(weights)):
+        for j in range(4 * row_length(weights)):
             weights[j] *= weights[j]
     elif exponent == 3:
-        for j in range(4 * _row_length(weights)):
+        for j in range(4 * row_length(weights)):
             weights[j] *= weights[j] * weights[j]
 
 
@@ -216,7 +216,7 @@ def _cosines(weights, distances, rate):
     """cos(pi u / 2) = sin(pi v / 2) with v = max(1 - rate distance, 0): exact also at the edge."""
     wide_vectors()
     zero, one = weights.dtype.type(0.0), weights.dtype.type(1.0)
-    for j in range(4 * _row_length(weights)):
+    for j in range(4 * row_length(weights)):
         v = max(one - rate * distances[j], zero)
         x = v * v
         p = _SINE[9]
@@ -233,14 +233,14 @@ def _cosines(weights, distances, rate):
 
 
 @compiled(REORDERED)
-def _accumulate(sums, weights, columns):
+def accumulate(sums, weights, columns):
     """sums[r, v] += sum_j weights[r, j] columns[v, j]."""
     wide_vectors()
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
     for v in range(columns.shape[0]):
         column = columns[v]
         a0 = a1 = a2 = a3 = column.dtype.type(0.0)
-        for j in range(_row_length(column)):
+        for j in range(row_length(column)):
             a0 += w0[j] * column[j]
             a1 += w1[j] * column[j]
             a2 += w2[j] * column[j]
@@ -255,20 +255,20 @@ def _accumulate(sums, weights, columns):
 def _smallest(row):
     wide_vectors()
     smallest = row[0]
-    for j in range(_row_length(row)):
+    for j in range(row_length(row)):
         smallest = min(smallest, row[j])
     return smallest
 
 
 @compiled(REORDERED)
 def _add_exponential_sums(sums, tile, rate, furthest, columns):
-    """`_exponentials` and `_accumulate` in one, for two columns: one output, the case to be fastest at."""
+    """`exponentials` and `accumulate` in one, for two columns: one output, the case to be fastest at."""
     wide_vectors()
     column0, column1 = columns[0], columns[1]
     for r in range(4):
         distances = tile[r]
         a0 = a1 = column0.dtype.type(0.0)
-        for j in range(_row_length(distances)):
+        for j in range(row_length(distances)):
             weight = exp2(min(distances[j], furthest), rate)
             a0 += weight * column0[j]
             a1 += weight * column1[j]
@@ -281,7 +281,7 @@ def _leave_own_out(tile, own, first_key):
     """An infinite distance to each query's own key, where it is in the block that starts at `first_key`."""
     for r in range(4):
         j = own[r] - first_key
-        if 0 <= j < _row_length(tile):
+        if 0 <= j < row_length(tile):
             tile[r, j] = np.inf
 
 
@@ -324,37 +324,37 @@ def add_sums(
         For each bandwidth what multiplies u^power, and the largest u^power that the exponential can take.
     sums : float64 array of shape (f, m, v)
     """
-    block = _row_length(keys)
+    block = row_length(keys)
     flat_tile, flat_weights = tile.reshape(4 * block), weights.reshape(4 * block)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
-            _squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
+            squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
             if power != 2.0:
-                _powers(flat_tile, power)
+                powers(flat_tile, power)
             for r in range(4):
                 if shift[i + r] != 0.0:
-                    _subtract(tile[r], shift[i + r])
+                    subtract(tile[r], shift[i + r])
             _leave_own_out(tile, own[i : i + 4], s * block)
             for f in range(rates.size):
                 if kind == EXPONENTIAL and columns.shape[1] == 2:
                     _add_exponential_sums(sums[f, i : i + 4], tile, rates[f], furthest[f], columns[s])
                     continue
                 if kind == EXPONENTIAL:
-                    _exponentials(flat_weights, flat_tile, rates[f], furthest[f])
+                    exponentials(flat_weights, flat_tile, rates[f], furthest[f])
                 elif kind == POLYNOMIAL:
                     _polynomials(flat_weights, flat_tile, rates[f], exponent)
                 else:
                     _cosines(flat_weights, flat_tile, rates[f])
-                _accumulate(sums[f, i : i + 4], weights, columns[s])
+                accumulate(sums[f, i : i + 4], weights, columns[s])
 
 
 @compiled()
 def nearest(tile, queries, start, own, keys, key_start, products, smallest):
     """smallest[i] = min_j ||queries[i] - keys[j]||^2 without each query's own key; arrays as in `add_sums`."""
-    block = _row_length(keys)
+    block = row_length(keys)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
-            _squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
+            squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
             _leave_own_out(tile, own[i : i + 4], s * block)
             for r in range(4):
                 smallest[i + r] = min(smallest[i + r], _smallest(tile[r]))

@@ -73,7 +73,7 @@ def _weights(problem: Problem, rows: slice) -> Iterator[_Weights]:
     own = _OwnEntries(problem, rows)
     if isinstance(kernel, Pairwise):
         return _pairwise_weights(kernel, queries, problem.keys, factors, own)
-    sq = _squared_distances(problem, queries)
+    sq = squared_distances(problem, queries)
     if np.isfinite(kernel.support):
         return _compact_weights(kernel, sq, factors, own)
     smallest_exponent = _SMALLEST_EXPONENT - np.log(problem.weights.min())
@@ -170,7 +170,7 @@ def _not_weights(kernel: Kernel) -> ValueError:
     )
 
 
-def _squared_distances(problem: Problem, queries: np.ndarray) -> np.ndarray:
+def squared_distances(problem: Problem, queries: np.ndarray) -> np.ndarray:
     """||q_i - z_j||^2 of shape (len(queries), n)."""
     keys = problem.keys
     if problem.products_are_accurate(np.float64):

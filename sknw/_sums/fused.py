@@ -12,7 +12,7 @@ from sknw._sums._threads import for_each_chunk
 from sknw.kernels import ExponentialForm, PolynomialForm
 
 # Queries that a thread takes through all keys together, so that a block read from memory serves them all.
-_CHUNK = 512
+CHUNK = 512
 # A mass below this may have lost terms to underflow.
 _TINY = {np.float32: 1e-20, np.float64: 1e-200}
 # The exponential of a far key is not zero but as small as to be lost beside weights from here on.
@@ -50,10 +50,10 @@ def compute(problem: Problem) -> Sums:
     log_scale = np.zeros((n_factors, n_queries))
     rows = np.arange(n_queries)
     if float32_is_accurate(problem):
-        sums[:, rows] = _Tiles(problem, np.float32).sums(rows)
+        sums[:, rows] = Tiles(problem, np.float32).sums(rows)
         rows = _tiny(sums, rows, np.float32)
     if rows.size:
-        tiles = _Tiles(problem, np.float64)
+        tiles = Tiles(problem, np.float64)
         sums[:, rows] = tiles.sums(rows)
         rows = _tiny(sums, rows, np.float64)
         if rows.size and np.isinf(problem.kernel.support):
@@ -82,7 +82,7 @@ def float32_is_accurate(problem: Problem) -> bool:
     return problem.squared_radius <= _LARGEST_RADIUS_IN_FLOAT32**2
 
 
-class _Tiles:
+class Tiles:
     """The keys of a problem laid out in blocks, and the kernel in the numbers that the compiled loops take."""
 
     def __init__(self, problem: Problem, precision: type[np.floating]):
@@ -91,22 +91,10 @@ class _Tiles:
         self.problem, self.precision, self.loops = problem, precision, _tiles
         self.products = problem.products_are_accurate(precision)
         n = len(problem.keys)
-        block = _tiles.ROW_BYTES // np.dtype(precision).itemsize
-        n_blocks, n_whole = -(-n // block), n // block
-
-        def in_blocks(rows: np.ndarray, fill: float = 0.0) -> np.ndarray:
-            """Rows of length n as blocks of shape (n_blocks, len(rows), block), the last filled up."""
-            blocks = _empty_aligned((n_blocks, len(rows), block), precision)
-            whole, rest = np.split(rows, [n_whole * block], axis=1)
-            blocks[:n_whole] = whole.reshape(len(rows), n_whole, block).transpose(1, 0, 2)
-            blocks[n_whole:] = fill
-            blocks[n_whole:, :, : rest.shape[1]] = rest
-            return blocks
-
         key_start = _squared_norms(problem.keys) if self.products else np.zeros(n)
-        self.keys = in_blocks(problem.keys.T)
-        self.key_start = in_blocks(key_start[np.newaxis], fill=np.inf)[:, 0]
-        self.columns = in_blocks(problem.weights * np.vstack([np.ones(n), problem.values.T]))
+        self.keys = self.in_blocks(problem.keys.T)
+        self.key_start = self.in_blocks(key_start[np.newaxis], fill=np.inf)[:, 0]
+        self.columns = self.in_blocks(problem.weights * np.vstack([np.ones(n), problem.values.T]))
 
         form = problem.kernel.form
         if isinstance(form, ExponentialForm):
@@ -118,6 +106,17 @@ class _Tiles:
         self.rates = rate / problem.factors**self.power
         self.furthest = _compile.SMALLEST_EXPONENT[precision] / self.rates
 
+    def in_blocks(self, rows: np.ndarray, fill: float = 0.0) -> np.ndarray:
+        """Rows of length n as blocks of shape (s, len(rows), j), the last filled up."""
+        n, size = rows.shape[1], self.loops.ROW_BYTES // np.dtype(self.precision).itemsize
+        n_whole = n // size
+        blocks = _empty_aligned((-(-n // size), len(rows), size), self.precision)
+        whole, rest = np.split(rows, [n_whole * size], axis=1)
+        blocks[:n_whole] = whole.reshape(len(rows), n_whole, size).transpose(1, 0, 2)
+        blocks[n_whole:] = fill
+        blocks[n_whole:, :, : rest.shape[1]] = rest
+        return blocks
+
     def sums(self, rows: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
         """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
         problem = self.problem
@@ -125,15 +124,15 @@ class _Tiles:
         sums = np.empty((len(self.rates), len(rows), self.columns.shape[1]))
 
         def sum_chunk(chunk: slice) -> None:
-            queries, start, own = self._queries(rows[chunk])
+            queries, start, own = self.padded_queries(rows[chunk])
             part = np.zeros((len(self.rates), len(queries), sums.shape[2]))
             layout = (queries, start, own, self.keys, self.key_start, self.columns, self.products)
-            kernel = (float(self.power), self._padded(shift[chunk]), self.kind, self.exponent)
+            kernel = (float(self.power), self.padded(shift[chunk]), self.kind, self.exponent)
             rates, furthest = self.rates.astype(self.precision), self.furthest.astype(self.precision)
-            self.loops.add_sums(self._empty_tile(), self._empty_tile(), *layout, *kernel, rates, furthest, part)
+            self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, rates, furthest, part)
             sums[:, chunk] = part[:, : len(rows[chunk])]
 
-        for_each_chunk(sum_chunk, len(rows), _CHUNK, problem.n_jobs, multiple_of=4)
+        for_each_chunk(sum_chunk, len(rows), CHUNK, problem.n_jobs, multiple_of=4)
         if problem.own is not None:
             # K(0) = 1 for every kernel that has a form; a row with a share is never shifted
             own = problem.own.key[rows]
@@ -146,12 +145,12 @@ class _Tiles:
         smallest = np.empty(len(rows))
 
         def search_chunk(chunk: slice) -> None:
-            queries, start, own = self._queries(rows[chunk])
+            queries, start, own = self.padded_queries(rows[chunk])
             part = np.full(len(queries), np.inf)
-            self.loops.nearest(self._empty_tile(), queries, start, own, self.keys, self.key_start, self.products, part)
+            self.loops.nearest(self.empty_tile(), queries, start, own, self.keys, self.key_start, self.products, part)
             smallest[chunk] = part[: len(rows[chunk])]
 
-        for_each_chunk(search_chunk, len(rows), _CHUNK, self.problem.n_jobs, multiple_of=4)
+        for_each_chunk(search_chunk, len(rows), CHUNK, self.problem.n_jobs, multiple_of=4)
         if self.problem.own is not None:
             smallest[self.problem.own.share[rows] > 0] = 0.0
         return np.maximum(smallest, 0.0) ** (self.power / 2)
@@ -160,19 +159,19 @@ class _Tiles:
         """The logarithm of the weight at `shift`, of shape (b, len(shift))."""
         return np.log(2.0) * self.rates[:, np.newaxis] * shift
 
-    def _queries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def padded_queries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Queries, their part of the squared distance, and their own keys, filled up to a multiple of four."""
         queries = self.problem.queries[rows]
         start = _squared_norms(queries) if self.products else np.zeros(len(queries))
         own = np.full(len(queries), -1) if self.problem.own is None else self.problem.own.key[rows]
         if self.products:
             queries = -2.0 * queries
-        return self._padded(queries), self._padded(start), self._padded(own, np.int64)
+        return self.padded(queries), self.padded(start), self.padded(own, np.int64)
 
-    def _empty_tile(self) -> np.ndarray:
+    def empty_tile(self) -> np.ndarray:
         return _empty_aligned((4, self.keys.shape[2]), self.precision)
 
-    def _padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
+    def padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
         padding = [(0, -len(array) % 4)] + [(0, 0)] * (array.ndim - 1)
         return np.ascontiguousarray(np.pad(array, padding), dtype=dtype or self.precision)
 
