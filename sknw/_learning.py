@@ -1,23 +1,52 @@
 """Learning w: the leave-one-out loss of z = x w, its gradient, and the minimisation by L-BFGS-B.
 
-Inputs x are centred and divided by their standard deviations. With leave-one-out weights P_ij = K(u_ij^2) w_j / D_i,
-u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them, the loss is
+Inputs x are centred and divided by their standard deviations, as are the targets. With leave-one-out weights
+P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them, the loss is
 
-    L(W, ridge) = sum_i w_i (y_i - m_i)^2 / sum_i w_i + penalty ||W||^2,
+    L(W, ridge) = sum_i w_i (y_i - m_i)^2 / sum_i w_i,
 
-averaged over outputs. Its derivative in W is 2 S W, S the scatter matrix of `_sums.scatter` (of metric learning for
-kernel regression: Weinberger & Tesauro 2007; here also for local lines and other kernels).
+averaged over outputs, and what is minimised is
+
+    log L + penalty / n sum_k ||W_k||,   W_k what multiplies feature k, n = sum_i w_i.
+
+The derivative of L in W is 2 S W, S the scatter matrix of `_sums.scatter` (metric learning for kernel regression:
+Weinberger & Tesauro 2007; here also for local lines, other kernels and weights). Local lines learn a ridge for each
+feature with it, which can take the slope along a feature out as w_k = 0 takes the feature out of the distance.
+
+Structures are nested: W = c I, diag(w_1, ..., w_d), and d x d matrices. Each starts from the optimum of the one before,
+so that the loss does not rise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import OptimizeResult, minimize
 
-from sknw._pooling import Queries, Smoother, weighted_means
+from sknw._pooling import Line, Queries, Smoother, weighted_means
 from sknw._sums import kernel_sums
 from sknw._sums.scatter import Pull, scatter
+
+STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
+
+# What scalar and diagonal w may be, in standardised inputs; the smallest is as good as zero.
+_W_BOUNDS = (1e-3, 1e4)
+_RIDGE_BOUNDS = (1e-8, 1e3)
+# A loss below this, in units of the variance of y, is an exact fit; its logarithm says nothing.
+_EXACT = 1e-28
+# The objective where a policy forbids w: above every other.
+_NO_LOSS = 1e6
+_SMALLEST_GRADIENT = 1e-7
+_N_CORRECTIONS = 20
+_REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
+# Starts besides the scalar optimum: every w, every ridge.
+_FIXED_STARTS, _FIXED_RIDGE = (0.3, 1.0), 0.1
+# Rows on which several starts compete.
+_RACE_ROWS = 500
+# In standardised inputs: at two standard deviations such a feature adds 0.01 to u^2.
+_SMALL_W = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +63,18 @@ class Loss:
         The rows it is averaged over.
     sample_weight : ndarray of shape (n,)
         In units of samples.
-    penalty : float
     """
 
     smoother: Smoother
     x: np.ndarray
     rows: np.ndarray
     sample_weight: np.ndarray
-    penalty: float
 
-    def __call__(self, w: np.ndarray, ridge: float) -> tuple[float, np.ndarray, float]:
-        """The loss, its derivatives in w and in log ridge."""
+    def __call__(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """The loss, its derivatives in w and in log ridge (d,)."""
         smoother, weights = self._at(w, ridge), self.sample_weight[self.rows]
-        loss, s, ridge_gradient = self.penalty * float((w**2).sum()), np.zeros((self.x.shape[1],) * 2), 0.0
+        d = self.x.shape[1]
+        loss, s, ridge_gradient = 0.0, np.zeros((d, d)), np.zeros(d)
         for part in smoother.parts(len(self.rows)):
             rows = self.rows[part]
             queries = smoother.left_out(rows, weights[part])
@@ -56,13 +84,20 @@ class Loss:
             loss += float(share @ (residuals**2).sum(axis=1))
             g = -2.0 * share[:, np.newaxis] * residuals  # dL / dm
             g[pooled.unsupported] = 0.0  # what a query without support gets does not change with w
-            pull = pooled.pull(g)
+            pull, ridge_part = pooled.pull(g)
             s += scatter(smoother.problem(queries), self.x[rows], self.x, pull, smoother.algorithm != "dense")
-            ridge_gradient -= float(pull.t.sum())
-        along = np.diagonal(s) * w if w.ndim == 1 else s @ w
-        return loss, 2.0 * along + 2.0 * self.penalty * w, ridge_gradient
+            ridge_gradient += ridge_part
+        return loss, 2.0 * (np.diagonal(s) * w if w.ndim == 1 else s @ w), ridge_gradient
 
-    def _at(self, w: np.ndarray, ridge: float) -> Smoother:
+    def slopes(self, rows: np.ndarray, learned: Learned) -> np.ndarray:
+        """The slopes of leave-one-out local lines at some rows: (len(rows), d, k)."""
+        ridge = np.maximum(learned.ridge, _FIXED_RIDGE)
+        smoother = self._at(learned.w, ridge)
+        smoother = replace(smoother, line=Line(self.x, np.ones(self.x.shape[1]), ridge))
+        queries = smoother.left_out(rows, self.sample_weight[rows])
+        return _Lines(smoother, queries).slope
+
+    def _at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         keys = self.x * w if w.ndim == 1 else self.x @ w
         line = self.smoother.line
         return replace(self.smoother, keys=keys, line=None if line is None else replace(line, ridge=ridge))
@@ -77,12 +112,12 @@ class _Means:
         self.values, self.unsupported = smoother.with_substitutes(problem, means, unsupported)[0], unsupported[0]
         self.log_mass, self.d = log_mass[0], smoother.center.size
 
-    def pull(self, g: np.ndarray) -> Pull:
-        """g'(y_j - m_i)."""
+    def pull(self, g: np.ndarray) -> tuple[Pull, np.ndarray]:
+        """g'(y_j - m_i), and 0, the derivative in the ridge, which is not used."""
         nothing = np.zeros((len(g), self.d))
         p = np.column_stack([np.ones(len(g)), nothing])
         e = np.column_stack([np.einsum("ik,ik->i", g, self.values), nothing])
-        return Pull(p, g, e, np.zeros(len(g)), self.log_mass)
+        return Pull(p, g, e, np.zeros(len(g)), self.log_mass), np.zeros(self.d)
 
 
 class _Lines:
@@ -97,10 +132,206 @@ class _Lines:
         self.values = smoother.with_substitutes(smoother.problem(queries), values, unsupported)[0]
         self.unsupported = unsupported[0]
 
-    def pull(self, g: np.ndarray) -> Pull:
-        """(1 + u'(x_j - x_mean)) g'(y_j - y_mean - b'(x_j - x_mean)) - ridge u'b g; the last is -dm / d(log ridge)."""
+    def pull(self, g: np.ndarray) -> tuple[Pull, np.ndarray]:
+        """(1 + u'(x_j - x_mean)) g'(y_j - y_mean - b'(x_j - x_mean)) - u' ridge b g, and dm / d(log ridge) g.
+
+        The latter are -u_k ridge_k (b g)_k.
+        """
         x_mean, y_mean = self.moments.x_mean[0], self.moments.y_mean[0]
         slope = np.einsum("idk,ik->id", self.slope, g)
         p = np.column_stack([1.0 - np.einsum("id,id->i", self.u, x_mean), self.u])
         e = np.column_stack([np.einsum("ik,ik->i", g, y_mean) - np.einsum("id,id->i", slope, x_mean), slope])
-        return Pull(p, g, e, self.ridge * np.einsum("id,id->i", self.u, slope), self.moments.log_mass[0])
+        along = self.u * self.ridge * slope
+        return Pull(p, g, e, along.sum(axis=1), self.moments.log_mass[0]), -along.sum(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A minimum of the objective.
+
+    Attributes
+    ----------
+    w : ndarray of shape (d,) or (d, r)
+        In units of standardised inputs.
+    ridge : ndarray of shape (d,)
+    objective : float
+    path : list of float
+        L at the start and after each iteration.
+    converged : bool
+    """
+
+    w: np.ndarray
+    ridge: np.ndarray
+    objective: float
+    path: list[float]
+    converged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """Minimisation of the objective from a start.
+
+    Attributes
+    ----------
+    loss : Loss
+    learns_ridge : bool
+    penalty : float
+    max_iter : int
+        Of one minimisation.
+    tol : float
+        A minimisation ends when the objective falls by less in an iteration.
+    on_iteration : callable
+        Called with L after each iteration; returns True to end with the best so far.
+    """
+
+    loss: Loss
+    learns_ridge: bool
+    penalty: float
+    max_iter: int
+    tol: float
+    on_iteration: Callable[[float], bool]
+
+    def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> Learned:
+        """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""
+        packing = _Packing(w.shape, structure, self.learns_ridge)
+        best = Learned(w, ridge, np.inf, [np.nan], False)
+
+        def function(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal best
+            w_here, ridge_here = packing.unpacked(theta, ridge)
+            objective, loss, gradients = self.objective(w_here, ridge_here)
+            if objective < best.objective:
+                best = replace(best, w=w_here, ridge=ridge_here, objective=objective, path=[*path, loss])
+            return objective, packing.gradient(w_here, *gradients)
+
+        path: list[float] = []
+        theta = packing.packed(w, ridge)
+        function(theta)
+        path.append(best.path[-1])
+
+        def after_iteration(intermediate_result: OptimizeResult) -> None:
+            path.append(best.path[-1])
+            if self.on_iteration(path[-1]):
+                raise StopIteration
+
+        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}
+        result = minimize(
+            function,
+            theta,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=packing.bounds,
+            callback=after_iteration,
+            options=options,
+        )
+        return replace(best, path=path, converged=result.status != _REACHED_MAX_ITER)
+
+    def objective(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, float, tuple[np.ndarray, np.ndarray]]:
+        """The objective, L, and the derivatives of the objective in w and log ridge."""
+        loss, w_gradient, ridge_gradient = self.loss(w, ridge)
+        if not np.isfinite(loss):
+            return _NO_LOSS, loss, (np.zeros_like(w), np.zeros_like(ridge))
+        floor = max(loss, _EXACT)
+        sizes = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
+        weight = self.penalty / self.loss.sample_weight.sum()
+        direction = np.divide(w.T, sizes, out=np.zeros_like(w.T), where=sizes > 0).T
+        objective = float(np.log(floor) + weight * sizes.sum())
+        return objective, loss, (w_gradient / floor + weight * direction, ridge_gradient / floor)
+
+
+class _Packing:
+    """W and the ridge as the vector that is minimised over: log w of scalar and diagonal, W of matrices; log ridge."""
+
+    def __init__(self, shape: tuple[int, ...], structure: str, with_ridge: bool):
+        self.shape, self.structure, self.with_ridge = shape, structure, with_ridge
+        self.n_w = 1 if structure == "scalar" else int(np.prod(shape))
+        self.n_ridge = 0 if not with_ridge else 1 if structure == "scalar" else shape[0]
+        self.in_logs = len(shape) == 1
+        w_bounds = tuple(np.log(_W_BOUNDS)) if self.in_logs else (None, None)
+        self.bounds = [w_bounds] * self.n_w + [tuple(np.log(_RIDGE_BOUNDS))] * self.n_ridge
+
+    def packed(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+        w = np.log(np.clip(np.abs(w), *_W_BOUNDS)) if self.in_logs else w.ravel()
+        return np.append(w[: self.n_w], np.log(np.clip(ridge[: self.n_ridge], *_RIDGE_BOUNDS)))
+
+    def unpacked(self, theta: np.ndarray, ridge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """W, and the ridge, which is `ridge` where it is not learned."""
+        w, log_ridge = theta[: self.n_w], theta[self.n_w :]
+        w = np.broadcast_to(np.exp(w), self.shape) if self.in_logs else w.reshape(self.shape)
+        return w, np.broadcast_to(np.exp(log_ridge), ridge.shape) if self.with_ridge else ridge
+
+    def gradient(self, w: np.ndarray, w_gradient: np.ndarray, ridge_gradient: np.ndarray) -> np.ndarray:
+        """Derivatives in theta from those in W and log ridge."""
+        w_gradient = w_gradient * w if self.in_logs else w_gradient.ravel()
+        if self.structure == "scalar":
+            w_gradient, ridge_gradient = w_gradient.sum(keepdims=True), ridge_gradient.sum(keepdims=True)
+        return np.append(w_gradient, ridge_gradient[: self.n_ridge])
+
+
+def learn(learner: Learner, structure: str, rank: int, scalar_starts: list[tuple[float, float]]) -> Learned:
+    """The best minimum from several starts.
+
+    Parameters
+    ----------
+    learner : Learner
+    structure : {"scalar", "diagonal", "low_rank", "full"}
+    rank : int
+        Of "low_rank".
+    scalar_starts : list of (w, ridge)
+        Candidates for the scalar optimum.
+    """
+    d = learner.loss.x.shape[1]
+    scalar = _best([learner.minimise(np.full(d, w), np.full(d, ridge), "scalar") for w, ridge in scalar_starts])
+    if structure == "scalar":
+        return scalar
+    fixed = [(np.full(d, w), np.full(d, _FIXED_RIDGE)) for w in _FIXED_STARTS]
+    diagonal = _raced(learner, [(scalar.w, scalar.ridge), *fixed], "diagonal")
+    if diagonal.objective > scalar.objective:
+        diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
+    if structure == "diagonal":
+        return diagonal
+    r = d if structure == "full" else rank
+    directions = scalar.w[0] * principal_directions(learner.loss, scalar, r)
+    strongest = np.sort(np.argsort(diagonal.w)[d - r :])
+    starts = [(np.diag(diagonal.w)[:, strongest], diagonal.ridge), (directions, scalar.ridge)]
+    matrix = _raced(learner, starts, structure)
+    if r == d and matrix.objective > diagonal.objective:
+        matrix = learner.minimise(*starts[0], structure)
+    return matrix
+
+
+def _raced(learner: Learner, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> Learned:
+    """The minimum from the start that gets lowest; with many rows on a part of them, then on all from there."""
+    rows = learner.loss.rows
+    if len(rows) <= _RACE_ROWS:
+        return _best([learner.minimise(w, ridge, structure) for w, ridge in starts])
+    part = np.sort(np.random.default_rng(0).choice(rows, _RACE_ROWS, replace=False))
+    on_part = replace(learner, loss=replace(learner.loss, rows=part))
+    winner = _best([on_part.minimise(w, ridge, structure) for w, ridge in starts])
+    return learner.minimise(winner.w, winner.ridge, structure)
+
+
+def _best(minima: list[Learned]) -> Learned:
+    return min(minima, key=lambda learned: learned.objective)
+
+
+def without_the_useless(learner: Learner, learned: Learned) -> Learned:
+    """Features whose w is small switched off, where the objective is no worse without them."""
+    w = np.where(learned.w <= _SMALL_W, 0.0, learned.w)
+    objective, loss, _ = learner.objective(w, learned.ridge)
+    if objective > learned.objective + learner.tol:
+        return learned
+    return replace(learned, w=w, objective=objective, path=[*learned.path[:-1], loss])
+
+
+def principal_directions(loss: Loss, scalar: Learned, r: int) -> np.ndarray:
+    """The r directions along which local lines are steepest, (d, r), as long as their relative root mean square slope.
+
+    The leading eigenvectors of the mean outer product of the slopes (Xia, Tong, Li & Zhu 2002).
+    """
+    rows = loss.rows[:: -(-len(loss.rows) // _RACE_ROWS)]
+    slope = loss.slopes(rows, scalar)
+    weights = loss.sample_weight[rows]
+    squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
+    lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))
+    return directions[:, ::-1][:, :r] * np.divide(lengths, lengths[0], out=np.ones(r), where=lengths[0] > 0)

@@ -76,28 +76,28 @@ class LocalMoments:
         variances = np.diagonal(self.xx, axis1=-2, axis2=-1)
         return np.any(variances < largest_loss * self.x_mean**2, axis=-1)
 
-    def pull(self, x: np.ndarray, ridge: float) -> np.ndarray:
+    def pull(self, x: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
         """u = (C + ridge I)^-1 (x - x_mean) at queries x (..., d): m = y_mean + u'c, of shape (..., d)."""
         return _solve(self.xx, (x - self.x_mean)[..., np.newaxis], ridge)[..., 0]
 
-    def pull_and_slope(self, x: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    def pull_and_slope(self, x: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """u as of `pull`, and b = (C + ridge I)^-1 c, of shape (..., d, k)."""
         both = _solve(self.xx, np.concatenate([(x - self.x_mean)[..., np.newaxis], self.xy], axis=-1), ridge)
         return both[..., 0], both[..., 1:]
 
-    def value(self, x: np.ndarray, ridge: float) -> np.ndarray:
+    def value(self, x: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
         """m at the queries x (..., d): of shape (..., k)."""
         return self.y_mean + np.einsum("...d,...dk->...k", self.pull(x, ridge), self.xy)
 
-    def leverage(self, x: np.ndarray, log_own: np.ndarray, ridge: float) -> np.ndarray:
+    def leverage(self, x: np.ndarray, log_own: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
         """dm / dy of a sample at the query itself, of shape (...): P_own (1 + (x - x_mean)'u), log_own its weight."""
         along = np.einsum("...d,...d->...", self.pull(x, ridge), x - self.x_mean)
         return np.exp(log_own - self.log_mass) * (1.0 + along)
 
 
-def _solve(xx: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
+def _solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
     """(C + ridge I)^-1 times `right`; for ridge = 0 and C singular the limit ridge -> 0, the pseudo-inverse."""
-    if ridge >= _TINY_RIDGE:
+    if np.all(ridge >= _TINY_RIDGE):
         return np.linalg.solve(xx + ridge * np.eye(xx.shape[-1]), right)
     variances, directions = np.linalg.eigh(xx)
     varies = variances > _SINGULAR * variances[..., -1:]

@@ -43,16 +43,16 @@ class Line:
     x : ndarray of shape (n, d)
         Inputs of the training samples, (x - center) / scales.
     scales : ndarray of shape (d,)
-    ridge : float
-        Penalty on the squared slope.
+    ridge : float or ndarray of shape (d,)
+        Penalty on the squared slope, one for all features or one for each.
     """
 
     x: np.ndarray
     scales: np.ndarray
-    ridge: float
+    ridge: float | np.ndarray
 
     @classmethod
-    def of(cls, training: TrainingSet, ridge: float) -> Line:
+    def of(cls, training: TrainingSet, ridge: float | np.ndarray) -> Line:
         """For a training set, whose standard deviations are the scales."""
         return cls(coordinates(training.X, training.center, 1.0 / training.scales), training.scales, ridge)
 
@@ -173,7 +173,7 @@ class Smoother:
         return self.with_substitutes(problem, means, unsupported), unsupported
 
     def lines(
-        self, queries: Queries, factors: np.ndarray | None, ridges: tuple[float, ...]
+        self, queries: Queries, factors: np.ndarray | None, ridges: tuple[float | np.ndarray, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
         """`pool` with local lines of several ridges: values of shape (r, b, m, k), and unsupported of (b, m)."""
         n_factors = 1 if factors is None else len(factors)
