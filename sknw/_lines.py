@@ -31,6 +31,7 @@ ACCURATE = 1e-6
 _ROUNDING = 1e-14
 # Of samples seen from the query itself, whose differences are not squared, much smaller variances are known.
 _ROUNDING_OF_DIFFERENCES = 1e-22
+_ROUNDING_OF_DEVIATIONS = 1e-15
 # Without a ridge: below this part of the largest variance there is nothing to be had from the moments.
 _SINGULAR = 1e-10
 _NO_RIDGE = 1e-14
@@ -104,7 +105,7 @@ class LocalMoments(_PerQuery):
         return cls(x_mean, y_mean, xx, xy, size, log_mass)
 
     def has_lost_digits(self, largest_loss: float, ridge: float) -> np.ndarray:
-        """Where a variance with the ridge is less than `largest_loss` of x_mean^2, which it lacks: bool of shape (...)."""
+        """Where a variance with the ridge is less than `largest_loss` of the square x_mean^2 taken off: bool (...)."""
         variances = np.diagonal(self.xx, axis1=-2, axis2=-1)
         return np.any(variances + ridge < largest_loss * self.x_mean**2, axis=-1)
 
@@ -213,6 +214,7 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarr
     missing = max(x.shape[2] - x.shape[1], 0)  # as many singular values as features
     design, targets = (np.pad(root * a, [(0, 0), (0, missing), (0, 0)]) for a in (x, y))
     left, deviations, axes = np.linalg.svd(design, full_matrices=False)
+    deviations[deviations < _ROUNDING_OF_DEVIATIONS * deviations[:, :1]] = 0.0
     covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
     variances, along = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
     least = _ROUNDING_OF_DIFFERENCES * variances[:, :1]
