@@ -93,14 +93,28 @@ def line_weights(a, x, ridge):
 
         sum_j a_j (y_j - b0 - b'x_j)^2 + ridge b'b
 
-    For the b of a given line the best b0 is mean(y) - b'mean(x). So sqrt(a_j) (y_j - mean(y)) is fitted by
-    sqrt(a_j) (x_j - mean(x))'b, and the penalty is an observation 0 = sqrt(ridge) b_k more for each feature. Where
-    several b do so equally well, the pseudo-inverse takes the shortest, which is the limit of a small ridge.
+    which is mean(y) - b'mean(x) with (C + ridge I) b = cov(x, y). Where there is no ridge and C is singular, the
+    pseudo-inverse takes the shortest b, which is the limit of a small ridge.
     """
     x_mean, root = a @ x, np.sqrt(a)
-    design = np.vstack([root[:, np.newaxis] * (x - x_mean), np.sqrt(np.longdouble(ridge)) * np.eye(x.shape[1])])
-    pull = -x_mean @ np.linalg.pinv(design.astype(float), rcond=1e-11)[:, : len(a)] * root
-    return a + pull - a * pull.sum()
+    design = root[:, np.newaxis] * (x - x_mean)
+    if ridge:
+        direction = solve(design.T @ design + ridge * np.eye(x.shape[1]), x_mean) @ design.T
+    else:
+        direction = x_mean @ np.linalg.pinv(design.astype(float), rcond=1e-11)
+    return a - root * direction
+
+
+def solve(matrix, right):
+    """matrix^-1 right by elimination."""
+    rows = np.column_stack([matrix, right])
+    for i in range(len(rows)):
+        largest = i + np.argmax(np.abs(rows[i:, i]))
+        rows[[i, largest]] = rows[[largest, i]]
+        rows[i] /= rows[i, i]
+        others = np.arange(len(rows)) != i
+        rows[others] -= np.outer(rows[others, i], rows[i])
+    return rows[:, -1]
 
 
 def predict(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, s=None):
