@@ -184,8 +184,10 @@ class Lines(_PerQuery):
         return self.y_mean + np.einsum("...i,...ik->...k", self.along * self._inverse(ridge), self.covariances)
 
     def reach(self, ridge: float | np.ndarray) -> np.ndarray:
-        """(x0 - x_mean)' (C + ridge I)^-1 (x0 - x_mean), of shape (...)."""
-        return np.einsum("...i,...i->...", self.along**2, self._inverse(ridge))
+        """(x0 - x_mean)' (C + ridge I)^-1 (x0 - x_mean), of shape (...); infinite off the plane of the samples."""
+        inverse, squares = self._inverse(ridge), self.along**2
+        has_slope = self.variances + np.asarray(ridge)[..., np.newaxis] > self.least
+        return np.where(has_slope | (squares <= self.least), squares * inverse, np.inf).sum(axis=-1)
 
     def are_unsure(self, ridge: float) -> np.ndarray:
         """Where a variance is neither accurate nor surely nothing: bool of shape (...)."""

@@ -200,18 +200,12 @@ class Smoother:
         self._for_neighbourhoods(queries, factors, lost & ~unsupported, put)
         return lines, unsupported
 
-    def lines_for_any_ridge(self, queries: Queries, factors: np.ndarray) -> tuple[Lines, np.ndarray]:
-        """As `lines`, a little less accurate where the ridge turns out small; weighted means as lines without axes."""
-        if self.line is None:
-            means, log_mass, unsupported = weighted_means(kernel_sums(self.problem(queries, factors), self.algorithm))
-            return Lines.of_means(means, log_mass), unsupported
-        parts = [
-            (Lines.of(moments, queries.x[part]), unsupported)
-            for part in self.parts(len(queries))
-            for moments, unsupported in [self.local_moments(queries[part], factors, _LOSS_IN_SEARCH)]
-        ]
-        lines, unsupported = zip(*parts, strict=True)
-        return Lines.joined(lines), np.concatenate(unsupported, axis=1)
+    def lines_for_any_ridge(self, queries: Queries, factors: np.ndarray | None) -> tuple[Lines, np.ndarray]:
+        """As `lines`, less accurate where the ridge turns out small."""
+        assert self.line is not None
+        plain = replace(self, line=replace(self.line, ridge=0.0))
+        moments, unsupported = plain.local_moments(queries, factors, _LOSS_IN_SEARCH)
+        return Lines.of(moments, queries.x), unsupported
 
     def local_moments(
         self, queries: Queries, factors: np.ndarray | None = None, largest_loss: float = ACCURATE

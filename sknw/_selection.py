@@ -16,8 +16,8 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from sknw._lines import Lines
-from sknw._pooling import Smoother
-from sknw._sums import Problem
+from sknw._pooling import Queries, Smoother, weighted_means
+from sknw._sums import Problem, kernel_sums
 from sknw._training import TrainingSet
 from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
@@ -135,7 +135,9 @@ class Criterion:
         return np.array(scores), np.array([curve.unsupported.sum() for curve in curves])
 
     def best_ridge(self, factor: float) -> float:
-        """The ridge with the smallest score at a bandwidth."""
+        """The ridge with the smallest score at a bandwidth, or the one given."""
+        if self.ridge is not None:
+            return self.ridge
         return self._ridge_of(self._curves(np.array([factor]))[0])
 
     def _ridge_of(self, curve: _RidgeCurve) -> float:
@@ -146,7 +148,7 @@ class Criterion:
         smoother, weights = self.smoother, self.training.sample_weight[self.rows]
         queries, values = smoother.left_out(self.rows, weights), smoother.values[self.rows]
         log_unit = np.log(smoother.weights[self.rows] * np.minimum(1.0, 1.0 / weights))  # of what was left out
-        lines, unsupported = smoother.lines_for_any_ridge(queries, factors)
+        lines, unsupported = self._lines(queries, factors)
         problem = smoother.problem(queries, factors)
         with np.errstate(divide="ignore"):
             log_unit = log_unit + np.log(weight_at_zero(problem))
@@ -158,6 +160,23 @@ class Criterion:
             _RidgeCurve(self.name, lines[i], values, weights, n, unsupported[i], substitutes[i], share[i], is_void[i])
             for i in range(len(factors))
         ]
+
+    def _lines(self, queries: Queries, factors: np.ndarray) -> tuple[Lines, np.ndarray]:
+        """Lines around the queries, and which have no support; weighted means as lines without axes."""
+        smoother = self.smoother
+        if smoother.line is None:
+            means, log_mass, unsupported = weighted_means(
+                kernel_sums(smoother.problem(queries, factors), smoother.algorithm)
+            )
+            return Lines.of_means(means, log_mass), unsupported
+        parts = [queries[part] for part in smoother.parts(len(queries))]
+        if self.ridge is None:
+            found = [smoother.lines_for_any_ridge(part, factors) for part in parts]
+        else:
+            smoother = replace(smoother, line=replace(smoother.line, ridge=self.ridge))
+            found = [smoother.lines(part, factors) for part in parts]
+        lines, unsupported = zip(*found, strict=True)
+        return Lines.joined(lines), np.concatenate(unsupported, axis=1)
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
         """Scores of one output in its units; several outputs have none in common."""
@@ -223,7 +242,9 @@ class _RidgeCurve:
         some = self.share > 0
         with np.errstate(over="ignore"):
             ridges = np.divide(ridge, self.share, out=np.full(len(some), np.inf), where=some)
-        t = self.share / (1.0 + (1.0 - self.share) * self.lines.reach(ridges))
+        own = 1.0 - self.share
+        reach = np.where(own > 0, self.lines.reach(ridges), 0.0)
+        t = self.share / (1.0 + own * reach)
         mean_square = self._mean_square(t[:, np.newaxis] * (self.values - self.lines.value(ridges)))
         # the rows stand for all, each for its weight
         freedom = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)

@@ -10,6 +10,9 @@ import numpy as np
 # the rounding of the inputs.
 ROUNDING = 1e-11
 
+# Samples of smaller weight than this part of the largest do not carry a line.
+NEGLIGIBLE = np.exp(-60)
+
 NAMES = ["gaussian", "exponential", "tophat", "epanechnikov", "biweight", "triweight", "linear", "tricube", "cosine"]
 COMPACT = NAMES[2:]
 
@@ -77,7 +80,7 @@ def attention_weights(Q, X, h, kernel, w=None, outside="nearest"):
 
 
 def smoother_matrix(Q, X, h, kernel, w=None, outside="nearest", ridge=None, s=None):
-    """What multiplies y: attention weights, or with a ridge, in units of standard deviations s, those of local lines."""
+    """What multiplies y: attention weights, or with a ridge that of local lines, s being the standard deviations."""
     w = weights_or_ones(w, X)
     attention = attention_weights(Q, X, h, kernel, w, outside)
     if ridge is None:
@@ -96,6 +99,7 @@ def line_weights(a, x, ridge):
     which is mean(y) - b'mean(x) with (C + ridge I) b = cov(x, y). Where there is no ridge and C is singular, the
     pseudo-inverse takes the shortest b, which is the limit of a small ridge.
     """
+    a = np.where(a < NEGLIGIBLE * a.max(), 0, a)
     x_mean, root = a @ x, np.sqrt(a)
     design = root[:, np.newaxis] * (x - x_mean)
     if ridge:
