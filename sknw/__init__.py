@@ -1,6 +1,7 @@
 """Kernel regression for scikit-learn users: Nadaraya-Watson, read as attention."""
 
 from sknw import datasets, kernels
+from sknw._attention_pooling import AttentionPoolingRegressor
 from sknw._local_linear import LocalLinearRegressor
 from sknw._nadaraya_watson import NadarayaWatsonRegressor
 from sknw._selection import BandwidthSearch
@@ -20,6 +21,7 @@ from sknw.kernels import (
 )
 
 __all__ = [
+    "AttentionPoolingRegressor",
     "BandwidthSearch",
     "Biweight",
     "Cosine",

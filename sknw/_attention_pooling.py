@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import ClassVar, Self
 
@@ -13,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sknw._base import BaseSmoother
 from sknw._learning import STRUCTURES, Learned, Learner, Loss, learn, scalar_starts, without_the_useless
-from sknw._pooling import Line
-from sknw._selection import RIDGES, Criterion
+from sknw._pooling import Line, Smoother
+from sknw._selection import Criterion
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
 from sknw._sums import ALGORITHMS
 from sknw._training import TrainingSet
@@ -31,10 +32,10 @@ class AttentionPoolingRegressor(BaseSmoother):
 
         f(x) = sum_i a(x, x_i) y_i,   a(x, x_i) = K(u_i) w_i / sum_j K(u_j) w_j,   u_i = ||(x - x_i) w||,
 
-    where w, a number for each feature or a matrix, is learned. With the Gaussian kernel a(x, x_i) = softmax_i(-||(x - x_i)
-    w||^2 / 2), the parametric attention pooling of [1]_; with w = 1 / h it is :class:`NadarayaWatsonRegressor`. The loss is
-    the mean squared error of predicting each training sample from all the others, and its minimum is found by L-BFGS-B
-    with the exact gradient [2]_.
+    where w, a number for each feature or a matrix, is learned. With the Gaussian kernel the weights a(x, .) are the
+    softmax of -u_i^2 / 2 = -||(x - x_i) w||^2 / 2, the parametric attention pooling of [1]_; with w = 1 / h the
+    prediction is that of :class:`NadarayaWatsonRegressor`. The loss is the mean squared error of predicting each
+    training sample from all the others, and L-BFGS-B minimises it by its exact gradient [2]_.
 
     Parameters
     ----------
@@ -159,6 +160,9 @@ class AttentionPoolingRegressor(BaseSmoother):
         "verbose": ["verbose"],
     }
 
+    w_: np.ndarray
+    ridge_: np.ndarray | None
+
     def __init__(
         self,
         kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray] = "gaussian",
@@ -222,13 +226,118 @@ class AttentionPoolingRegressor(BaseSmoother):
         rows = self._validation_rows(len(training.X))
         learns = isinstance(self.w, str)
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
-        kernel, line = resolve_kernel(self.kernel), self._line(training)
+        kernel, learned = self._kernel(learns), None
         if learns:
-            learned = self._learn(training, kernel, rows, line, before, task)
-            self.n_iter_, self.loss_path_ = len(learned.path) - 1, np.array(learned.path)
-            w, ridge = (learned.w.T / training.scales).T, learned.ridge
+            learned = self._learn(training, kernel, rows, before, task.step)
+            w = (learned.w.T / training.scales).T
         else:
-            self.n_iter_, self.loss_path_ = 0, np.empty(0)
-            w, ridge = self._fixed_w(X.shape[1]), self._fixed_ridge(X.shape[1])
-        smoother = self._smoother_for_fit(training, kernel, w, rows, _PASSES_OF_LEARNING if learns else 1, line)
+            w = self._fixed_w(X.shape[1])
+        smoother = self._smoother_for_fit(training, kernel, w, rows, _PASSES_OF_LEARNING if learns else 1, None)
+        self.ridge_ = None
+        if self.degree == 1:
+            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, rows)
+            smoother = replace(smoother, line=Line.of(training, self.ridge_))
+        self._keep(X, y, sample_weight, training, smoother, rows)
+        self.w_ = w
+        self.loss_path_ = np.array(learned.path if learned else [])
+        self.n_iter_ = max(len(self.loss_path_) - 1, 0)
+        task.end()
         return self
+
+    def _kernel(self, learns: bool) -> Kernel:
+        kernel = resolve_kernel(self.kernel)
+        if learns and not kernel.is_differentiable:
+            raise ValueError(
+                f"kernel={self.kernel!r} has no derivative, which learning w takes; choose another kernel, give the "
+                "class a method derivative(sq), or give w in numbers."
+            )
+        return kernel
+
+    def _learn(
+        self,
+        training: TrainingSet,
+        kernel: Kernel,
+        rows: np.ndarray,
+        before: tuple[np.ndarray, np.ndarray | None] | None,
+        on_iteration: Callable[[], bool],
+    ) -> Learned:
+        """The learned w, in units of standardised inputs."""
+        d = training.X.shape[1]
+        rank = min(d, 3) if self.rank is None else self.rank
+        if self.w == "low_rank" and rank > d:
+            raise ValueError(f"rank must be at most the number of features, {d}, got {self.rank}.")
+        line = Line.of(training, 0.0) if self.degree == 1 else None
+        smoother = self._smoother_for_fit(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
+        fixed_ridge = None if isinstance(self.ridge, str) else self._fixed_ridge(d)
+        learner = Learner(
+            loss=Loss(smoother, smoother.keys, rows, training.sample_weight),
+            fixed_ridge=fixed_ridge,
+            penalty=self.penalty,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            on_iteration=self._reporting(on_iteration),
+        )
+        structure = str(self.w)
+        shape = (d,) if structure in ("scalar", "diagonal") else (d, d if structure == "full" else rank)
+        if before is not None and before[0].shape == shape:
+            w = (before[0].T * training.scales).T
+            learned = learner.minimise(w, np.full(d, 0.1) if before[1] is None else before[1], structure)
+        else:
+            criterion = Criterion("loo", smoother, training, rows)
+            if line is not None:
+                criterion = replace(criterion, ridge=None if fixed_ridge is None else float(np.median(fixed_ridge)))
+            starts = scalar_starts(criterion)
+            learned = learn(learner, structure, rank, starts)
+        if not learned.converged:
+            warnings.warn(
+                f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
+                "penalty.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return without_the_useless(learner, learned)
+
+    def _reporting(self, on_iteration: Callable[[], bool]) -> Callable[[float], bool]:
+        """A function that prints the loss where that is wanted, and says whether a callback has asked to stop."""
+        stopped = False
+
+        def report(loss: float) -> bool:
+            nonlocal stopped
+            if self.verbose:
+                print(f"[AttentionPoolingRegressor] leave-one-out loss {loss:.6g}")
+            stopped = on_iteration() or stopped
+            return stopped
+
+        return report
+
+    def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:
+        """The ridge at a given w."""
+        d = training.X.shape[1]
+        if not isinstance(self.ridge, str):
+            return self._fixed_ridge(d)
+        with_line = replace(smoother, line=Line.of(training, 0.0))
+        return np.full(d, Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
+
+    def _fixed_ridge(self, d: int) -> np.ndarray:
+        ridge = np.asarray(self.ridge, dtype=np.float64)
+        least = 0.0 if ridge.ndim == 0 else np.finfo(np.float64).tiny
+        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= least)):
+            raise ValueError(
+                f'ridge must be "loo", a non-negative number, or {d} positive numbers, one for each feature; '
+                f"got {self.ridge!r}."
+            )
+        return np.broadcast_to(ridge, (d,))
+
+    def _fixed_w(self, d: int) -> np.ndarray:
+        try:
+            w = np.asarray(self.w, dtype=np.float64)
+        except (TypeError, ValueError):
+            w = np.full(0, np.nan)
+        if w.ndim == 0:
+            w = np.full(d, w)
+        if w.ndim not in (1, 2) or len(w) != d or w.size == 0 or not np.all(np.isfinite(w)):
+            raise ValueError(
+                f"w must be one of {list(STRUCTURES)}, a number, {d} numbers, one for each feature, or a matrix of "
+                f"{d} rows; got {self.w!r}."
+            )
+        return w

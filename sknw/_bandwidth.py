@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from sknw._base import BaseSmoother
 from sknw._pooling import Line
-from sknw._selection import CRITERIA, RIDGES, RULES, Criterion, rule_of_thumb, search_bandwidth
+from sknw._selection import CRITERIA, RULES, Criterion, rule_of_thumb, search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._sums import ALGORITHMS
 from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
@@ -49,11 +49,11 @@ class BandwidthSmoother(BaseSmoother):
         kernel = resolve_kernel(self.kernel)
         n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         line = None if ridge is None else Line.of(training, 0.0)
-        ridges = RIDGES if isinstance(ridge, str) else () if ridge is None else (float(ridge),)
+        fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         search = None
         if selector is not None and selector in CRITERIA:
             smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, n_passes, line)
-            search = search_bandwidth(Criterion(selector, smoother, training, rows, ridges), task.step)
+            search = search_bandwidth(Criterion(selector, smoother, training, rows, fixed_ridge), task.step)
             bandwidth = search.bandwidths[search.best_index]
         elif selector is not None:
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
@@ -61,7 +61,7 @@ class BandwidthSmoother(BaseSmoother):
             bandwidth = self._fixed_bandwidth(X.shape[1])
         smoother = self._smoother_for_fit(training, kernel, _inverse(bandwidth), rows, n_passes, line)
         if line is not None:
-            criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, ridges)
+            criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
             self.ridge_ = criterion.best_ridge(1.0)
             smoother = replace(smoother, line=replace(line, ridge=self.ridge_))
         self._keep(X, y, sample_weight, training, smoother, rows)

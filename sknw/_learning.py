@@ -7,7 +7,9 @@ P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled 
 
 averaged over outputs, and what is minimised is
 
-    log L + penalty / n sum_k ||W_k||,   W_k what multiplies feature k, n = sum_i w_i.
+    log L + penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
+
+W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k.
 
 The derivative of L in W is 2 S W, S the scatter matrix of `_sums.scatter` (metric learning for kernel regression:
 Weinberger & Tesauro 2007; here also for local lines, other kernels and weights). Local lines learn a ridge for each
@@ -25,7 +27,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from sknw._pooling import Line, Queries, Smoother, weighted_means
+from sknw._pooling import LOSS_IN_SEARCH, Line, Queries, Smoother, weighted_means
+from sknw._selection import Criterion, local_minima, scan_grid
 from sknw._sums import kernel_sums
 from sknw._sums.scatter import Pull, scatter
 
@@ -33,7 +36,7 @@ STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
 
 # What scalar and diagonal w may be, in standardised inputs; the smallest is as good as zero.
 _W_BOUNDS = (1e-3, 1e4)
-_RIDGE_BOUNDS = (1e-8, 1e3)
+_RIDGE_BOUNDS = (1e-6, 1e3)
 # A loss below this, in units of the variance of y, is an exact fit; its logarithm says nothing.
 _EXACT = 1e-28
 # The objective where a policy forbids w: above every other.
@@ -43,8 +46,12 @@ _N_CORRECTIONS = 20
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Starts besides the scalar optimum: every w, every ridge.
 _FIXED_STARTS, _FIXED_RIDGE = (0.3, 1.0), 0.1
-# Rows on which several starts compete.
-_RACE_ROWS = 500
+# Rows of the scan for scalar w, and how many of its minima are starts.
+_SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
+# Rows on which several starts compete, and to which tolerance.
+_RACE_ROWS, _RACE_TOLERANCE = 500, 1e-4
+# Of the squared deviations of log ridges, beside the sum of the sizes of w.
+_UNEVENNESS = 0.01
 # In standardised inputs: at two standard deviations such a feature adds 0.01 to u^2.
 _SMALL_W = 0.05
 
@@ -78,7 +85,7 @@ class Loss:
         for part in smoother.parts(len(self.rows)):
             rows = self.rows[part]
             queries = smoother.left_out(rows, weights[part])
-            pooled = _Means(smoother, queries) if smoother.line is None else _Lines(smoother, queries)
+            pooled = _Means(smoother, queries) if smoother.line is None else _Lines(smoother, queries, ridge)
             residuals = smoother.values[rows] - pooled.values
             share = weights[part] / (weights.sum() * residuals.shape[1])
             loss += float(share @ (residuals**2).sum(axis=1))
@@ -92,15 +99,15 @@ class Loss:
     def slopes(self, rows: np.ndarray, learned: Learned) -> np.ndarray:
         """The slopes of leave-one-out local lines at some rows: (len(rows), d, k)."""
         ridge = np.maximum(learned.ridge, _FIXED_RIDGE)
-        smoother = self._at(learned.w, ridge)
-        smoother = replace(smoother, line=Line(self.x, np.ones(self.x.shape[1]), ridge))
-        queries = smoother.left_out(rows, self.sample_weight[rows])
-        return _Lines(smoother, queries).slope
+        line = Line(self.x, np.ones(self.x.shape[1]), _FIXED_RIDGE)
+        smoother = replace(self._at(learned.w, ridge), line=line)
+        return _Lines(smoother, smoother.left_out(rows, self.sample_weight[rows]), ridge).slope
 
     def _at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         keys = self.x * w if w.ndim == 1 else self.x @ w
         line = self.smoother.line
-        return replace(self.smoother, keys=keys, line=None if line is None else replace(line, ridge=ridge))
+        least = float(ridge.min())  # decides where digits are lost
+        return replace(self.smoother, keys=keys, line=None if line is None else replace(line, ridge=least))
 
 
 class _Means:
@@ -123,10 +130,9 @@ class _Means:
 class _Lines:
     """Local lines at some queries: values (m, k), unsupported (m,)."""
 
-    def __init__(self, smoother: Smoother, queries: Queries):
-        assert smoother.line is not None
-        self.moments, unsupported = smoother.local_moments(queries)
-        self.ridge = smoother.line.ridge
+    def __init__(self, smoother: Smoother, queries: Queries, ridge: np.ndarray):
+        self.moments, unsupported = smoother.local_moments(queries, largest_loss=LOSS_IN_SEARCH)
+        self.ridge = ridge
         self.u, self.slope = (array[0] for array in self.moments.pull_and_slope(queries.x, self.ridge))
         values = self.moments.y_mean + np.einsum("id,bidk->bik", self.u, self.moments.xy)
         self.values = smoother.with_substitutes(smoother.problem(queries), values, unsupported)[0]
@@ -174,7 +180,8 @@ class Learner:
     Attributes
     ----------
     loss : Loss
-    learns_ridge : bool
+    fixed_ridge : ndarray of shape (d,) or None
+        None learns it, if there are lines.
     penalty : float
     max_iter : int
         Of one minimisation.
@@ -185,7 +192,7 @@ class Learner:
     """
 
     loss: Loss
-    learns_ridge: bool
+    fixed_ridge: np.ndarray | None
     penalty: float
     max_iter: int
     tol: float
@@ -193,7 +200,9 @@ class Learner:
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> Learned:
         """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""
-        packing = _Packing(w.shape, structure, self.learns_ridge)
+        ridge = ridge if self.fixed_ridge is None else self.fixed_ridge
+        learns_ridge = self.fixed_ridge is None and self.loss.smoother.line is not None
+        packing = _Packing(w.shape, structure, learns_ridge)
         best = Learned(w, ridge, np.inf, [np.nan], False)
 
         def function(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -235,8 +244,11 @@ class Learner:
         sizes = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
         weight = self.penalty / self.loss.sample_weight.sum()
         direction = np.divide(w.T, sizes, out=np.zeros_like(w.T), where=sizes > 0).T
-        objective = float(np.log(floor) + weight * sizes.sum())
-        return objective, loss, (w_gradient / floor + weight * direction, ridge_gradient / floor)
+        log_ridge = np.log(np.clip(ridge, *_RIDGE_BOUNDS))
+        unevenness = log_ridge - log_ridge.mean()
+        objective = np.log(floor) + weight * (sizes.sum() + _UNEVENNESS * (unevenness**2).sum())
+        ridge_gradient = ridge_gradient / floor + 2.0 * weight * _UNEVENNESS * unevenness
+        return float(objective), loss, (w_gradient / floor + weight * direction, ridge_gradient)
 
 
 class _Packing:
@@ -247,8 +259,8 @@ class _Packing:
         self.n_w = 1 if structure == "scalar" else int(np.prod(shape))
         self.n_ridge = 0 if not with_ridge else 1 if structure == "scalar" else shape[0]
         self.in_logs = len(shape) == 1
-        w_bounds = tuple(np.log(_W_BOUNDS)) if self.in_logs else (None, None)
-        self.bounds = [w_bounds] * self.n_w + [tuple(np.log(_RIDGE_BOUNDS))] * self.n_ridge
+        w_bounds = tuple(np.log(_W_BOUNDS).tolist()) if self.in_logs else (None, None)
+        self.bounds = [w_bounds] * self.n_w + [tuple(np.log(_RIDGE_BOUNDS).tolist())] * self.n_ridge
 
     def packed(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         w = np.log(np.clip(np.abs(w), *_W_BOUNDS)) if self.in_logs else w.ravel()
@@ -281,12 +293,13 @@ def learn(learner: Learner, structure: str, rank: int, scalar_starts: list[tuple
         Candidates for the scalar optimum.
     """
     d = learner.loss.x.shape[1]
-    scalar = _best([learner.minimise(np.full(d, w), np.full(d, ridge), "scalar") for w, ridge in scalar_starts])
+    scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts]
     if structure == "scalar":
-        return scalar
+        return _raced(learner, scalars, "scalar")
+    scalar = _best_on_part(learner, scalars, "scalar")
     fixed = [(np.full(d, w), np.full(d, _FIXED_RIDGE)) for w in _FIXED_STARTS]
     diagonal = _raced(learner, [(scalar.w, scalar.ridge), *fixed], "diagonal")
-    if diagonal.objective > scalar.objective:
+    if diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
     if structure == "diagonal":
         return diagonal
@@ -302,17 +315,17 @@ def learn(learner: Learner, structure: str, rank: int, scalar_starts: list[tuple
 
 def _raced(learner: Learner, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> Learned:
     """The minimum from the start that gets lowest; with many rows on a part of them, then on all from there."""
+    winner = _best_on_part(learner, starts, structure)
+    return winner if len(learner.loss.rows) <= _RACE_ROWS else learner.minimise(winner.w, winner.ridge, structure)
+
+
+def _best_on_part(learner: Learner, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> Learned:
+    """The lowest of the minima from all starts, with many rows on a part of them and roughly."""
     rows = learner.loss.rows
-    if len(rows) <= _RACE_ROWS:
-        return _best([learner.minimise(w, ridge, structure) for w, ridge in starts])
-    part = np.sort(np.random.default_rng(0).choice(rows, _RACE_ROWS, replace=False))
-    on_part = replace(learner, loss=replace(learner.loss, rows=part))
-    winner = _best([on_part.minimise(w, ridge, structure) for w, ridge in starts])
-    return learner.minimise(winner.w, winner.ridge, structure)
-
-
-def _best(minima: list[Learned]) -> Learned:
-    return min(minima, key=lambda learned: learned.objective)
+    if len(rows) > _RACE_ROWS:
+        part = np.sort(np.random.default_rng(0).choice(rows, _RACE_ROWS, replace=False))
+        learner = replace(learner, loss=replace(learner.loss, rows=part), tol=_RACE_TOLERANCE)
+    return min((learner.minimise(w, ridge, structure) for w, ridge in starts), key=lambda learned: learned.objective)
 
 
 def without_the_useless(learner: Learner, learned: Learned) -> Learned:
@@ -335,3 +348,15 @@ def principal_directions(loss: Loss, scalar: Learned, r: int) -> np.ndarray:
     squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
     lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))
     return directions[:, ::-1][:, :r] * np.divide(lengths, lengths[0], out=np.ones(r), where=lengths[0] > 0)
+
+
+def scalar_starts(criterion: Criterion) -> list[tuple[float, float]]:
+    """The scalar w = 1 / c, and ridges, at the two lowest local minima of a scan over bandwidths c on some rows."""
+    rows = criterion.rows[:: -(-len(criterion.rows) // _SCAN_ROWS)]
+    scan = replace(criterion, rows=rows)
+    factors = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)[0][::2]
+    factors = factors[(1.0 / factors > _W_BOUNDS[0]) & (1.0 / factors < _W_BOUNDS[1])]
+    scores = scan(factors)[0]
+    minima = local_minima(scores)
+    lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]]
+    return [(1.0 / c, scan.best_ridge(c)) for c in lowest.tolist()] or [(1.0, _FIXED_RIDGE)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from sknw._lines import LocalMoments, line_columns, n_line_columns
+from sknw._lines import ACCURATE, Lines, LocalMoments, line_columns, lines_around, moments_around, n_line_columns
+from sknw._neighbours import Neighbours
 from sknw._sums import Own, Problem, Sums, dense, for_each_chunk, kernel_sums, one_blas_thread
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel
@@ -21,10 +23,13 @@ _ROUNDED_WEIGHT = 1e-9
 _FAR = 1e8
 # Queries that look for their nearest keys together.
 _CHUNK = 100
-# A covariance that is a difference of squares so many times larger has lost six digits of sixteen.
-_LARGEST_LOSS = 1e-6
+# A search is content with seven digits.
+LOSS_IN_SEARCH = 1e-9
 # Moments of so many queries are held at a time as fit in this many bytes.
 _MOMENT_BYTES = 2**26
+
+# A bandwidth factor, and some queries.
+_At = tuple[int, np.ndarray]
 
 
 def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -43,18 +48,22 @@ class Line:
     x : ndarray of shape (n, d)
         Inputs of the training samples, (x - center) / scales.
     scales : ndarray of shape (d,)
-    ridge : float or ndarray of shape (d,)
-        Penalty on the squared slope, one for all features or one for each.
+        Standard deviations; with a ridge for each feature, these times the roots of the ridges.
+    ridge : float
+        Penalty on the squared slope; 1 where the scales account for it.
     """
 
     x: np.ndarray
     scales: np.ndarray
-    ridge: float | np.ndarray
+    ridge: float
 
     @classmethod
     def of(cls, training: TrainingSet, ridge: float | np.ndarray) -> Line:
-        """For a training set, whose standard deviations are the scales."""
-        return cls(coordinates(training.X, training.center, 1.0 / training.scales), training.scales, ridge)
+        """For a training set and one ridge for all features, or one for each, (d,), positive if they differ."""
+        scales, common = training.scales, float(np.min(ridge))
+        if common < np.max(ridge):
+            scales, common = scales * np.sqrt(ridge), 1.0
+        return cls(coordinates(training.X, training.center, 1.0 / scales), scales, common)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,64 +175,96 @@ class Smoother:
         unsupported : bool ndarray of shape (b, m)
         """
         if self.line is not None:
-            values, unsupported = self.lines(queries, factors, (self.line.ridge,))
-            return values[0], unsupported
+            pooled = [self._pooled_by_lines(queries[part], factors) for part in self.parts(len(queries))]
+            means, unsupported = zip(*pooled, strict=True)
+            return np.concatenate(means, axis=1), np.concatenate(unsupported, axis=1)
         problem = self.problem(queries, factors)
         means, _, unsupported = weighted_means(kernel_sums(problem, self.algorithm))
         return self.with_substitutes(problem, means, unsupported), unsupported
 
-    def lines(
-        self, queries: Queries, factors: np.ndarray | None, ridges: tuple[float | np.ndarray, ...]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """`pool` with local lines of several ridges: values of shape (r, b, m, k), and unsupported of (b, m)."""
-        n_factors = 1 if factors is None else len(factors)
-        values = np.empty((len(ridges), n_factors, len(queries), self.values.shape[1]))
-        unsupported = np.empty((n_factors, len(queries)), dtype=bool)
-        for part in self.parts(len(queries)):
-            here, problem = queries[part], self.problem(queries[part], factors)
-            moments, unsupported[:, part] = self.local_moments(here, factors)
-            for index, ridge in enumerate(ridges):
-                lines = moments.value(here.x, ridge)
-                values[index][:, part] = self.with_substitutes(problem, lines, unsupported[:, part])
-        return values, unsupported
-
-    def local_moments(self, queries: Queries, factors: np.ndarray | None = None) -> tuple[LocalMoments, np.ndarray]:
-        """Weighted means and covariances around the queries, of shape (b, m, ...), and which had no support."""
+    def _pooled_by_lines(self, queries: Queries, factors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         assert self.line is not None
-        sums = kernel_sums(self.sums_problem(queries, factors), self.algorithm)
-        means, log_mass, unsupported = weighted_means(sums)
-        moments = LocalMoments.of(means, log_mass, self.line.x.shape[1], self.values.shape[1])
-        lost = moments.has_lost_digits(_LARGEST_LOSS) & ~unsupported
-        for index, factor in enumerate([1.0] if factors is None else factors.tolist()):
-            rows = np.flatnonzero(lost[index])
-            if rows.size:
-                self._sum_around(queries[rows], factor, moments, index, rows)
+        lines, unsupported = self.lines(queries, factors)
+        problem = self.problem(queries, factors)
+        return self.with_substitutes(problem, lines.value(self.line.ridge), unsupported), unsupported
+
+    def lines(self, queries: Queries, factors: np.ndarray | None = None) -> tuple[Lines, np.ndarray]:
+        """Local lines around the queries, of shape (b, m, ...), and which had no support.
+
+        Where sums of squares are not accurate enough for the ridge, from the samples in reach of the query.
+        """
+        assert self.line is not None
+        moments, unsupported = self._moments(queries, factors)
+        lines, ridge = Lines.of(moments, queries.x), self.line.ridge
+        lost = lines.are_unsure(ridge) | moments.has_lost_digits(ACCURATE, ridge)
+
+        def put(at: _At, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+            lines[at] = lines_around(p, x, y, lines.log_mass[at])
+
+        self._for_neighbourhoods(queries, factors, lost & ~unsupported, put)
+        return lines, unsupported
+
+    def lines_for_any_ridge(self, queries: Queries, factors: np.ndarray | None) -> tuple[Lines, np.ndarray]:
+        """As `lines`, less accurate where the ridge turns out small."""
+        assert self.line is not None
+        plain = replace(self, line=replace(self.line, ridge=0.0))
+        moments, unsupported = plain.local_moments(queries, factors, LOSS_IN_SEARCH)
+        return Lines.of(moments, queries.x), unsupported
+
+    def local_moments(
+        self, queries: Queries, factors: np.ndarray | None = None, largest_loss: float = ACCURATE
+    ) -> tuple[LocalMoments, np.ndarray]:
+        """Weighted means and covariances around the queries, of shape (b, m, ...), and which had no support.
+
+        Where a variance is less than `largest_loss` of the squares that it is a difference of, from the samples in
+        reach of the query.
+        """
+        assert self.line is not None
+        moments, unsupported = self._moments(queries, factors)
+        lost = moments.has_lost_digits(largest_loss, self.line.ridge)
+
+        def put(at: _At, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+            moments[at] = moments_around(p, x, y, queries.x[at[1]], moments.log_mass[at])
+
+        self._for_neighbourhoods(queries, factors, lost & ~unsupported, put)
         return moments, unsupported
+
+    def _moments(self, queries: Queries, factors: np.ndarray | None) -> tuple[LocalMoments, np.ndarray]:
+        assert self.line is not None
+        means, log_mass, unsupported = weighted_means(kernel_sums(self.sums_problem(queries, factors), self.algorithm))
+        return LocalMoments.of(means, log_mass, self.line.x.shape[1], self.values.shape[1]), unsupported
+
+    def _for_neighbourhoods(
+        self,
+        queries: Queries,
+        factors: np.ndarray | None,
+        where: np.ndarray,
+        task: Callable[[_At, np.ndarray, np.ndarray, np.ndarray], None],
+    ) -> None:
+        """Call ``task(at, p, x, y)`` for chunks of the queries `where` (b, m): weights, inputs from there, values."""
+        assert self.line is not None
+        line = self.line
+        for index in np.flatnonzero(where.any(axis=1)).tolist():
+            neighbours = Neighbours(
+                self.problem(queries, np.ones(1) if factors is None else factors[index : index + 1])
+            )
+            chunks = neighbours.chunks(np.flatnonzero(where[index]))
+
+            def block(
+                part: slice, index: int = index, neighbours: Neighbours = neighbours, chunks: list = chunks
+            ) -> None:
+                for rows in chunks[part]:
+                    keys, p = neighbours.of(rows)
+                    task((index, rows), p, line.x[keys] - queries.x[rows, np.newaxis], self.values[keys])
+
+            with one_blas_thread():
+                for_each_chunk(block, len(chunks), 1, self.n_jobs)
 
     def parts(self, n_queries: int) -> list[slice]:
         """Parts of queries whose moments and covariances take a limited memory."""
         d, k = 0 if self.line is None else self.line.x.shape[1], self.values.shape[1]
         size = max(_MOMENT_BYTES // (8 * (n_line_columns(d, k) + 3 * d * d)), 1)
         return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
-
-    def _sum_around(self, queries: Queries, factor: float, moments: LocalMoments, index: int, rows: np.ndarray) -> None:
-        """The moments [index, rows] again, from differences: narrow weights leave nothing of sums about the centre."""
-        assert self.line is not None
-        problem, line = self.problem(queries, np.array([factor])), self.line
-
-        def block(part: slice) -> None:
-            for i, weights in zip(range(*part.indices(len(rows))), dense.weight_rows(problem, part), strict=True):
-                keys = np.flatnonzero(weights)
-                p = weights[keys] / weights[keys].sum()
-                x, y = line.x[keys] - queries.x[i], self.values[keys]
-                x_mean, y_mean = p @ x, p @ y
-                x -= x_mean
-                at = index, rows[i]
-                moments.x_mean[at], moments.y_mean[at] = queries.x[i] + x_mean, y_mean
-                moments.xx[at], moments.xy[at] = (p * x.T) @ x, (p * x.T) @ (y - y_mean)
-
-        with one_blas_thread():
-            for_each_chunk(block, len(rows), dense.rows_per_block(problem), self.n_jobs)
 
     def attention(self, problem: Problem, rows: slice) -> np.ndarray:
         """Weights a_j = K_j w_j / sum_l K_l w_l of the queries `rows`, of shape (len(rows), n).

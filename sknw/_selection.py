@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.spatial import cKDTree
+from scipy.special import expit
 
-from sknw._pooling import Smoother
+from sknw._lines import Lines
+from sknw._pooling import Queries, Smoother, weighted_means
 from sknw._sums import Problem, kernel_sums
 from sknw._training import TrainingSet
 from sknw.kernels import ExponentialForm, Kernel, Pairwise
@@ -37,10 +39,11 @@ _BATCH = 8
 _SCAN_ROWS = 2000
 # Tolerance of the refinement in log c. The criterion is flat there: a relative change of 1e-8 of its curvature.
 _LOG_TOLERANCE = 1e-4
-# Ridges tried at every bandwidth, in units of standardised features: from the plain local line to the local mean.
-RIDGES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)
-# Tolerance of the ridge in log ridge.
-_LOG_RIDGE_TOLERANCE = 1e-2
+# Ridges tried at every bandwidth, in units of the mean variance around a sample: from the plain local line to the local
+# mean; between the best and its neighbours it is found to a tolerance in log ridge.
+_RIDGE_STEP = 10.0
+_RIDGES = (0.0, *(_RIDGE_STEP**i for i in range(-6, 5)))
+_LOG_RIDGE_TOLERANCE = 1e-3
 # Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
 _EQUAL = 1e-12
 # A mean square below this is an exact fit; its logarithm says nothing.
@@ -105,15 +108,15 @@ class Criterion:
     training : TrainingSet
     rows : ndarray of int
         The rows it is averaged over.
-    ridges : tuple of float
-        Those to choose from, ascending, for local lines.
+    ridge : float or None
+        Of local lines; None takes the best at every bandwidth.
     """
 
     name: str
     smoother: Smoother
     training: TrainingSet
     rows: np.ndarray
-    ridges: tuple[float, ...] = ()
+    ridge: float | None = 0.0
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows at bandwidth factors given in descending order.
@@ -125,100 +128,55 @@ class Criterion:
             aicc   log(mean of r_i^2) + (1 + tr / n) / (1 - (tr + 2) / n)
 
         where tr is the trace of the smoother matrix, for weighted means tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven &
-        Wahba 1979; Hurvich, Simonoff & Tsai 1998). Of local lines the score is that of the best ridge.
+        Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a score does not exist.
         """
-        ridges = (0.0,) if self.smoother.line is None else self.ridges
-        scores, n_unsupported = self._scores(factors, ridges)
-        return scores.min(axis=0), n_unsupported
+        curves = self._curves(factors)
+        scores = [curve(self._ridge_of(curve)) for curve in curves]
+        return np.array(scores), np.array([curve.unsupported.sum() for curve in curves])
 
     def best_ridge(self, factor: float) -> float:
-        """The ridge with the smallest score at a bandwidth."""
-        factors = np.array([factor])
-        if len(self.ridges) == 1:
-            return self.ridges[0]
-        scores = self._scores(factors, self.ridges)[0][:, 0]
-        best = len(scores) - 1 - int(np.argmin(scores[::-1]))  # of equal ones the largest
-        bounds = np.log([self.ridges[max(best - 1, 0)], self.ridges[min(best + 1, len(scores) - 1)]])
+        """The ridge with the smallest score at a bandwidth, or the one given."""
+        if self.ridge is not None:
+            return self.ridge
+        return self._ridge_of(self._curves(np.array([factor]))[0])
 
-        def score(log_ridge: float) -> float:
-            return float(self._scores(factors, (float(np.exp(log_ridge)),))[0][0, 0])
+    def _ridge_of(self, curve: _RidgeCurve) -> float:
+        return curve.lowest() if self.ridge is None else self.ridge
 
-        if not np.isfinite(scores[best]):
-            return self.ridges[best]
-        found = minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": _LOG_RIDGE_TOLERANCE})
-        return float(np.exp(found.x)) if found.fun < scores[best] else self.ridges[best]
-
-    def _scores(self, factors: np.ndarray, ridges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of shape (r, b), infinite where there is none, and numbers of unsupported rows (b,)."""
-        smoother, rows = self.smoother, self.rows
-        weights = self.training.sample_weight[rows]
-        if self.name == "loo":
-            queries = smoother.left_out(rows, weights)
-            if smoother.line is None:
-                means, unsupported = smoother.pool(queries, factors)
-                means = means[np.newaxis]
-            else:
-                means, unsupported = smoother.lines(queries, factors, ridges)
-            scores = _mean_square(smoother.values[rows] - means, weights)
-        else:
-            fit = self._fit if smoother.line is None else self._fit_lines
-            residuals, freedom, unsupported = fit(factors, ridges, weights)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                scores = self._penalised(_mean_square(residuals, weights), freedom)
-        if smoother.policy in ("nan", "raise"):
-            scores = np.where(unsupported.any(axis=1), np.inf, scores)
-        return np.where(np.isnan(scores), np.inf, scores), unsupported.sum(axis=1)
-
-    def _fit(
-        self, factors: np.ndarray, ridges: tuple[float, ...], weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals (1, b, m, k) of the fit itself, 1 - tr / n (1, b), and rows that no other supports (b, m).
-
-        From the sums of the others: of a residual without the sample remains the share of weight that the others have,
-        so that nothing is a difference of numbers that are almost equal.
-        """
-        values = self.smoother.values[self.rows]
-        problem = self.smoother.problem(self.smoother.left_out(self.rows, weights), factors)
-        sample_weights = problem.weights[self.rows]
-        sums = kernel_sums(problem, self.smoother.algorithm)
-        unsupported = sums.mass == 0
-        unit = sample_weights * np.minimum(1.0, 1.0 / weights)  # what was left out; K in units of K(0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            others = sums.mass * (np.exp(sums.log_scale) / weight_at_zero(problem))
-            mass = others + unit
-            share = others / mass
-            means_of_others = sums.moments / np.where(unsupported, 1.0, sums.mass)[..., np.newaxis]
-            residuals = share[..., np.newaxis] * (values - means_of_others)
-            # the rows stand for all, each for its weight
-            freedom = np.where(weights >= 1, weights * share, weights - sample_weights / mass)
-        return residuals[np.newaxis], freedom.sum(axis=1)[np.newaxis] / weights.sum(), unsupported
-
-    def _fit_lines(
-        self, factors: np.ndarray, ridges: tuple[float, ...], weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals (r, b, m, k) of the fit itself, 1 - tr / n (r, b), and rows that no other supports (b, m)."""
-        smoother = self.smoother
-        shape = len(ridges), len(factors), len(self.rows)
-        residuals, leverage = np.empty((*shape, smoother.values.shape[1])), np.empty(shape)
-        for part in smoother.parts(len(self.rows)):
-            rows = self.rows[part]
-            queries = replace(smoother.left_out(rows, weights[part]), own=None)
-            log_own = np.log(smoother.weights[rows] * weight_at_zero(smoother.problem(queries, factors)))
-            moments, _ = smoother.local_moments(queries, factors)
-            for index, ridge in enumerate(ridges):
-                residuals[index][:, part] = smoother.values[rows] - moments.value(queries.x, ridge)
-                leverage[index][:, part] = moments.leverage(queries.x, log_own, ridge)
-        freedom = (weights - leverage).sum(axis=2) / weights.sum()
-        others = replace(smoother, line=None).pool(smoother.left_out(self.rows, weights), factors)
-        return residuals, freedom, others[1]
-
-    def _penalised(self, mean_square: np.ndarray, freedom: np.ndarray) -> np.ndarray:
-        """GCV or AICc from the mean square of the fit itself and 1 - tr / n, both of shape (r, b)."""
-        if self.name == "gcv":
-            return np.where(freedom > 0, mean_square / freedom**2, np.inf)
+    def _curves(self, factors: np.ndarray) -> list[_RidgeCurve]:
+        """The criterion as a function of the ridge, at each bandwidth."""
+        smoother, weights = self.smoother, self.training.sample_weight[self.rows]
+        queries, values = smoother.left_out(self.rows, weights), smoother.values[self.rows]
+        log_unit = np.log(smoother.weights[self.rows] * np.minimum(1.0, 1.0 / weights))  # of what was left out
+        lines, unsupported = self._lines(queries, factors)
+        problem = smoother.problem(queries, factors)
+        with np.errstate(divide="ignore"):
+            log_unit = log_unit + np.log(weight_at_zero(problem))
+        share = np.where(unsupported, 0.0, expit(lines.log_mass - log_unit))
+        substitutes = smoother.with_substitutes(problem, np.zeros_like(lines.y_mean), unsupported)
         n = self.training.sample_weight.sum()
-        log_error = np.log(np.maximum(mean_square, _ROUNDING))
-        return np.where(freedom > 2 / n, log_error + (2 - freedom) / (freedom - 2 / n), np.inf)
+        is_void = [smoother.policy in ("nan", "raise") and bool(rows.any()) for rows in unsupported]
+        return [
+            _RidgeCurve(self.name, lines[i], values, weights, n, unsupported[i], substitutes[i], share[i], is_void[i])
+            for i in range(len(factors))
+        ]
+
+    def _lines(self, queries: Queries, factors: np.ndarray) -> tuple[Lines, np.ndarray]:
+        """Lines around the queries, and which have no support; weighted means as lines without axes."""
+        smoother = self.smoother
+        if smoother.line is None:
+            means, log_mass, unsupported = weighted_means(
+                kernel_sums(smoother.problem(queries, factors), smoother.algorithm)
+            )
+            return Lines.of_means(means, log_mass), unsupported
+        parts = [queries[part] for part in smoother.parts(len(queries))]
+        if self.ridge is None:
+            found = [smoother.lines_for_any_ridge(part, factors) for part in parts]
+        else:
+            smoother = replace(smoother, line=replace(smoother.line, ridge=self.ridge))
+            found = [smoother.lines(part, factors) for part in parts]
+        lines, unsupported = zip(*found, strict=True)
+        return Lines.joined(lines), np.concatenate(unsupported, axis=1)
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
         """Scores of one output in its units; several outputs have none in common."""
@@ -229,9 +187,103 @@ class Criterion:
             return scores + 2 * np.log(scale) if self.name == "aicc" else scores * scale * scale
 
 
-def _mean_square(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean square of residuals (r, b, m, k), averaged over the outputs: (r, b)."""
-    return np.average(residuals**2, axis=2, weights=weights).mean(axis=2)
+@dataclass(frozen=True, eq=False)
+class _RidgeCurve:
+    """A criterion at one bandwidth, as a function of the ridge.
+
+    Attributes
+    ----------
+    name : {"loo", "aicc", "gcv"}
+    lines : Lines
+        Around each of m rows, from the others; of weighted means without axes.
+    values : ndarray of shape (m, k)
+    weights : ndarray of shape (m,)
+        Sample weights.
+    n : float
+        The sum of all sample weights.
+    unsupported : bool ndarray of shape (m,)
+        The rows that no other supports.
+    substitutes : ndarray of shape (m, k)
+        What those get.
+    share : ndarray of shape (m,)
+        The share of weight that the others have in the fit at each row.
+    is_void : bool
+        There must not be unsupported rows, and there are.
+    """
+
+    name: str
+    lines: Lines
+    values: np.ndarray
+    weights: np.ndarray
+    n: float
+    unsupported: np.ndarray
+    substitutes: np.ndarray
+    share: np.ndarray
+    is_void: bool
+
+    def __call__(self, ridge: float) -> float:
+        if self.name == "loo":
+            fitted = np.where(self.unsupported[:, np.newaxis], self.substitutes, self.lines.value(ridge))
+            score = self._mean_square(self.values - fitted)
+        else:
+            score = self._penalised(*self._of_the_fit_itself(ridge))
+        return np.inf if self.is_void or np.isnan(score) else score
+
+    def _of_the_fit_itself(self, ridge: float) -> tuple[float, float]:
+        """The mean square of the residuals of the fit itself, and 1 - tr / n.
+
+        With p and s the shares of the sample itself and of the others, and m_i and C the line and covariances of the
+        others at ridge / s, the residual is t (y_i - m_i), and dm / dy of the sample itself is 1 - t, with
+
+            t = s / (1 + p (x_i - x_mean)' (C + ridge / s I)^-1 (x_i - x_mean)):
+
+        nothing is a difference of numbers that are almost equal.
+        """
+        some = self.share > 0
+        with np.errstate(over="ignore"):
+            ridges = np.divide(ridge, self.share, out=np.full(len(some), np.inf), where=some)
+        own = 1.0 - self.share
+        reach = np.where(own > 0, self.lines.reach(ridges), 0.0)
+        t = self.share / (1.0 + own * reach)
+        mean_square = self._mean_square(t[:, np.newaxis] * (self.values - self.lines.value(ridges)))
+        # the rows stand for all, each for its weight
+        freedom = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)
+        return mean_square, float(freedom.sum() / self.weights.sum())
+
+    def _mean_square(self, residuals: np.ndarray) -> float:
+        """Weighted mean square of residuals (m, k), averaged over the outputs."""
+        return float(np.average(residuals**2, axis=0, weights=self.weights).mean())
+
+    def _penalised(self, mean_square: float, freedom: float) -> float:
+        """GCV or AICc from the mean square of the fit itself and 1 - tr / n."""
+        if self.name == "gcv":
+            return mean_square / freedom**2 if freedom > 0 else np.inf
+        if freedom <= 2 / self.n:
+            return np.inf
+        return np.log(max(mean_square, _ROUNDING)) + (2 - freedom) / (freedom - 2 / self.n)
+
+    def lowest(self) -> float:
+        """The ridge with the smallest score, of equal ones the largest.
+
+        The plain line is not a candidate where it hangs by so little that rounding shows.
+        """
+        weights = np.where(self.unsupported, 0.0, self.weights)
+        variance = float(weights @ self.lines.variances.mean(axis=1)) / max(weights.sum(), self.weights.min())
+        ridges = (variance or 1.0) * np.array(_RIDGES)
+        if np.any(self.lines.are_unsure(0.0) & ~self.unsupported):
+            ridges = ridges[1:]
+        scores = np.array([self(ridge) for ridge in ridges])
+        best = int(np.flatnonzero(scores <= scores.min()).max())
+        if ridges[best] == 0.0 or not np.isfinite(scores[best]):
+            return float(ridges[best])
+        bounds = np.log([ridges[best] / _RIDGE_STEP, ridges[best] * _RIDGE_STEP])
+        found = minimize_scalar(
+            lambda log_ridge: self(np.exp(log_ridge)),
+            bounds=bounds,
+            method="bounded",
+            options={"xatol": _LOG_RIDGE_TOLERANCE},
+        )
+        return float(np.exp(found.x)) if found.fun < scores[best] else float(ridges[best])
 
 
 def weight_at_zero(problem: Problem) -> np.ndarray:
@@ -293,9 +345,9 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     minima = np.empty(0)
     try:
         scan = trials.add(scan_criterion, grid)
-        minima = grid[_local_minima(scan)]
+        minima = grid[local_minima(scan)]
         if scan_criterion is not criterion:
-            near = np.isin(np.arange(len(grid)), (_local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
+            near = np.isin(np.arange(len(grid)), (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
             grid = grid[near]
             scan = trials.add(criterion, grid)
         if np.isfinite(criterion.smoother.kernel.support):
@@ -358,7 +410,7 @@ def _reach(kernel: Kernel) -> float:
     return kernel.support if np.isfinite(kernel.support) else 1.0
 
 
-def _local_minima(scores: np.ndarray) -> np.ndarray:
+def local_minima(scores: np.ndarray) -> np.ndarray:
     """Indices of the local minima of finite scores, of a level stretch its first."""
     before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
     return np.flatnonzero(np.isfinite(scores) & (scores < before - _EQUAL) & (scores <= after))
@@ -370,7 +422,7 @@ def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
     A sample that enters a compact support puts a kink or a step into the criterion: minima between those of the scan.
     """
     fine = []
-    minima = _local_minima(scan)
+    minima = local_minima(scan)
     for index in minima[np.argsort(scan[minima], kind="stable")][:_MOST_FINE_MINIMA]:
         left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
         if left < right:
@@ -385,7 +437,7 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
     Between grid points a parabola through the minimum and its neighbours falls by at most an eighth of the rise to the
     higher neighbour; a minimum that would have to fall by more than the whole rise to win is left as it is.
     """
-    indices = _local_minima(scan)
+    indices = local_minima(scan)
     minima, best = [], np.inf
     for index in indices[np.argsort(scan[indices], kind="stable")]:
         left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)

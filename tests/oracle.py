@@ -10,6 +10,9 @@ import numpy as np
 # the rounding of the inputs.
 ROUNDING = 1e-11
 
+# Samples of smaller weight than this part of the largest do not carry a line.
+NEGLIGIBLE = np.exp(-60)
+
 NAMES = ["gaussian", "exponential", "tophat", "epanechnikov", "biweight", "triweight", "linear", "tricube", "cosine"]
 COMPACT = NAMES[2:]
 
@@ -76,18 +79,61 @@ def attention_weights(Q, X, h, kernel, w=None, outside="nearest"):
     return np.array([attention_row(u, kernel, w, outside) for u in distances(Q, X, h)])
 
 
-def predict(Q, X, y, h, kernel, w=None, outside="nearest"):
-    return attention_weights(Q, X, h, kernel, w, outside) @ np.asarray(y, dtype=np.longdouble)
+def smoother_matrix(Q, X, h, kernel, w=None, outside="nearest", ridge=None, s=None):
+    """What multiplies y: attention weights, or with a ridge that of local lines, s being the standard deviations."""
+    w = weights_or_ones(w, X)
+    attention = attention_weights(Q, X, h, kernel, w, outside)
+    if ridge is None:
+        return attention
+    x, s = np.asarray(X, dtype=np.longdouble), scales(X, w) if s is None else s
+    has_support = np.isfinite(log_kernel(kernel, distances(Q, X, h)[:, w > 0])).any(axis=1)
+    rows = zip(attention, np.asarray(Q, dtype=np.longdouble), has_support, strict=True)
+    return np.array([line_weights(a, (x - q) / s, ridge) if supported else a for a, q, supported in rows])
 
 
-def leave_one_out(X, y, h, kernel, w=None, outside="nearest"):
+def line_weights(a, x, ridge):
+    """What multiplies y in the value b0 at x = 0 of the line that minimises
+
+        sum_j a_j (y_j - b0 - b'x_j)^2 + ridge b'b
+
+    which is mean(y) - b'mean(x) with (C + ridge I) b = cov(x, y). Where there is no ridge and C is singular, the
+    pseudo-inverse takes the shortest b, which is the limit of a small ridge.
+    """
+    a = np.where(a < NEGLIGIBLE * a.max(), 0, a)
+    x_mean, root = a @ x, np.sqrt(a)
+    design = root[:, np.newaxis] * (x - x_mean)
+    if ridge:
+        direction = solve(design.T @ design + ridge * np.eye(x.shape[1]), x_mean) @ design.T
+    else:
+        direction = x_mean @ np.linalg.pinv(design.astype(float), rcond=1e-11)
+    return a - root * direction
+
+
+def solve(matrix, right):
+    """matrix^-1 right by elimination."""
+    rows = np.column_stack([matrix, right])
+    for i in range(len(rows)):
+        largest = i + np.argmax(np.abs(rows[i:, i]))
+        rows[[i, largest]] = rows[[largest, i]]
+        rows[i] /= rows[i, i]
+        others = np.arange(len(rows)) != i
+        rows[others] -= np.outer(rows[others, i], rows[i])
+    return rows[:, -1]
+
+
+def predict(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, s=None):
+    return smoother_matrix(Q, X, h, kernel, w, outside, ridge, s) @ np.asarray(y, dtype=np.longdouble)
+
+
+def leave_one_out(X, y, h, kernel, w=None, outside="nearest", ridge=None):
     """Row i predicted by a fit in which its weight is smaller by one unit, or nothing."""
     w = weights_or_ones(w, X)
+    s = scales(X, w)
     loo = np.empty(np.shape(y), dtype=np.longdouble)
     for i in range(len(X)):
         others = w.copy()
         others[i] = max(w[i] - 1, 0)
-        loo[i] = predict(X[i : i + 1], X, y, h, kernel, others, outside)[0]
+        loo[i] = predict(X[i : i + 1], X, y, h, kernel, others, outside, ridge, s)[0]
     return loo
 
 
@@ -105,15 +151,15 @@ def mean_square(y, fitted, w):
     return per_output[0] if len(per_output) == 1 else (per_output / variance(y, w)).mean()
 
 
-def criterion(name, X, y, h, kernel, w=None, outside="nearest"):
-    """The loo, gcv or aicc of bandwidth h; infinite where it does not exist."""
+def criterion(name, X, y, h, kernel, w=None, outside="nearest", ridge=None):
+    """The loo, gcv or aicc of bandwidth h, of local lines with a ridge; infinite where it does not exist."""
     if name == "loo":
-        score = mean_square(y, leave_one_out(X, y, h, kernel, w, outside), weights_or_ones(w, X))
+        score = mean_square(y, leave_one_out(X, y, h, kernel, w, outside, ridge), weights_or_ones(w, X))
         return np.inf if np.isnan(score) else score
-    attention = attention_weights(X, X, h, kernel, w)
+    matrix = smoother_matrix(X, X, h, kernel, w, ridge=ridge)
     w = weights_or_ones(w, X)
-    n, trace = w.sum(), np.trace(attention)
-    s2 = mean_square(y, attention @ np.asarray(y, dtype=np.longdouble), w)
+    n, trace = w.sum(), np.trace(matrix)
+    s2 = mean_square(y, matrix @ np.asarray(y, dtype=np.longdouble), w)
     if name == "gcv":
         return s2 / (1 - trace / n) ** 2 if trace < n else np.inf
     return np.log(s2) + (1 + trace / n) / (1 - (trace + 2) / n) if trace + 2 < n else np.inf

@@ -234,21 +234,35 @@ def _cosines(weights, distances, rate):
 
 @compiled(REORDERED)
 def accumulate(sums, weights, columns):
-    """sums[r, v] += sum_j weights[r, j] columns[v, j]."""
+    """sums[r, v] += sum_j weights[r, j] columns[v, j], two columns at a time, for which weights are read once."""
     wide_vectors()
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
-    for v in range(columns.shape[0]):
-        column = columns[v]
-        a0 = a1 = a2 = a3 = column.dtype.type(0.0)
-        for j in range(row_length(column)):
-            a0 += w0[j] * column[j]
-            a1 += w1[j] * column[j]
-            a2 += w2[j] * column[j]
-            a3 += w3[j] * column[j]
-        sums[0, v] += a0
-        sums[1, v] += a1
-        sums[2, v] += a2
-        sums[3, v] += a3
+    n = columns.shape[0]
+    for v in range(0, n - 1, 2):
+        x, y = columns[v], columns[v + 1]
+        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = x.dtype.type(0.0)
+        for j in range(row_length(x)):
+            a0 += w0[j] * x[j]
+            a1 += w1[j] * x[j]
+            a2 += w2[j] * x[j]
+            a3 += w3[j] * x[j]
+            b0 += w0[j] * y[j]
+            b1 += w1[j] * y[j]
+            b2 += w2[j] * y[j]
+            b3 += w3[j] * y[j]
+        for r, a, b in ((0, a0, b0), (1, a1, b1), (2, a2, b2), (3, a3, b3)):
+            sums[r, v] += a
+            sums[r, v + 1] += b
+    if n % 2 == 1:
+        x = columns[n - 1]
+        a0 = a1 = a2 = a3 = x.dtype.type(0.0)
+        for j in range(row_length(x)):
+            a0 += w0[j] * x[j]
+            a1 += w1[j] * x[j]
+            a2 += w2[j] * x[j]
+            a3 += w3[j] * x[j]
+        for r, a in ((0, a0), (1, a1), (2, a2), (3, a3)):
+            sums[r, n - 1] += a
 
 
 @compiled(REORDERED)

@@ -25,6 +25,9 @@ from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw._sums.fused import CHUNK, Tiles
 from sknw.kernels import ExponentialForm, Kernel
 
+# The exponential of this, and its products, are float64 numbers.
+_LARGEST_EXPONENT = 650.0
+
 
 @dataclass(frozen=True, eq=False)
 class Pull:
@@ -83,12 +86,12 @@ def _of_blocks(problem: Problem, x: np.ndarray, pull: Pull) -> _Parts:
 
     def block(rows: slice) -> None:
         sq = dense.squared_distances(problem, problem.queries[rows])
-        if problem.own is not None:
-            sq[np.arange(len(sq)), problem.own.key[rows]] = 0.0
         first = pull.p[rows, :1] + pull.p[rows, 1:] @ x.T
         second = pull.g[rows] @ problem.values.T - (pull.e[rows, :1] + pull.e[rows, 1:] @ x.T)
         b = (first * second - pull.t[rows, np.newaxis]) * problem.weights
         b *= _relative_slopes(problem.kernel, sq, pull.log_mass[rows])
+        if problem.own is not None:
+            b[np.arange(len(b)), problem.own.key[rows]] = 0.0  # a difference of zero
         row_sums[rows], products[rows] = b.sum(axis=1), b @ x
         with lock:
             column_sums[:] += b.sum(axis=0)
@@ -102,8 +105,9 @@ def _relative_slopes(kernel: Kernel, sq: np.ndarray, log_mass: np.ndarray) -> np
     """K'(sq) / D; of the exponential family also where K and D underflow."""
     with np.errstate(under="ignore"):
         if isinstance(kernel.form, ExponentialForm):
-            ratio = np.exp(kernel.log_profile(sq) - log_mass[:, np.newaxis])
-            return ratio * kernel.log_slope(sq)
+            # an own key may outweigh the mass of the others by any factor
+            log_ratio = np.minimum(kernel.log_profile(sq) - log_mass[:, np.newaxis], _LARGEST_EXPONENT)
+            return np.exp(log_ratio) * kernel.log_slope(sq)
         return kernel.derivative(sq) * np.exp(-log_mass)[:, np.newaxis]
 
 
