@@ -112,8 +112,9 @@ class _Tree:
     def of(cls, points: np.ndarray) -> _Tree:
         n, d = points.shape
         n_blocks = -(-n // BLOCK)
-        boxes = np.empty((2, 2 * n_blocks - 1, d))
-        tree = cls(np.arange(n), np.full((n_blocks, d, BLOCK), np.inf), *boxes, np.empty(n_blocks, dtype=np.int64))
+        lower, upper = np.empty((2, 2 * n_blocks - 1, d))
+        blocks, leaf = np.full((n_blocks, d, BLOCK), np.inf), np.empty(n_blocks, dtype=np.int64)
+        tree = cls(np.arange(n), blocks, lower, upper, leaf)
         # infinite queries are as far as the largest numbers, and their differences are numbers
         largest = np.finfo(np.float64).max
         _loops().build_tree(tree.order, *tree.arrays, np.clip(points, -largest, largest))
