@@ -307,11 +307,11 @@ def _compressed(weights: np.ndarray, top_k: int | None) -> csr_array:
 
 
 def _largest(weights: csr_array, top_k: int) -> csr_array:
-    """The `top_k` largest entries of each row, scaled to sum to 1."""
-    count = np.diff(weights.indptr)
-    row = np.repeat(np.arange(len(count)), count)
+    """The `top_k` largest entries of each row, scaled to sum to 1; rows of NaN as they are."""
+    row = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     descending = np.lexsort((-weights.data, row))
-    rank = np.arange(len(row)) - weights.indptr[row]
-    kept = np.sort(descending[rank < top_k])
-    indptr = np.append(0, np.cumsum(np.minimum(count, top_k)))
+    rank = np.empty_like(row)
+    rank[descending] = np.arange(len(row)) - weights.indptr[row]
+    kept = np.flatnonzero((rank < top_k) | np.isnan(weights.data))
+    indptr = np.searchsorted(kept, weights.indptr)
     return normalised(csr_array((weights.data[kept], weights.indices[kept], indptr), shape=weights.shape))

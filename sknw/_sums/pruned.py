@@ -156,7 +156,7 @@ class _Pairs:
             self.share = problem.own.share[self.queries.order]
         form = problem.kernel.form
         self.kernel = (*form, False) if isinstance(form, PolynomialForm) else (1, 1, True)
-        self.limits = np.array([_largest_squared_distance(h, self.kernel[1] == 0) for h in problem.factors])
+        self.limits = np.array([largest_squared_distance(h, self.kernel[1] == 0) for h in problem.factors])
         self.rates = 1.0 / problem.factors**2
 
     def sums(self, kernel: tuple[int, int, bool], columns: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -205,7 +205,7 @@ def _trees(problem: Problem) -> tuple[_Tree, _Tree]:
     return trees[0], trees[1]
 
 
-def _largest_squared_distance(factor: float, includes_edge: bool) -> float:
+def largest_squared_distance(factor: float, includes_edge: bool) -> float:
     """The largest sq at which kernels.py gives a weight: fl(sq / factor^2) at most `EDGE` or, without edge, below 1.
 
     So every engine has the same keys in reach, also those whose distance is the bandwidth up to rounding.
