@@ -209,6 +209,17 @@ def test_threads_the_order_and_other_bandwidths_change_nothing(name, leave_one_o
     assert_allclose(part.moments, one.moments[:, rows], rtol=0, atol=1e-12)
 
 
+def test_a_few_queries_beside_many_keys_are_no_different():
+    """Trees are not built for them."""
+    rng = np.random.default_rng(8)
+    keys, queries = rng.normal(size=(3000, 2)), rng.normal(size=(2000, 2))
+    whole = pruned.compute(reach_problem("tricube", keys, queries, factors=[0.5]))
+    for rows in [slice(0, 1), slice(5, 9)]:
+        assert_sums_are_the_oracles(reach_problem("tricube", keys, queries[rows], factors=[0.5]), "tricube", "pruned")
+        few = pruned.compute(reach_problem("tricube", keys, queries[rows], factors=[0.5]))
+        assert_allclose(few.mass, whole.mass[:, rows], rtol=1e-14)
+
+
 def test_inputs_may_be_read_only_and_strided():
     keys = np.random.default_rng(9).normal(size=(300, 5))
     keys.flags.writeable = False

@@ -31,7 +31,7 @@ _AS_WRITTEN = frozenset({"nnan", "nsz"})
 
 
 @compiled()
-def build_tree(order, blocks, lower, upper, leaf, points):
+def build_tree(order, blocks, lower, upper, leaf, points, permute):
     """Set the order of `points` by block, the blocks, the boxes of all nodes, and the node that each block is.
 
     Parameters
@@ -43,7 +43,9 @@ def build_tree(order, blocks, lower, upper, leaf, points):
     lower, upper : arrays of shape (2 s - 1, d)
     leaf : int64 array of shape (s,)
     points : array of shape (n, d)
-        It loses its order.
+        Its rows are permuted too.
+    permute : bool
+        False: blocks are made of the points as they come, and a node of several blocks has no bounds.
     """
     n, d = points.shape
     stack = np.empty((_DEEPEST, 3), dtype=np.int64)  # nodes to do, each with its first block and the one after its last
@@ -53,10 +55,14 @@ def build_tree(order, blocks, lower, upper, leaf, points):
         n_nodes -= 1
         node, first, last = stack[n_nodes]
         start, stop = first * BLOCK, min(last * BLOCK, n)
-        widest = _set_box(lower[node], upper[node], points, start, stop)
         half = (last - first) // 2
+        if half and not permute:
+            lower[node], upper[node] = -np.inf, np.inf
+        else:
+            widest = _set_box(lower[node], upper[node], points, start, stop)
         if half:
-            _select(points, order, start, stop, start + half * BLOCK, widest)
+            if permute:
+                _select(points, order, start, stop, start + half * BLOCK, widest)
             stack[n_nodes] = node + 1, first, first + half
             stack[n_nodes + 1] = node + 2 * half, first + half, last
             n_nodes += 2

@@ -50,10 +50,22 @@ START_UP = 1.0
 
 
 def seconds(problem: Problem) -> float:
-    """About how long `compute` takes: 20 ns for a point on each level of a tree, and the pairs of blocks in reach."""
-    d = problem.keys.shape[1]
+    """About how long `compute` takes: to build trees, and the pairs of blocks in reach; or all pairs."""
+    all_pairs = _RELATIVE_COST * fused.seconds(problem)
+    if not _trees_pay(problem):
+        return all_pairs
+    return _seconds_of_trees(problem) + _share_in_reach(problem) * all_pairs
+
+
+def _trees_pay(problem: Problem) -> bool:
+    """Whether trees are built sooner than all pairs are looked at; for a few queries they are not."""
+    return _seconds_of_trees(problem) < _RELATIVE_COST * fused.seconds(problem)
+
+
+def _seconds_of_trees(problem: Problem) -> float:
+    """20 ns for a point on each level of a tree, and more with many features."""
     levels = sum(len(points) * np.log2(2 + len(points) / BLOCK) for points in (problem.queries, problem.keys))
-    return 2e-8 * (1 + d / 10) * levels + _RELATIVE_COST * _share_in_reach(problem) * fused.seconds(problem)
+    return 2e-8 * (1 + problem.keys.shape[1] / 10) * levels
 
 
 def _share_in_reach(problem: Problem) -> float:
@@ -109,7 +121,8 @@ class _Tree:
     leaf: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray) -> _Tree:
+    def of(cls, points: np.ndarray, pays: bool) -> _Tree:
+        """The tree of points (n, d); of blocks as the points come unless it pays to put near points together."""
         n, d = points.shape
         n_blocks = -(-n // BLOCK)
         lower, upper = np.empty((2, 2 * n_blocks - 1, d))
@@ -117,7 +130,7 @@ class _Tree:
         tree = cls(np.arange(n), blocks, lower, upper, leaf)
         # infinite queries are as far as the largest numbers, and their differences are numbers
         largest = np.finfo(np.float64).max
-        _loops().build_tree(tree.order, *tree.arrays, np.clip(points, -largest, largest))
+        _loops().build_tree(tree.order, *tree.arrays, np.clip(points, -largest, largest), pays)
         return tree
 
     @property
@@ -192,14 +205,15 @@ class _Pairs:
 
 def _trees(problem: Problem) -> tuple[_Tree, _Tree]:
     """Of the queries, and of the keys: the same one where these are the same."""
+    pays = _trees_pay(problem)
     if np.array_equal(problem.queries, problem.keys):
-        tree = _Tree.of(problem.keys)
+        tree = _Tree.of(problem.keys, pays)
         return tree, tree
     trees: dict[int, _Tree] = {}
 
     def build(part: slice) -> None:
         for index in range(part.start, part.stop):
-            trees[index] = _Tree.of((problem.queries, problem.keys)[index])
+            trees[index] = _Tree.of((problem.queries, problem.keys)[index], pays)
 
     for_each_chunk(build, 2, 1, problem.n_jobs)
     return trees[0], trees[1]
