@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknw._pooling import Line, Queries, Smoother, coordinates
+from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
 from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
 from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk, one_blas_thread
 from sknw._training import TrainingSet
@@ -192,13 +192,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
             self._for_each_attention_block(problem, fill)
             return weights
-        blocks = {}
-
-        def compress(rows: slice, block: np.ndarray) -> None:
-            blocks[rows.start] = _compressed(block, top_k)
-
-        self._for_each_attention_block(problem, compress)
-        weights = vstack([blocks[start] for start in sorted(blocks)], format="csr")
+        weights = self._sparse_attention(problem, top_k)
         return csr_array((weights.data, columns[weights.indices], weights.indptr), shape=(n_queries, n_samples))
 
     def effective_sample_size(self, X: ArrayLike) -> np.ndarray:
@@ -257,6 +251,20 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             for_each_chunk(block, len(problem.queries), dense.rows_per_block(problem), self.n_jobs)
         self._raise_outside(unsupported)
 
+    def _sparse_attention(self, problem: Problem, top_k: int | None) -> csr_array:
+        """Attention weights (m, n of the training set), all or the `top_k` largest of each row."""
+        if self._smoother.lists_pairs(problem):
+            weights, unsupported = self._smoother.sparse_attention(problem)
+            self._raise_outside(unsupported)
+            return weights if top_k is None else _largest(weights, top_k)
+        blocks = {}
+
+        def compress(rows: slice, block: np.ndarray) -> None:
+            blocks[rows.start] = _compressed(block, top_k)
+
+        self._for_each_attention_block(problem, compress)
+        return vstack([blocks[start] for start in sorted(blocks)], format="csr")
+
     def _raise_outside(self, unsupported: np.ndarray) -> None:
         if self._smoother.policy == "raise" and unsupported.any():
             raise ValueError(
@@ -296,3 +304,14 @@ def _compressed(weights: np.ndarray, top_k: int | None) -> csr_array:
         np.put_along_axis(weights, smaller, 0.0, axis=1)
         weights /= weights.sum(axis=1, keepdims=True)
     return csr_array(weights)
+
+
+def _largest(weights: csr_array, top_k: int) -> csr_array:
+    """The `top_k` largest entries of each row, scaled to sum to 1; rows of NaN as they are."""
+    row = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    descending = np.lexsort((-weights.data, row))
+    rank = np.empty_like(row)
+    rank[descending] = np.arange(len(row)) - weights.indptr[row]
+    kept = np.flatnonzero((rank < top_k) | np.isnan(weights.data))
+    indptr = np.searchsorted(kept, weights.indptr)
+    return normalised(csr_array((weights.data[kept], weights.indices[kept], indptr), shape=weights.shape))

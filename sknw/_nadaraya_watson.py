@@ -52,11 +52,12 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
         "auto" takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
-    algorithm : {"auto", "dense", "fused", "sorted", "expansion"}, default="auto"
+    algorithm : {"auto", "dense", "fused", "sorted", "expansion", "pruned"}, default="auto"
         How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled
-        brute force, many times faster, and takes every named kernel. The other two do not look at every pair of query
+        brute force, many times faster, and takes every named kernel. The others do not look at every pair of query
         and sample: "sorted" takes one feature and the kernels of compact support or "exponential", "expansion" the
-        Gaussian kernel with up to three features. "auto" takes the one that it expects to be done first.
+        Gaussian kernel with up to three features, "pruned" the kernels of compact support with any number of features.
+        "auto" takes the one that it expects to be done first.
     n_jobs : int, default=None
         Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
         processors.

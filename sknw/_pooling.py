@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from sknw._lines import ACCURATE, Lines, LocalMoments, line_columns, lines_around, moments_around, n_line_columns
 from sknw._neighbours import Neighbours
-from sknw._sums import Own, Problem, Sums, dense, for_each_chunk, kernel_sums, one_blas_thread
+from sknw._sums import Own, Problem, Sums, dense, for_each_chunk, kernel_sums, one_blas_thread, pruned
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel
 
@@ -283,6 +283,34 @@ class Smoother:
         weights /= weights.sum(axis=1, keepdims=True)
         return weights
 
+    def lists_pairs(self, problem: Problem) -> bool:
+        """Whether `sparse_attention` takes the problem, and pays beside blocks of `attention`."""
+        if self.algorithm == "dense" or pruned.is_usable_for(problem) is not True:
+            return False
+        return self.algorithm == "pruned" or pruned.START_UP + pruned.seconds(problem) < dense.seconds(problem)
+
+    def sparse_attention(self, problem: Problem) -> tuple[csr_array, np.ndarray]:
+        """`attention` of all queries with a compact kernel, from the pairs in reach, and which had no support.
+
+        Rows without support are empty where `outside` is "raise".
+
+        Returns
+        -------
+        weights : csr_array of shape (m, n)
+        unsupported : bool ndarray of shape (m,)
+        """
+        weights = pruned.weights_in_reach(problem)
+        unsupported = np.diff(weights.indptr) == 0
+        rows = np.flatnonzero(unsupported)
+        if rows.size and self.policy != "raise":
+            if self.policy == "nearest":
+                substitutes = nearest_weights(problem, rows)
+            else:
+                row = self.weights if self.policy == "mean" else np.full(len(self.weights), np.nan)
+                substitutes = csr_array(np.tile(row, (len(rows), 1)))
+            weights = weights + _at_rows(substitutes, rows, len(unsupported))
+        return normalised(weights), unsupported
+
     @property
     def policy(self) -> str:
         """`outside`, except that a kernel of unbounded support gives every query a nearest sample, if in the limit."""
@@ -321,6 +349,21 @@ def _means_of_nearest(problem: Problem, rows: np.ndarray) -> np.ndarray:
     weights = nearest_weights(problem, rows)
     with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
         return (weights @ problem.values) / weights.sum(axis=1)[:, np.newaxis]
+
+
+def _at_rows(part: csr_array, rows: np.ndarray, n_rows: int) -> csr_array:
+    """The rows of `part` as the `rows`, ascending, of an array that is empty elsewhere."""
+    count = np.zeros(n_rows, dtype=part.indptr.dtype)
+    count[rows] = np.diff(part.indptr)
+    return csr_array((part.data, part.indices, np.append(0, np.cumsum(count))), shape=(n_rows, part.shape[1]))
+
+
+def normalised(weights: csr_array) -> csr_array:
+    """Rows scaled to sum to 1, those without entries left empty."""
+    count = np.diff(weights.indptr)
+    weights.data /= np.repeat(weights.sum(axis=1), count)
+    weights.eliminate_zeros()
+    return weights
 
 
 def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:

@@ -286,6 +286,9 @@ TAKES = {
     **{("sorted", kernel, 4): "one feature" for kernel in [*COMPACT, "exponential"]},
     **{("expansion", kernel, 1): "Gaussian" for kernel in ALL_KERNELS},
     **{("expansion", "gaussian", 1): True, ("expansion", "gaussian", 4): "features"},
+    **{("pruned", kernel, d): "compact kernels" for kernel in KERNELS for d in [1, 4]},
+    **{("pruned", kernel, d): "user-defined" for kernel in USER_KERNELS for d in [1, 4]},
+    **{("pruned", kernel, d): True for kernel in COMPACT for d in [1, 4]},
 }
 
 

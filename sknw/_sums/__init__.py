@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from sknw._sums import dense, expansion, fused
+from sknw._sums import dense, expansion, fused, pruned
 from sknw._sums import sorted as sorted_
 from sknw._sums._problem import Own, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
@@ -20,7 +20,13 @@ __all__ = [
     "one_blas_thread",
 ]
 
-_ENGINES: dict[str, ModuleType] = {"dense": dense, "fused": fused, "sorted": sorted_, "expansion": expansion}
+_ENGINES: dict[str, ModuleType] = {
+    "dense": dense,
+    "fused": fused,
+    "sorted": sorted_,
+    "expansion": expansion,
+    "pruned": pruned,
+}
 ALGORITHMS = ("auto", *_ENGINES)
 
 

@@ -22,7 +22,7 @@ EXPONENTIAL, POLYNOMIAL, COSINE = 0, 1, 2
 ROW_BYTES = 4096
 
 # sin(pi v / 2) / v as a polynomial in v^2 on [0, 1], relative error about 1e-16
-_SINE = tuple(
+SINE = tuple(
     float(c)
     for c in Chebyshev.interpolate(lambda x: np.pi / 2 * np.sinc(np.sqrt(x) / 2), 9, domain=[0.0, 1.0])
     .convert(kind=np.polynomial.Polynomial)
@@ -219,16 +219,16 @@ def _cosines(weights, distances, rate):
     for j in range(4 * row_length(weights)):
         v = max(one - rate * distances[j], zero)
         x = v * v
-        p = _SINE[9]
-        p = p * x + _SINE[8]
-        p = p * x + _SINE[7]
-        p = p * x + _SINE[6]
-        p = p * x + _SINE[5]
-        p = p * x + _SINE[4]
-        p = p * x + _SINE[3]
-        p = p * x + _SINE[2]
-        p = p * x + _SINE[1]
-        p = p * x + _SINE[0]
+        p = SINE[9]
+        p = p * x + SINE[8]
+        p = p * x + SINE[7]
+        p = p * x + SINE[6]
+        p = p * x + SINE[5]
+        p = p * x + SINE[4]
+        p = p * x + SINE[3]
+        p = p * x + SINE[2]
+        p = p * x + SINE[1]
+        p = p * x + SINE[0]
         weights[j] = v * p
 
 
