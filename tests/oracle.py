@@ -110,7 +110,8 @@ def line_weights(a, x, ridge):
         direction = solve(design.T @ design + ridge * np.eye(x.shape[1]), x0 - x_mean) @ design.T
     else:
         direction = (x0 - x_mean) @ np.linalg.pinv(design.astype(float), rcond=1e-11)
-    return a + root * direction
+    pull = root * direction
+    return a + pull - a * pull.sum()  # which is zero up to rounding
 
 
 def solve(matrix, right):
