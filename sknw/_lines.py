@@ -202,7 +202,7 @@ class Lines(_PerQuery):
         return np.divide(1.0, total, out=np.zeros_like(total), where=total > self.least)
 
 
-def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarray) -> Lines:
+def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarray, size: float) -> Lines:
     """Lines at m queries from the samples around each, by singular values, which need no squares.
 
     Parameters
@@ -213,13 +213,15 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarr
         The inputs as seen from the query, x_j - x0.
     y : ndarray of shape (m, l, k)
     log_mass : ndarray of shape (m,)
+    size : float
+        The largest input, of which all have the rounding.
     """
     x_mean, y_mean, x, y = _centred(p, x, y)
     root = np.sqrt(p)[..., np.newaxis]
     missing = max(x.shape[2] - x.shape[1], 0)  # as many singular values as features
     design, targets = (np.pad(root * a, [(0, 0), (0, missing), (0, 0)]) for a in (x, y))
     left, deviations, axes = np.linalg.svd(design, full_matrices=False)
-    deviations[deviations < _ROUNDING_OF_DEVIATIONS * deviations[:, :1]] = 0.0
+    deviations[deviations < _ROUNDING_OF_DEVIATIONS * np.maximum(deviations[:, :1], size)] = 0.0
     covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
     variances, along = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
     least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
@@ -237,6 +239,13 @@ def moments_around(
 
 
 def _centred(p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted means of x and y, and both less their means."""
-    x_mean, y_mean = ((p[:, np.newaxis] @ a)[:, 0] for a in (x, y))
-    return x_mean, y_mean, x - x_mean[:, np.newaxis], y - y_mean[:, np.newaxis]
+    """Weighted means of x and y, and both less their means.
+
+    First less those of the heaviest sample: where it has almost all of the weight, the mean differs from it by little.
+    """
+    heaviest = p.argmax(axis=1)[:, np.newaxis, np.newaxis]
+    origins = [np.take_along_axis(a, heaviest, axis=1) for a in (x, y)]
+    x, y = (a - origin for a, origin in zip((x, y), origins, strict=True))
+    means = [p[:, np.newaxis] @ a for a in (x, y)]
+    x_mean, y_mean = ((origin + mean)[:, 0] for origin, mean in zip(origins, means, strict=True))
+    return x_mean, y_mean, x - means[0], y - means[1]

@@ -196,10 +196,11 @@ class Smoother:
         assert self.line is not None
         moments, unsupported = self._moments(queries, factors)
         lines, ridge = Lines.of(moments, queries.x), self.line.ridge
+        size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
         lost = lines.are_unsure(ridge) | moments.has_lost_digits(ACCURATE, ridge)
 
         def put(at: _At, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-            lines[at] = lines_around(p, x, y, lines.log_mass[at])
+            lines[at] = lines_around(p, x, y, lines.log_mass[at], size)
 
         self._for_neighbourhoods(queries, factors, lost & ~unsupported, put)
         return lines, unsupported

@@ -46,6 +46,8 @@ _RIDGES = (0.0, *(_RIDGE_STEP**i for i in range(-6, 5)))
 _LOG_RIDGE_TOLERANCE = 1e-3
 # Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
 _EQUAL = 1e-12
+# With less left of 1 - tr / n, its square and that of the residuals underflow.
+_LEAST_FREEDOM = 1e-100
 # A mean square below this is an exact fit; its logarithm says nothing.
 _ROUNDING = np.finfo(np.float64).eps ** 2
 
@@ -257,7 +259,7 @@ class _RidgeCurve:
     def _penalised(self, mean_square: float, freedom: float) -> float:
         """GCV or AICc from the mean square of the fit itself and 1 - tr / n."""
         if self.name == "gcv":
-            return mean_square / freedom**2 if freedom > 0 else np.inf
+            return mean_square / freedom**2 if freedom > _LEAST_FREEDOM else np.inf
         if freedom <= 2 / self.n:
             return np.inf
         return np.log(max(mean_square, _ROUNDING)) + (2 - freedom) / (freedom - 2 / self.n)

@@ -168,6 +168,7 @@ class _PolynomialFamily(Kernel):
         power, exponent = cast(PolynomialForm, self.form)
         if exponent == 0:
             return (sq <= EDGE).astype(sq.dtype)
+        sq = np.minimum(sq, 1.0)
         distance_power = sq if power == 2 else np.sqrt(sq) if power == 1 else sq * np.sqrt(sq)
         return np.maximum(1.0 - distance_power, 0.0) ** exponent
 

@@ -100,13 +100,18 @@ def line_weights(a, x, ridge):
     pseudo-inverse takes the shortest b, which is the limit of a small ridge.
     """
     a = np.where(a < NEGLIGIBLE * a.max(), 0, a)
+    x0, x = (
+        -x[np.argmax(a)],
+        x - x[np.argmax(a)],
+    )  # where one sample has almost all the weight, the mean is almost there
     x_mean, root = a @ x, np.sqrt(a)
     design = root[:, np.newaxis] * (x - x_mean)
     if ridge:
-        direction = solve(design.T @ design + ridge * np.eye(x.shape[1]), x_mean) @ design.T
+        direction = solve(design.T @ design + ridge * np.eye(x.shape[1]), x0 - x_mean) @ design.T
     else:
-        direction = x_mean @ np.linalg.pinv(design.astype(float), rcond=1e-11)
-    return a - root * direction
+        direction = (x0 - x_mean) @ np.linalg.pinv(design.astype(float), rcond=1e-11)
+    pull = root * direction
+    return a + pull - a * pull.sum()  # which is zero up to rounding
 
 
 def solve(matrix, right):

@@ -5,9 +5,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from sknw import NadarayaWatsonRegressor, kernels
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor, kernels
 from sknw.datasets import make_sine_power
 from sknw.kernels import Gaussian, PowerExponential
+
+ESTIMATORS = [NadarayaWatsonRegressor, LocalLinearRegressor]
 
 X = np.random.default_rng(0).normal(size=(20, 2))
 Y = X.sum(axis=1)
@@ -61,16 +63,22 @@ PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize(("parameters", "message"), PARAMETERS, ids=[str(parameters) for parameters, _ in PARAMETERS])
-def test_a_wrong_parameter_is_refused_by_name(parameters, message):
+RIDGES = [({"ridge": ridge}, "ridge") for ridge in [-1e-3, np.nan, np.inf, None, "gcv", [0.1], 1j]]
+CASES = [(Estimator, *case) for Estimator in ESTIMATORS for case in PARAMETERS] + [
+    (LocalLinearRegressor, *case) for case in RIDGES
+]
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "parameters", "message"),
+    CASES,
+    ids=[f"{Estimator.__name__}-{parameters}" for Estimator, parameters, _ in CASES],
+)
+def test_a_wrong_parameter_is_refused_by_name_and_leaves_an_estimator_that_is_not_fitted(
+    Estimator, parameters, message
+):
+    model = Estimator(**parameters)
     with pytest.raises((ValueError, TypeError), match=message):
-        NadarayaWatsonRegressor(**parameters).fit(X, Y)
-
-
-@pytest.mark.parametrize(("parameters", "message"), PARAMETERS, ids=[str(parameters) for parameters, _ in PARAMETERS])
-def test_a_refused_fit_leaves_an_estimator_that_is_not_fitted(parameters, message):
-    model = NadarayaWatsonRegressor(**parameters)
-    with pytest.raises((ValueError, TypeError)):
         model.fit(X, Y)
     for method in [model.predict, model.attention_weights_, model.effective_sample_size]:
         with pytest.raises(NotFittedError):
@@ -107,10 +115,11 @@ DATA = {
 
 
 @pytest.mark.parametrize("bandwidth", ["loo", 1.0])
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
 @pytest.mark.parametrize("case", DATA)
-def test_wrong_data_are_refused_and_named(case, bandwidth):
+def test_wrong_data_are_refused_and_named(case, Estimator, bandwidth):
     data, message = DATA[case]
-    model = NadarayaWatsonRegressor(bandwidth=bandwidth)
+    model = Estimator(bandwidth=bandwidth)
     with pytest.raises(ValueError, match=message):
         model.fit(*data)
     with pytest.raises(NotFittedError):
@@ -120,18 +129,19 @@ def test_wrong_data_are_refused_and_named(case, bandwidth):
 QUERIES = {
     "NaN": (NAN, "X contains NaN"),
     "infinity": (INF, "X contains infinity"),
-    "one feature too few": (X[:, :1], "X has 1 features, but NadarayaWatsonRegressor is expecting 2 features"),
-    "one feature too many": (np.ones((3, 3)), "X has 3 features, but NadarayaWatsonRegressor is expecting 2 features"),
+    "one feature too few": (X[:, :1], "X has 1 features, but .*Regressor is expecting 2 features"),
+    "one feature too many": (np.ones((3, 3)), "X has 3 features, but .*Regressor is expecting 2 features"),
     "one dimension": (X[0], "2D array"),
     "no rows": (X[:0], "0 sample"),
 }
 
 
 @pytest.mark.parametrize("method", ["predict", "attention_weights_", "effective_sample_size"])
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
 @pytest.mark.parametrize("case", QUERIES)
-def test_wrong_queries_are_refused_and_named(case, method):
+def test_wrong_queries_are_refused_and_named(case, Estimator, method):
     queries, message = QUERIES[case]
-    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, Y)
+    model = Estimator(bandwidth=1.0).fit(X, Y)
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(queries)
 
@@ -153,9 +163,10 @@ REFUSALS = {
 }
 
 
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_refused_second_fit_leaves_the_first_or_none(case):
-    model = NadarayaWatsonRegressor(bandwidth=0.5).fit(X, Y)
+def test_a_refused_second_fit_leaves_the_first_or_none(case, Estimator):
+    model = Estimator(bandwidth=0.5).fit(X, Y)
     before = model.predict(X)
     with pytest.raises(ValueError):
         REFUSALS[case](model)

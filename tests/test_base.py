@@ -13,7 +13,9 @@ from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sknw import NadarayaWatsonRegressor, kernels
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor, kernels
+
+both = pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
 
 # Attention weights
 
@@ -90,13 +92,14 @@ def test_effective_sample_size_counts_the_samples_of_a_tophat_and_repeated_rows(
     assert_allclose(weighted.effective_sample_size(X), repeated.effective_sample_size(X), rtol=1e-11)
 
 
-def test_blocks_of_queries_are_one_whole():
+@both
+def test_blocks_of_queries_are_one_whole(Estimator):
     """scikit-learn's working_memory cuts the queries into blocks; what comes back is in their order."""
     from sklearn import config_context
 
     X, y, w, Q = regression(d=2, m=101, weighted=True)
     for n_jobs in [None, 2]:
-        model = NadarayaWatsonRegressor("tricube", 0.5, n_jobs=n_jobs).fit(X, y, w)
+        model = Estimator("tricube", 0.5, n_jobs=n_jobs).fit(X, y, w)
         whole = model.attention_weights_(Q)
         with config_context(working_memory=0.002):
             assert_allclose(model.attention_weights_(Q), whole, rtol=1e-12)
@@ -107,11 +110,12 @@ def test_blocks_of_queries_are_one_whole():
 # Standard deviations and validation samples
 
 
-def test_standard_deviation_is_that_of_the_noise():
+@both
+def test_standard_deviation_is_that_of_the_noise(Estimator):
     rng = np.random.default_rng(0)
     X = rng.uniform(0, 1, size=(2000, 1))
     noise = np.where(X[:, 0] < 0.5, 0.1, 1.0)
-    model = NadarayaWatsonRegressor(validation_samples=None).fit(X, np.sin(6 * X[:, 0]) + noise * rng.normal(size=2000))
+    model = Estimator(validation_samples=None).fit(X, np.sin(6 * X[:, 0]) + noise * rng.normal(size=2000))
     _, std = model.predict([[0.1], [0.3], [0.7], [0.9]], return_std=True)
     assert_allclose(std, [0.1, 0.1, 1.0, 1.0], rtol=0.25)
 
@@ -146,11 +150,12 @@ def test_all_rows_are_validated_where_there_are_few(n_validation):
     assert np.all(np.isfinite(model.loo_prediction_))
 
 
-def test_validation_samples_are_drawn_by_random_state():
+@both
+def test_validation_samples_are_drawn_by_random_state(Estimator):
     X, y, _, _ = regression(n=60)
 
     def rows(random_state):
-        model = NadarayaWatsonRegressor(bandwidth=0.6, validation_samples=15, random_state=random_state).fit(X, y)
+        model = Estimator(bandwidth=0.6, validation_samples=15, random_state=random_state).fit(X, y)
         return tuple(np.flatnonzero(np.isfinite(model.loo_prediction_)))
 
     assert rows(0) == rows(0) == rows(np.random.RandomState(0))
@@ -195,11 +200,12 @@ def test_fitted_attributes_are_those_of_the_documentation():
     assert NadarayaWatsonRegressor("tricube", 0.5).fit(X, y).sample_weight_ is None
 
 
+@both
 @pytest.mark.parametrize("shape", [(45,), (45, 1), (45, 3)])
-def test_predictions_have_the_shape_of_y(shape):
+def test_predictions_have_the_shape_of_y(Estimator, shape):
     X, _, _, Q = regression()
     y = np.random.default_rng(0).normal(size=shape)
-    model = NadarayaWatsonRegressor().fit(X, y)
+    model = Estimator().fit(X, y)
     mean, std = model.predict(Q, return_std=True)
     assert mean.shape == std.shape == (len(Q), *shape[1:])
     assert model.loo_prediction_.shape == shape
@@ -215,9 +221,10 @@ def test_outputs_do_not_influence_each_other_at_a_fixed_bandwidth():
         assert_close(together.predict(Q, return_std=True)[1][:, k], alone.predict(Q, return_std=True)[1], y)
 
 
-def test_predicting_changes_no_attribute():
+@both
+def test_predicting_changes_no_attribute(Estimator):
     X, y, w, Q = regression(weighted=True)
-    model = NadarayaWatsonRegressor("tricube").fit(X, y, w)
+    model = Estimator("tricube").fit(X, y, w)
     before = joblib.hash(model)
     model.predict(Q, return_std=True)
     model.attention_weights_(Q, top_k=2)
@@ -226,10 +233,11 @@ def test_predicting_changes_no_attribute():
     assert joblib.hash(model) == before
 
 
-def test_training_data_are_not_changed():
+@both
+def test_training_data_are_not_changed(Estimator):
     X, y, w, Q = regression(weighted=True)
     copies = [array.copy() for array in (X, y, w, Q)]
-    NadarayaWatsonRegressor().fit(X, y, w).predict(Q)
+    Estimator().fit(X, y, w).predict(Q)
     for array, copy in zip((X, y, w, Q), copies, strict=True):
         assert_array_equal(array, copy)
 
@@ -244,30 +252,33 @@ def test_pickled_models_predict_the_same(kernel, algorithm):
     assert_array_equal(copy.bandwidth_search_.factors, model.bandwidth_search_.factors)
 
 
-def test_a_model_with_a_users_kernel_can_be_pickled():
+@both
+def test_a_model_with_a_users_kernel_can_be_pickled(Estimator):
     X, y, _, Q = regression()
-    model = NadarayaWatsonRegressor(Cauchy(), 0.5).fit(X, y)
+    model = Estimator(Cauchy(), 0.5).fit(X, y)
     assert_array_equal(pickle.loads(pickle.dumps(model)).predict(Q), model.predict(Q))
 
 
+@both
 @pytest.mark.parametrize("algorithm", ENGINES)
-def test_read_only_memory_maps_are_taken(algorithm, tmp_path):
+def test_read_only_memory_maps_are_taken(Estimator, algorithm, tmp_path):
     X, y, w, Q = regression(weighted=True, d=5)
-    model = NadarayaWatsonRegressor(algorithm=algorithm).fit(X, y, w)
+    model = Estimator(algorithm=algorithm).fit(X, y, w)
     joblib.dump((model, X, y, w, Q), tmp_path / "all")
     mapped, *data = joblib.load(tmp_path / "all", mmap_mode="r")
     assert not mapped.X_train_.flags.writeable
     assert_array_equal(mapped.predict(data[3]), model.predict(Q))
     assert_array_equal(mapped.attention_weights_(data[3]), model.attention_weights_(Q))
-    refitted = NadarayaWatsonRegressor(algorithm=algorithm).fit(*data[:3])
+    refitted = Estimator(algorithm=algorithm).fit(*data[:3])
     assert_array_equal(refitted.predict(data[3]), model.predict(Q))
 
 
-def test_models_fitted_on_memory_are_small_in_a_pickle():
+@both
+def test_models_fitted_on_memory_are_small_in_a_pickle(Estimator):
     """A model stores its samples a few times over, and nothing of the size n x n."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2000, 4)), rng.normal(size=2000)
-    model = NadarayaWatsonRegressor().fit(X, y)
+    model = Estimator().fit(X, y)
     buffer = io.BytesIO()
     pickle.dump(model, buffer)
     assert buffer.tell() < 6 * (X.nbytes + y.nbytes)
@@ -286,28 +297,31 @@ def test_clone_and_set_params_reach_into_the_kernel():
     assert model.kernel.power == 0.7
 
 
-def test_refitting_forgets_the_first_fit():
+@both
+def test_refitting_forgets_the_first_fit(Estimator):
     X, y, w, Q = regression(weighted=True)
-    model = NadarayaWatsonRegressor().fit(X[:, :1], y + 3, w)
+    model = Estimator().fit(X[:, :1], y + 3, w)
     model.fit(X, y)
-    fresh = NadarayaWatsonRegressor().fit(X, y)
+    fresh = Estimator().fit(X, y)
     assert_array_equal(model.predict(Q), fresh.predict(Q))
     assert model.sample_weight_ is None
     model.set_params(bandwidth=0.3).fit(X, y)
     assert model.bandwidth_search_ is None
 
 
+@both
 @pytest.mark.parametrize("method", ["predict", "attention_weights_", "effective_sample_size"])
-def test_methods_ask_for_a_fit_first(method):
+def test_methods_ask_for_a_fit_first(Estimator, method):
     with pytest.raises(NotFittedError, match="not fitted"):
-        getattr(NadarayaWatsonRegressor(), method)([[1.0]])
+        getattr(Estimator(), method)([[1.0]])
 
 
-def test_notebook_view_shows_attributes_and_leaves_the_method_out():
+@both
+def test_notebook_view_shows_attributes_and_leaves_the_method_out(Estimator):
     X, y, _, _ = regression()
-    model = NadarayaWatsonRegressor().fit(X, y)
+    model = Estimator().fit(X, y)
     html = model._repr_html_()
     assert "attention_weights_" not in html
     if hasattr(model, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
         assert "loo_score_" in html
-    assert "bandwidth" in NadarayaWatsonRegressor()._repr_html_()
+    assert "bandwidth" in Estimator()._repr_html_()

@@ -6,7 +6,7 @@ import sklearn
 from numpy.testing import assert_array_equal
 from sklearn.utils.fixes import parse_version
 
-from sknw import NadarayaWatsonRegressor
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
@@ -40,20 +40,23 @@ class Recorder:
 
 X, Y = make_sine_power(100, random_state=0)
 
+both = pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
 
-def fit_with(callback, **parameters):
+
+def fit_with(callback, Estimator=NadarayaWatsonRegressor, **parameters):
     """A fit that reports to `callback`, or where scikit-learn has no callbacks one that has none to report to."""
-    model = NadarayaWatsonRegressor(**parameters)
+    model = Estimator(**parameters)
     assert hasattr(model, "set_callbacks") == HAS_CALLBACKS
     if HAS_CALLBACKS:
         model.set_callbacks(callback)
     return model.fit(X, Y)
 
 
+@both
 @pytest.mark.parametrize("criterion", ["loo", "aicc", "gcv"])
-def test_every_bandwidth_of_a_search_is_a_step(criterion):
+def test_every_bandwidth_of_a_search_is_a_step(Estimator, criterion):
     recorder = Recorder()
-    model = fit_with(recorder, bandwidth=criterion)
+    model = fit_with(recorder, Estimator, bandwidth=criterion)
     if not HAS_CALLBACKS:
         assert recorder.events == []
         return
@@ -63,15 +66,17 @@ def test_every_bandwidth_of_a_search_is_a_step(criterion):
     assert recorder.events[2:-2] == ["step begins", "step ends"] * recorder.n_steps
 
 
+@both
 @pytest.mark.parametrize("bandwidth", [0.3, "silverman"])
-def test_a_fit_without_a_search_is_one_task(bandwidth):
+def test_a_fit_without_a_search_is_one_task(Estimator, bandwidth):
     recorder = Recorder()
-    fit_with(recorder, bandwidth=bandwidth)
+    fit_with(recorder, Estimator, bandwidth=bandwidth)
     assert recorder.events == (["setup", "begin", "end", "teardown"] if HAS_CALLBACKS else [])
 
 
-def test_callbacks_change_no_result():
-    watched, plain = fit_with(Recorder()), NadarayaWatsonRegressor().fit(X, Y)
+@both
+def test_callbacks_change_no_result(Estimator):
+    watched, plain = fit_with(Recorder(), Estimator), Estimator().fit(X, Y)
     assert_array_equal(watched.bandwidth_, plain.bandwidth_)
     assert_array_equal(watched.predict(X), plain.predict(X))
 
@@ -87,11 +92,12 @@ def test_callbacks_are_given_the_data():
     assert_array_equal(recorder.data[2]["sample_weight"], weights)
 
 
+@both
 @pytest.mark.parametrize("n_steps", [1, 3, 10, 25])
-def test_a_callback_that_returns_true_ends_the_search_with_the_best_so_far(n_steps):
+def test_a_callback_that_returns_true_ends_the_search_with_the_best_so_far(Estimator, n_steps):
     recorder = Recorder(stop_after=n_steps)
-    model = fit_with(recorder)
-    search, full = model.bandwidth_search_, NadarayaWatsonRegressor().fit(X, Y).bandwidth_search_
+    model = fit_with(recorder, Estimator)
+    search, full = model.bandwidth_search_, Estimator().fit(X, Y).bandwidth_search_
     if not HAS_CALLBACKS:
         assert_array_equal(search.factors, full.factors)
         return

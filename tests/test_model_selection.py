@@ -15,9 +15,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sknw import NadarayaWatsonRegressor
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 from sknw.kernels import PowerExponential
+
+both = pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
 
 
 def test_grid_search_over_bandwidths_finds_the_best_one():
@@ -95,13 +97,14 @@ def test_sample_weight_and_return_std_can_be_routed():
 # Frames
 
 
+@both
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
-def test_frames_come_in_and_their_names_are_kept(frame):
+def test_frames_come_in_and_their_names_are_kept(Estimator, frame):
     X, y, w, Q = regression(d=3, weighted=True)
     names = ["age", "bmi", "bp"]
     as_frame = {array_id: frame(dict(zip(names, a.T, strict=True))) for array_id, a in {"X": X, "Q": Q}.items()}
-    model = NadarayaWatsonRegressor().fit(as_frame["X"], y, w)
-    plain = NadarayaWatsonRegressor().fit(X, y, w)
+    model = Estimator().fit(as_frame["X"], y, w)
+    plain = Estimator().fit(X, y, w)
     assert model.feature_names_in_.tolist() == names
     assert model.n_features_in_ == 3
     assert not hasattr(plain, "feature_names_in_")
@@ -122,28 +125,31 @@ def test_columns_in_another_order_are_an_error(method, frame):
         getattr(model, method)(frame({"a": X[:, 1], "c": X[:, 0]}))
 
 
-def test_target_and_weights_may_be_series():
+@both
+def test_target_and_weights_may_be_series(Estimator):
     X, y, w, Q = regression(weighted=True)
     shuffled = np.random.default_rng(0).permutation(len(y))
-    model = NadarayaWatsonRegressor().fit(X, pd.Series(y, index=shuffled), pd.Series(w, index=shuffled))
-    assert_array_equal(model.predict(Q), NadarayaWatsonRegressor().fit(X, y, w).predict(Q))
-    by_frame = NadarayaWatsonRegressor().fit(X, pd.DataFrame({"u": y, "v": -y}))
+    model = Estimator().fit(X, pd.Series(y, index=shuffled), pd.Series(w, index=shuffled))
+    assert_array_equal(model.predict(Q), Estimator().fit(X, y, w).predict(Q))
+    by_frame = Estimator().fit(X, pd.DataFrame({"u": y, "v": -y}))
     assert by_frame.predict(Q).shape == (len(Q), 2)
 
 
-def test_sparse_input_is_refused_with_a_way_out():
+@both
+def test_sparse_input_is_refused_with_a_way_out(Estimator):
     X, y, _, _ = regression()
     with pytest.raises(TypeError, match=r"[Ss]parse.*dense"):
-        NadarayaWatsonRegressor().fit(csr_array(X), y)
+        Estimator().fit(csr_array(X), y)
     with pytest.raises(TypeError, match=r"[Ss]parse.*dense"):
-        NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y).predict(csr_array(X))
+        Estimator(bandwidth=1.0).fit(X, y).predict(csr_array(X))
 
 
+@both
 @pytest.mark.parametrize("train", [np.float32, np.float64])
 @pytest.mark.parametrize("query", [np.float32, np.float64])
-def test_predictions_have_the_type_of_the_query(query, train):
+def test_predictions_have_the_type_of_the_query(Estimator, query, train):
     X, y, _, Q = regression()
-    model = NadarayaWatsonRegressor().fit(X.astype(train), y)
+    model = Estimator().fit(X.astype(train), y)
     assert model.X_train_.dtype == train
     assert model.predict(Q.astype(query)).dtype == query
     # attention weights and bandwidths are float64 throughout
@@ -151,11 +157,12 @@ def test_predictions_have_the_type_of_the_query(query, train):
     assert model.bandwidth_.dtype == model.loo_prediction_.dtype == np.float64
 
 
-def test_parallel_config_sets_the_threads():
+@both
+def test_parallel_config_sets_the_threads(Estimator):
     import joblib
 
     X, y, _, Q = regression(n=200, m=300)
-    model = NadarayaWatsonRegressor()
+    model = Estimator()
     with joblib.parallel_config("threading", n_jobs=2):
         prediction = clone(model).fit(X, y).predict(Q)
     assert_allclose(prediction, clone(model).fit(X, y).predict(Q), rtol=1e-10)

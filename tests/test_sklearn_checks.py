@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sknw import NadarayaWatsonRegressor
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.kernels import PowerExponential
 
 MODELS = [
@@ -27,6 +27,9 @@ MODELS = [
     NadarayaWatsonRegressor("triweight", 3.0, validation_samples=10, random_state=0),
     NadarayaWatsonRegressor(PowerExponential(power=0.8)),
     NadarayaWatsonRegressor(Matern(nu=1.5), "aicc"),
+    LocalLinearRegressor(),
+    LocalLinearRegressor("exponential", "aicc", algorithm="fused", n_jobs=2),
+    LocalLinearRegressor("tricube", 3.0, ridge=0.0, outside="mean"),
 ]
 
 
@@ -37,9 +40,11 @@ def test_scikit_learns_checks_pass(estimator, check):
 
 # scikit-learn runs these two on its own estimators only.
 @pytest.mark.parametrize("check", [check_param_validation, check_dataframe_column_names_consistency])
-@pytest.mark.parametrize("model", [NadarayaWatsonRegressor(), NadarayaWatsonRegressor(bandwidth=1.0)], ids=str)
+@pytest.mark.parametrize(
+    "model", [NadarayaWatsonRegressor(), NadarayaWatsonRegressor(bandwidth=1.0), LocalLinearRegressor()], ids=str
+)
 def test_checks_that_third_parties_are_not_given_pass(model, check):
-    check("NadarayaWatsonRegressor", clone(model))
+    check(type(model).__name__, clone(model))
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)
