@@ -21,16 +21,12 @@ _LINE_HEIGHT = 2.0  # of labels at the same n, as a factor in seconds
 
 
 def draw(records, path):
-    """Draw the measured times of those that choose their bandwidth, and save the picture."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("No picture: matplotlib is not installed.")
-        return
+    """Draw the times in `records`, of smoothers that choose their bandwidth, and save the picture."""
+    import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    records = [record for record in records if "seconds" in record and record["task"] == "chosen"]
     first, *others = sorted({record["d"] for record in records})
     mosaic = [[first] * len(others), others] if others else [[first]]
     figure, axes = plt.subplot_mosaic(mosaic, figsize=(9, 4.8 * len(mosaic)), layout="constrained", sharey=True)

@@ -20,6 +20,7 @@ from math import log
 from pathlib import Path
 
 import numpy as np
+from _scaling_picture import draw
 from _smoothers import OURS, PEERS, SMOOTHERS, make
 
 from sknw.datasets import make_sine_power
@@ -246,13 +247,12 @@ def compared_with_fastest(record, peers):
 
 def print_not_measured(records):
     """Where each smoother stopped, and why."""
-    print("Not measured:\n")
-    seen = set()
-    for r in records:
-        if "failure" in r and (r["name"], r["task"], r["d"]) not in seen:
-            seen.add((r["name"], r["task"], r["d"]))
-            print(f"* {r['name']}, bandwidth {r['task']}, {r['d']} feature(s), from n = {r['n']:g}: {r['failure']}")
-    print(flush=True)
+    first = {}
+    for record in records:
+        if "failure" in record:
+            first.setdefault((record["name"], record["task"], record["d"]), record)
+    for (name, task, d), record in first.items():
+        print(f"Not measured from n = {record['n']:g}: {name}, bandwidth {task}, d = {d}: {record['failure']}")
 
 
 def main():
@@ -280,9 +280,7 @@ def main():
     records = run_all(names, arguments.tasks, sizes, arguments.limit, Cache(arguments.cache))
     print_results(records)
     if arguments.picture:
-        from _scaling_picture import draw
-
-        draw(records, arguments.picture)
+        draw(select(records, task="chosen"), arguments.picture)
 
 
 if __name__ == "__main__":
