@@ -135,18 +135,18 @@ def installed_version(distribution):
 class Cache:
     """Measured peers in a file of JSON lines, so that a later run need not measure them again; never ours."""
 
-    KEY = ("name", "version", "task", "n", "d")
-
     def __init__(self, path):
         self.path = path
         lines = path.read_text().splitlines() if path and path.exists() else []
-        self.records = {tuple(record[key] for key in self.KEY): record for record in map(json.loads, lines)}
+        self.records = [json.loads(line) for line in lines]
 
-    def get(self, key):
-        return self.records.get(tuple(key[name] for name in self.KEY))
+    def get(self, case):
+        """The record of a case, marked as an earlier one, or None."""
+        found = [record for record in self.records if case.items() <= record.items()]
+        return found[-1] | {"earlier": True} if found else None
 
     def put(self, record):
-        if self.path and record["name"] not in OURS:
+        if self.path and "seconds" in record and record["name"] in PEERS:
             with self.path.open("a") as lines:
                 lines.write(json.dumps(record) + "\n")
 
@@ -154,21 +154,19 @@ class Cache:
 def run_all(names, tasks, sizes, limit, cache):
     """Records of all cases, smoother after smoother at each n, so that those of one n are measured close in time."""
     records = []
-    for d in sizes:
-        for task in tasks:
-            for n in sizes[d]:
-                for name in names:
-                    key = {"name": name, "version": installed_version(SMOOTHERS[name][0].distribution)}
-                    key |= {"task": task, "n": n, "d": d}
-                    smaller = [r for r in records if (r["name"], r["task"], r["d"]) == (name, task, d)]
-                    if reason := reason_to_skip(name, n, d, smaller, limit):
-                        records.append(key | {"failure": reason})
-                    elif cached := cache.get(key):
-                        records.append(cached)
-                    else:
-                        records.append(key | measure_in_new_process(name, task, n, d, limit))
-                        cache.put(records[-1])
-                        print(f"{task}, d = {d}, n = {n:g}: {name}", file=sys.stderr)
+    cases = [(d, task, n, name) for d in sizes for task in tasks for n in sizes[d] for name in names]
+    for d, task, n, name in cases:
+        case = {"name": name, "version": installed_version(SMOOTHERS[name][0].distribution)}
+        case |= {"task": task, "n": n, "d": d}
+        smaller = [record for record in records if (record["name"], record["task"], record["d"]) == (name, task, d)]
+        if reason := reason_to_skip(name, n, d, smaller, limit):
+            records.append(case | {"failure": reason})
+        elif earlier := cache.get(case):
+            records.append(earlier)
+        else:
+            print(f"bandwidth {task}, d = {d}, n = {n:g}: {name}", file=sys.stderr)
+            records.append(case | measure_in_new_process(name, task, n, d, limit))
+            cache.put(records[-1])
     return records
 
 
@@ -246,11 +244,13 @@ def compared_with_fastest(record, peers):
 
 
 def print_not_measured(records):
-    """Where each smoother stopped, and why."""
+    """Where each smoother stopped, and why; and which were not measured in this run."""
     first = {}
     for record in records:
         if "failure" in record:
             first.setdefault((record["name"], record["task"], record["d"]), record)
+    if earlier := sorted({record["name"] for record in records if "earlier" in record}):
+        print(f"Measured in an earlier run, at least in part: {', '.join(earlier)}\n")
     for (name, task, d), record in first.items():
         print(f"Not measured from n = {record['n']:g}: {name}, bandwidth {task}, d = {d}: {record['failure']}")
 
