@@ -27,7 +27,7 @@ from sknw.datasets import make_sine_power
 
 SIZES = {1: [10**k for k in range(3, 8)], 2: [10**k for k in range(3, 7)], 3: [10**k for k in range(3, 7)]}
 TASKS = {"chosen": "Bandwidth chosen by the smoother", "given": "Bandwidth given"}
-_REPEATS, _ENOUGH = 6, 20.0  # calls, seconds
+_REPEATS, _ENOUGH = 6, 8.0  # calls, seconds
 
 
 def make_data(n, d):
