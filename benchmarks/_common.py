@@ -6,10 +6,11 @@ Import it before NumPy: the libraries read the number of threads when they are l
 import os
 
 THREADS = 2
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-    os.environ[_variable] = str(THREADS)
+for _library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM", "RAYON_NUM", "POLARS_MAX"):
+    os.environ[f"{_library}_THREADS"] = str(THREADS)
 
 import platform
+import sys
 import time
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -41,6 +42,14 @@ def interleaved_times(competitors, n_rounds):
 def ratio(times, name, to):
     """Median over the rounds of the ratio of two competitors' times."""
     return np.median(times[name] / times[to])
+
+
+def peak_bytes():
+    """The most that this process has held so far."""
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def print_machine(*peers):

@@ -4,7 +4,7 @@ Memory: each case has a process of its own; its peak (ru_maxrss) less what it he
 Time: as many pairs in every case, so fewer queries where there are more keys.
 """
 
-from _common import THREADS, interleaved_times, print_machine, print_table, ratio
+from _common import THREADS, interleaved_times, peak_bytes, print_machine, print_table, ratio
 
 # isort: split
 import argparse
@@ -29,14 +29,6 @@ def fitted_model(n, algorithm):
 
 def queries(m):
     return np.random.default_rng(1).standard_normal((m, N_FEATURES))
-
-
-def peak_bytes():
-    """The most that this process has held so far."""
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def current_bytes():

@@ -36,7 +36,7 @@ STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
 
 # What scalar and diagonal w may be, in standardised inputs; the smallest is as good as zero.
 _W_BOUNDS = (1e-3, 1e4)
-_RIDGE_BOUNDS = (1e-6, 1e3)
+_RIDGE_BOUNDS = (1e-8, 1e3)
 # A loss below this, in units of the variance of y, is an exact fit; its logarithm says nothing.
 _EXACT = 1e-28
 # The objective where a policy forbids w: above every other.

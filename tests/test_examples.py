@@ -31,6 +31,16 @@ def outputs(tmp_path_factory):
     return run
 
 
+def assert_pictures(folder, names):
+    """Each is there, of a size to look at, and not blank."""
+    from matplotlib.image import imread
+
+    for name in names:
+        picture = imread(folder / name)
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.05, "the picture is blank"
+
+
 def test_there_is_a_quickstart():
     assert "plot_quickstart.py" in [example.name for example in EXAMPLES]
 
@@ -46,8 +56,6 @@ def test_example_begins_with_a_title_for_the_gallery(example):
 
 
 def test_quickstart_compares_weighs_and_converges(outputs):
-    from matplotlib.image import imread
-
     printed, folder = outputs(EXAMPLES[0].with_name("plot_quickstart.py"))
     scores = {line[:32].strip(): float(line[32:42]) for line in printed.splitlines() if line.endswith(" ms")}
     assert any("Nadaraya-Watson" in name for name in scores)
@@ -62,7 +70,20 @@ def test_quickstart_compares_weighs_and_converges(outputs):
     assert pooled < average / 2
     slope = float(re.search(r"slope of the median error: (\S+)", printed)[1])
     assert -0.55 < slope < -0.25
-    for name in ["attention_heat_map.png", "quickstart.png"]:
-        picture = imread(folder / name)
-        assert min(picture.shape[:2]) > 300
-        assert picture[..., :3].std() > 0.05, "the picture is blank"
+    assert_pictures(folder, ["attention_heat_map.png", "quickstart.png"])
+
+
+def test_attention_pooling_follows_the_chapter(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_attention_pooling.py"))
+    average, nonparametric, parametric = (float(error) for error in re.findall(r"pooling: RMSE (\d+\.\d+)", printed))
+    assert average > 1.3 * nonparametric > 2 * parametric
+    assert printed.count("same as the formula: True") == 2
+    w, at_minimum, chosen = (
+        float(re.search(rf"{words} ([\d.]+)", printed)[1])
+        for words in ["with w =", "least leave-one-out error:", "chosen by leave-one-out:"]
+    )
+    assert w == pytest.approx(chosen, abs=0.02)
+    assert w == pytest.approx(at_minimum, rel=0.06), "the grid of the picture has steps of 5 %"
+    before, after = (float(size) for size in re.findall(r"attends to (\S+) samples", printed))
+    assert after < before / 2
+    assert_pictures(folder, ["leave_one_out.png", "attention_pooling.png"])
