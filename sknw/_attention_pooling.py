@@ -60,9 +60,12 @@ class AttentionPoolingRegressor(BaseSmoother):
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
         that does not matter goes. Without effect for degree 0.
-    penalty : float, default=0.0
-        Weight of a penalty on w, non-negative: minimised is log L + penalty / n sum_k ||w_k s_k||, L the loss, n the
-        number of samples, s_k the standard deviation of feature k and w_k what multiplies it.
+    penalty : float, default=3.0
+        Weight of a penalty that keeps many learned numbers from fitting the noise of few samples, non-negative.
+        Minimised is log L + (1 - 1/d) penalty / n P, with L the loss, d and n the numbers of features and samples,
+        P = sum_k ||w_k s_k||, s_k the standard deviation of feature k and w_k what multiplies it. With a ridge for each
+        feature P also has 0.01 times the squared deviations of the log ridges from their mean. "scalar" is not
+        penalised. 0 minimises the loss itself.
     max_iter : int, default=200
         Iterations of one minimisation.
     tol : float, default=1e-6
@@ -171,7 +174,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         rank: int | None = None,
         degree: int = 0,
         ridge: str | float | ArrayLike = "loo",
-        penalty: float = 0.0,
+        penalty: float = 3.0,
         max_iter: int = 200,
         tol: float = 1e-6,
         outside: str = "nearest",

@@ -7,9 +7,10 @@ P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled 
 
 averaged over outputs, and what is minimised is
 
-    log L + penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
+    log L + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
 
-W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k.
+W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k. One number for all features is not penalised:
+there is too little to learn for learning too much.
 
 The derivative of L in W is 2 S W, S the scatter matrix of `_sums.scatter` (metric learning for kernel regression:
 Weinberger & Tesauro 2007; here also for local lines, other kernels and weights). Local lines learn a ridge for each
@@ -242,7 +243,7 @@ class Learner:
             return _NO_LOSS, loss, (np.zeros_like(w), np.zeros_like(ridge))
         floor = max(loss, _EXACT)
         sizes = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
-        weight = self.penalty / self.loss.sample_weight.sum()
+        weight = (1.0 - 1.0 / len(w)) * self.penalty / self.loss.sample_weight.sum()
         direction = np.divide(w.T, sizes, out=np.zeros_like(w.T), where=sizes > 0).T
         log_ridge = np.log(np.clip(ridge, *_RIDGE_BOUNDS))
         unevenness = log_ridge - log_ridge.mean()
@@ -294,9 +295,10 @@ def learn(learner: Learner, structure: str, rank: int, scalar_starts: list[tuple
     """
     d = learner.loss.x.shape[1]
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts]
+    unpenalised = replace(learner, penalty=0.0)
     if structure == "scalar":
-        return _raced(learner, scalars, "scalar")
-    scalar = _best_on_part(learner, scalars, "scalar")
+        return _raced(unpenalised, scalars, "scalar")
+    scalar = _best_on_part(unpenalised, scalars, "scalar")
     fixed = [(np.full(d, w), np.full(d, _FIXED_RIDGE)) for w in _FIXED_STARTS]
     diagonal = _raced(learner, [(scalar.w, scalar.ridge), *fixed], "diagonal")
     if diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
