@@ -9,8 +9,8 @@ averaged over outputs, and what is minimised is
 
     log L + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
 
-W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k. One number for all features is not penalised:
-there is too little to learn for learning too much.
+W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k. One number for all features is not
+penalised: there is too little to learn for learning too much.
 
 The derivative of L in W is 2 S W, S the scatter matrix of `_sums.scatter` (metric learning for kernel regression:
 Weinberger & Tesauro 2007; here also for local lines, other kernels and weights). Local lines learn a ridge for each
