@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
 from sknw._base import BaseSmoother
+from sknw._criterion import Criterion
 from sknw._learning import STRUCTURES, Learned, Learner, Loss, learn, scalar_starts, without_the_useless
 from sknw._pooling import Line, Smoother
-from sknw._selection import Criterion
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
 from sknw._sums import ALGORITHMS
 from sknw._training import TrainingSet

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sknw._base import BaseSmoother
+from sknw._criterion import Criterion
 from sknw._pooling import Line
-from sknw._selection import CRITERIA, RULES, Criterion, rule_of_thumb, search_bandwidth
+from sknw._selection import CRITERIA, RULES, rule_of_thumb, search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._sums import ALGORITHMS
 from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel

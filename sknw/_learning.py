@@ -28,8 +28,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
+from sknw._criterion import Criterion
 from sknw._pooling import LOSS_IN_SEARCH, Line, Queries, Smoother, weighted_means
-from sknw._selection import Criterion, local_minima, scan_grid
+from sknw._selection import local_minima, scan_grid
 from sknw._sums import kernel_sums
 from sknw._sums.scatter import Pull, scatter
 

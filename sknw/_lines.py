@@ -184,6 +184,8 @@ class Lines(_PerQuery):
 
     def value(self, ridge: float | np.ndarray) -> np.ndarray:
         """m of shape (..., k), at one ridge or at one for each query."""
+        if self.variances.shape[-1] == 0:
+            return self.y_mean
         return self.y_mean + np.einsum("...i,...ik->...k", self.along * self._inverse(ridge), self.covariances)
 
     def reach(self, ridge: float | np.ndarray) -> np.ndarray:

@@ -37,7 +37,8 @@ class LocalLinearRegressor(BandwidthSmoother):
         Penalty on the squared slope per standard deviation of each feature, in units of the (squared) standardised
         inputs; non-negative. "loo" chooses it together with the bandwidth, by the same criterion; by leave-one-out
         where the bandwidth is given or comes from a rule of thumb. With 0, and where the samples in reach do not
-        determine the line, the prediction is the limit of a vanishing ridge.
+        determine the line, the prediction is the limit of a vanishing ridge; samples of less than 1e-26 of the largest
+        weight are out of reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query gets that has no training sample in the support of the kernel, as of
         :class:`NadarayaWatsonRegressor`.

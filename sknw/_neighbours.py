@@ -9,8 +9,9 @@ import numpy as np
 from sknw._sums import Own, Problem, dense
 from sknw.kernels import ExponentialForm
 
-# Queries that look for their neighbours together.
+# Queries that look for their neighbours together: so many, but with weights for all keys no more than so many bytes.
 _CHUNK = 128
+_CHUNK_BYTES = 2**25
 # A weight below exp(-60) = 1e-26 of the largest has no say.
 _NEGLIGIBLE_EXPONENT = 60.0
 # Of distances and their powers.
@@ -29,7 +30,7 @@ class Neighbours:
             rank = np.empty(len(self.problem.keys), dtype=np.intp)
             rank[self.problem.tree.indices] = np.arange(len(rank))  # neighbours are neighbours in the tree
             rows = rows[np.argsort(rank[self._nearest(rows)[1]], kind="stable")]
-        size = min(_CHUNK, dense.rows_per_block(self.problem))
+        size = min(_CHUNK, max(_CHUNK_BYTES // (8 * len(self.problem.keys)), 1))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

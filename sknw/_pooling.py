@@ -175,7 +175,8 @@ class Smoother:
         unsupported : bool ndarray of shape (b, m)
         """
         if self.line is not None:
-            pooled = [self._pooled_by_lines(queries[part], factors) for part in self.parts(len(queries))]
+            parts = self.parts(len(queries), 1 if factors is None else len(factors))
+            pooled = [self._pooled_by_lines(queries[part], factors) for part in parts]
             means, unsupported = zip(*pooled, strict=True)
             return np.concatenate(means, axis=1), np.concatenate(unsupported, axis=1)
         problem = self.problem(queries, factors)
@@ -261,10 +262,10 @@ class Smoother:
             with one_blas_thread():
                 for_each_chunk(block, len(chunks), 1, self.n_jobs)
 
-    def parts(self, n_queries: int) -> list[slice]:
-        """Parts of queries whose moments and covariances take a limited memory."""
+    def parts(self, n_queries: int, n_factors: int = 1) -> list[slice]:
+        """Parts of queries whose moments and covariances, at so many bandwidths, take a limited memory."""
         d, k = 0 if self.line is None else self.line.x.shape[1], self.values.shape[1]
-        size = max(_MOMENT_BYTES // (8 * (n_line_columns(d, k) + 3 * d * d)), 1)
+        size = max(_MOMENT_BYTES // (8 * n_factors * (n_line_columns(d, k) + 3 * d * d)), 1)
         return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
 
     def attention(self, problem: Problem, rows: slice) -> np.ndarray:

@@ -18,8 +18,12 @@ SELECTORS = [*CRITERIA, "scott", "silverman"]
 
 def engines(kernel, d):
     """The engines that take a kernel and so many features."""
-    has_sorted = d == 1 and kernel in [*oracle.COMPACT, "exponential"]
-    return [*ENGINES, *["sorted"] * has_sorted, *["expansion"] * (kernel == "gaussian" and d <= 3)]
+    takes = {
+        "sorted": d == 1 and kernel in [*oracle.COMPACT, "exponential"],
+        "expansion": d <= 3 and kernel == "gaussian",
+        "pruned": d >= 2 and kernel in oracle.COMPACT,
+    }
+    return [*ENGINES, *[name for name, does in takes.items() if does]]
 
 
 def cases(kernels, dimensions):
@@ -79,8 +83,9 @@ def clusters(width, d):
     return X.reshape(-1, d), rng.normal(size=80), X.mean(axis=1)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e3])
-@pytest.mark.parametrize("width", [1e-6, 1e-4, 1e-2, 1.0, 10.0])
+@pytest.mark.parametrize(
+    ("width", "offset"), [(1e-6, 0.0), (1e-4, 0.0), (1e-4, 1e3), (1e-2, 1e3), (1.0, 0.0), (10.0, 1e3)]
+)
 @pytest.mark.parametrize(
     ("kernel", "d", "algorithm"), cases(["gaussian", "exponential", "epanechnikov", "tricube"], [1, 3])
 )
@@ -381,6 +386,15 @@ def test_many_queries_are_taken_in_parts(monkeypatch):
     assert_allclose(parted.bandwidth_, whole.bandwidth_, rtol=1e-9)
     assert_close(parted.predict(Q), whole.predict(Q), y)
     assert_close(parted.loo_prediction_, whole.loo_prediction_, y)
+
+
+@pytest.mark.parametrize("width", [1e-4, 0.5])
+def test_two_threads_give_what_one_gives(width):
+    X, y, Q = clusters(width, 3)
+    one, two = (LocalLinearRegressor("tricube", width, n_jobs=n_jobs).fit(X, y) for n_jobs in [None, 2])
+    assert two.ridge_ == pytest.approx(one.ridge_, rel=1e-6)
+    assert_close(two.loo_prediction_, one.loo_prediction_, y, 1e-8)
+    assert_close(two.predict(Q), one.predict(Q), y, 1e-8)
 
 
 def test_standard_deviations_pool_the_residuals_of_the_lines():

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 from problems import ENGINES, KERNELS
 
-from sknw import NadarayaWatsonRegressor
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 
 # Numbers on a coarse grid: ties, duplicates and constant features are frequent, and shifts of them exact.
 numbers = st.integers(-64, 64).map(lambda i: i / 16)
@@ -95,6 +95,16 @@ def test_every_selector_gets_along_with_any_data(engine, data, kernel, selector)
     assert np.all(np.isfinite(model.bandwidth_)) and np.all(model.bandwidth_ > 0)
     mean, _ = model.predict(Q, return_std=True)
     assert np.all((mean >= y.min() - 1e-9) & (mean <= y.max() + 1e-9))
+
+
+@few_samples
+@given(data(), kernels, selectors, st.sampled_from(["loo", 0.0, 1e-6, 1.0]))
+def test_lines_get_along_with_any_data(data, kernel, selector, ridge):
+    X, y, w, Q = data
+    model = LocalLinearRegressor(kernel, selector, ridge=ridge).fit(X, y, w)
+    mean, _ = model.predict(Q, return_std=True)
+    assert np.all(np.isfinite(mean))
+    assert model.ridge_ >= 0
 
 
 @pytest.mark.filterwarnings("ignore:The criterion:UserWarning")  # weights of a small sum leave aicc and gcv no score
