@@ -14,7 +14,7 @@ import json
 import re
 import time
 import warnings
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 import sknw
-from sknw import NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Models
@@ -95,21 +95,17 @@ PEERS = {
 
 
 def our_models():
-    models = {"NW": NadarayaWatsonRegressor(), "NW, exponential": NadarayaWatsonRegressor("exponential")}
-    if hasattr(sknw, "LocalLinearRegressor"):
-        models["local linear"] = sknw.LocalLinearRegressor()
-        models["local linear, exponential"] = sknw.LocalLinearRegressor("exponential")
-    if hasattr(sknw, "AttentionPoolingRegressor"):
-        for degree in (0, 1):
-            for w in ("scalar", "diagonal", "full"):
-                heads = {
-                    kernel: sknw.AttentionPoolingRegressor(kernel, w, degree=degree)
-                    for kernel in ("gaussian", "exponential")
-                }
-                models[f"{w} {degree}"] = heads["gaussian"]
-                models[f"{w} {degree}, exponential"] = heads["exponential"]
-                if w == "diagonal":
-                    models[f"{w} {degree}, two heads"] = VotingRegressor(list(heads.items()))
+    models = {
+        "NW": NadarayaWatsonRegressor(),
+        "NW, exponential": NadarayaWatsonRegressor("exponential"),
+        "local linear": LocalLinearRegressor(),
+        "local linear, exponential": LocalLinearRegressor("exponential"),
+    }
+    for degree, w in product((0, 1), ("scalar", "diagonal", "full")):
+        heads = [(kernel, AttentionPoolingRegressor(kernel, w, degree=degree)) for kernel in ("gaussian", "exponential")]
+        models |= {f"{w} {degree}": heads[0][1], f"{w} {degree}, exponential": heads[1][1]}
+        if w == "diagonal":
+            models[f"{w} {degree}, two heads"] = VotingRegressor(heads)
     return {name: lambda n_features, model=model: model for name, model in models.items()}
 
 
