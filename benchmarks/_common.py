@@ -52,12 +52,12 @@ def peak_bytes():
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def print_machine(*peers):
+def print_machine(*peers, threads=THREADS):
     """Processor, system, date, and the versions of what takes part; `peers` are distributions that may be missing."""
     names = ("scikit-nw", "numpy", "scipy", "scikit-learn", "numba", *peers)
     versions = ", ".join(f"{name} {_version(name)}" for name in names)
     print(f"{_processor()}, {os.cpu_count()} cores, {platform.platform()}, {date.today()}")
-    print(f"Python {platform.python_version()}, {versions}; {THREADS} threads\n")
+    print(f"Python {platform.python_version()}, {versions}; threads: {threads}\n")
 
 
 def _version(name):
