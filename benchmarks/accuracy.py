@@ -102,7 +102,8 @@ def our_models():
         "local linear, exponential": LocalLinearRegressor("exponential"),
     }
     for degree, w in product((0, 1), ("scalar", "diagonal", "full")):
-        heads = [(kernel, AttentionPoolingRegressor(kernel, w, degree=degree)) for kernel in ("gaussian", "exponential")]
+        kernels = ("gaussian", "exponential")
+        heads = [(kernel, AttentionPoolingRegressor(kernel, w, degree=degree)) for kernel in kernels]
         models |= {f"{w} {degree}": heads[0][1], f"{w} {degree}, exponential": heads[1][1]}
         if w == "diagonal":
             models[f"{w} {degree}, two heads"] = VotingRegressor(heads)
