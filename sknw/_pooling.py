@@ -207,10 +207,10 @@ class Smoother:
         return lines, unsupported
 
     def lines_for_any_ridge(self, queries: Queries, factors: np.ndarray | None) -> tuple[Lines, np.ndarray]:
-        """As `lines`, less accurate where the ridge turns out small."""
-        assert self.line is not None
-        plain = replace(self, line=replace(self.line, ridge=0.0))
-        moments, unsupported = plain.local_moments(queries, factors, LOSS_IN_SEARCH)
+        """As `lines`, for a search: from the samples in reach only where sums of squares leave nothing at all."""
+        moments, unsupported = self._moments(queries, factors)
+        lost = np.trace(moments.xx, axis1=-2, axis2=-1) < LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
+        self._put_moments_around(moments, queries, factors, lost & ~unsupported)
         return Lines.of(moments, queries.x), unsupported
 
     def local_moments(
@@ -224,12 +224,16 @@ class Smoother:
         assert self.line is not None
         moments, unsupported = self._moments(queries, factors)
         lost = moments.has_lost_digits(largest_loss, self.line.ridge)
+        self._put_moments_around(moments, queries, factors, lost & ~unsupported)
+        return moments, unsupported
 
+    def _put_moments_around(
+        self, moments: LocalMoments, queries: Queries, factors: np.ndarray | None, where: np.ndarray
+    ) -> None:
         def put(at: _At, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
             moments[at] = moments_around(p, x, y, queries.x[at[1]], moments.log_mass[at])
 
-        self._for_neighbourhoods(queries, factors, lost & ~unsupported, put)
-        return moments, unsupported
+        self._for_neighbourhoods(queries, factors, where, put)
 
     def _moments(self, queries: Queries, factors: np.ndarray | None) -> tuple[LocalMoments, np.ndarray]:
         assert self.line is not None
