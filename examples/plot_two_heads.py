@@ -115,7 +115,7 @@ styles = {  # colours of Okabe and Ito's palette, and a shape of its own for eac
     "StackingRegressor": dict(color="#CC79A7", marker="^"),
     "leave-one-out weights": dict(color="#009E73", marker="v"),
 }
-figure, (ax_weights, ax_error) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+figure, (ax_weights, ax_error) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
 
 X, y = make_sine_power(100, random_state=0)
 query = 2.5
@@ -126,7 +126,6 @@ ax_weights.axvline(query, color="0.5", linewidth=1)
 ax_weights.set(
     xlabel="x of the training sample", ylabel="attention weight", title=f"Attention of the query x = {query}"
 )
-ax_weights.legend()
 
 for row, errors in enumerate(rmse.values()):
     better = min(errors["Gaussian head"], errors["exponential head"])
@@ -137,5 +136,5 @@ ax_error.axvline(1.0, color="0.5", linewidth=1)
 ax_error.set(xlabel="test RMSE relative to the better head", title="Four data sets")
 ax_error.yaxis.set(ticks=range(len(rmse)), ticklabels=list(rmse), inverted=True)
 ax_error.grid(axis="x", alpha=0.3)
-ax_error.legend()
+figure.legend(*ax_error.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
 figure.savefig("two_heads.png", dpi=150)

@@ -87,3 +87,38 @@ def test_attention_pooling_follows_the_chapter(outputs):
     before, after = (float(size) for size in re.findall(r"attends to (\S+) samples", printed))
     assert after < before / 2
     assert_pictures(folder, ["leave_one_out.png", "attention_pooling.png"])
+
+
+def numbers_after(label, printed):
+    """The numbers in the line that begins with `label`."""
+    line = next(line for line in printed.splitlines() if line.startswith(label))
+    return [float(number) for number in re.findall(r"\d+\.\d+", line.removeprefix(label))]
+
+
+def test_model_comparison_shows_what_a_scale_for_each_feature_buys(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_model_comparison.py"))
+    rmse = {
+        label: numbers_after(label, printed)[::2]  # fit times between them
+        for label in ["nearest neighbours, tuned", "Nadaraya-Watson", "attention, degree 1"]
+    }
+    assert all(len(errors) == 4 for errors in rmse.values())
+    for other in ["nearest neighbours, tuned", "Nadaraya-Watson"]:
+        ratios = [ours / theirs for ours, theirs in zip(rmse["attention, degree 1"], rmse[other], strict=True)]
+        assert ratios[0] < 1.05, "diabetes: no worse"
+        assert max(ratios[1:]) < 0.8
+    weights = numbers_after("friedman1, weights for degree 0:", printed)
+    assert len(weights) == 10
+    assert min(weights[:5]) > max(weights[5:])
+    assert_pictures(folder, ["model_comparison.png"])
+
+
+def test_two_heads_are_a_safe_choice(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_two_heads.py"))
+    gaussian, exponential = (numbers_after(label, printed) for label in ["Gaussian head", "exponential head"])
+    for label in ["mean (VotingRegressor)", "StackingRegressor", "leave-one-out weights"]:
+        errors = numbers_after(label, printed)
+        assert len(errors) == 4
+        better, worse = (map(choose, gaussian, exponential) for choose in (min, max))
+        assert all(error < 1.03 * bound for error, bound in zip(errors, better, strict=True))
+        assert all(error < 1.005 * bound for error, bound in zip(errors, worse, strict=True))
+    assert_pictures(folder, ["two_heads.png"])
