@@ -160,8 +160,9 @@ figure.savefig("model_comparison.png", dpi=150)
 # What the weights say
 # --------------------
 # Multiplied by the spread of the features, the weights can be compared. With ``degree=0`` a weight of zero switches a
-# feature off; in *friedman1* the last five have no influence, and get little. With ``degree=1`` zero means that one slope along the
-# feature does everywhere: the fourth and the fifth have a linear influence, which lines follow without attention.
+# feature off; in *friedman1* the last five have no influence, and get little weight. With ``degree=1`` zero means that
+# one slope along the feature does everywhere: the fourth and the fifth have a linear influence, which lines follow
+# without attention.
 
 X, y = datasets["friedman1"]
 X_train, _, y_train, _ = next(splits(X, y))
