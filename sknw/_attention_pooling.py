@@ -232,7 +232,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         kernel, learned = self._kernel(learns), None
         if learns:
             learned = self._learn(training, kernel, rows, before, task.step)
-            w = (learned.w.T / training.scales).T
+            w = training.in_units_of_x(learned.w)
         else:
             w = self._fixed_w(X.shape[1])
         smoother = self._smoother_for_fit(training, kernel, w, rows, _PASSES_OF_LEARNING if learns else 1, None)
@@ -273,7 +273,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         smoother = self._smoother_for_fit(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
         fixed_ridge = None if isinstance(self.ridge, str) else self._fixed_ridge(d)
         learner = Learner(
-            loss=Loss(smoother, smoother.keys, rows, training.sample_weight),
+            loss=Loss(smoother, training, rows),
             fixed_ridge=fixed_ridge,
             penalty=self.penalty,
             max_iter=self.max_iter,

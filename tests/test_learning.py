@@ -27,7 +27,7 @@ def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="near
     model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm)
     line = Line.of(training, 0.0) if degree else None
     smoother = model._smoother_for_fit(training, resolve_kernel(kernel), 1 / training.scales, rows, 1, line)
-    return Loss(smoother, smoother.keys, rows, training.sample_weight)
+    return Loss(smoother, training, rows)
 
 
 def in_units_of_inputs(X, w, W):
