@@ -119,6 +119,26 @@ class Loss:
         return replace(self.smoother, w=w, keys=keys, line=None if line is None else replace(line, ridge=least))
 
 
+class Report:
+    """Told of the loss after each iteration of all minimisations; once a callback asks to stop, no more are made.
+
+    Parameters
+    ----------
+    on_iteration : callable
+        Returns whether to stop, with the best so far.
+    verbose : int
+        Whether to print the loss.
+    """
+
+    def __init__(self, on_iteration: Callable[[], bool], verbose: int):
+        self._on_iteration, self._verbose, self.stopped = on_iteration, verbose, False
+
+    def __call__(self, loss: float) -> None:
+        if self._verbose:
+            print(f"[AttentionPoolingRegressor] leave-one-out loss {loss:.6g}")
+        self.stopped = self._on_iteration()
+
+
 class _Means:
     """Weighted means at some queries: values (m, k), unsupported (m,)."""
 
@@ -196,8 +216,7 @@ class Learner:
         Of one minimisation.
     tol : float
         A minimisation ends when the objective falls by less in an iteration.
-    on_iteration : callable
-        Called with L after each iteration; returns True to end with the best so far.
+    report : Report
     """
 
     loss: Loss
@@ -205,7 +224,7 @@ class Learner:
     penalty: float
     max_iter: int
     tol: float
-    on_iteration: Callable[[float], bool]
+    report: Report
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> Learned:
         """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""
@@ -226,10 +245,13 @@ class Learner:
         theta = packing.packed(w, ridge)
         function(theta)
         path.append(best.path[-1])
+        if self.report.stopped:
+            return replace(best, path=path, converged=True)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             path.append(best.path[-1])
-            if self.on_iteration(path[-1]):
+            self.report(path[-1])
+            if self.report.stopped:
                 raise StopIteration
 
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}

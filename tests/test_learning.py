@@ -60,7 +60,9 @@ def some_w(structure, d, size=1.2):
     }[structure]
 
 
-def assert_loss_and_gradient_are_right(kernel, structure, degree, d=2, n_outputs=None, weighted=False, size=1.2, **options):
+def assert_loss_and_gradient_are_right(
+    kernel, structure, degree, d=2, n_outputs=None, weighted=False, size=1.2, **options
+):
     X, y, w, _ = regression(n=20, d=d, n_outputs=n_outputs, weighted=weighted)
     if weighted:
         X, y, w = X[w > 0], y[w > 0], w[w > 0]
