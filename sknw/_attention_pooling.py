@@ -165,6 +165,7 @@ class AttentionPoolingRegressor(BaseSmoother):
 
     w_: np.ndarray
     ridge_: np.ndarray | None
+    _structure: str | None  # that was learned
 
     def __init__(
         self,
@@ -242,7 +243,7 @@ class AttentionPoolingRegressor(BaseSmoother):
             self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, rows)
             smoother = replace(smoother, line=Line.of(training, self.ridge_))
         self._keep(X, y, sample_weight, training, smoother, rows)
-        self.w_, self._structure = w, self.w if learns else None
+        self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
         task.end()

@@ -114,8 +114,8 @@ def line_weights(a, x, ridge):
 
         sum_j a_j (y_j - b0 - b'x_j)^2 + sum_k ridge_k b_k^2
 
-    (one ridge, or one for each feature) which is mean(y) - b'mean(x) with (C + diag(ridge)) b = cov(x, y). Where there is no ridge and C is singular, the
-    pseudo-inverse takes the shortest b, which is the limit of a small ridge.
+    (one ridge, or one for each feature) which is mean(y) - b'mean(x) with (C + diag(ridge)) b = cov(x, y). Where there
+    is no ridge and C is singular, the pseudo-inverse takes the shortest b, which is the limit of a small ridge.
     """
     a = np.where(a < NEGLIGIBLE * a.max(), 0, a)
     x0, x = (
