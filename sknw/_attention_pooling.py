@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sknw._base import BaseSmoother
 from sknw._criterion import Criterion
-from sknw._learning import STRUCTURES, Learned, Learner, Loss, learn, scalar_starts, without_the_useless
+from sknw._learning import STRUCTURES, Learned, Learner, Loss, Report, learn, scalar_starts, without_the_useless
 from sknw._pooling import Line, Smoother
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
 from sknw._sums import ALGORITHMS
@@ -96,10 +96,10 @@ class AttentionPoolingRegressor(BaseSmoother):
     ridge_ : ndarray of shape (n_features,) or None
         The ridge used; None for degree 0.
     n_iter_ : int
-        Iterations of the last minimisation; 0 where w was given.
-    loss_path_ : ndarray of shape (n_iter_ + 1,)
-        The loss at its start and after each iteration: mean squared leave-one-out error, in units of the variance of y
-        and averaged over outputs. Empty where w was given.
+        Iterations of the last minimisation, at least 1, also where w was given.
+    loss_path_ : ndarray
+        The loss at the start of the last minimisation and after each iteration: mean squared leave-one-out error, in
+        units of the variance of y and averaged over outputs. Empty where w was given.
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
@@ -165,6 +165,7 @@ class AttentionPoolingRegressor(BaseSmoother):
 
     w_: np.ndarray
     ridge_: np.ndarray | None
+    _structure: str | None  # that was learned
 
     def __init__(
         self,
@@ -224,15 +225,16 @@ class AttentionPoolingRegressor(BaseSmoother):
         ValueError
             If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
         """
-        before = (self.w_, self.ridge_) if self.warm_start and hasattr(self, "_smoother") else None
+        learns = isinstance(self.w, str)
+        goes_on = self.warm_start and learns and hasattr(self, "_smoother") and self._structure == self.w
+        before = (self.w_, self.ridge_) if goes_on else None
         X, y, sample_weight, training = self._validated(X, y, sample_weight)
         rows = self._validation_rows(len(training.X))
-        learns = isinstance(self.w, str)
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         kernel, learned = self._kernel(learns), None
         if learns:
             learned = self._learn(training, kernel, rows, before, task.step)
-            w = (learned.w.T / training.scales).T
+            w = training.in_units_of_x(learned.w)
         else:
             w = self._fixed_w(X.shape[1])
         smoother = self._smoother_for_fit(training, kernel, w, rows, _PASSES_OF_LEARNING if learns else 1, None)
@@ -241,9 +243,9 @@ class AttentionPoolingRegressor(BaseSmoother):
             self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, rows)
             smoother = replace(smoother, line=Line.of(training, self.ridge_))
         self._keep(X, y, sample_weight, training, smoother, rows)
-        self.w_ = w
+        self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
-        self.n_iter_ = max(len(self.loss_path_) - 1, 0)
+        self.n_iter_ = max(len(self.loss_path_) - 1, 1)
         task.end()
         return self
 
@@ -273,12 +275,12 @@ class AttentionPoolingRegressor(BaseSmoother):
         smoother = self._smoother_for_fit(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
         fixed_ridge = None if isinstance(self.ridge, str) else self._fixed_ridge(d)
         learner = Learner(
-            loss=Loss(smoother, smoother.keys, rows, training.sample_weight),
+            loss=Loss(smoother, training, rows),
             fixed_ridge=fixed_ridge,
             penalty=self.penalty,
             max_iter=self.max_iter,
             tol=self.tol,
-            on_iteration=self._reporting(on_iteration),
+            report=Report(on_iteration, self.verbose),
         )
         structure = str(self.w)
         shape = (d,) if structure in ("scalar", "diagonal") else (d, d if structure == "full" else rank)
@@ -300,19 +302,6 @@ class AttentionPoolingRegressor(BaseSmoother):
             )
         return without_the_useless(learner, learned)
 
-    def _reporting(self, on_iteration: Callable[[], bool]) -> Callable[[float], bool]:
-        """A function that prints the loss where that is wanted, and says whether a callback has asked to stop."""
-        stopped = False
-
-        def report(loss: float) -> bool:
-            nonlocal stopped
-            if self.verbose:
-                print(f"[AttentionPoolingRegressor] leave-one-out loss {loss:.6g}")
-            stopped = on_iteration() or stopped
-            return stopped
-
-        return report
-
     def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:
         """The ridge at a given w."""
         d = training.X.shape[1]
@@ -322,7 +311,10 @@ class AttentionPoolingRegressor(BaseSmoother):
         return np.full(d, Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
 
     def _fixed_ridge(self, d: int) -> np.ndarray:
-        ridge = np.asarray(self.ridge, dtype=np.float64)
+        try:
+            ridge = np.asarray(self.ridge, dtype=np.float64)
+        except (TypeError, ValueError):
+            ridge = np.full(d, np.nan)
         least = 0.0 if ridge.ndim == 0 else np.finfo(np.float64).tiny
         if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= least)):
             raise ValueError(

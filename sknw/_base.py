@@ -72,7 +72,9 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of leave-one-out."""
         keys = coordinates(training.X, training.center, w)
         if not np.all(np.isfinite(keys)):
-            raise ValueError("bandwidth is too small for X: inputs divided by it are not float64 numbers any more.")
+            raise ValueError(
+                "bandwidth is too small, or w too large, for X: scaled inputs are not float64 numbers any more."
+            )
         smoother = Smoother(
             center=training.center,
             w=w,

@@ -29,10 +29,11 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from sknw._criterion import Criterion
-from sknw._pooling import LOSS_IN_SEARCH, Line, Queries, Smoother, weighted_means
+from sknw._pooling import LOSS_IN_SEARCH, Line, Queries, Smoother, coordinates, weighted_means
 from sknw._selection import local_minima, scan_grid
 from sknw._sums import kernel_sums
 from sknw._sums.scatter import Pull, scatter
+from sknw._training import TrainingSet
 
 STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
 
@@ -65,19 +66,24 @@ class Loss:
     Attributes
     ----------
     smoother : Smoother
-        With the kernel, values and engine; its w, keys and ridge are replaced.
-    x : ndarray of shape (n, d)
-        Standardised inputs.
+        Of the training set with standardised inputs, its keys; w, keys and ridge are replaced.
+    training : TrainingSet
     rows : ndarray of int
         The rows it is averaged over.
-    sample_weight : ndarray of shape (n,)
-        In units of samples.
     """
 
     smoother: Smoother
-    x: np.ndarray
+    training: TrainingSet
     rows: np.ndarray
-    sample_weight: np.ndarray
+
+    @property
+    def x(self) -> np.ndarray:
+        """Standardised inputs (n, d)."""
+        return self.smoother.keys
+
+    @property
+    def sample_weight(self) -> np.ndarray:
+        return self.training.sample_weight
 
     def __call__(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The loss, its derivatives in w and in log ridge (d,)."""
@@ -106,10 +112,32 @@ class Loss:
         return _Lines(smoother, smoother.left_out(rows, self.sample_weight[rows]), ridge).slope
 
     def _at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
-        keys = self.x * w if w.ndim == 1 else self.x @ w
+        # z as predictions compute it: whether a key is in a compact support may hang by a rounding
+        w = self.training.in_units_of_x(w)
+        keys = coordinates(self.training.X, self.training.center, w)
         line = self.smoother.line
         least = float(ridge.min())  # decides where digits are lost
-        return replace(self.smoother, keys=keys, line=None if line is None else replace(line, ridge=least))
+        return replace(self.smoother, w=w, keys=keys, line=None if line is None else replace(line, ridge=least))
+
+
+class Report:
+    """Told of the loss after each iteration of all minimisations; once a callback asks to stop, no more are made.
+
+    Parameters
+    ----------
+    on_iteration : callable
+        Returns whether to stop, with the best so far.
+    verbose : int
+        Whether to print the loss.
+    """
+
+    def __init__(self, on_iteration: Callable[[], bool], verbose: int):
+        self._on_iteration, self._verbose, self.stopped = on_iteration, verbose, False
+
+    def __call__(self, loss: float) -> None:
+        if self._verbose:
+            print(f"[AttentionPoolingRegressor] leave-one-out loss {loss:.6g}")
+        self.stopped = self._on_iteration()
 
 
 class _Means:
@@ -189,8 +217,7 @@ class Learner:
         Of one minimisation.
     tol : float
         A minimisation ends when the objective falls by less in an iteration.
-    on_iteration : callable
-        Called with L after each iteration; returns True to end with the best so far.
+    report : Report
     """
 
     loss: Loss
@@ -198,7 +225,7 @@ class Learner:
     penalty: float
     max_iter: int
     tol: float
-    on_iteration: Callable[[float], bool]
+    report: Report
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> Learned:
         """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""
@@ -219,10 +246,13 @@ class Learner:
         theta = packing.packed(w, ridge)
         function(theta)
         path.append(best.path[-1])
+        if self.report.stopped:
+            return replace(best, path=path, converged=True)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             path.append(best.path[-1])
-            if self.on_iteration(path[-1]):
+            self.report(path[-1])
+            if self.report.stopped:
                 raise StopIteration
 
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}
@@ -333,7 +363,8 @@ def _best_on_part(learner: Learner, starts: list[tuple[np.ndarray, np.ndarray]],
 
 def without_the_useless(learner: Learner, learned: Learned) -> Learned:
     """Features whose w is small switched off, where the objective is no worse without them."""
-    w = np.where(learned.w <= _SMALL_W, 0.0, learned.w)
+    useful = learned.w > _SMALL_W if learned.w.ndim == 1 else np.linalg.norm(learned.w, axis=1) > _SMALL_W
+    w = (learned.w.T * useful).T
     objective, loss, _ = learner.objective(w, learned.ridge)
     if objective > learned.objective + learner.tol:
         return learned

@@ -48,6 +48,10 @@ class TrainingSet:
         y_center, y_scales, values = _standardisation(y.reshape(len(y), -1)[rows], weights, "y")
         return cls(X, center, scales, values / y_scales, y_center, y_scales, weights, rows)
 
+    def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
+        """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
+        return (w.T / self.scales).T
+
 
 def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), and the centred columns."""

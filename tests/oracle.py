@@ -46,10 +46,28 @@ def compact_kernel(name, u):
     }[name](inside)
 
 
+def relative_slope(kernel, u, log_mass):
+    """dK / d(u^2) / exp(log_mass), of a compact kernel (or function) by differences, inside its support; 0 at u = 0."""
+    u, log_mass = np.broadcast_arrays(np.asarray(u, dtype=np.longdouble), log_mass)
+    slope, there = np.zeros_like(u), u > 0
+    sq, log_mass = u[there] ** 2, log_mass[there]
+    rate, power = {"gaussian": (0.5, 2), "exponential": (1, 1)}.get(kernel, (1, kernel))
+    if isinstance(power, float | int):
+        log_slope = -rate * power / 2 * sq ** (np.longdouble(power) / 2 - 1)
+        slope[there] = log_slope * np.exp(log_kernel(kernel, u[there]) - log_mass)
+    else:
+        step = 1e-6 * np.minimum(sq, 1)
+        above, below = (np.exp(log_kernel(kernel, np.sqrt(s)) - log_mass) for s in (sq + step, sq - step))
+        slope[there] = (above - below) / (2 * step)
+    return slope
+
+
 def distances(Q, X, h):
-    """||(q_i - x_j) / h||, of shape (m, n)."""
+    """||(q_i - x_j) / h||, or with a matrix W in place of h ||(q_i - x_j) W||, of shape (m, n)."""
     Q, X, h = (np.asarray(a, dtype=np.longdouble) for a in (Q, X, h))
-    return np.sqrt((((Q[:, np.newaxis, :] - X[np.newaxis, :, :]) / h) ** 2).sum(axis=2))
+    differences = Q[:, np.newaxis, :] - X[np.newaxis, :, :]
+    scaled = differences @ h if h.ndim == 2 else differences / h
+    return np.sqrt((scaled**2).sum(axis=2))
 
 
 def attention_row(u, kernel, w, outside="nearest"):
@@ -94,10 +112,10 @@ def smoother_matrix(Q, X, h, kernel, w=None, outside="nearest", ridge=None, s=No
 def line_weights(a, x, ridge):
     """What multiplies y in the value b0 at x = 0 of the line that minimises
 
-        sum_j a_j (y_j - b0 - b'x_j)^2 + ridge b'b
+        sum_j a_j (y_j - b0 - b'x_j)^2 + sum_k ridge_k b_k^2
 
-    which is mean(y) - b'mean(x) with (C + ridge I) b = cov(x, y). Where there is no ridge and C is singular, the
-    pseudo-inverse takes the shortest b, which is the limit of a small ridge.
+    (one ridge, or one for each feature) which is mean(y) - b'mean(x) with (C + diag(ridge)) b = cov(x, y). Where there
+    is no ridge and C is singular, the pseudo-inverse takes the shortest b, which is the limit of a small ridge.
     """
     a = np.where(a < NEGLIGIBLE * a.max(), 0, a)
     x0, x = (
@@ -106,7 +124,7 @@ def line_weights(a, x, ridge):
     )  # where one sample has almost all the weight, the mean is almost there
     x_mean, root = a @ x, np.sqrt(a)
     design = root[:, np.newaxis] * (x - x_mean)
-    if ridge:
+    if np.all(ridge):
         direction = solve(design.T @ design + ridge * np.eye(x.shape[1]), x0 - x_mean) @ design.T
     else:
         direction = (x0 - x_mean) @ np.linalg.pinv(design.astype(float), rcond=1e-11)
@@ -154,6 +172,15 @@ def mean_square(y, fitted, w):
     y = np.asarray(y, dtype=np.longdouble).reshape(len(w), -1)
     per_output = (w[:, np.newaxis] * (y - fitted.reshape(y.shape)) ** 2).sum(axis=0) / w.sum()
     return per_output[0] if len(per_output) == 1 else (per_output / variance(y, w)).mean()
+
+
+def loss(X, y, h, kernel, w=None, outside="nearest", ridge=None, rows=slice(None)):
+    """The mean square of leave-one-out residuals at some rows, each output divided by its variance."""
+    loo = leave_one_out(X, y, h, kernel, w, outside, ridge)
+    w = weights_or_ones(w, X)
+    y, loo = (np.asarray(a, dtype=np.longdouble).reshape(len(w), -1) for a in (y, loo))
+    squares = ((y - loo) ** 2 / variance(y, w)).mean(axis=1)
+    return (w * squares)[rows].sum() / w[rows].sum()
 
 
 def criterion(name, X, y, h, kernel, w=None, outside="nearest", ridge=None):

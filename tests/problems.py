@@ -47,11 +47,22 @@ def bandwidth(d, width=1.3):
     return width * np.sqrt(d) * np.linspace(0.8, 1.2, d)
 
 
+# Kernels that w can be learned with: all but the top hat, which is a step.
+DIFFERENTIABLE = {name: kernel for name, kernel in KERNELS.items() if name != "tophat"}
+
+
 class Cauchy(Kernel):
     """A user's kernel of unbounded support."""
 
     def profile(self, sq):
         return 1.0 / (1.0 + sq)
+
+
+class DifferentiableCauchy(Cauchy):
+    """The same, with what it takes to learn w."""
+
+    def derivative(self, sq):
+        return -1.0 / (1.0 + sq) ** 2
 
 
 class Quartic(Kernel):

@@ -13,9 +13,10 @@ from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor, kernels
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor, kernels
 
-both = pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
+ESTIMATORS = [NadarayaWatsonRegressor, LocalLinearRegressor, AttentionPoolingRegressor]
+every = pytest.mark.parametrize("Estimator", ESTIMATORS)
 
 # Attention weights
 
@@ -92,7 +93,7 @@ def test_effective_sample_size_counts_the_samples_of_a_tophat_and_repeated_rows(
     assert_allclose(weighted.effective_sample_size(X), repeated.effective_sample_size(X), rtol=1e-11)
 
 
-@both
+@every
 def test_blocks_of_queries_are_one_whole(Estimator):
     """scikit-learn's working_memory cuts the queries into blocks; what comes back is in their order."""
     from sklearn import config_context
@@ -110,7 +111,7 @@ def test_blocks_of_queries_are_one_whole(Estimator):
 # Standard deviations and validation samples
 
 
-@both
+@every
 def test_standard_deviation_is_that_of_the_noise(Estimator):
     rng = np.random.default_rng(0)
     X = rng.uniform(0, 1, size=(2000, 1))
@@ -150,12 +151,12 @@ def test_all_rows_are_validated_where_there_are_few(n_validation):
     assert np.all(np.isfinite(model.loo_prediction_))
 
 
-@both
+@every
 def test_validation_samples_are_drawn_by_random_state(Estimator):
     X, y, _, _ = regression(n=60)
 
     def rows(random_state):
-        model = Estimator(bandwidth=0.6, validation_samples=15, random_state=random_state).fit(X, y)
+        model = Estimator("gaussian", 0.6, validation_samples=15, random_state=random_state).fit(X, y)
         return tuple(np.flatnonzero(np.isfinite(model.loo_prediction_)))
 
     assert rows(0) == rows(0) == rows(np.random.RandomState(0))
@@ -200,7 +201,7 @@ def test_fitted_attributes_are_those_of_the_documentation():
     assert NadarayaWatsonRegressor("tricube", 0.5).fit(X, y).sample_weight_ is None
 
 
-@both
+@every
 @pytest.mark.parametrize("shape", [(45,), (45, 1), (45, 3)])
 def test_predictions_have_the_shape_of_y(Estimator, shape):
     X, _, _, Q = regression()
@@ -221,7 +222,7 @@ def test_outputs_do_not_influence_each_other_at_a_fixed_bandwidth():
         assert_close(together.predict(Q, return_std=True)[1][:, k], alone.predict(Q, return_std=True)[1], y)
 
 
-@both
+@every
 def test_predicting_changes_no_attribute(Estimator):
     X, y, w, Q = regression(weighted=True)
     model = Estimator("tricube").fit(X, y, w)
@@ -233,7 +234,7 @@ def test_predicting_changes_no_attribute(Estimator):
     assert joblib.hash(model) == before
 
 
-@both
+@every
 def test_training_data_are_not_changed(Estimator):
     X, y, w, Q = regression(weighted=True)
     copies = [array.copy() for array in (X, y, w, Q)]
@@ -252,14 +253,14 @@ def test_pickled_models_predict_the_same(kernel, algorithm):
     assert_array_equal(copy.bandwidth_search_.factors, model.bandwidth_search_.factors)
 
 
-@both
+@every
 def test_a_model_with_a_users_kernel_can_be_pickled(Estimator):
     X, y, _, Q = regression()
     model = Estimator(Cauchy(), 0.5).fit(X, y)
     assert_array_equal(pickle.loads(pickle.dumps(model)).predict(Q), model.predict(Q))
 
 
-@both
+@every
 @pytest.mark.parametrize("algorithm", ENGINES)
 def test_read_only_memory_maps_are_taken(Estimator, algorithm, tmp_path):
     X, y, w, Q = regression(weighted=True, d=5)
@@ -273,7 +274,7 @@ def test_read_only_memory_maps_are_taken(Estimator, algorithm, tmp_path):
     assert_array_equal(refitted.predict(data[3]), model.predict(Q))
 
 
-@both
+@every
 def test_models_fitted_on_memory_are_small_in_a_pickle(Estimator):
     """A model stores its samples a few times over, and nothing of the size n x n."""
     rng = np.random.default_rng(0)
@@ -297,7 +298,7 @@ def test_clone_and_set_params_reach_into_the_kernel():
     assert model.kernel.power == 0.7
 
 
-@both
+@every
 def test_refitting_forgets_the_first_fit(Estimator):
     X, y, w, Q = regression(weighted=True)
     model = Estimator().fit(X[:, :1], y + 3, w)
@@ -305,18 +306,20 @@ def test_refitting_forgets_the_first_fit(Estimator):
     fresh = Estimator().fit(X, y)
     assert_array_equal(model.predict(Q), fresh.predict(Q))
     assert model.sample_weight_ is None
-    model.set_params(bandwidth=0.3).fit(X, y)
-    assert model.bandwidth_search_ is None
+    if Estimator is AttentionPoolingRegressor:
+        assert model.set_params(w=0.3).fit(X, y).loss_path_.size == 0
+    else:
+        assert model.set_params(bandwidth=0.3).fit(X, y).bandwidth_search_ is None
 
 
-@both
+@every
 @pytest.mark.parametrize("method", ["predict", "attention_weights_", "effective_sample_size"])
 def test_methods_ask_for_a_fit_first(Estimator, method):
     with pytest.raises(NotFittedError, match="not fitted"):
         getattr(Estimator(), method)([[1.0]])
 
 
-@both
+@every
 def test_notebook_view_shows_attributes_and_leaves_the_method_out(Estimator):
     X, y, _, _ = regression()
     model = Estimator().fit(X, y)
@@ -324,4 +327,4 @@ def test_notebook_view_shows_attributes_and_leaves_the_method_out(Estimator):
     assert "attention_weights_" not in html
     if hasattr(model, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
         assert "loo_score_" in html
-    assert "bandwidth" in Estimator()._repr_html_()
+    assert "kernel" in Estimator()._repr_html_()

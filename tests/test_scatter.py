@@ -1,0 +1,141 @@
+"""The scatter matrix of pooled values against its definition, a sum over all pairs."""
+
+import numpy as np
+import oracle
+import pytest
+from problems import DIFFERENTIABLE, DifferentiableCauchy, regression
+from sklearn import config_context
+
+from sknw._sums import Own, Problem, kernel_sums
+from sknw._sums.scatter import Pull, scatter
+from sknw.kernels import PowerExponential, resolve_kernel
+
+KERNELS = {
+    **DIFFERENTIABLE,
+    "power 3": (PowerExponential(power=3.0), 3.0),  # not compiled: its weights fall too fast for the tile
+    "user's": (DifferentiableCauchy(), lambda u: 1 / (1 + u**2)),
+}
+
+
+def problem_and_pull(kernel, d=2, n_outputs=None, weighted=False, left_out=True, width=1.3, is_line=True, n_jobs=None):
+    """A problem whose queries are its keys, or others, and numbers of the size that lines give them."""
+    X, y, w, Q = regression(d=d, n_outputs=n_outputs, weighted=weighted)
+    rng = np.random.default_rng(1)
+    kept = slice(None) if w is None else w > 0
+    X, y = X[kept], y.reshape(len(X), -1)[kept]
+    weights = np.ones(len(X)) if w is None else w[kept]
+    rows = rng.permutation(len(X))[:25]  # validation rows
+    own = Own(rows, np.maximum(weights[rows] - 1, 0) / weights[rows]) if left_out else None
+    x = X[rows] if left_out else Q
+    m, k = len(x), y.shape[1]
+    W = rng.normal(size=(d, d)) / (width * d)
+    problem = Problem(resolve_kernel(kernel), x @ W, X @ W, weights / weights.max(), y, own, n_jobs=n_jobs)
+    sums = kernel_sums(problem, "dense")
+    log_mass = np.log(np.where(sums.mass[0] > 0, sums.mass[0], 1.0)) + sums.log_scale[0]
+    p, g, e, t = (rng.normal(size=shape) for shape in [(m, 1 + d), (m, k), (m, 1 + d), m])
+    if not is_line:
+        p[:], e[:, 1:], t[:] = [1.0] + [0.0] * d, 0.0, 0.0
+    return problem, x, X, Pull(p, g, e, t, log_mass)
+
+
+def scatter_of_pairs(problem, query_x, key_x, pull, of_oracle):
+    """S = sum_ij B_ij (x_i - x_j) (x_i - x_j)', pair by pair, and the sum of the sizes of its terms."""
+    u = oracle.distances(problem.queries, problem.keys, 1.0)
+    slopes = oracle.relative_slope(of_oracle, u, pull.log_mass[:, np.newaxis]) * problem.weights
+    total, size = 0.0, 0.0
+    for i in range(len(query_x)):
+        for j in range(len(key_x)):
+            if problem.own is not None and problem.own.key[i] == j:
+                continue
+            x, difference = np.append(1.0, key_x[j]), query_x[i] - key_x[j]
+            answer = (pull.p[i] @ x) * (pull.g[i] @ problem.values[j] - pull.e[i] @ x) - pull.t[i]
+            term = slopes[i, j] * answer * np.outer(difference, difference)
+            total, size = total + term, size + np.abs(term).max()
+    return total.astype(float), float(size)
+
+
+def assert_is_scatter(problem, query_x, key_x, pull, of_oracle, compiled, tolerance=1e-11):
+    expected, size = scatter_of_pairs(problem, query_x, key_x, pull, of_oracle)
+    actual = scatter(problem, query_x, key_x, pull, compiled)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * size)
+    np.testing.assert_allclose(actual, actual.T, rtol=0, atol=1e-13 * size)
+    assert size > 0
+
+
+compilation = pytest.mark.parametrize("compiled", [False, True], ids=["dense", "compiled"])
+
+
+@compilation
+@pytest.mark.parametrize("is_line", [False, True], ids=["means", "lines"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_scatter_is_the_sum_over_pairs(kernel, is_line, compiled):
+    parameter, of_oracle = KERNELS[kernel]
+    assert_is_scatter(*problem_and_pull(parameter, is_line=is_line, weighted=True), of_oracle, compiled)
+
+
+@compilation
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
+def test_any_number_of_features(kernel, d, compiled):
+    assert_is_scatter(*problem_and_pull(kernel, d=d), kernel, compiled)
+
+
+@compilation
+@pytest.mark.parametrize("n_outputs", [1, 3, 5])
+@pytest.mark.parametrize("left_out", [False, True], ids=["queries", "left out"])
+@pytest.mark.parametrize("kernel", ["gaussian", "power 1.5", "biweight"])
+def test_outputs_add_up_and_own_samples_do_not_count(kernel, left_out, n_outputs, compiled):
+    parameter, of_oracle = KERNELS[kernel]
+    case = problem_and_pull(parameter, n_outputs=n_outputs, left_out=left_out, weighted=True)
+    assert_is_scatter(*case, of_oracle, compiled)
+
+
+@compilation
+@pytest.mark.parametrize("left_out", [False, True], ids=["queries", "left out"])
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "power 0.5", "power 1.5", "power 3"])
+def test_masses_that_underflow_are_as_good_as_others(kernel, left_out, compiled):
+    """At the width 1e-3 nearest neighbours are hundreds of bandwidths away, and the Gaussian is exp(-1e5) there."""
+    parameter, of_oracle = KERNELS[kernel]
+    width = 0.05 if kernel == "power 3" else 1e-3
+    problem, query_x, key_x, pull = problem_and_pull(parameter, left_out=left_out, width=width)
+    if kernel in ["gaussian", "power 1.5", "power 3"]:
+        assert pull.log_mass.min() < -800
+    # the exponent has the rounding of its size, which is that of the distance
+    tolerance = max(1e-11, 1e-14 * np.abs(pull.log_mass).max())
+    assert_is_scatter(problem, query_x, key_x, pull, of_oracle, compiled, tolerance)
+
+
+@compilation
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "linear"])
+def test_threads_and_blocks_change_nothing(kernel, compiled):
+    problem, query_x, key_x, pull = problem_and_pull(kernel, left_out=False, n_jobs=2)
+    repeats = np.arange(1203) % len(query_x)
+    many = Problem(problem.kernel, problem.queries[repeats], problem.keys, problem.weights, problem.values, n_jobs=2)
+    many_pull = Pull(*(array[repeats] for array in vars(pull).values()))
+    counts = np.bincount(repeats)[:, np.newaxis]
+    once = Pull(pull.p * counts, pull.g, pull.e, pull.t * counts[:, 0], pull.log_mass)
+    expected = scatter(problem, query_x, key_x, once, compiled)
+    with config_context(working_memory=0.05):
+        actual = scatter(many, query_x[repeats], key_x, many_pull, compiled)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+
+
+@compilation
+def test_more_keys_than_a_block_holds(compiled):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1100, 3)), rng.normal(size=(1100, 2))
+    rows = np.arange(0, 1100, 100)
+    problem = Problem(resolve_kernel("gaussian"), X[rows], X, np.ones(1100), y, Own(rows, np.zeros(11)))
+    p, g, e = (rng.normal(size=(11, k)) for k in (4, 2, 4))
+    pull = Pull(p, g, e, rng.normal(size=11), np.log(kernel_sums(problem, "dense").mass[0]))
+    assert_is_scatter(problem, X[rows], X, pull, "gaussian", compiled)
+
+
+def test_weighted_means_are_lines_without_slope():
+    """The compiled loop leaves the products with x out where all of them are zero."""
+    problem, query_x, key_x, pull = problem_and_pull("gaussian", is_line=False)
+    tiny = Pull(pull.p, pull.g, pull.e.copy(), pull.t, pull.log_mass)
+    tiny.e[0, 1] = 1e-30
+    np.testing.assert_allclose(
+        scatter(problem, query_x, key_x, tiny, True), scatter(problem, query_x, key_x, pull, True), rtol=1e-12
+    )
