@@ -61,92 +61,22 @@ def _shifted(state, delta, is_cosine):
     return state
 
 
-@compiled(_FASTMATH)
-def _taylor(zeros, a, power, exponent, is_cosine):
-    """K^(k)(a) / k! of the kernel as a function of v, for the moments k of a state anchored at v = a."""
-    degree = len(zeros) - 1
-    u = 1.0 - a
-    if is_cosine:
-        series = tuple_setitem(zeros, 0, math.cos(_HALF_PI * a))
-        return tuple_setitem(series, degree, math.sin(_HALF_PI * a))
-    # 1 - (u - t)^power in powers of t
-    if power == 1:
-        b0, b1, b2, b3 = a, 1.0, 0.0, 0.0
-    elif power == 2:
-        b0, b1, b2, b3 = a * (1.0 + u), 2.0 * u, -1.0, 0.0
-    else:
-        b0, b1, b2, b3 = a * (1.0 + u + u * u), 3.0 * u * u, -3.0 * u, 1.0
-    series = tuple_setitem(zeros, 0, 1.0)
-    for _ in range(exponent):
-        for k in range(degree, -1, -1):
-            term = b0 * series[k]
-            if k >= 1:
-                term += b1 * series[k - 1]
-            if k >= 2:
-                term += b2 * series[k - 2]
-            if k >= 3:
-                term += b3 * series[k - 3]
-            series = tuple_setitem(series, k, term)
-    return series
-
-
 # Compact kernels: blocks and states
 
 
 @compiled(MULTIPLY_ADD)
-def _fill(block, columns, b, keys, weights, values):
-    """The keys of block b and their columns w, w V; the last block is filled up with keys without weight."""
-    wide_vectors()
+def _fill(block, columns, to, b, keys, weights, values):
+    """The keys of block b and their columns w, w V, from place `to` on; filled up with keys infinitely far."""
     first = b * BLOCK
-    n = min(BLOCK, keys.size - first)
-    if n == BLOCK:
-        for j in range(BLOCK):
-            block[j] = keys[first + j]
-            columns[0, j] = weights[first + j]
-        for v in range(len(values)):
-            for j in range(BLOCK):
-                columns[v + 1, j] = columns[0, j] * values[v, first + j]
-    else:
-        for j in range(BLOCK):
-            at = first + min(j, n - 1)
-            block[j] = keys[at]
-            columns[0, j] = weights[at] if j < n else 0.0
-            for v in range(len(values)):
-                columns[v + 1, j] = columns[0, j] * values[v, at]
-
-
-@compiled(REORDERED)
-def _sum(row):
-    wide_vectors()
-    total = 0.0
+    n = min(BLOCK, keys.size - first) if b >= 0 else 0
     for j in range(BLOCK):
-        total += row[j]
-    return total
-
-
-@compiled(MULTIPLY_ADD)
-def _moments(zeros, block, column, anchor, per_h, is_cosine, work):
-    """The state of one block about an anchor at one of its ends."""
-    wide_vectors()
-    state = zeros
-    t, row = work[0], work[1]
-    for j in range(BLOCK):
-        t[j] = abs(block[j] - anchor) * per_h
-    if is_cosine:
-        for j in range(BLOCK):
-            row[j] = column[j] * _sine(t[j])
-        state = tuple_setitem(state, 0, _sum(row))
-        for j in range(BLOCK):
-            row[j] = column[j] * _sine(1.0 - t[j])
-        return tuple_setitem(state, len(state) - 1, _sum(row))
-    for j in range(BLOCK):
-        row[j] = column[j]
-    state = tuple_setitem(state, 0, _sum(row))
-    for k in range(1, len(zeros)):
-        for j in range(BLOCK):
-            row[j] *= t[j]
-        state = tuple_setitem(state, k, _sum(row))
-    return state
+        block[to + j] = keys[first + j] if j < n else np.inf
+        columns[0, to + j] = weights[first + j] if j < n else 0.0
+    for v in range(len(values)):
+        for j in range(n):
+            columns[v + 1, to + j] = weights[first + j] * values[v, first + j]
+        for j in range(n, BLOCK):
+            columns[v + 1, to + j] = 0.0
 
 
 @compiled(MULTIPLY_ADD)
@@ -158,6 +88,26 @@ def _sine(v):
     return v * ((((p * sq + c3) * sq + c2) * sq + c1) * sq + c0)
 
 
+@compiled(REORDERED)
+def _moments(zeros, block, column, anchor, per_h, is_cosine):
+    """The state of one block about an anchor at one of its ends."""
+    wide_vectors()
+    state = zeros
+    last = len(zeros) - 1
+    for j in range(BLOCK):
+        weight = column[j]
+        # the keys that fill up a block have no weight
+        t = min(abs(block[j] - anchor) * per_h, 1.0)
+        if is_cosine:
+            state = tuple_setitem(state, 0, state[0] + weight * _sine(t))
+            state = tuple_setitem(state, last, state[last] + weight * _sine(1.0 - t))
+        else:
+            for k in range(len(zeros)):
+                state = tuple_setitem(state, k, state[k] + weight)
+                weight *= t
+    return state
+
+
 @compiled()
 def _sum_of(state, other):
     for k in range(len(state)):
@@ -166,16 +116,16 @@ def _sum_of(state, other):
 
 
 @compiled()
-def _store(to, state):
+def _store(states, b, v, state):
     for k in range(len(state)):
-        to[k] = state[k]
+        states[b, v, k] = state[k]
 
 
 @compiled()
-def _load(zeros, row):
+def _load(zeros, states, b, v):
     state = zeros
     for k in range(len(zeros)):
-        state = tuple_setitem(state, k, row[k])
+        state = tuple_setitem(state, k, states[b, v, k])
     return state
 
 
@@ -218,33 +168,33 @@ def set_states(inner, outer, kernel, mirrored, per_h, keys, weights, values, beg
     zeros, powers, _ = kernel
     is_cosine = len(powers) == 0
     n_blocks, c = len(begin) - 1, 1 + len(values)
-    block, columns, work = np.empty(BLOCK), np.empty((c, BLOCK)), np.empty((2, BLOCK))
+    block, columns = np.empty(BLOCK), np.empty((c, BLOCK))
     inner[n_blocks], outer[n_blocks] = 0.0, 0.0
     first = 0
     while first < n_blocks:
         stop = end[first]
         for step in range(stop - first):
             b = stop - 1 - step if mirrored else first + step
-            _fill(block, columns, b, keys, weights, values)
-            anchor = block[BLOCK - 1] if mirrored else block[0]
+            _fill(block, columns, 0, b, keys, weights, values)
+            anchor = _anchor(keys, b, mirrored)
             if step == 0:
                 cell_anchor = anchor
                 inner[b] = 0.0
             following = b - 1 if mirrored else b + 1
             delta = abs(anchor - cell_anchor) * per_h
             for v in range(c):
-                state = _moments(zeros, block, columns[v], anchor, per_h, is_cosine, work)
-                _store(outer[b, v], state)
+                state = _moments(zeros, block, columns[v], anchor, per_h, is_cosine)
+                _store(outer, b, v, state)
                 if step < stop - first - 1:
-                    state = _sum_of(_load(zeros, inner[b, v]), _shifted(state, delta, is_cosine))
-                    _store(inner[following, v], state)
+                    state = _sum_of(_load(zeros, inner, b, v), _shifted(state, delta, is_cosine))
+                    _store(inner, following, v, state)
         for step in range(1, stop - first):
             b = first + step if mirrored else stop - 1 - step
             following = b - 1 if mirrored else b + 1
             delta = abs(_anchor(keys, following, mirrored) - _anchor(keys, b, mirrored)) * per_h
             for v in range(c):
-                further = _shifted(_load(zeros, outer[following, v]), delta, is_cosine)
-                _store(outer[b, v], _sum_of(_load(zeros, outer[b, v]), further))
+                further = _shifted(_load(zeros, outer, following, v), delta, is_cosine)
+                _store(outer, b, v, _sum_of(_load(zeros, outer, b, v), further))
         first = stop
 
 
@@ -254,42 +204,99 @@ def _anchor(keys, b, mirrored):
     return keys[min((b + 1) * BLOCK, keys.size) - 1] if mirrored else keys[b * BLOCK]
 
 
-@compiled(MULTIPLY_ADD)
-def _add_direct(lanes, query, block, columns, left_out, h, per_h, radius, powers, exponents, work):
-    """lanes[v, j] += K((query - block[j]) / h) columns[v, j], but for the key j = left_out."""
+@compiled(REORDERED)
+def _direct(query, block, columns, v0, v1, left_out, h, per_h, radius, powers, exponents):
+    """sum_j K((query - block[j]) / h) (columns[v0, j], columns[v1, j]), but for the key j = left_out."""
     wide_vectors()
-    base, weight = work[0], work[1]
-    for j in range(BLOCK):
+    total0 = total1 = 0.0
+    for j in range(3 * BLOCK):
         distance = abs(query - block[j])
-        u = distance * per_h
-        v = (h - distance) * per_h
+        u, v = distance * per_h, (h - distance) * per_h
         if len(powers) == 0:
-            base[j] = _sine(max(v, 0.0))
+            base = _sine(max(v, 0.0))
         elif len(powers) == 1:
-            base[j] = v
+            base = v
         elif len(powers) == 2:
-            base[j] = v * (1.0 + u)
+            base = v * (1.0 + u)
         else:
-            base[j] = v * (1.0 + u + u * u)
-        weight[j] = 1.0 if (distance <= radius) & (j != left_out) else 0.0
-    for _ in range(len(exponents)):
-        for j in range(BLOCK):
-            weight[j] *= base[j]
-    for v in range(len(columns)):
-        column, lane = columns[v], lanes[v]
-        for j in range(BLOCK):
-            lane[j] += weight[j] * column[j]
+            base = v * (1.0 + u + u * u)
+        weight = 1.0
+        for _ in range(len(exponents)):
+            weight *= base
+        weight = weight if (distance <= radius) & (j != left_out) else 0.0
+        total0 += weight * columns[v0, j]
+        total1 += weight * columns[v1, j]
+    return total0, total1
 
 
 @compiled(_FASTMATH)
-def _add_state(totals, state, zeros, distance, h, per_h, powers, exponents):
-    """totals[v] += the sum over the keys of a state whose anchor is so far from the query."""
-    series = _taylor(zeros, (h - distance) * per_h, len(powers), len(exponents), len(powers) == 0)
-    for v in range(len(totals)):
-        total = 0.0
+def _set_series(series, kernel, mirrored, states, b, stop, at, inside, per_h, keys, begin, end, terms):
+    """The sum over all keys between the block at the edge and that of the query, as a function of a.
+
+    series[v, i] a^i is summed by `_value`, a the distance from the edge of the window to the key that is returned.
+    These are the keys of the cells from that of b up to that before `stop`, and of the cell of the block `at` up to it.
+    """
+    inner, outer = states
+    zeros, powers, _ = kernel
+    is_cosine = len(powers) == 0
+    anchor = cell_anchor = _anchor(keys, end[at] - 1 if mirrored else begin[at], mirrored) if inside else 0.0
+    if (b < stop) != mirrored:
+        anchor = _anchor(keys, b, mirrored)
+    for v in range(len(series)):
+        state, part = zeros, b
+        while (part < stop) != mirrored:
+            delta = abs(_anchor(keys, part, mirrored) - anchor) * per_h
+            state = _sum_of(state, _shifted(_load(zeros, outer, part, v), delta, is_cosine))
+            part = begin[part] - 1 if mirrored else end[part]
+        if inside:
+            delta = abs(cell_anchor - anchor) * per_h
+            state = _sum_of(state, _shifted(_load(zeros, inner, at, v), delta, is_cosine))
+        if is_cosine:
+            for k in range(len(zeros)):
+                series[v, k] = state[k]
+        else:
+            for i in range(len(zeros)):
+                series[v, i] = 0.0
+                for k in range(len(zeros) - i):
+                    series[v, i] += terms[i + k, k] * state[k]
+    return anchor
+
+
+@compiled(_FASTMATH)
+def _terms(kernel):
+    """The numbers K^(m)(0) / m! binomial(m, k), [m, k], with K as a function of v."""
+    zeros, powers, exponents = kernel
+    terms = np.ones((len(zeros), len(zeros)))
+    taylor = zeros
+    if len(powers):
+        # (1 - (1 - v)^power)^exponent
+        taylor = tuple_setitem(zeros, 0, 1.0)
+        b1, b2, b3 = float(len(powers)), -1.0 if len(powers) == 2 else -3.0, 1.0
+        for _ in range(len(exponents)):
+            for k in range(len(zeros) - 1, -1, -1):
+                term = b1 * taylor[k - 1] if k >= 1 else 0.0
+                term += b2 * taylor[k - 2] if k >= 2 and len(powers) > 1 else 0.0
+                term += b3 * taylor[k - 3] if k >= 3 and len(powers) > 2 else 0.0
+                taylor = tuple_setitem(taylor, k, term)
+    for m in range(len(zeros)):
+        for k in range(1, m):
+            terms[m, k] = terms[m - 1, k - 1] + terms[m - 1, k]
+    for m in range(len(zeros)):
         for k in range(len(zeros)):
-            total += state[v, k] * series[k]
-        totals[v] += total
+            terms[m, k] *= taylor[m]
+    return terms
+
+
+@compiled(_FASTMATH)
+def _value(series, side, v, a, kernel):
+    zeros, powers, _ = kernel
+    last = len(zeros) - 1
+    if len(powers) == 0:
+        return series[side, v, 0] * _sine(1.0 - a) + series[side, v, last] * _sine(a)
+    total = series[side, v, last]
+    for i in range(last - 1, -1, -1):
+        total = total * a + series[side, v, i]
+    return total
 
 
 @compiled(_FASTMATH)
@@ -311,9 +318,11 @@ def compact_sums(sums, kernel, h, radius, keys, weights, values, begin, end, lef
     """
     zeros, powers, exponents = kernel
     per_h, n_blocks, c = 1.0 / h, len(begin) - 1, len(sums)
-    lanes, totals, work = np.empty((c, BLOCK)), np.empty(c), np.empty((2, BLOCK))
-    # the blocks at the left edge, at the query, and at the right edge
-    filled, blocks, columns = np.full(3, -1), np.empty((3, BLOCK)), np.empty((3, c, BLOCK))
+    terms, series = _terms(kernel), np.empty((2, c, len(zeros)))
+    # what the sums on the left, at the edges and at the query, and on the right are at present made of
+    of_left, of_right, filled = (-2, -2), (-2, -2, False), np.full(3, -2)
+    left_anchor = right_anchor = 0.0
+    block, columns = np.empty(3 * BLOCK), np.empty((c, 3 * BLOCK))
     low = high = max(place[0] // BLOCK - 1, 0)
     while low > 0 and queries[0] - _anchor(keys, low - 1, True) <= radius:
         low -= 1
@@ -328,35 +337,36 @@ def compact_sums(sums, kernel, h, radius, keys, weights, values, begin, end, lef
             high += 1
         inside = at < n_blocks and query >= keys[begin[at] * BLOCK]
         behind = end[at] if inside else at
+        if of_left != (low, at):
+            left_anchor = _set_series(
+                series[0], kernel, False, left, low + 1, begin[at], at, inside, per_h, keys, begin, end, terms
+            )
+            of_left = (low, at)
+        if of_right != (high, at, inside):
+            right_anchor = _set_series(
+                series[1], kernel, True, right, high - 1, behind, at, inside, per_h, keys, begin, end, terms
+            )
+            of_right = (high, at, inside)
         directly = (low if low < begin[at] else -1, at if inside else -1, high if high >= behind else -1)
-        lanes[:] = 0.0
-        totals[:] = 0.0
         for i in range(3):
-            b = directly[i]
-            if b >= 0:
-                if filled[i] != b:
-                    _fill(blocks[i], columns[i], b, keys, weights, values)
-                    filled[i] = b
-                left_out = place[r] - b * BLOCK if is_own else -1
-                _add_direct(lanes, query, blocks[i], columns[i], left_out, h, per_h, radius, powers, exponents, work)
-        if inside:
-            if at > begin[at]:
-                distance = query - keys[begin[at] * BLOCK]
-                _add_state(totals, left[0][at], zeros, distance, h, per_h, powers, exponents)
-            if at + 1 < end[at]:
-                distance = _anchor(keys, end[at] - 1, True) - query
-                _add_state(totals, right[0][at], zeros, distance, h, per_h, powers, exponents)
-        b = low + 1
-        while b < begin[at]:
-            _add_state(totals, left[1][b], zeros, query - keys[b * BLOCK], h, per_h, powers, exponents)
-            b = end[b]
-        b = high - 1
-        while b >= behind:
-            distance = _anchor(keys, b, True) - query
-            _add_state(totals, right[1][b], zeros, distance, h, per_h, powers, exponents)
-            b = begin[b] - 1
-        for v in range(c):
-            sums[v, r] = totals[v] + _sum(lanes[v])
+            if filled[i] != directly[i]:
+                _fill(block, columns, i * BLOCK, directly[i], keys, weights, values)
+                filled[i] = directly[i]
+        left_out = BLOCK + place[r] - at * BLOCK if is_own else -1
+        # within [0, 1] wherever there are keys
+        left_a = min(max((h - (query - left_anchor)) * per_h, 0.0), 1.0)
+        right_a = min(max((h - (right_anchor - query)) * per_h, 0.0), 1.0)
+        for v in range(0, c, 2):
+            other = min(v + 1, c - 1)
+            total, total_of_other = _direct(
+                query, block, columns, v, other, left_out, h, per_h, radius, powers, exponents
+            )
+            for side in range(2):
+                a = right_a if side else left_a
+                total += _value(series, side, v, a, kernel)
+                total_of_other += _value(series, side, other, a, kernel)
+            sums[other, r] = total_of_other
+            sums[v, r] = total
 
 
 # The exponential
