@@ -226,7 +226,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         """
         before = (self.w_, self.ridge_) if self.warm_start and hasattr(self, "_smoother") else None
         X, y, sample_weight, training = self._validated(X, y, sample_weight)
-        rows = self._validation_rows(len(training.X))
+        rows = self._validation_rows(len(training.X), float(len(training.X)) ** 2)
         learns = isinstance(self.w, str)
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         kernel, learned = self._kernel(learns), None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sknw._sums._order import Rows, in_order
+from sknw._sums._order import Rows, in_order, rows_in_order
 
 # Centres of cells must be exact numbers: whole multiples, up to this one, of a width of few digits.
 LARGEST_INDEX = 2.0**45
@@ -62,20 +62,20 @@ class Cells:
         return cls(rows, points, attached, cells, start, width)
 
     @classmethod
-    def of_points(cls, rows: np.ndarray, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
+    def of_points(cls, rows: Rows, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
         """The points `rows` among points (d, m), but those too far away; `attached` belongs to all m."""
         index = np.floor(in_order(points, rows) / width)
         if index.size and max(index.max(), -index.min()) >= LARGEST_INDEX:
-            kept = np.all(np.abs(index) < LARGEST_INDEX, axis=0)
-            rows, index = rows[kept], index[:, kept]
-        order, changes = _by_cell(index.astype(np.int64))
-        rows, first = rows[order], np.flatnonzero(changes)
+            kept = np.flatnonzero(np.all(np.abs(index) < LARGEST_INDEX, axis=0))
+            rows, index = kept + rows.start if isinstance(rows, slice) else rows[kept], index[:, kept]
+        order, first = _by_cell(index.astype(np.int64))
+        if not isinstance(order, slice):
+            rows = order + rows.start if isinstance(rows, slice) else rows[order]
         cells = np.zeros((len(first), 3), dtype=np.int64)
-        cells[:, 3 - len(points) :] = index[:, order[first]].T
-        start = np.append(first, len(rows))
-        return cls(
-            rows, in_order(points, rows), tuple(in_order(array, rows) for array in attached), cells, start, width
-        )
+        cells[:, 3 - len(points) :] = in_order(index, order)[:, first].T
+        attached = tuple(in_order(array, rows) for array in attached)
+        points = np.ascontiguousarray(in_order(points, rows))
+        return cls(rows, points, attached, cells, np.append(first, points.shape[1]), width)
 
     def __len__(self) -> int:
         return self.points.shape[1]
@@ -105,28 +105,27 @@ class Cells:
         )
 
 
-def _by_cell(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The order of n cells, given as (d, n), and where in that order another cell begins."""
+def _by_cell(index: np.ndarray) -> tuple[Rows, np.ndarray]:
+    """The order of n cells, given as (d, n), and the places in that order at which another cell begins."""
     n = index.shape[1]
-    changes = np.zeros(n, dtype=bool)
-    changes[:1] = True
     if n == 0:
-        return np.empty(0, dtype=np.intp), changes
+        return slice(0, 0), np.empty(0, dtype=np.int64)
+    changes = np.ones(n, dtype=bool)
     lowest = index.min(axis=1)
     extent = index.max(axis=1) - lowest + 1
     if np.prod(extent.astype(float)) >= 2.0**62:
         order = np.lexsort(index[::-1])
         changes[1:] = np.any(index[:, order[1:]] != index[:, order[:-1]], axis=0)
-        return order, changes
+        return order, np.flatnonzero(changes)
     # a single number for each cell sorts several times faster
     number = np.zeros(n, dtype=np.int64)
     for axis, low, length in zip(index, lowest, extent, strict=True):
         number *= length
         number += axis - low
-    order = np.argsort(number)
-    number = number[order]
+    rows = rows_in_order(number)
+    number = in_order(number, rows)
     np.not_equal(number[1:], number[:-1], out=changes[1:])
-    return order, changes
+    return rows, np.flatnonzero(changes)
 
 
 # Routes
@@ -174,15 +173,15 @@ def _dilated(cells: np.ndarray, axis: int, reach: int) -> np.ndarray:
     """All cells at most `reach` from one of `cells` along an axis."""
     dilated = np.repeat(cells, 2 * reach + 1, axis=0)
     dilated[:, axis] += np.tile(np.arange(-reach, reach + 1), len(cells))
-    order, changes = _by_cell(dilated.T)
-    return dilated[order[changes]]
+    order, first = _by_cell(dilated.T)
+    return dilated[order][first]
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The cells in both of two lists without repetitions."""
     both = np.vstack([a, b])
-    order, changes = _by_cell(both.T)
-    return both[order[~changes]]
+    order, first = _by_cell(both.T)
+    return np.delete(both[order], first, axis=0)
 
 
 def _sorted(cells: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Layout. Points stand by feature, (d, n), sorted by cell, so that those of a cell are a contiguous piece of each row. A
 cell is three whole numbers (zeros first where d < 3), a list of cells is sorted lexicographically. The coefficients
-of a cell are (1 + k, P^d): for the mass and each column of V those of T_a(x_1) ... T_k(x_d), the last feature fastest.
+of a cell are (P, (1 + k) P^(d - 1)), in the order [k, (v, a, ...)]: of T_a(x_1) ... T_k(x_d) for the mass, v = 0, and
+each column of V. The last feature comes first, so that translation along it is a product of matrices.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def _leading_product(row, polynomials, a, n):
 
 
 @compiled(REORDERED)
-def _add_products(coefficients, row, t, n):
-    """coefficients[k] += sum_i row[i] t[k, i]."""
+def _add_products(coefficients, line, row, t, n):
+    """coefficients[k, line] += sum_i row[i] t[k, i]."""
     wide_vectors()
     for k in range(0, P, 4):
         t0, t1, t2, t3 = t[k], t[k + 1], t[k + 2], t[k + 3]
@@ -63,23 +64,23 @@ def _add_products(coefficients, row, t, n):
             s1 += row[i] * t1[i]
             s2 += row[i] * t2[i]
             s3 += row[i] * t3[i]
-        coefficients[k] += s0
-        coefficients[k + 1] += s1
-        coefficients[k + 2] += s2
-        coefficients[k + 3] += s3
+        coefficients[k, line] += s0
+        coefficients[k + 1, line] += s1
+        coefficients[k + 2, line] += s2
+        coefficients[k + 3, line] += s3
 
 
 @compiled()
 def add_moments(moments, sizes, points, weights, values, cells, of_cell, pieces, width):
     """The moments of pieces, and their sizes, over i in piece s.
 
-        moments[s, v, (a, ..., k)] += sum_i w_i V_iv T_a(x_i1) ... T_k(x_id),    sizes[s, v] += sum_i |w_i V_iv|
+        moments[s, k, (v, a, ...)] += sum_i w_i V_iv T_a(x_i1) ... T_k(x_id),    sizes[s, v] += sum_i |w_i V_iv|
 
     The column v = 0 is that of the mass, V = 1.
 
     Parameters
     ----------
-    moments, sizes : arrays of shape (s, 1 + k, P^d), (s, 1 + k)
+    moments, sizes : arrays of shape (s, P, (1 + k) P^(d - 1)), (s, 1 + k)
     points, weights, values : arrays of shape (d, n), (n,), (k, n)
     cells : int64 array of shape (., 3)
     of_cell, pieces : int64 arrays of shape (s,), (s, 2)
@@ -99,7 +100,7 @@ def add_moments(moments, sizes, points, weights, values, cells, of_cell, pieces,
                 for a in range(P ** (d - 1)):
                     row[:n] = column[:n]
                     _leading_product(row, polynomials, a, n)
-                    _add_products(moments[s, v, a * P : (a + 1) * P], row, polynomials[d - 1], n)
+                    _add_products(moments[s], v * P ** (d - 1) + a, row, polynomials[d - 1], n)
 
 
 @compiled()
@@ -126,15 +127,16 @@ def _sum_of_magnitudes(column, n):
 
 
 @compiled(MULTIPLY_ADD)
-def _series(values, coefficients, t, n):
-    """values[i] = sum_k coefficients[k] t[k, i]."""
+def _series(values, coefficients, line, t, n):
+    """values[i] = sum_k coefficients[k, line] t[k, i]."""
     wide_vectors()
-    c0, c1, c2, c3 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
+    c0, c1, c2, c3 = coefficients[0, line], coefficients[1, line], coefficients[2, line], coefficients[3, line]
     t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
     for i in range(n):
         values[i] = c0 * t0[i] + c1 * t1[i] + c2 * t2[i] + c3 * t3[i]
     for k in range(4, P, 4):
-        c0, c1, c2, c3 = coefficients[k], coefficients[k + 1], coefficients[k + 2], coefficients[k + 3]
+        c0, c1 = coefficients[k, line], coefficients[k + 1, line]
+        c2, c3 = coefficients[k + 2, line], coefficients[k + 3, line]
         t0, t1, t2, t3 = t[k], t[k + 1], t[k + 2], t[k + 3]
         for i in range(n):
             values[i] = values[i] + c0 * t0[i] + c1 * t1[i] + c2 * t2[i] + c3 * t3[i]
@@ -142,14 +144,14 @@ def _series(values, coefficients, t, n):
 
 @compiled()
 def _set_series(totals, row, polynomials, coefficients, n):
-    """totals[v, i] = sum_(a, ..., k) coefficients[v, (a, ..., k)] T_a(x_i1) ... T_k(x_id)."""
+    """totals[v, i] = sum_(a, ..., k) coefficients[k, (v, a, ...)] T_a(x_i1) ... T_k(x_id)."""
     last = len(polynomials) - 1
-    for v in range(len(coefficients)):
+    for v in range(len(totals)):
         total = totals[v]
-        _series(total, coefficients[v, :P], polynomials[last], n)
+        _series(total, coefficients, v * P**last, polynomials[last], n)
         _leading_product(total, polynomials, 0, n)
         for a in range(1, P**last):
-            _series(row, coefficients[v, a * P : (a + 1) * P], polynomials[last], n)
+            _series(row, coefficients, v * P**last + a, polynomials[last], n)
             _leading_product(row, polynomials, a, n)
             for i in range(n):
                 total[i] += row[i]
@@ -194,14 +196,14 @@ def evaluate(
 ):  # fmt: skip
     """The sums of queries without their own terms, and whether they are accurate; zero where they are not.
 
-        sums[v, i] = sum_(a, ..., k) coefficients[cell of i, v, (a, ..., k)] T_a(x_i1) ... T_k(x_id)
+        sums[v, i] = sum_(a, ..., k) coefficients[cell of i, k, (v, a, ...)] T_a(x_i1) ... T_k(x_id)
                      - (1 - share[i]) w_j V_jv,    j = own[i]
 
     Parameters
     ----------
     sums, good : arrays of shape (1 + k, m), (m,)
     points : array of shape (d, m)
-    coefficients, bound : arrays of shape (t, 1 + k, P^d), (t, 1 + k)
+    coefficients, bound : arrays of shape (t, P, (1 + k) P^(d - 1)), (t, 1 + k)
     cells, of_cell, pieces : int64 arrays of shape (t, 3), (s,), (s, 2)
         The cell of each piece of the queries.
     own, share : arrays of shape (m,)
@@ -232,46 +234,53 @@ def _on_line(cell, other, reach):
     return cell[0] == other[0] and cell[1] == other[1] and cell[2] <= other[2] + reach
 
 
-@compiled(MULTIPLY_ADD)
-def _add_translated(local, moments, matrix):
-    """local[l, j] += sum_k moments[l, k] matrix[k, j]."""
-    wide_vectors()
-    for line in range(len(local)):
-        total, x = local[line], moments[line]
-        for k in range(0, P, 4):
-            x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
-            m0, m1, m2, m3 = matrix[k], matrix[k + 1], matrix[k + 2], matrix[k + 3]
-            for j in range(P):
-                total[j] = total[j] + x0 * m0[j] + x1 * m1[j] + x2 * m2[j] + x3 * m3[j]
-
-
 @compiled()
-def translate(to, to_cells, moments, cells, matrices):
-    """Translate along the last feature, and make it the first.
+def translate(to, to_cells, moments, cells, matrices, n_columns):
+    """Translate along the last feature, which is then the first.
 
-    to[t, v, (j, a)] = sum over cells s on the line of t: sum_k moments[s, v, (a, k)] matrices[r + t - s, k, j]
+    to[t, k, (v, j, a)] = sum over cells s on the line of t: sum_l moments[s, l, (v, a, k)] matrices[r - t + s, l, j]
 
     Parameters
     ----------
-    to, moments : arrays of shape (t, c, P^d), (s, c, P^d)
+    to, moments : arrays of shape (t, P, (1 + k) P^(d - 1)), (s, P, (1 + k) P^(d - 1))
     to_cells, cells : int64 arrays of shape (t, 3), (s, 3)
-    matrices : array of shape (2 r + 1, P, P)
-        One for each distance t - s = -r..r of cells.
+    matrices : array of shape ((2 r + 1) P, P)
+        One for each distance s - t = -r..r of cells.
+    n_columns : int
+        1 + k.
     """
-    reach = len(matrices) // 2
-    c, lines = moments.shape[1], moments.shape[2] // P
-    local = np.empty((c * lines, P))
+    reach = len(matrices) // P // 2
+    n_rows = moments.shape[2]
+    total, part = np.empty((n_rows, P)), np.empty((n_rows, P))
     for t in range(len(to_cells)):
         cell = to_cells[t]
-        local[:] = 0.0
+        total[:] = 0.0
         s = find_cell(cells, cell[0], cell[1], cell[2] - reach)
         while s < len(cells) and _on_line(cells[s], cell, reach):
-            _add_translated(local, moments[s].reshape((c * lines, P)), matrices[reach + cell[2] - cells[s, 2]])
+            # cells beside each other together
+            first = s
             s += 1
-        for v in range(c):
-            for a in range(lines):
+            while s < len(cells) and _on_line(cells[s], cell, reach) and cells[s, 2] == cells[s - 1, 2] + 1:
+                s += 1
+            at = (reach + cells[first, 2] - cell[2]) * P
+            n = (s - first) * P
+            np.dot(moments[first:s].reshape((n, n_rows)).T, matrices[at : at + n], part)
+            total += part
+        _turn(to[t], total, n_columns)
+
+
+@compiled()
+def _turn(to, total, n_columns):
+    """to[k, (v, j, a)] = total[(v, a, k), j]; of one feature to[j, v] = total[v, j]."""
+    if len(total) == n_columns:
+        to[:] = total.T
+        return
+    rest = len(total) // (n_columns * P)
+    for v in range(n_columns):
+        for a in range(rest):
+            for k in range(P):
                 for j in range(P):
-                    to[t, v, j * lines + a] = local[v * lines + a, j]
+                    to[k, (v * P + j) * rest + a] = total[(v * rest + a) * P + k, j]
 
 
 @compiled()

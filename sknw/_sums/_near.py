@@ -33,6 +33,8 @@ _FEW_PAIRS = 2e7
 _MOST_SEARCHES = 24
 # Direct sums go so many cells far. More would be a closer fit to the sphere that they sum over, and more short runs.
 _DIRECT_CELLS = 4
+# Places at which the density of keys is looked at.
+_SAMPLE = 1000
 # Sums smaller than exp of this, which small weights might bring to underflow, are relative to their nearest key.
 _SMALLEST_EXPONENT = -400.0
 
@@ -62,13 +64,31 @@ class Points:
     def key_cells(self, width: float) -> Cells:
         if self.d == 1:
             return Cells.of_line(*self.sorted_keys, width)
-        return Cells.of_points(np.arange(len(self.problem.keys)), self.keys, (self.problem.weights, self.values), width)
+        return Cells.of_points(slice(0, len(self.problem.keys)), self.keys, (self.problem.weights, self.values), width)
 
-    def query_cells(self, width: float, rows: np.ndarray | None = None) -> Cells:
+    def query_cells_beside(self, keys: Cells) -> Cells:
+        """All queries, in cells as those of all keys."""
+        if self.d > 1 and self.queries_are_keys:
+            return replace(keys, attached=tuple(in_order(array, keys.rows) for array in self._own))
+        return self.query_cells(keys.width)
+
+    @cached_property
+    def queries_are_keys(self) -> bool:
+        """Whether query i is key i, for all of them."""
+        own, n = self.problem.own, len(self.problem.keys)
+        return own is not None and len(own.key) == n and np.array_equal(own.key, np.arange(n))
+
+    def query_cells(self, width: float, rows: Rows | None = None) -> Cells:
         if self.d == 1:
             return Cells.of_line(*self.sorted_queries, width)
-        rows = np.arange(len(self.problem.queries)) if rows is None else rows
+        rows = slice(0, len(self.problem.queries)) if rows is None else rows
         return Cells.of_points(rows, self.queries, self._own, width)
+
+    def most_on_line(self, width: float) -> int:
+        """The largest number of sorted keys within a width, of a sample of places."""
+        keys = self.sorted_keys[1][0]
+        places = np.arange(0, len(keys), -(-len(keys) // _SAMPLE))
+        return int((np.searchsorted(keys, keys[places] + width) - places).max())
 
     @cached_property
     def sorted_keys(self) -> tuple[Rows, np.ndarray, tuple[np.ndarray, ...]]:
@@ -80,24 +100,29 @@ class Points:
         """Of the queries of one feature: the order, coordinates (1, m), own keys and shares."""
         return _sorted(self.queries, self._own)
 
-    @cached_property
-    def _own(self) -> tuple[np.ndarray, np.ndarray]:
-        """The key that each query is, -1 where it is none, and its share."""
-        own, m = self.problem.own, len(self.problem.queries)
-        return (np.full(m, -1), np.zeros(m)) if own is None else (own.key, own.share)
+    @property
+    def _own(self) -> tuple[np.ndarray, ...]:
+        """The key that each query is, and its share; none without leave-one-out."""
+        own = self.problem.own
+        return () if own is None else (own.key, own.share)
 
     def own(self, queries: Cells, keys: Cells) -> tuple[np.ndarray, np.ndarray]:
         """The place among `keys` of the key that each query is, and its share."""
-        return self._own_places(queries.attached, keys.rows)
+        if self.d > 1 and queries.rows is keys.rows:  # of all keys
+            return np.arange(len(keys)), queries.attached[1]
+        return self._own_places(queries.attached, keys.rows, slice(0, len(queries)))
 
-    def own_on_line(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same of all sorted queries among all sorted keys."""
-        return self._own_places(self.sorted_queries[2], self.sorted_keys[0])
+    def own_on_line(self, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of some of the sorted queries among all sorted keys."""
+        return self._own_places(self.sorted_queries[2], self.sorted_keys[0], taken)
 
-    def _own_places(self, own_and_share: tuple[np.ndarray, ...], rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        own, share = own_and_share
+    def _own_places(
+        self, own_and_share: tuple[np.ndarray, ...], rows: Rows, taken: Rows
+    ) -> tuple[np.ndarray, np.ndarray]:
         if self.problem.own is None:
-            return own, share
+            m = taken.stop if isinstance(taken, slice) else len(taken)
+            return np.full(m, -1), np.zeros(m)
+        own, share = (in_order(of_query, taken) for of_query in own_and_share)
         place = places(rows, len(self.problem.keys))
         return own if isinstance(place, slice) else np.take(place, own), share
 
@@ -151,6 +176,10 @@ class DirectSums:
         self.points, self.problem, self.bandwidth = points, points.problem, bandwidth
         self.sums, self.log_scale, self.loops = sums, log_scale, _near_loops
 
+    def add_all(self) -> None:
+        """One feature: the sums of all queries."""
+        self._add_windows(np.arange(len(self.problem.queries)))
+
     def add_rest(self, keys: Cells, queries: Cells, done: np.ndarray) -> None:
         """The sums of all queries but those of `queries` with a True in `done`."""
         if self.points.d == 1:
@@ -172,7 +201,7 @@ class DirectSums:
         keys, weights_and_values = self.points.sorted_keys[1:]
         rows, coordinates = self.points.sorted_queries[:2]
         coordinates = coordinates[0, left]
-        own, share = (of_query[left] for of_query in self.points.own_on_line())
+        own, share = self.points.own_on_line(left)
         sums, log_scale = np.zeros((len(self.sums), len(left))), np.zeros(len(left))
 
         def sum_some(some: slice) -> None:
@@ -184,7 +213,8 @@ class DirectSums:
 
         for_each_chunk(sum_some, len(left), _CHUNK_OF_QUERIES, self.problem.n_jobs)
         rows = left if isinstance(rows, slice) else rows[left]
-        self.sums[:, rows], self.log_scale[rows] = sums, log_scale
+        for row, row_in_order in zip((*self.sums, self.log_scale), (*sums, log_scale), strict=True):
+            row[rows] = row_in_order
 
     def _add_near(
         self, keys: Cells, queries: Cells, reach: float, is_left: np.ndarray, searching: bool = False

@@ -26,8 +26,8 @@ import numpy as np
 
 from sknw._sums._cells import LARGEST_INDEX, Cells, Stop, cell_width, route
 from sknw._sums._near import DIRECT_COST, DIRECT_START, TOLERANCE, Bandwidth, DirectSums, Points
-from sknw._sums._problem import Problem, Sums
-from sknw._sums._threads import for_each_chunk
+from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
+from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw.kernels import ExponentialForm
 
 # Cells are at most so many bandwidths wide: then 16 nodes a feature interpolate the kernel to 1e-15.
@@ -43,6 +43,8 @@ _CHUNK = 512
 # Nanoseconds, on one thread, of a coefficient times a point, and, for one, two and three features, of a coefficient of
 # a cell times one of a matrix.
 _POINT_COST, _TRANSLATION_COST = 0.25, (0.3, 0.13, 0.12)
+# Fewer keys in a cell of one feature than this are summed directly anyway.
+_FEW_IN_CELL = 8
 # Coefficients of all cells, in bytes, that may be held.
 _MEMORY = 2**30
 
@@ -60,13 +62,18 @@ def is_usable_for(problem: Problem) -> bool | str:
 # As for the fused engine: the time to load numba.
 START_UP = 1.0
 # Seconds for a point and bandwidth in one, two and three features, at bandwidths of a tenth of a standard deviation.
-_SECONDS_PER_POINT = {1: 1e-7, 2: 1e-6, 3: 2e-5}
+_SECONDS_PER_POINT = {1: 1.5e-8, 2: 1.5e-7, 3: 1e-5}
 
 
 def seconds(problem: Problem) -> float:
     """About how long `compute` takes."""
     n_points = len(problem.keys) + len(problem.queries)
     return _SECONDS_PER_POINT[problem.keys.shape[1]] * n_points * (1 + len(problem.factors))
+
+
+def n_evaluations(problem: Problem) -> float:
+    """As many as take the time."""
+    return seconds(problem) / SECONDS_PER_EVALUATION
 
 
 def compute(problem: Problem) -> Sums:
@@ -77,10 +84,16 @@ def compute(problem: Problem) -> Sums:
     points = Points(problem)
     for index, factor in enumerate(problem.factors.tolist()):
         bandwidth = Bandwidth.of(points, factor)
+        direct = DirectSums(points, bandwidth, sums[index], log_scale[index])
         width = cell_width(_WIDTH / bandwidth.per_unit)
-        keys, queries = points.key_cells(width), points.query_cells(width)
-        done = _Expansion(points, bandwidth, keys).add_to(sums[index], queries)
-        DirectSums(points, bandwidth, sums[index], log_scale[index]).add_rest(keys, queries, done)
+        if points.d == 1 and points.most_on_line(width) < _FEW_IN_CELL:
+            direct.add_all()
+            continue
+        keys = points.key_cells(width)
+        queries = points.query_cells_beside(keys)
+        with one_blas_thread():
+            done = _Expansion(points, bandwidth, keys).add_to(sums[index], queries)
+        direct.add_rest(keys, queries, done)
     return Sums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
 
@@ -120,7 +133,8 @@ class _Expansion:
 
         for_each_chunk(evaluate, len(pieces), _CHUNK, self.n_jobs)
         if not in_order:
-            sums[:, queries.rows] = part
+            for row, row_in_order in zip(sums, part, strict=True):
+                row[queries.rows] = row_in_order  # both rows at once take several times as long
         return done
 
     def _worthwhile(self, queries: Cells) -> np.ndarray:
@@ -155,10 +169,10 @@ class _Expansion:
         return 8 * self.n_columns * self.loops.P**self.d * max(len(of_list) for of_list in cells)
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """M of shape (s, 1 + k, P^d), and the sums of |w V| (s, 1 + k)."""
+        """M of shape (s, P, (1 + k) P^(d - 1)), and the sums of |w V| (s, 1 + k)."""
         keys = self.keys
         cell, pieces = keys.pieces(np.arange(len(keys.cells)))
-        moments = np.zeros((len(pieces), self.n_columns, self.loops.P**self.d))
+        moments = np.zeros((len(pieces), self.loops.P, self.n_columns * self.loops.P ** (self.d - 1)))
         sizes = np.zeros((len(pieces), self.n_columns))
 
         def add(some: slice) -> None:
@@ -174,10 +188,10 @@ class _Expansion:
         return np.add.reduceat(moments, first, axis=0), np.add.reduceat(sizes, first, axis=0)
 
     def _translated(self, moments: np.ndarray, stops: list[Stop]) -> np.ndarray:
-        """L of shape (t, 1 + k, P^d), feature after feature from the last."""
+        """L of shape (t, P, (1 + k) P^(d - 1)), feature after feature from the last."""
         width = self.keys.width * self.bandwidth.per_unit
         matrices = _translation_matrices(self.loops.P, width, self.n_near)
-        return self._along(stops, moments, self.loops.translate, matrices)
+        return self._along(stops, moments, self.loops.translate, matrices, self.n_columns)
 
     def _error_bound(self, sizes: np.ndarray, stops: list[Stop]) -> np.ndarray:
         """A bound of the errors of the sums in the cells at the end of the route, of shape (t, 1 + k).
@@ -194,20 +208,18 @@ class _Expansion:
         """sum_s amounts[s] prod over the features of factors[D], of shape (t, q)."""
         return self._along(stops, amounts, self.loops.spread, factors)
 
-    def _along(self, stops: list[Stop], amounts: np.ndarray, loop: Callable, factors: np.ndarray) -> np.ndarray:
+    def _along(self, stops: list[Stop], amounts: np.ndarray, loop: Callable, *how: object) -> np.ndarray:
         """What a loop that goes along the last feature brings from the cells of the keys to the last stop."""
         cells = self.keys.cells
         for stop in stops:
-            amounts, cells = self._brought(stop, amounts, cells, loop, factors), stop.turned
+            amounts, cells = self._brought(stop, amounts, cells, loop, how), stop.turned
         return amounts
 
-    def _brought(
-        self, stop: Stop, amounts: np.ndarray, cells: np.ndarray, loop: Callable, factors: np.ndarray
-    ) -> np.ndarray:
+    def _brought(self, stop: Stop, amounts: np.ndarray, cells: np.ndarray, loop: Callable, how: tuple) -> np.ndarray:
         arrived = np.empty((len(stop.cells), *amounts.shape[1:]))
 
         def bring(some: slice) -> None:
-            loop(arrived[some], stop.cells[some], amounts, cells, factors)
+            loop(arrived[some], stop.cells[some], amounts, cells, *how)
 
         for_each_chunk(bring, len(arrived), _CHUNK, self.n_jobs)
         return arrived
@@ -215,7 +227,7 @@ class _Expansion:
 
 @lru_cache(maxsize=16)
 def _translation_matrices(p: int, width: float, reach: int) -> np.ndarray:
-    """C_jk(D) as [reach + D, k, j], for cells of `width` bandwidths.
+    """C_jk(D) as [(reach - D, k), j], for cells of `width` bandwidths.
 
     The values of the kernel at the p Chebyshev nodes of both cells, transformed in both to coefficients.
     """
@@ -223,6 +235,6 @@ def _translation_matrices(p: int, width: float, reach: int) -> np.ndarray:
     to_coefficients = 2.0 / p * np.cos(np.arange(p)[:, np.newaxis] * angles)
     to_coefficients[0] /= 2.0
     nodes = np.cos(angles) / 2.0
-    distance = np.arange(-reach, reach + 1)[:, np.newaxis, np.newaxis]
+    distance = np.arange(reach, -reach - 1, -1)[:, np.newaxis, np.newaxis]
     u = width * (distance + nodes - nodes[:, np.newaxis])  # [D, node of the key, node of the query]
-    return np.ascontiguousarray(to_coefficients @ np.exp(-(u**2) / 2) @ to_coefficients.T)
+    return np.ascontiguousarray((to_coefficients @ np.exp(-(u**2) / 2) @ to_coefficients.T).reshape(-1, p))

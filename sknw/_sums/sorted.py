@@ -9,12 +9,13 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 
 import numpy as np
 
 from sknw._sums._order import Rows, in_order, places, rows_in_order
-from sknw._sums._problem import Problem, Sums
+from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import EDGE, ExponentialForm, PolynomialForm
 
@@ -44,8 +45,13 @@ START_UP = 1.0
 
 
 def seconds(problem: Problem) -> float:
-    """About how long `compute` takes: 0.1 us for a point, and at each bandwidth as much again."""
-    return 1e-7 * (len(problem.keys) + len(problem.queries)) * (1 + len(problem.factors))
+    """About how long `compute` takes."""
+    return 2.5e-8 * (len(problem.keys) + len(problem.queries)) * (1 + len(problem.factors))
+
+
+def n_evaluations(problem: Problem) -> float:
+    """As many as take the time."""
+    return seconds(problem) / SECONDS_PER_EVALUATION
 
 
 def compute(problem: Problem) -> Sums:
@@ -54,13 +60,16 @@ def compute(problem: Problem) -> Sums:
     sums = np.empty((len(problem.factors), n_columns, n_queries))
     log_scale = np.zeros((len(problem.factors), n_queries))
     line = _Line.of(problem)
-    sums_of = _exponential_sums if isinstance(problem.kernel.form, ExponentialForm) else _compact_sums
+    set_sums = _set_exponential_sums if isinstance(problem.kernel.form, ExponentialForm) else _set_compact_sums
     for index, h in enumerate(problem.factors.tolist()):
-        in_order, scale_in_order = sums_of(problem, line, h)
-        for row, row_in_order in zip(sums[index], in_order, strict=True):
-            row[line.order] = row_in_order
-        if scale_in_order is not None:
-            log_scale[index, line.order] = scale_in_order
+        is_in_order = isinstance(line.order, slice)
+        part = sums[index] if is_in_order else np.empty((n_columns, n_queries))
+        scale = set_sums(part, problem, line, h)
+        if not is_in_order:
+            for row, row_in_order in zip(sums[index], part, strict=True):
+                row[line.order] = row_in_order
+        if scale is not None:
+            log_scale[index, line.order] = scale
     if problem.own is not None and problem.own.share.any():
         # K(0) = 1 for every kernel, and a query with a share is never scaled
         own = problem.own.key
@@ -94,6 +103,11 @@ class _Line:
     place: np.ndarray
     is_own: bool
 
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """w and w V of shape (1 + k, n)."""
+        return np.vstack([self.weights, self.weights * self.values])
+
     @classmethod
     def of(cls, problem: Problem) -> _Line:
         key_order = rows_in_order(problem.keys[:, 0])
@@ -115,11 +129,11 @@ class _Line:
         return cls(order, keys, weights, values, queries, place, problem.own is not None)
 
 
-# Sums (1 + k, m) in the order of the line, without the own keys; and the scale, None where it is zero everywhere.
-_SumsAndScale = tuple[np.ndarray, np.ndarray | None]
+# Below, sums (1 + k, m) are in the order of the line, and without the own keys; what is returned is the scale (m,), or
+# None where it is zero everywhere.
 
 
-def _compact_sums(problem: Problem, line: _Line, h: float) -> _SumsAndScale:
+def _set_compact_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float) -> None:
     """Sums of a compact kernel at bandwidth h."""
     loops, form = _loops(), problem.kernel.form
     power, exponent = form if isinstance(form, PolynomialForm) else (0, 1)
@@ -135,7 +149,6 @@ def _compact_sums(problem: Problem, line: _Line, h: float) -> _SumsAndScale:
 
     for_each_chunk(set_states, 2, 1, problem.n_jobs)
     left, right = tuple(states[0]), tuple(states[1])
-    sums = np.empty((1 + len(line.values), len(line.queries)))
 
     def sum_some(some: slice) -> None:
         loops.compact_sums(
@@ -144,10 +157,9 @@ def _compact_sums(problem: Problem, line: _Line, h: float) -> _SumsAndScale:
         )
 
     for_each_chunk(sum_some, len(line.queries), _CHUNK, problem.n_jobs)
-    return sums, None
 
 
-def _exponential_sums(problem: Problem, line: _Line, h: float) -> _SumsAndScale:
+def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float) -> np.ndarray | None:
     """Sums of exp(-rate u) at bandwidth h, relative to the nearest key where they would underflow."""
     assert isinstance(problem.kernel.form, ExponentialForm)
     loops, rate = _loops(), problem.kernel.form.rate / h
@@ -156,7 +168,7 @@ def _exponential_sums(problem: Problem, line: _Line, h: float) -> _SumsAndScale:
     shift = np.empty(len(line.queries))
     where = (line.queries, line.place, line.is_own)
     any_far = loops.far_shifts(shift, line.queries, line.keys, line.place, line.is_own, share, furthest)
-    columns = [line.weights, *(line.weights * value for value in line.values)]
+    columns = list(line.columns)
     n_pairs = -(-len(columns) // 2)
     columns += columns[:1]  # the last pair may lack one
     parts = np.zeros((2, 2 * n_pairs, len(line.queries)))
@@ -168,8 +180,8 @@ def _exponential_sums(problem: Problem, line: _Line, h: float) -> _SumsAndScale:
                 loops.add_exponential_sums(part, side == 1, rate, line.keys, columns[v], columns[v + 1], *where, shift)
 
     for_each_chunk(sum_sides, 2, 1, problem.n_jobs)
-    parts[0] += parts[1]
-    return parts[0, : 1 + len(line.values)], -rate * shift if any_far else None
+    np.add(parts[0, : len(sums)], parts[1, : len(sums)], out=sums)
+    return -rate * shift if any_far else None
 
 
 def _radius(h: float, includes_edge: bool) -> float:
