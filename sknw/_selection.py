@@ -36,12 +36,14 @@ _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
 # More samples than this are merged for the scan, in about so many cells of one, two and more features.
-_SCAN_SAMPLES, _SCAN_CELLS = 20_000, (5000, 20_000, 20_000)
+_SCAN_SAMPLES, _SCAN_CELLS = 20_000, (5000, 100_000, 30_000)
 # The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.
 _LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
 # With many samples a minimum that the scan finds so much higher than the least, as a part of it, cannot be the least;
 # nor can one beside a candidate that is so much higher, where candidates were passed over.
 _SCAN_ERROR, _PROBE_ERROR = 0.1, 0.5
+# With all samples it is left as it is where it is so much higher than the best so far.
+_HOPELESS = 1e-3
 # There the refinement begins with steps in log c of this length, and ends when it expects to gain less, as a part.
 _FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 12
 # Tolerance of the refinement in log c. The criterion is flat there: a relative change of 1e-8 of its curvature.
@@ -219,7 +221,8 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
     indices = local_minima(scores)
     minima[:] = factors[indices].tolist()
     highest = scores.min() + _SCAN_ERROR * abs(scores.min())
-    for number, index in enumerate(indices):
+    for number in np.argsort(scores[indices], kind="stable").tolist():
+        index = indices[number]
         if scores[index] <= highest:
             is_wide = factors[index] >= wide[-1]
             rough = _Descent(trials, merged, wide) if is_wide else _Descent(trials, part, grid)
@@ -237,7 +240,11 @@ class _Descent:
     def factor(self, x: float, curvature: float) -> float:
         """The factor of the minimum near x; where a second point shows that x is no worse, x is taken for it."""
         other = x + _FIRST_STEP if x + _FIRST_STEP <= self.highest else x - _FIRST_STEP
-        at_x, beyond = self._score(x), self._score(other)
+        best = min((score for score, _ in self.trials.on_all.values()), default=np.inf)
+        at_x = self._score(x)
+        if at_x > best + _HOPELESS * abs(best):
+            return self._factor(x)
+        beyond = self._score(other)
         slope = (beyond - at_x) / (other - x) - curvature * (other - x) / 2.0
         if not (curvature > 0.0 and slope**2 / (2.0 * curvature) <= _LEAST_GAIN * abs(at_x)):
             x = self.minimum(x)[0]
