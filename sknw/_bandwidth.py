@@ -15,7 +15,8 @@ from sknw._criterion import Criterion
 from sknw._pooling import Line
 from sknw._selection import CRITERIA, RULES, rule_of_thumb, search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
-from sknw._sums import ALGORITHMS
+from sknw._sums import ALGORITHMS, Problem, choose_algorithm, n_evaluations
+from sknw._training import TrainingSet
 from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
 
 # A search is about this many passes over the data.
@@ -45,9 +46,9 @@ class BandwidthSmoother(BaseSmoother):
         """Keep the training samples and choose the bandwidth; `ridge` of local lines, None pools weighted means."""
         X, y, sample_weight, training = self._validated(X, y, sample_weight)
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
-        rows = self._validation_rows(len(training.X))
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
+        rows = self._validation_rows(len(training.X), self._n_evaluations(training, kernel))
         n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         line = None if ridge is None else Line.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
@@ -69,6 +70,13 @@ class BandwidthSmoother(BaseSmoother):
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         task.end()
         return self
+
+    def _n_evaluations(self, training: TrainingSet, kernel: Kernel) -> float:
+        """Of kernels, in a pass of leave-one-out over all rows, by the engine for so large a problem."""
+        problem = Problem(
+            kernel=kernel, queries=training.X, keys=training.X, weights=training.sample_weight, values=training.values
+        )
+        return n_evaluations(problem, choose_algorithm(problem, self.algorithm, _PASSES_OF_A_SEARCH))
 
     def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
         try:

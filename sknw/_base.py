@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, vstack
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -51,11 +50,11 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_smoother")
 
-    def _validation_rows(self, n_samples: int) -> np.ndarray:
-        """The rows, in ascending order, that leave-one-out is averaged over."""
+    def _validation_rows(self, n_samples: int, n_evaluations: float) -> np.ndarray:
+        """The rows, in ascending order, that leave-one-out is averaged over; all take `n_evaluations` a pass."""
         n_rows = self.validation_samples
         if n_rows == "auto":
-            n_rows = max(int(_MOST_EVALUATIONS // n_samples), 1)
+            n_rows = max(int(n_samples * min(_MOST_EVALUATIONS / n_evaluations, 1.0)), 1)
         if not isinstance(n_rows, int | Integral) or n_rows >= n_samples:
             return np.arange(n_samples)
         return np.sort(check_random_state(self.random_state).choice(n_samples, int(n_rows), replace=False))
@@ -71,7 +70,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     ) -> Smoother:
         """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of leave-one-out."""
         keys = coordinates(training.X, training.center, w)
-        if not np.all(np.isfinite(keys)):
+        if not np.isfinite([keys.min(), keys.max()]).all():
             raise ValueError(
                 "bandwidth is too small, or w too large, for X: scaled inputs are not float64 numbers any more."
             )
@@ -80,7 +79,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             w=w,
             keys=keys,
             values=training.values,
-            weights=training.sample_weight / training.sample_weight.max(),
+            weights=training.relative_weight,
             kernel=kernel,
             outside=self.outside,
             algorithm=self.algorithm,
@@ -103,10 +102,11 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         """Set the fitted attributes that all smoothers have; `rows` of the training set are those of leave-one-out."""
         weights = training.sample_weight[rows]
         loo = np.full((len(X), training.values.shape[1]), np.nan)
-        loo[training.rows[rows]] = smoother.pool(smoother.left_out(rows, weights))[0][0]
-        self.loo_score_ = _weighted_r2(training.values[rows], loo[training.rows[rows]], weights)
-        weightless = np.setdiff1d(np.arange(len(X)), training.rows)
-        if weightless.size and len(rows) == len(training.rows):  # their others are the whole training set
+        left_out = smoother.pool(smoother.left_out(rows, weights))[0][0]
+        loo[training.rows[rows]] = left_out
+        self.loo_score_ = _weighted_r2(training.values[rows], left_out, weights)
+        if len(rows) == len(training.rows) < len(X):
+            weightless = np.setdiff1d(np.arange(len(X)), training.rows)  # their others are the whole training set
             loo[weightless] = smoother.pool(smoother.queries(X[weightless]))[0][0]
         self.loo_prediction_ = (training.y_center + training.y_scales * loo).reshape(y.shape)
         self.n_validation_ = len(rows)
@@ -294,9 +294,17 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
     """Weighted R^2 over the rows that have a prediction, averaged over outputs; NaN with fewer than two."""
     known = np.isfinite(prediction).all(axis=1)
-    if known.sum() < 2:
+    if not known.all():
+        y, prediction, weights = y[known], prediction[known], weights[known]
+    if len(y) < 2:
         return np.nan
-    return float(r2_score(y[known], prediction[known], sample_weight=weights[known]))
+    weights = weights / weights.sum()
+    error, variance = (
+        np.einsum("i,ik,ik->k", weights, residual, residual) for residual in (y - prediction, y - weights @ y)
+    )
+    # as scikit-learn's r2_score: of a constant output 1 where it is predicted, else 0
+    part = np.divide(error, variance, out=(error > 0).astype(float), where=variance > 0)
+    return float(1.0 - part.mean())
 
 
 def _compressed(weights: np.ndarray, top_k: int | None) -> csr_array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from sknw._lines import Lines
-from sknw._pooling import Queries, Smoother, weighted_means
+from sknw._pooling import Queries, Smoother, means_of, weighted_means
 from sknw._sums import Problem, kernel_sums
 from sknw._training import TrainingSet
 from sknw.kernels import Pairwise
@@ -23,6 +24,8 @@ _LOG_RIDGE_TOLERANCE = 1e-3
 _LEAST_FREEDOM = 1e-100
 # A mean square below this is an exact fit; its logarithm says nothing.
 _ROUNDING = np.finfo(np.float64).eps ** 2
+# Runs of consecutive samples that stand for all where the bandwidth is small, in one feature.
+_N_RUNS = 4
 # Bandwidths are judged together as long as what is kept of each row fits in this many bytes.
 _BATCH_BYTES = 2**27
 
@@ -72,6 +75,44 @@ class Criterion:
         scores, n_unsupported = zip(*scored, strict=True)
         return np.array(scores), np.array(n_unsupported)
 
+    def some(self, n_rows: int) -> Criterion:
+        """The same on some of its rows; of one feature with runs of samples only, to which far ones do not matter."""
+        n = len(self.smoother.keys)
+        if self.smoother.keys.shape[1] > 1 or n <= 2 * _N_RUNS * n_rows:
+            return replace(self, rows=np.sort(np.random.default_rng(0).choice(self.rows, n_rows, replace=False)))
+        first = np.random.default_rng(0).integers(0, n - 2 * n_rows, _N_RUNS)
+        is_taken, is_row = np.zeros((2, n), dtype=bool)
+        for start in first.tolist():
+            is_taken[start : start + 2 * n_rows] = True
+            is_row[start + n_rows // 2 : start + n_rows + n_rows // 2] = True
+        if len(self.rows) < n:
+            is_row[np.delete(np.arange(n), self.rows)] = False
+        taken = np.flatnonzero(is_taken)
+        weights = self.training.sample_weight[taken]
+        few = replace(
+            self.smoother,
+            keys=self.smoother.keys[taken],
+            values=self.smoother.values[taken],
+            weights=self.smoother.weights[taken],
+        )
+        rows = np.flatnonzero(is_row[taken])
+        return replace(self, smoother=few, training=replace(self.training, sample_weight=weights), rows=rows)
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        """Sample weights of the rows (m,)."""
+        return _rows(self.training.sample_weight, self.rows)
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """Values of the rows (m, k)."""
+        return _rows(self.smoother.values, self.rows)
+
+    @cached_property
+    def _queries(self) -> Queries:
+        """The rows, without one unit of weight each."""
+        return self.smoother.left_out(self.rows, self._weights)
+
     def best_ridge(self, factor: float) -> float:
         """The ridge with the smallest score at a bandwidth, or the one given."""
         if self.ridge is not None:
@@ -83,14 +124,15 @@ class Criterion:
 
     def _curves(self, factors: np.ndarray) -> list[_RidgeCurve]:
         """The criterion as a function of the ridge, at each bandwidth."""
-        smoother, weights = self.smoother, self.training.sample_weight[self.rows]
-        queries, values = smoother.left_out(self.rows, weights), smoother.values[self.rows]
+        smoother, weights, queries, values = self.smoother, self._weights, self._queries, self._values
         lines, unsupported = self._lines(queries, factors)
         problem = smoother.problem(queries, factors)
         smoother.with_substitutes(problem, lines.y_mean, unsupported)
-        unit = smoother.weights[self.rows] * np.minimum(1.0, 1.0 / weights)  # what was left out
-        with np.errstate(divide="ignore"):
-            log_unit = np.broadcast_to(np.log(unit) + np.log(weight_at_zero(problem)), unsupported.shape)
+        log_unit = np.broadcast_to(0.0, unsupported.shape)
+        if self.name != "loo":
+            unit = _rows(smoother.weights, self.rows) * np.minimum(1.0, 1.0 / weights)  # what was left out
+            with np.errstate(divide="ignore"):
+                log_unit = np.broadcast_to(np.log(unit) + np.log(weight_at_zero(problem)), unsupported.shape)
         n = self.training.sample_weight.sum()
         return [
             _RidgeCurve(self.name, lines[i], unsupported[i], values, weights, log_unit[i], n)
@@ -101,9 +143,11 @@ class Criterion:
         """Lines around the queries, and which have no support; weighted means as lines without axes."""
         smoother = self.smoother
         if smoother.line is None:
-            means, log_mass, unsupported = weighted_means(
-                kernel_sums(smoother.problem(queries, factors), smoother.algorithm)
-            )
+            sums = kernel_sums(smoother.problem(queries, factors), smoother.algorithm)
+            if self.name == "loo":  # which needs no logarithm
+                means, unsupported = means_of(sums)
+                return Lines.of_means(means, np.broadcast_to(0.0, unsupported.shape)), unsupported
+            means, log_mass, unsupported = weighted_means(sums)
             return Lines.of_means(means, log_mass), unsupported
         parts = [queries[part] for part in smoother.parts(len(queries), len(factors))]
         if self.ridge is None:
@@ -155,7 +199,7 @@ class _RidgeCurve:
         if self.name == "loo":
             score = self._mean_square(self.values - self.lines.value(ridge))
         else:
-            score = self._penalised(*self._of_the_fit_itself(ridge))
+            score = penalised(self.name, *self._of_the_fit_itself(ridge), self.n)
         return np.inf if np.isnan(score) else score  # of unsupported rows that count for nothing
 
     def _of_the_fit_itself(self, ridge: float) -> tuple[float, float]:
@@ -180,15 +224,8 @@ class _RidgeCurve:
 
     def _mean_square(self, residuals: np.ndarray) -> float:
         """Weighted mean square of residuals (m, k), averaged over the outputs."""
-        return float(np.average(residuals**2, axis=0, weights=self.weights).mean())
-
-    def _penalised(self, mean_square: float, freedom: float) -> float:
-        """GCV or AICc from the mean square of the fit itself and 1 - tr / n."""
-        if self.name == "gcv":
-            return mean_square / freedom**2 if freedom > _LEAST_FREEDOM else np.inf
-        if freedom <= 2 / self.n:
-            return np.inf
-        return np.log(max(mean_square, _ROUNDING)) + (2 - freedom) / (freedom - 2 / self.n)
+        total = np.einsum("m,mk,mk", self.weights, residuals, residuals)
+        return float(total / (self.weights.sum() * residuals.shape[1]))
 
     def lowest(self) -> float:
         """The ridge with the smallest score, of equal ones the largest.
@@ -212,6 +249,20 @@ class _RidgeCurve:
             options={"xatol": _LOG_RIDGE_TOLERANCE},
         )
         return float(np.exp(found.x)) if found.fun < scores[best] else float(ridges[best])
+
+
+def penalised(name: str, mean_square: float, freedom: float, n: float) -> float:
+    """GCV or AICc from the mean square of the fit itself and 1 - tr / n."""
+    if name == "gcv":
+        return mean_square / freedom**2 if freedom > _LEAST_FREEDOM else np.inf
+    if freedom <= 2 / n:
+        return np.inf
+    return np.log(max(mean_square, _ROUNDING)) + (2 - freedom) / (freedom - 2 / n)
+
+
+def _rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """array[rows], without a copy where these are all."""
+    return array if len(rows) == len(array) else array[rows]
 
 
 def weight_at_zero(problem: Problem) -> np.ndarray:

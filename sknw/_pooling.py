@@ -35,8 +35,11 @@ _At = tuple[int, np.ndarray]
 def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
     """z = (x - center) w for the rows of X, in float64 whatever the type of X: an offset must not cost digits."""
     with np.errstate(over="ignore", invalid="ignore"):
-        centred = X.astype(np.float64) - center
-        return centred * w if w.ndim == 1 else centred @ w
+        centred = X - center  # the centre is float64
+        if w.ndim == 2:
+            return centred @ w
+        centred *= w
+        return centred
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +141,12 @@ class Smoother:
 
     def left_out(self, rows: np.ndarray, sample_weight: np.ndarray) -> Queries:
         """The training samples `rows`, each without one unit, one sample, of its `sample_weight`."""
-        rest = sample_weight - 1.0
-        own = Own(rows, np.where(rest > _ROUNDED_WEIGHT, rest, 0.0) / sample_weight)
-        z = self.keys[rows]
+        share = np.zeros(len(rows))
+        if sample_weight.max() - 1.0 > _ROUNDED_WEIGHT:
+            rest = sample_weight - 1.0
+            share = np.where(rest > _ROUNDED_WEIGHT, rest, 0.0) / sample_weight
+        own = Own(rows, share)
+        z = self.keys if len(rows) == len(self.keys) else self.keys[rows]
         return Queries(z, z[:, :0] if self.line is None else self.line.x[rows], own)
 
     def problem(self, queries: Queries, factors: np.ndarray | None = None) -> Problem:
@@ -180,7 +186,7 @@ class Smoother:
             means, unsupported = zip(*pooled, strict=True)
             return np.concatenate(means, axis=1), np.concatenate(unsupported, axis=1)
         problem = self.problem(queries, factors)
-        means, _, unsupported = weighted_means(kernel_sums(problem, self.algorithm))
+        means, unsupported = means_of(kernel_sums(problem, self.algorithm))
         return self.with_substitutes(problem, means, unsupported), unsupported
 
     def _pooled_by_lines(self, queries: Queries, factors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -324,8 +330,8 @@ class Smoother:
 
     def with_substitutes(self, problem: Problem, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
         """The means, with what `outside` says in place of those without support."""
-        rows = np.flatnonzero(unsupported.any(axis=0))
-        if rows.size:
+        if unsupported.any():
+            rows = np.flatnonzero(unsupported.any(axis=0))
             substitutes = self._outside_means(problem, rows)
             means[:, rows] = np.where(unsupported[:, rows, np.newaxis], substitutes, means[:, rows])
         return means
@@ -346,9 +352,15 @@ def weighted_means(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     There the other two are zero.
     """
+    means, unsupported = means_of(sums)
+    return means, np.log(np.where(unsupported, 1.0, sums.mass)) + sums.log_scale, unsupported
+
+
+def means_of(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
+    """moments / mass of shape (b, m, k), in place of the moments, and where the mass is zero, of shape (b, m)."""
     unsupported = sums.mass == 0
-    mass = np.where(unsupported, 1.0, sums.mass)
-    return sums.moments / mass[..., np.newaxis], np.log(mass) + sums.log_scale, unsupported
+    mass = np.where(unsupported, 1.0, sums.mass) if unsupported.any() else sums.mass
+    return np.divide(sums.moments, mass[..., np.newaxis], out=sums.moments), unsupported
 
 
 def _means_of_nearest(problem: Problem, rows: np.ndarray) -> np.ndarray:

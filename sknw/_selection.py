@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial import cKDTree
 
 from sknw._criterion import Criterion
+from sknw._likeness import MergedCriterion
 from sknw.kernels import ExponentialForm, Kernel
 
 CRITERIA = ("aicc", "gcv", "loo")
@@ -33,6 +35,17 @@ _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
+# More samples than this are merged for the scan, in about so many cells of one, two and more features.
+_SCAN_SAMPLES, _SCAN_CELLS = 20_000, (5000, 100_000, 30_000)
+# The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.
+_LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
+# With many samples a minimum that the scan finds so much higher than the least, as a part of it, cannot be the least;
+# nor can one beside a candidate that is so much higher, where candidates were passed over.
+_SCAN_ERROR, _PROBE_ERROR = 0.1, 0.5
+# With all samples it is left as it is where it is so much higher than the best so far.
+_HOPELESS = 1e-3
+# There the refinement begins with steps in log c of this length, and ends when it expects to gain less, as a part.
+_FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 12
 # Tolerance of the refinement in log c. The criterion is flat there: a relative change of 1e-8 of its curvature.
 _LOG_TOLERANCE = 1e-4
 # Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
@@ -97,7 +110,7 @@ class _Trials:
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_part: dict[float, tuple[float, int]] = {}
 
-    def add(self, criterion: Criterion, factors: np.ndarray) -> np.ndarray:
+    def add(self, criterion: Criterion | MergedCriterion, factors: np.ndarray) -> np.ndarray:
         """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
         seen = self.on_all if criterion is self.criterion else self.on_part
         new = np.array([factor for factor in factors.tolist() if factor not in seen])
@@ -127,27 +140,13 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     on_candidate : callable
         Called after each bandwidth; returns True to end the search with the best so far.
     """
-    rows, scan_criterion = criterion.rows, criterion
-    if len(rows) > _SCAN_ROWS:
-        n_rows = max(_SCAN_ROWS, len(rows) // 10)
-        part = np.sort(np.random.default_rng(0).choice(rows, n_rows, replace=False))
-        scan_criterion = replace(criterion, rows=part)
     grid, has_equal_keys = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)
     trials = _Trials(criterion, on_candidate)
-    minima = np.empty(0)
-    try:
-        scan = trials.add(scan_criterion, grid)
-        minima = grid[local_minima(scan)]
-        if scan_criterion is not criterion:
-            near = np.isin(np.arange(len(grid)), (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
-            grid = grid[near]
-            scan = trials.add(criterion, grid)
-        if np.isfinite(criterion.smoother.kernel.support):
-            grid = _with_fine_steps(grid, scan)
-            scan = trials.add(criterion, grid)
-        minima = _refined(criterion, trials, grid, scan)
-    except SearchStopped:
-        pass
+    minima: list[float] = []
+    is_few = len(criterion.smoother.keys) <= _SCAN_SAMPLES or criterion.smoother.line is not None
+    search = _search_few if is_few else _search_many
+    with suppress(SearchStopped):
+        search(criterion, trials, grid, minima)
     eligible = trials.on_all or trials.on_part  # scores on different rows do not compare
     trial = trials.on_part | trials.on_all
     factors = np.array(sorted(trial))
@@ -167,23 +166,136 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         bandwidths=factors[:, np.newaxis] * criterion.training.scales,
         scores=criterion.in_units_of_y(scores),
         best_index=best,
-        local_minima=np.flatnonzero(np.isin(factors, np.append(minima, factors[best]))),
+        local_minima=np.flatnonzero(np.isin(factors, [*minima, factors[best]])),
         at_edge=bool(len(factors) > 1 and best in (0, len(factors) - 1)),
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )
 
 
+def _search_few(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima: list[float]) -> None:
+    """Scan some rows, then all of them near the minima; to `minima` come those found."""
+    rows, scan_criterion = criterion.rows, criterion
+    if len(rows) > _SCAN_ROWS:
+        n_rows = max(_SCAN_ROWS, len(rows) // 10)
+        part = np.sort(np.random.default_rng(0).choice(rows, n_rows, replace=False))
+        scan_criterion = replace(criterion, rows=part)
+    scan = trials.add(scan_criterion, grid)
+    minima[:] = grid[local_minima(scan)].tolist()
+    if scan_criterion is not criterion:
+        near = np.isin(np.arange(len(grid)), (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
+        grid = grid[near]
+        scan = trials.add(criterion, grid)
+    if np.isfinite(criterion.smoother.kernel.support):
+        grid = _with_fine_steps(grid, scan)
+        scan = trials.add(criterion, grid)
+    minima[:] = _refined(criterion, trials, grid, scan)
+
+
+def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima: list[float]) -> None:
+    """Scan with the samples merged in cells; then take them as they are, at few bandwidths.
+
+    For small bandwidths samples cannot be merged. There the scan takes some of them, with wide steps, and where it
+    finds a minimum with all.
+    """
+    merged = MergedCriterion.of(criterion, _SCAN_CELLS[min(criterion.smoother.keys.shape[1], 3) - 1])
+    least_width = _LEAST_FOR_CELLS * merged.likeness.width / min(_reach(criterion.smoother.kernel), 1.0)
+    wide, narrow = grid[grid >= least_width], grid[grid < least_width]
+    factors, scores = wide, trials.add(merged, wide)
+    part, difference = criterion, 0.0
+    if len(narrow):
+        part = criterion.some(_SCAN_ROWS)
+        difference = scores[-1] - part(wide[-1:])[0][0]  # of these rows from all samples
+        difference = difference if np.isfinite(difference) else 0.0
+        probes = np.append(narrow[_PASSED_OVER : -1 : _PASSED_OVER + 1], narrow[-1])
+        factors, scores = np.append(wide, probes), np.append(scores, trials.add(part, probes) + difference)
+        least = scores.min() + _PROBE_ERROR * abs(scores.min())
+        low = [i for i in local_minima(scores) if i >= len(wide) and scores[i] <= least]
+        # those between such a minimum and the candidates beside it
+        passed_over = np.setdiff1d(narrow, probes)[::-1]
+        below = np.searchsorted(-factors, -passed_over)
+        near = passed_over[np.isin(below, low) | np.isin(below - 1, low)]
+        factors, scores = np.append(factors, near), np.append(scores, trials.add(part, near) + difference)
+        order = np.argsort(-factors)
+        factors, scores = factors[order], scores[order]
+    indices = local_minima(scores)
+    minima[:] = factors[indices].tolist()
+    highest = scores.min() + _SCAN_ERROR * abs(scores.min())
+    for number in np.argsort(scores[indices], kind="stable").tolist():
+        index = indices[number]
+        if scores[index] <= highest:
+            is_wide = factors[index] >= wide[-1]
+            rough = _Descent(trials, merged, wide) if is_wide else _Descent(trials, part, grid)
+            x, curvature = rough.minimum(np.log(factors[index]))
+            minima[number] = _Descent(trials, criterion, grid).factor(x, curvature)
+
+
+class _Descent:
+    """The way down to a local minimum of a smooth criterion, in x = log c, by parabolas."""
+
+    def __init__(self, trials: _Trials, criterion: Criterion | MergedCriterion, grid: np.ndarray):
+        self.trials, self.criterion, self.widest = trials, criterion, float(grid[0])
+        self.lowest, self.highest = np.log(grid[-1]), np.log(grid[0])
+
+    def factor(self, x: float, curvature: float) -> float:
+        """The factor of the minimum near x; where a second point shows that x is no worse, x is taken for it."""
+        other = x + _FIRST_STEP if x + _FIRST_STEP <= self.highest else x - _FIRST_STEP
+        best = min((score for score, _ in self.trials.on_all.values()), default=np.inf)
+        at_x = self._score(x)
+        if at_x > best + _HOPELESS * abs(best):
+            return self._factor(x)
+        beyond = self._score(other)
+        slope = (beyond - at_x) / (other - x) - curvature * (other - x) / 2.0
+        if not (curvature > 0.0 and slope**2 / (2.0 * curvature) <= _LEAST_GAIN * abs(at_x)):
+            x = self.minimum(x)[0]
+        return self._factor(x)
+
+    def minimum(self, start: float) -> tuple[float, float]:
+        """The x of the local minimum near a start, and the second derivative there, zero where it is not known."""
+        start, curvature = min(max(start, self.lowest), self.highest), 0.0
+        first = np.clip(start + _FIRST_STEP * np.array([0.0, -1.0, 1.0]), self.lowest, self.highest)
+        seen = {x: self._score(x) for x in first.tolist()}
+        for _ in range(_MOST_STEPS):
+            x = np.array(sorted(seen))
+            f = np.array([seen[place] for place in x.tolist()])
+            best = int(np.argmin(f))
+            if 0 < best < len(x) - 1:
+                further, gain, curvature = _vertex(x[best - 1 : best + 2], f[best - 1 : best + 2])
+                if gain <= _LEAST_GAIN * abs(f[best]):
+                    break
+            elif best == 0:
+                further = max(3.0 * x[0] - 2.0 * x[min(1, len(x) - 1)], self.lowest)
+            else:
+                further = min(3.0 * x[-1] - 2.0 * x[-2], self.highest)
+            if further in seen:
+                break
+            seen[further] = self._score(further)
+        return min(seen, key=lambda place: (seen[place], -place)), curvature
+
+    def _factor(self, x: float) -> float:
+        return self.widest if x == self.highest else float(np.exp(x))
+
+    def _score(self, x: float) -> float:
+        return float(self.trials.add(self.criterion, np.array([self._factor(x)]))[0])
+
+
+def _vertex(x: np.ndarray, f: np.ndarray) -> tuple[float, float, float]:
+    """Of the parabola through three points, the middle one the lowest: its minimum, how much lower it is, and f''."""
+    if not np.all(np.isfinite(f)):
+        return float((x[1] + x[np.argmax(~np.isfinite(f))]) / 2.0), np.inf, 0.0
+    slopes = np.diff(f) / np.diff(x)
+    curvature = 2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0])
+    if curvature <= 0.0:
+        return float(x[1]), 0.0, 0.0
+    vertex = (x[0] + x[1]) / 2.0 - slopes[0] / curvature
+    return float(vertex), float(curvature * (vertex - x[1]) ** 2 / 2.0), float(curvature)
+
+
 def scan_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
     """Bandwidths to scan for keys (n, d), descending, and whether two keys are the same."""
-    distinct, multiplicity = np.unique(keys, axis=0, return_counts=True)
-    has_equal = bool(np.any(multiplicity > 1))
-    if len(distinct) == 1:
+    spacing, has_equal = _spacing(keys)
+    if not len(spacing):
         return np.ones(1), has_equal
-    # the distance to the nearest other key, of so many keys that it takes little time
-    some = distinct[:: -(-len(distinct) // _SCAN_ROWS)]
-    spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0]
-    spacing = spacing[spacing > 0]  # the square of a difference may underflow
     reach = _reach(kernel)
     largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0)) / min(reach, 1.0)
     smallest = spacing.min() / 4.0 / max(reach, 1.0)
@@ -193,6 +305,39 @@ def scan_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
     n_coarse = max(int(np.ceil(np.log(fine[-1] / smallest) / np.log(_COARSE_STEP))), 0)
     coarse = fine[-1] / _COARSE_STEP ** np.arange(1, n_coarse + 1)
     return np.append(fine, coarse), has_equal
+
+
+def _spacing(keys: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Distances from some keys (n, d) to the nearest other that is not the same; and whether two are the same.
+
+    In several features and with many keys they are from a part of them, scaled to how near all would be.
+    """
+    n, d = keys.shape
+    if d == 1:
+        gaps = np.diff(np.sort(keys[:, 0]))
+        has_equal = bool(np.any(gaps == 0))
+        gaps = np.concatenate([[np.inf], gaps[gaps > 0], [np.inf]])
+        some = np.arange(0, len(gaps) - 1, -(-(len(gaps) - 1) // _SCAN_ROWS))
+        spacing = np.minimum(gaps[some], gaps[some + 1])
+        return spacing[np.isfinite(spacing)], has_equal
+    step = -(-n // _SCAN_SAMPLES)
+    distinct = np.unique(keys[::step], axis=0)
+    has_equal = len(distinct) < len(keys[::step]) or (step > 1 and _has_equal(keys))
+    if len(distinct) == 1:
+        return np.empty(0), has_equal
+    # of so many keys that it takes little time
+    some = distinct[:: -(-len(distinct) // _SCAN_ROWS)]
+    spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0] / step ** (1 / d)
+    return spacing[spacing > 0], has_equal  # the square of a difference may underflow
+
+
+def _has_equal(keys: np.ndarray) -> bool:
+    """Whether two keys are the same: of those with the same weighted sum of coordinates."""
+    sums = keys @ np.sqrt(np.arange(2.0, 2.0 + keys.shape[1]))
+    order = np.argsort(sums)
+    sums = sums[order]
+    same = np.flatnonzero(sums[1:] == sums[:-1])
+    return bool(np.any(np.all(keys[order[same]] == keys[order[same + 1]], axis=1)))
 
 
 def _reach(kernel: Kernel) -> float:
@@ -223,7 +368,7 @@ def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([grid, *fine]))[::-1]
 
 
-def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
+def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.ndarray) -> list[float]:
     """All local minima, those that can still win refined.
 
     Between grid points a parabola through the minimum and its neighbours falls by at most an eighth of the rise to the
@@ -247,5 +392,5 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
             if found.fun < scan[index]:
                 minimum = float(np.exp([found.x])[0])
             best = min(best, found.fun, scan[index])
-        minima.append(minimum)
-    return np.array(minima)
+        minima.append(float(minimum))
+    return minima

@@ -14,6 +14,8 @@ _TOO_LARGE = 1e304
 class TrainingSet:
     """Samples of positive weight, their centres and scales.
 
+    Those of one feature are sorted by it: the engines for one feature need not sort them again.
+
     Attributes
     ----------
     X : ndarray of shape (n, d)
@@ -37,16 +39,26 @@ class TrainingSet:
     sample_weight: np.ndarray
     rows: np.ndarray
 
+    @property
+    def relative_weight(self) -> np.ndarray:
+        """Sample weights of which the largest is 1."""
+        largest = self.sample_weight.max()
+        return self.sample_weight if largest == 1.0 else self.sample_weight / largest
+
     @classmethod
     def of(cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> TrainingSet:
         """The samples of positive weight among X (n, d), y (n,) or (n, k)."""
-        weights = np.ones(len(X)) if sample_weight is None else sample_weight
-        rows = np.flatnonzero(weights > 0)
-        weights = weights[rows]
-        X = X if len(rows) == len(X) else X[rows]
+        rows = np.arange(len(X)) if sample_weight is None else np.flatnonzero(sample_weight > 0)
+        if X.shape[1] == 1:
+            order = np.argsort(X[:, 0] if len(rows) == len(X) else X[rows, 0])
+            rows = order if len(rows) == len(X) else rows[order]
+        # take(): indexing with an array of rows is several times slower
+        X, y = (np.take(array, rows, axis=0) for array in (X, y.reshape(len(y), -1)))
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight[rows]
         center, scales, _ = _standardisation(X, weights, "X")
-        y_center, y_scales, values = _standardisation(y.reshape(len(y), -1)[rows], weights, "y")
-        return cls(X, center, scales, values / y_scales, y_center, y_scales, weights, rows)
+        y_center, y_scales, values = _standardisation(y, weights, "y")
+        values /= y_scales
+        return cls(X, center, scales, values, y_center, y_scales, weights, rows)
 
     def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
         """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
@@ -55,13 +67,17 @@ class TrainingSet:
 
 def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), and the centred columns."""
-    columns = columns.astype(np.float64)
+    centred, weights = columns.astype(np.float64), weights / weights.sum()
     with np.errstate(over="ignore", invalid="ignore"):
-        constant = columns.max(axis=0) == columns.min(axis=0)  # a computed mean would differ by rounding
-        means = np.where(constant, columns[0], np.average(columns, axis=0, weights=weights))
-        centred = columns - means
-        largest = np.where(constant, 1.0, np.abs(centred).max(axis=0))  # taken out, so that no square overflows
-        scales = largest * np.sqrt(np.average((centred / largest) ** 2, axis=0, weights=weights))
+        highest, lowest = centred.max(axis=0), centred.min(axis=0)
+        constant = highest == lowest  # a computed mean would differ by rounding
+        means = np.where(constant, lowest, weights @ centred)
+        centred -= means
+        # taken out, so that no square overflows
+        largest = np.where(constant, 1.0, np.maximum(highest - means, means - lowest))
+        squares = centred / largest
+        squares *= squares
+        scales = largest * np.sqrt(weights @ squares)
     if not np.all(largest < _TOO_LARGE):
         raise ValueError(f"{name} has values too large to compute with; divide it by a constant.")
     scales[constant] = 1.0

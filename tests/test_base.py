@@ -165,10 +165,16 @@ def test_validation_samples_are_drawn_by_random_state(Estimator):
 
 def test_auto_validates_as_many_rows_as_make_4e8_kernel_evaluations():
     n = 80_000
-    x = np.linspace(0.0, 1.0, n)[:, np.newaxis]
-    model = NadarayaWatsonRegressor("gaussian", 0.1, n_jobs=2).fit(x, x[:, 0])
+    X = np.random.default_rng(0).uniform(size=(n, 4))
+    model = NadarayaWatsonRegressor("gaussian", 0.1, n_jobs=2).fit(X, X[:, 0])
     assert model.n_validation_ == 4e8 / n
     assert np.isfinite(model.loo_prediction_).sum() == model.n_validation_
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
+def test_auto_validates_all_rows_where_an_engine_need_not_look_at_every_pair(kernel):
+    x = np.linspace(0.0, 1.0, 80_000)[:, np.newaxis]
+    assert NadarayaWatsonRegressor(kernel, 0.1).fit(x, x[:, 0]).n_validation_ == 80_000
 
 
 def test_rows_of_weight_zero_are_not_drawn_for_validation():

@@ -5,7 +5,7 @@ import oracle
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sknw._sums import dense, expansion
+from sknw._sums import _cells, _near, dense, expansion
 from sknw._sums._problem import Own, Problem
 from sknw.kernels import Epanechnikov, Exponential, Gaussian, PowerExponential
 
@@ -13,15 +13,15 @@ EPS = np.finfo(float).eps
 # What the choice of the way by its cost is replaced with: always one way, where it is accurate.
 WAYS = {
     "by cost": {},
-    "expansions": {"_DIRECT_COST": 1e9, "_MEMORY": 2**27},
-    "direct": {"_DIRECT_COST": 0.0, "_FEW_PAIRS": 0.0},
+    "expansions": {(expansion, "DIRECT_COST"): 1e9, (expansion, "_MEMORY"): 2**27},
+    "direct": {(expansion, "DIRECT_COST"): 0.0, (_near, "_FEW_PAIRS"): 0.0},
 }
 
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    for name, value in WAYS[request.param].items():
-        monkeypatch.setattr(expansion, name, value)
+    for (module, name), value in WAYS[request.param].items():
+        monkeypatch.setattr(module, name, value)
     return request.param
 
 
@@ -278,7 +278,7 @@ def test_read_only_input_is_taken():
 
 @pytest.mark.parametrize("largest", [1e-300, 0.3, 1.15, np.pi, 7e200])
 def test_centres_of_cells_are_exact(largest):
-    width = expansion.cell_width(largest)
+    width = _cells.cell_width(largest)
     assert 0.9 * largest < width <= largest
     index = 2**45 - 1
     mantissa, _ = np.frexp(width)

@@ -6,17 +6,20 @@ from types import ModuleType
 
 from sknw._sums import dense, expansion, fused, pruned
 from sknw._sums import sorted as sorted_
+from sknw._sums._cells import Cells
 from sknw._sums._problem import Own, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
 
 __all__ = [
     "ALGORITHMS",
+    "Cells",
     "Own",
     "Problem",
     "Sums",
     "choose_algorithm",
     "for_each_chunk",
     "kernel_sums",
+    "n_evaluations",
     "one_blas_thread",
 ]
 
@@ -38,13 +41,18 @@ def choose_algorithm(problem: Problem, algorithm: str, n_passes: int = 1) -> str
     ValueError
         If the algorithm asked for cannot take the problem; says why, and which can.
     """
+    if algorithm != "auto" and _ENGINES[algorithm].is_usable_for(problem) is True:
+        return algorithm
     usable = [name for name, engine in _ENGINES.items() if engine.is_usable_for(problem) is True]
     if algorithm == "auto":
         return min(usable, key=lambda name: _ENGINES[name].START_UP + n_passes * _ENGINES[name].seconds(problem))
-    if algorithm not in usable:
-        reason = _ENGINES[algorithm].is_usable_for(problem)
-        raise ValueError(f"algorithm={algorithm!r} {reason}; usable here: {['auto', *usable]}.")
-    return algorithm
+    reason = _ENGINES[algorithm].is_usable_for(problem)
+    raise ValueError(f"algorithm={algorithm!r} {reason}; usable here: {['auto', *usable]}.")
+
+
+def n_evaluations(problem: Problem, algorithm: str) -> float:
+    """The kernel evaluations of an engine, or, of one that does not look at all pairs, as many as take its time."""
+    return min(problem.n_evaluations, _ENGINES[algorithm].n_evaluations(problem))
 
 
 def kernel_sums(problem: Problem, algorithm: str = "auto") -> Sums:

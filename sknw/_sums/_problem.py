@@ -10,6 +10,9 @@ from scipy.spatial import cKDTree
 
 from sknw.kernels import ExponentialForm, Kernel
 
+# Of a kernel evaluation, between the compiled engine and NumPy.
+SECONDS_PER_EVALUATION = 2.5e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Own:

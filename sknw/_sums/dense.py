@@ -34,6 +34,11 @@ def seconds(problem: Problem) -> float:
     return 1e-8 * problem.n_evaluations
 
 
+def n_evaluations(problem: Problem) -> float:
+    """One for every pair."""
+    return problem.n_evaluations
+
+
 def compute(problem: Problem) -> Sums:
     """The sums of `problem`, in blocks of queries: memory O(n + m)."""
     n_factors, n_queries = len(problem.factors), len(problem.queries)

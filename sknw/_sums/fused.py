@@ -43,6 +43,11 @@ def seconds(problem: Problem) -> float:
     return (5e-10 + 4e-11 * problem.keys.shape[1]) * problem.n_evaluations
 
 
+def n_evaluations(problem: Problem) -> float:
+    """One for every pair."""
+    return problem.n_evaluations
+
+
 def compute(problem: Problem) -> Sums:
     """The sums of `problem`; queries far from all keys are computed again relative to their nearest key."""
     n_factors, n_queries = len(problem.factors), len(problem.queries)

@@ -85,6 +85,11 @@ def _share_in_reach(problem: Problem) -> float:
     return float(np.mean(distance <= reach[:, np.newaxis]))
 
 
+def n_evaluations(problem: Problem) -> float:
+    """One for every pair; how many are in reach depends on the bandwidth."""
+    return problem.n_evaluations
+
+
 def compute(problem: Problem) -> Sums:
     """The sums of `problem`; distances are computed once for all bandwidths."""
     pairs = _Pairs(problem)

@@ -8,20 +8,22 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 
 import numpy as np
 
-from sknw._sums._problem import Problem, Sums
+from sknw._sums._order import Rows, in_order, places, rows_in_order
+from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import EDGE, ExponentialForm, PolynomialForm
 
 # Where all products of kernel and sample weight may fall below the exponential of this, near the subnormal numbers, a
 # query is computed relative to its nearest key.
 _SMALLEST_EXPONENT = -600.0
+# Queries that a thread takes together.
+_CHUNK = 2**16
 
 
 def is_usable_for(problem: Problem) -> bool | str:
@@ -43,162 +45,143 @@ START_UP = 1.0
 
 
 def seconds(problem: Problem) -> float:
-    """About how long `compute` takes: 0.1 us for a point, and at each bandwidth as much again."""
-    return 1e-7 * (len(problem.keys) + len(problem.queries)) * (1 + len(problem.factors))
+    """About how long `compute` takes."""
+    return 2.5e-8 * (len(problem.keys) + len(problem.queries)) * (1 + len(problem.factors))
+
+
+def n_evaluations(problem: Problem) -> float:
+    """As many as take the time."""
+    return seconds(problem) / SECONDS_PER_EVALUATION
 
 
 def compute(problem: Problem) -> Sums:
     """The sums of `problem`, which is sorted once for all bandwidths."""
     n_queries, n_columns = len(problem.queries), 1 + problem.values.shape[1]
-    sums = np.empty((len(problem.factors), n_queries, n_columns))
+    sums = np.empty((len(problem.factors), n_columns, n_queries))
     log_scale = np.zeros((len(problem.factors), n_queries))
-    line = _Line(problem)
+    line = _Line.of(problem)
     set_sums = _set_exponential_sums if isinstance(problem.kernel.form, ExponentialForm) else _set_compact_sums
     for index, h in enumerate(problem.factors.tolist()):
-        set_sums(sums[index], log_scale[index], problem, line, h)
+        is_in_order = isinstance(line.order, slice)
+        part = sums[index] if is_in_order else np.empty((n_columns, n_queries))
+        scale = set_sums(part, problem, line, h)
+        if not is_in_order:
+            for row, row_in_order in zip(sums[index], part, strict=True):
+                row[line.order] = row_in_order
+        if scale is not None:
+            log_scale[index, line.order] = scale
     if problem.own is not None and problem.own.share.any():
         # K(0) = 1 for every kernel, and a query with a share is never scaled
         own = problem.own.key
         own_weight = problem.own.share * problem.weights[own]
-        sums += own_weight[:, np.newaxis] * np.column_stack([np.ones(n_queries), problem.values[own]])
-    return Sums(sums[..., 0], sums[..., 1:], log_scale)
-
-
-class _Line:
-    """A problem in order: its queries sorted (by `order`), with the keys left of them, and right of them.
-
-    `right` is mirrored, so that what is right there is left here. Of several keys at a query its own is on neither
-    side, and the others on either.
-    """
-
-    def __init__(self, problem: Problem):
-        keys, queries = problem.keys[:, 0], problem.queries[:, 0]
-        key_order = _order(keys)
-        sorted_keys = keys[key_order]
-        if problem.own is None:
-            self.order = key_order if np.array_equal(queries, keys) else _order(queries)
-            sorted_queries = queries[self.order]
-            end = start = _loops().count_below(sorted_keys, sorted_queries)
-        else:
-            self.order, end = _own_in_order(problem.own.key, key_order)
-            start = end + 1
-            sorted_queries = sorted_keys[end]
-        columns = _column_pairs(problem, key_order)
-        mirrored = (-sorted_keys, columns, -sorted_queries, len(keys) - start)
-        self.left = _Side(sorted_keys, columns, sorted_queries, end)
-        self.right = _Side(*(np.ascontiguousarray(array[..., ::-1]) for array in mirrored))
-
-    @cached_property
-    def nearest(self) -> np.ndarray:
-        """Distance of each query of the left side to its nearest key, of shape (m,); infinite without one."""
-        return np.minimum(self.left.nearest, self.right.nearest[::-1])
+        sums += own_weight * np.vstack([np.ones(n_queries), problem.values[own].T])
+    return Sums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
 
 @dataclass(frozen=True, eq=False)
-class _Side:
-    """Sorted queries, and the keys left of each.
+class _Line:
+    """A problem in order.
 
     Attributes
     ----------
-    keys : ndarray of shape (n,), ascending
-    columns : ndarray of shape (p, 2, n)
-        (w, w V) of the keys, two columns at a time; the last pair may be filled up with zeros.
-    queries : ndarray of shape (m,), ascending
-    end : ndarray of shape (m,), intp, ascending
-        The keys before this one are left of the query.
+    order : slice or ndarray of shape (m,)
+        What sorts the queries.
+    keys, weights, values : ndarrays of shape (n,), (n,), (k, n)
+    queries : ndarray of shape (m,)
+    place : ndarray of shape (m,)
+        How many keys stand left of each query; of several keys at a query that is its own key, the others stand on
+        either side.
+    is_own : bool
+        Whether the key at its place is the query's own.
     """
 
+    order: Rows
     keys: np.ndarray
-    columns: np.ndarray
+    weights: np.ndarray
+    values: np.ndarray
     queries: np.ndarray
-    end: np.ndarray
+    place: np.ndarray
+    is_own: bool
 
     @cached_property
-    def nearest(self) -> np.ndarray:
-        """Distance of each query to the nearest key on the left, of shape (m,); infinite where there is none."""
-        with np.errstate(over="ignore"):
-            distance = self.queries - self.keys[np.maximum(self.end - 1, 0)]
-        return np.where(self.end > 0, distance, np.inf)
+    def columns(self) -> np.ndarray:
+        """w and w V of shape (1 + k, n)."""
+        return np.vstack([self.weights, self.weights * self.values])
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Line:
+        key_order = rows_in_order(problem.keys[:, 0])
+        keys, weights, values = (
+            np.ascontiguousarray(in_order(array, key_order))
+            for array in (problem.keys[:, 0], problem.weights, problem.values.T)
+        )
+        if problem.own is None:
+            order = rows_in_order(problem.queries[:, 0])
+            queries = np.ascontiguousarray(in_order(problem.queries[:, 0], order))
+            place = _loops().count_below(keys, queries)
+        else:
+            place_of_key = places(key_order, len(keys))
+            own = problem.own.key
+            place = own if isinstance(place_of_key, slice) else np.take(place_of_key, own)
+            order = rows_in_order(place)
+            place = in_order(place, order)
+            queries = np.take(keys, place)
+        return cls(order, keys, weights, values, queries, place, problem.own is not None)
 
 
-def _set_compact_sums(sums: np.ndarray, log_scale: np.ndarray, problem: Problem, line: _Line, h: float) -> None:
-    """Sums of a compact kernel at bandwidth h without the own keys; the scale stays zero."""
-    form = problem.kernel.form
-    is_cosine = not isinstance(form, PolynomialForm)
-    power, exponent = form if isinstance(form, PolynomialForm) else (1, 1)
-    no_moments = (0.0,) * (1 + power * exponent)
+# Below, sums (1 + k, m) are in the order of the line, and without the own keys; what is returned is the scale (m,), or
+# None where it is zero everywhere.
+
+
+def _set_compact_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float) -> None:
+    """Sums of a compact kernel at bandwidth h."""
+    loops, form = _loops(), problem.kernel.form
+    power, exponent = form if isinstance(form, PolynomialForm) else (0, 1)
+    kernel = ((0.0,) * (1 + max(power * exponent, 1 - power)), (0,) * power, (0,) * exponent)
     radius = _radius(h, includes_edge=exponent == 0)
+    columns = (line.keys, line.weights, line.values)
+    begin, end = loops.cells_of_blocks(line.keys, radius)
+    states = np.empty((2, 2, len(begin), 1 + len(line.values), len(kernel[0])))
 
-    def sum_side(side: _Side, pair: int, part: np.ndarray) -> None:
-        column0, column1 = side.columns[pair]
-        kernel = (no_moments, power, exponent, is_cosine)
-        _loops().compact_sums(part, kernel, h, radius, side.keys, column0, column1, side.queries, side.end)
+    def set_states(sides: slice) -> None:
+        for side in range(sides.start, sides.stop):
+            loops.set_states(*states[side], kernel, side == 1, 1.0 / h, *columns, begin, end)
 
-    _set_sums_of_both_sides(sums, sum_side, problem, line)
+    for_each_chunk(set_states, 2, 1, problem.n_jobs)
+    left, right = tuple(states[0]), tuple(states[1])
+
+    def sum_some(some: slice) -> None:
+        loops.compact_sums(
+            *(sums[:, some], kernel, h, radius, *columns, begin, end, left, right),
+            *(line.queries[some], line.place[some], line.is_own),
+        )
+
+    for_each_chunk(sum_some, len(line.queries), _CHUNK, problem.n_jobs)
 
 
-def _set_exponential_sums(sums: np.ndarray, log_scale: np.ndarray, problem: Problem, line: _Line, h: float) -> None:
-    """Sums of exp(-rate u) at bandwidth h without the own keys, relative to the nearest key where they underflow."""
+def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float) -> np.ndarray | None:
+    """Sums of exp(-rate u) at bandwidth h, relative to the nearest key where they would underflow."""
     assert isinstance(problem.kernel.form, ExponentialForm)
-    rate = problem.kernel.form.rate / h
+    loops, rate = _loops(), problem.kernel.form.rate / h
     furthest = (np.log(problem.weights.min()) - _SMALLEST_EXPONENT) / rate
-    is_far = (line.nearest > furthest) & np.isfinite(line.nearest)
-    if problem.own is not None:
-        is_far &= problem.own.share[line.order] == 0.0
-    shift = np.where(is_far, line.nearest, 0.0)
+    share = np.empty(0) if problem.own is None else in_order(problem.own.share, line.order)
+    shift = np.empty(len(line.queries))
+    where = (line.queries, line.place, line.is_own)
+    any_far = loops.far_shifts(shift, line.queries, line.keys, line.place, line.is_own, share, furthest)
+    columns = list(line.columns)
+    n_pairs = -(-len(columns) // 2)
+    columns += columns[:1]  # the last pair may lack one
+    parts = np.zeros((2, 2 * n_pairs, len(line.queries)))
 
-    def sum_side(side: _Side, pair: int, part: np.ndarray) -> None:
-        beyond = side.nearest - (shift if side is line.left else shift[::-1])
-        column0, column1 = side.columns[pair]
-        _loops().exponential_sums(part, rate, side.keys, column0, column1, side.end, beyond)
+    def sum_sides(sides: slice) -> None:
+        for side in range(sides.start, sides.stop):
+            for v in range(0, 2 * n_pairs, 2):
+                part = parts[side, v : v + 2]
+                loops.add_exponential_sums(part, side == 1, rate, line.keys, columns[v], columns[v + 1], *where, shift)
 
-    _set_sums_of_both_sides(sums, sum_side, problem, line)
-    if is_far.any():
-        log_scale[line.order] = -rate * shift
-
-
-def _set_sums_of_both_sides(
-    sums: np.ndarray, sum_side: Callable[[_Side, int, np.ndarray], None], problem: Problem, line: _Line
-) -> None:
-    """`sums` in the order of the problem, from ``sum_side(side, pair, part)``, which sets `part` of shape (m, 2)."""
-    sides, n_pairs = (line.left, line.right), len(line.left.columns)
-    parts = np.empty((2, n_pairs, len(sums), 2))
-
-    def sum_sides(rows: slice) -> None:
-        for index in range(rows.start, rows.stop):
-            for pair in range(n_pairs):
-                sum_side(sides[index], pair, parts[index, pair])
-
-    for_each_chunk(sum_sides, len(sides), 1, problem.n_jobs)
-    _loops().join(sums, parts[0], parts[1], line.order)
-
-
-def _order(x: np.ndarray) -> np.ndarray:
-    """The order that sorts x; quickly where x is sorted."""
-    return np.arange(len(x)) if np.all(x[:-1] <= x[1:]) else np.argsort(x)
-
-
-def _own_in_order(own_key: np.ndarray, key_order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The order of the queries by the place of their own key among the sorted keys, and the places in that order."""
-    place = np.arange(len(key_order))
-    if np.array_equal(own_key, place):  # every key is a query
-        return key_order, place
-    place_of_key = np.empty_like(key_order)
-    place_of_key[key_order] = place
-    place = place_of_key[own_key]
-    order = _order(place)
-    return order, place[order]
-
-
-def _column_pairs(problem: Problem, key_order: np.ndarray) -> np.ndarray:
-    """`_Side.columns` of the keys in order."""
-    n_columns = 1 + problem.values.shape[1]
-    pairs = np.zeros((-(-n_columns // 2), 2, len(key_order)))
-    columns = pairs.reshape(-1, len(key_order))[:n_columns]
-    columns[0] = problem.weights[key_order]
-    for column, values in zip(columns[1:], problem.values.T, strict=True):
-        np.multiply(columns[0], values[key_order], out=column)
-    return pairs
+    for_each_chunk(sum_sides, 2, 1, problem.n_jobs)
+    np.add(parts[0, : len(sums)], parts[1, : len(sums)], out=sums)
+    return -rate * shift if any_far else None
 
 
 def _radius(h: float, includes_edge: bool) -> float:

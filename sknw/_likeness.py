@@ -1,0 +1,124 @@
+"""A cheap likeness of a criterion, for a first look at much data: samples merged in the cells of a grid.
+
+To a kernel much wider than the cells, the samples of a cell are all at their mean. There the smoother is fitted, from
+the cells with the weights of their samples; and as the sum of squares in a cell is known, so is that of the residuals
+of all its samples. Leaving one out divides a residual by 1 - a, a the weight of a sample in its own prediction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sknw._criterion import Criterion, penalised, weight_at_zero
+from sknw._pooling import Queries, Smoother, means_of
+from sknw._sums import Cells, kernel_sums
+
+# Points whose cells are counted to find a width.
+_SAMPLE = 20_000
+_MOST_STEPS = 40
+# A sample with less of others in its prediction, as a part, counts as alone.
+_ALONE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Samples merged in s cells.
+
+    Attributes
+    ----------
+    smoother : Smoother
+        Of the cells.
+    width : float
+        Of a cell.
+    mass : ndarray of shape (s,)
+        Sums of sample weights.
+    unit : ndarray of shape (s,)
+        What a sample of the cell leaves behind that is left out, on average: its weight, 1 at most.
+    squares : ndarray of shape (s, k)
+        Weighted means of the squared values.
+    """
+
+    smoother: Smoother
+    width: float
+    mass: np.ndarray
+    unit: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_cells: int) -> Likeness:
+        """Of the samples of a smoother, in about so many cells."""
+        width = _width_of_cells(smoother.keys, n_cells)
+        columns = [smoother.keys.T, np.minimum(sample_weight, 1.0)[np.newaxis], smoother.values.T, smoother.values.T**2]
+        cells = Cells.of_points(slice(0, len(sample_weight)), columns[0], (sample_weight, *columns), width)
+        weights, *columns = cells.attached
+        start = cells.start[:-1]
+        mass = np.add.reduceat(weights, start)
+        keys, unit, values, squares = (
+            np.ascontiguousarray((np.add.reduceat(weights * column, start, axis=1) / mass).T) for column in columns
+        )
+        few = replace(smoother, keys=keys, values=values, weights=mass / mass.max())
+        return cls(few, width, mass, unit[:, 0], squares)
+
+    def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mean square residual of the samples of each cell, averaged over the outputs, and their own weight a.
+
+        Both of shape (b, s).
+        """
+        smoother = self.smoother
+        problem = smoother.problem(Queries(smoother.keys, smoother.keys[:, :0]), factors)
+        sums = kernel_sums(problem, smoother.algorithm)
+        log_unit = np.log(self.unit * weight_at_zero(problem) / self.mass.max())
+        own = np.exp(log_unit - sums.log_scale) / sums.mass
+        fitted, _ = means_of(sums)
+        fitted[own > 1.0 - _ALONE] = 0.0
+        squares = self.squares - 2.0 * fitted * smoother.values + fitted**2
+        return np.maximum(squares, 0.0).mean(axis=2), own
+
+
+@dataclass(frozen=True, eq=False)
+class MergedCriterion:
+    """A criterion as a function of the bandwidth factor, of samples merged in cells."""
+
+    criterion: Criterion
+    likeness: Likeness
+
+    @classmethod
+    def of(cls, criterion: Criterion, n_cells: int) -> MergedCriterion:
+        return cls(criterion, Likeness.of(criterion.smoother, criterion.training.sample_weight, n_cells))
+
+    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and numbers of unsupported samples, as those of a `Criterion`."""
+        name, n = self.criterion.name, self.likeness.mass.sum()
+        weights = self.likeness.mass / n
+        squares, own = self.likeness.fit(factors)
+        is_alone = own > 1.0 - _ALONE
+        if name == "loo":
+            scores = (squares / (1.0 - np.where(is_alone, 0.0, own)) ** 2) @ weights
+        else:
+            freedom = 1.0 - (own / self.likeness.unit) @ weights
+            scores = np.array([penalised(name, *of_one, n) for of_one in zip(squares @ weights, freedom, strict=True)])
+        if self.criterion.smoother.policy in ("nan", "raise"):
+            scores = np.where(is_alone.any(axis=1), np.inf, scores)
+        return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(is_alone, axis=1)
+
+
+def _width_of_cells(points: np.ndarray, n_cells: int) -> float:
+    """The width at which about `n_cells` cells of a grid have points (n, d) in them, or fewer where many are equal."""
+    some = points[:: -(-len(points) // _SAMPLE)]
+    low, high = np.quantile(some, [0.1, 0.9], axis=0)
+    width = float((high - low).max() or np.ptp(some, axis=0).max() or 1.0) / n_cells ** (1 / points.shape[1])
+    for _ in range(_MOST_STEPS):
+        if _n_cells(some, width) <= n_cells:
+            break
+        width *= 2.0
+    for _ in range(_MOST_STEPS):
+        if _n_cells(some, width / 2.0) > n_cells:
+            break
+        width /= 2.0
+    return width
+
+
+def _n_cells(points: np.ndarray, width: float) -> int:
+    return len(Cells.of_points(slice(0, len(points)), points.T, (), width).cells)

@@ -1,0 +1,275 @@
+"""Direct Gaussian sums over the keys near a query, and what they share with the expansions.
+
+One feature: over the window around the query that holds all keys that matter. Two and three: over the keys in the cells
+near by, and further where these are few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from sknw._sums import fused
+from sknw._sums._cells import Cells, cell_width
+from sknw._sums._order import Rows, in_order, places, rows_in_order
+from sknw._sums._problem import Own, Problem
+from sknw._sums._threads import for_each_chunk
+from sknw.kernels import ExponentialForm
+
+# The part of a sum that its error may be.
+TOLERANCE = 1e-12
+# Nanoseconds, on one thread, of a direct kernel evaluation; and what a query costs before its first, in such
+# evaluations.
+DIRECT_COST, DIRECT_START = 1.0, 200.0
+# Keys are near as long as all the others weigh less than a tenth of the tolerance of this mass.
+_SMALL_MASS = 1e-3
+# Pieces, or queries, that a thread takes.
+_CHUNK, _CHUNK_OF_QUERIES = 512, 2**14
+# Fewer pairs than this are left to the fused engine when only far queries remain.
+_FEW_PAIRS = 2e7
+# Searches for the nearest key, each further than the one before, until the fused engine takes what is left.
+_MOST_SEARCHES = 24
+# Direct sums go so many cells far. More would be a closer fit to the sphere that they sum over, and more short runs.
+_DIRECT_CELLS = 4
+# Places at which the density of keys is looked at.
+_SAMPLE = 1000
+# Sums smaller than exp of this, which small weights might bring to underflow, are relative to their nearest key.
+_SMALLEST_EXPONENT = -400.0
+
+
+class Points:
+    """What the bandwidths share: totals, and in one feature the sorted points.
+
+    Attributes
+    ----------
+    total, scale : ndarrays of shape (1 + k,)
+        Sums of w and |w V|, and the mean of |V|, weighted: what errors of the moments are relative to.
+    most : float
+        No set of keys has a larger mass, nor a moment larger than so many times the scale.
+    """
+
+    def __init__(self, problem: Problem):
+        self.problem, self.d = problem, problem.keys.shape[1]
+        self.keys, self.queries = problem.keys.T, problem.queries.T
+        self.values = np.ascontiguousarray(problem.values.T)
+        magnitudes = np.abs(self.values)
+        self.total = np.append(problem.weights.sum(), magnitudes @ problem.weights)
+        self.scale = self.total / self.total[0]
+        largest = np.append(1.0, magnitudes.max(axis=1))
+        unevenness = np.max(np.divide(largest, self.scale, out=np.ones_like(largest), where=self.scale > 0))
+        self.most = float(self.total[0] * unevenness)
+
+    def key_cells(self, width: float) -> Cells:
+        if self.d == 1:
+            return Cells.of_line(*self.sorted_keys, width)
+        return Cells.of_points(slice(0, len(self.problem.keys)), self.keys, (self.problem.weights, self.values), width)
+
+    def query_cells_beside(self, keys: Cells) -> Cells:
+        """All queries, in cells as those of all keys."""
+        if self.d > 1 and self.queries_are_keys:
+            return replace(keys, attached=tuple(in_order(array, keys.rows) for array in self._own))
+        return self.query_cells(keys.width)
+
+    @cached_property
+    def queries_are_keys(self) -> bool:
+        """Whether query i is key i, for all of them."""
+        own, n = self.problem.own, len(self.problem.keys)
+        return own is not None and len(own.key) == n and np.array_equal(own.key, np.arange(n))
+
+    def query_cells(self, width: float, rows: Rows | None = None) -> Cells:
+        if self.d == 1:
+            return Cells.of_line(*self.sorted_queries, width)
+        rows = slice(0, len(self.problem.queries)) if rows is None else rows
+        return Cells.of_points(rows, self.queries, self._own, width)
+
+    def most_on_line(self, width: float) -> int:
+        """The largest number of sorted keys within a width, of a sample of places."""
+        keys = self.sorted_keys[1][0]
+        places = np.arange(0, len(keys), -(-len(keys) // _SAMPLE))
+        return int((np.searchsorted(keys, keys[places] + width) - places).max())
+
+    @cached_property
+    def sorted_keys(self) -> tuple[Rows, np.ndarray, tuple[np.ndarray, ...]]:
+        """Of the keys of one feature: the order, coordinates (1, n), weights and values."""
+        return _sorted(self.keys, (self.problem.weights, self.values))
+
+    @cached_property
+    def sorted_queries(self) -> tuple[Rows, np.ndarray, tuple[np.ndarray, ...]]:
+        """Of the queries of one feature: the order, coordinates (1, m), own keys and shares."""
+        return _sorted(self.queries, self._own)
+
+    @property
+    def _own(self) -> tuple[np.ndarray, ...]:
+        """The key that each query is, and its share; none without leave-one-out."""
+        own = self.problem.own
+        return () if own is None else (own.key, own.share)
+
+    def own(self, queries: Cells, keys: Cells) -> tuple[np.ndarray, np.ndarray]:
+        """The place among `keys` of the key that each query is, and its share."""
+        if self.d > 1 and queries.rows is keys.rows:  # of all keys
+            return np.arange(len(keys)), queries.attached[1]
+        return self._own_places(queries.attached, keys.rows, slice(0, len(queries)))
+
+    def own_on_line(self, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of some of the sorted queries among all sorted keys."""
+        return self._own_places(self.sorted_queries[2], self.sorted_keys[0], taken)
+
+    def _own_places(
+        self, own_and_share: tuple[np.ndarray, ...], rows: Rows, taken: Rows
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.problem.own is None:
+            m = taken.stop if isinstance(taken, slice) else len(taken)
+            return np.full(m, -1), np.zeros(m)
+        own, share = (in_order(of_query, taken) for of_query in own_and_share)
+        place = places(rows, len(self.problem.keys))
+        return own if isinstance(place, slice) else np.take(place, own), share
+
+
+def _sorted(points: np.ndarray, attached: tuple[np.ndarray, ...]) -> tuple[Rows, np.ndarray, tuple[np.ndarray, ...]]:
+    rows = rows_in_order(points[0])
+    return rows, np.ascontiguousarray(in_order(points, rows)), tuple(in_order(array, rows) for array in attached)
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """The Gaussian at one bandwidth.
+
+    Attributes
+    ----------
+    factor : float
+    rate : float
+        The weight at distance x is exp(-rate x^2).
+    per_unit : float
+        Bandwidths in a unit of the coordinates.
+    log_small_part : float
+        All keys together weigh less than a tenth of the tolerance of a key that weighs exp of this as much as each.
+    reach : float
+        In bandwidths: how far keys are near.
+    """
+
+    factor: float
+    rate: float
+    per_unit: float
+    log_small_part: float
+    reach: float
+
+    @classmethod
+    def of(cls, points: Points, factor: float) -> Bandwidth:
+        form = points.problem.kernel.form
+        assert isinstance(form, ExponentialForm)
+        rate = form.rate / factor**2
+        log_small_part = float(np.log(10.0 * points.most / TOLERANCE))
+        # the weight of keys beyond the reach, exp(-reach^2 / 2), is a tenth of the tolerance of a small mass for all
+        # of them together
+        reach = float(np.sqrt(2.0 * max(log_small_part - np.log(_SMALL_MASS), 1.0)))
+        return cls(factor, rate, float(np.sqrt(2.0 * rate)), log_small_part, reach)
+
+
+class DirectSums:
+    """Sums over the keys near a query, written to `sums` (1 + k, m) and `log_scale` (m,)."""
+
+    def __init__(self, points: Points, bandwidth: Bandwidth, sums: np.ndarray, log_scale: np.ndarray):
+        from sknw._sums import _near_loops  # here, and not above, because it imports numba
+
+        self.points, self.problem, self.bandwidth = points, points.problem, bandwidth
+        self.sums, self.log_scale, self.loops = sums, log_scale, _near_loops
+
+    def add_all(self) -> None:
+        """One feature: the sums of all queries."""
+        self._add_windows(np.arange(len(self.problem.queries)))
+
+    def add_rest(self, keys: Cells, queries: Cells, done: np.ndarray) -> None:
+        """The sums of all queries but those of `queries` with a True in `done`."""
+        if self.points.d == 1:
+            self._add_windows(np.flatnonzero(~done))
+            return
+        is_left = np.ones(len(self.problem.queries), dtype=bool)
+        is_left[queries.rows] = ~done
+        reach = self.bandwidth.reach / self.bandwidth.per_unit
+        if done.any() and not done.all():
+            # few queries: not worth cells of their own
+            self._add_near(keys, queries.subset(~done), reach / keys.width, is_left)
+            reach *= 2.0
+        self._add_near_and_further(np.flatnonzero(is_left), reach)
+
+    def _add_windows(self, left: np.ndarray) -> None:
+        """One feature: sums over the keys that matter for the queries `left` in the order of the line."""
+        if not len(left):
+            return
+        keys, weights_and_values = self.points.sorted_keys[1:]
+        rows, coordinates = self.points.sorted_queries[:2]
+        coordinates = coordinates[0, left]
+        own, share = self.points.own_on_line(left)
+        sums, log_scale = np.zeros((len(self.sums), len(left))), np.zeros(len(left))
+
+        def sum_some(some: slice) -> None:
+            self.loops.sum_windows(
+                *(sums[:, some], log_scale[some], coordinates[some], own[some], share[some]),
+                *(keys[0], *weights_and_values),
+                *(self.bandwidth.rate, self.bandwidth.log_small_part, _SMALLEST_EXPONENT),
+            )
+
+        for_each_chunk(sum_some, len(left), _CHUNK_OF_QUERIES, self.problem.n_jobs)
+        rows = left if isinstance(rows, slice) else rows[left]
+        for row, row_in_order in zip((*self.sums, self.log_scale), (*sums, log_scale), strict=True):
+            row[rows] = row_in_order
+
+    def _add_near(
+        self, keys: Cells, queries: Cells, reach: float, is_left: np.ndarray, searching: bool = False
+    ) -> None:
+        """Sums over the keys nearer than `reach` widths; `is_left` (m,) becomes False where the others do not matter.
+
+        When `searching`, the nearest key is found first, and sums that would underflow are relative to it.
+        """
+        rate = self.bandwidth.rate
+        nearest = np.zeros(len(queries))
+        if searching:
+            nearest[:] = np.inf
+            self._visit(np.empty((0, len(queries))), nearest, keys, queries, reach, searching=True)
+            is_found = np.isfinite(nearest)
+            queries, nearest = queries.subset(is_found), nearest[is_found]
+            nearest[rate * nearest < -_SMALLEST_EXPONENT] = 0.0
+        sums = np.zeros((len(self.sums), len(queries)))
+        self._visit(sums, nearest, keys, queries, reach, searching=False)
+        log_scale = -rate * nearest
+        with np.errstate(divide="ignore"):
+            log_mass = np.log(sums[0]) + log_scale
+        good = log_mass > self.bandwidth.log_small_part - rate * (reach * keys.width) ** 2
+        rows = in_order(np.arange(len(is_left)), queries.rows)[good]
+        self.sums[:, rows], self.log_scale[rows], is_left[rows] = sums[:, good], log_scale[good], False
+
+    def _visit(
+        self, sums: np.ndarray, nearest: np.ndarray, keys: Cells, queries: Cells, reach: float, searching: bool
+    ) -> None:
+        own, share = self.points.own(queries, keys)
+        cell, pieces = queries.pieces(np.arange(len(queries.cells)))
+        rate = -self.bandwidth.rate / np.log(2.0)
+
+        def visit(some: slice) -> None:
+            self.loops.add_near_keys(
+                *(sums, nearest, searching, queries.points, own, share, queries.cells, cell[some], pieces[some]),
+                *(keys.points, *keys.attached, keys.cells, keys.start, reach, rate),
+            )
+
+        for_each_chunk(visit, len(pieces), _CHUNK, self.problem.n_jobs)
+
+    def _add_near_and_further(self, rows: np.ndarray, reach: float) -> None:
+        """Two and three features: sums over the keys nearer than `reach`, and further where there are few."""
+        problem, points = self.problem, self.points
+        for n_times in range(_MOST_SEARCHES):
+            if len(rows) * len(problem.keys) <= _FEW_PAIRS:
+                break
+            width = cell_width(1.07 * reach / _DIRECT_CELLS)
+            keys, queries = points.key_cells(width), points.query_cells(width, rows)
+            is_left = np.ones(len(problem.queries), dtype=bool)
+            self._add_near(keys, queries, float(_DIRECT_CELLS), is_left, searching=n_times > 0)
+            n_before, rows = len(rows), rows[is_left[rows]]
+            reach *= 2.0 if 2 * len(rows) < n_before else 8.0
+        if len(rows):
+            own = None if problem.own is None else Own(problem.own.key[rows], problem.own.share[rows])
+            factors = np.array([self.bandwidth.factor])
+            sums = fused.compute(replace(problem, queries=problem.queries[rows], own=own, factors=factors))
+            self.sums[0, rows], self.sums[1:, rows] = sums.mass[0], sums.moments[0].T
+            self.log_scale[rows] = sums.log_scale[0]

@@ -1,0 +1,109 @@
+"""The search where samples are so many that the scan merges them: its choice against all samples at every bandwidth."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from sknw import NadarayaWatsonRegressor
+from sknw._criterion import Criterion
+from sknw._likeness import Likeness, MergedCriterion
+from sknw._pooling import Smoother
+from sknw._selection import _SCAN_SAMPLES
+from sknw._training import TrainingSet
+from sknw.kernels import resolve_kernel
+
+N = _SCAN_SAMPLES + 1000
+
+
+def sine(n=N, frequency=20.0, noise=0.5, d=1, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(size=(n, d))
+    return X, np.sin(frequency * X).sum(axis=1) + noise * rng.normal(size=n)
+
+
+def twins():
+    """Every sample twice, which makes leave-one-out prefer the smallest bandwidth."""
+    X, y = sine(N // 2 + 1)
+    return np.repeat(X, 2, axis=0), np.repeat(y, 2)
+
+
+def two_scales():
+    """Waves in narrow clusters, hidden between cells of a common width."""
+    rng = np.random.default_rng(1)
+    t = rng.uniform(-0.5, 0.5, (N // 100 + 1, 100))
+    x = np.linspace(0, 1, len(t))[:, np.newaxis] + 1e-4 * t
+    return x.reshape(-1, 1), np.sin(2 * np.pi * t).ravel() + 0.2 * rng.normal(size=t.size)
+
+
+def outlier():
+    X, y = sine()
+    X[17] = 1e6
+    return X, y
+
+
+SAMPLES = {
+    "sine": sine,
+    "without noise": lambda: sine(noise=0.0),
+    "pure noise": lambda: sine(frequency=0.0),
+    "fast": lambda: sine(frequency=3000.0, noise=0.1),
+    "two scales": two_scales,
+    "one huge outlier": outlier,
+    "offset": lambda: (sine()[0] + 1e6, sine()[1]),
+    "twins": twins,
+}
+
+
+def criterion_of(X, y, kernel, name="loo"):
+    """The criterion as a fit would have it, of all samples."""
+    training = TrainingSet.of(X, y, None)
+    smoother = Smoother(
+        center=training.center,
+        w=1 / training.scales,
+        keys=(training.X - training.center) / training.scales,
+        values=training.values,
+        weights=training.sample_weight,
+        kernel=resolve_kernel(kernel),
+        outside="nearest",
+        algorithm="auto",
+        float32_is_enough=False,
+        n_jobs=None,
+    )
+    return Criterion(name, smoother, training, np.arange(len(X)))
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_choice_is_the_minimum_over_all_samples(sample, kernel):
+    X, y = SAMPLES[sample]()
+    search = NadarayaWatsonRegressor(kernel, algorithm="auto").fit(X, y).bandwidth_search_
+    factors = np.geomspace(search.factors[-1], search.factors[0], 60)
+    scores = criterion_of(X, y, kernel)(factors)[0] * y.var()
+    best = search.scores[search.best_index]
+    assert best <= scores.min() * (1 + 1e-4) + 1e-12
+    assert_allclose(best, criterion_of(X, y, kernel)(search.factors[[search.best_index]])[0] * y.var(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("criterion", ["loo", "aicc", "gcv"])
+@pytest.mark.parametrize(("kernel", "width"), [("gaussian", 3.0), ("epanechnikov", 6.0), ("exponential", 6.0)])
+def test_merged_samples_score_as_all_do(kernel, width, criterion):
+    X, y = sine()
+    full = criterion_of(X, y, kernel, criterion)
+    merged = MergedCriterion.of(full, 2000)
+    factors = merged.likeness.width * width * np.array([100.0, 10.0, 1.0])
+    # aicc is a logarithm
+    error = np.abs(merged(factors)[0] - full(factors)[0]) / (1.0 if criterion == "aicc" else full(factors)[0])
+    assert error[2] < 0.05
+    assert np.all(error[:2] < 2e-3)
+
+
+def test_merged_samples_keep_mass_means_and_squares():
+    X, y = sine(5000, d=2)
+    w = np.random.default_rng(0).choice([0.5, 1.0, 3.0], len(X))
+    training = TrainingSet.of(X, y, w)
+    smoother = criterion_of(X, y, "gaussian").smoother
+    likeness = Likeness.of(smoother, training.sample_weight, 300)
+    assert 50 < len(likeness.mass) < 1500
+    assert_allclose(likeness.mass.sum(), w.sum())
+    assert_allclose(likeness.mass @ likeness.smoother.values, w @ smoother.values)
+    assert_allclose(likeness.mass @ likeness.smoother.keys, w @ smoother.keys, atol=1e-9)
+    assert_allclose(likeness.mass @ likeness.squares, w @ smoother.values**2)
