@@ -71,9 +71,10 @@ for name, interval in intervals.items():
     print(f"{name:<20}{covered.mean():>10.3f}{left:>8.3f}{right:>8.3f}{np.mean(upper - lower):>12.2f}")
 
 # %%
-# All are near nine of ten on average; that is all that the jackknife+ promises, and with a bandwidth chosen on the same
-# data it is what happens in practice rather than a theorem. The columns in the middle tell more: an even interval is
-# too wide where there is little noise, and too narrow where there is much.
+# On average the smoothers and the Gaussian process cover nine of ten, boosting a little less. An average is all that
+# the jackknife+ promises, and with a bandwidth chosen on the same data it is what happens in practice rather than a
+# theorem. The columns in the middle tell more: one width for all is too wide where there is little noise, and too
+# narrow where there is much.
 
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), sharex=True, sharey=True, layout="constrained")
 grid = np.linspace(0, 5, 300)[:, np.newaxis]

@@ -38,8 +38,8 @@ print(f"R^2 on {len(y_test)} other wines: {model.score(X_test, y_test):.2f}")
 # %%
 # The rows behind three predictions
 # ---------------------------------
-# ``top_k`` keeps the largest weights of each query. The effective sample size says how many equal rows a prediction is
-# worth.
+# The eight largest weights of a query, with the targets that they pull towards. The effective sample size says how many
+# wines of equal weight the prediction is worth.
 
 queries = [np.flatnonzero(grape_test == k)[0] for k in range(3)]
 weights = model.attention_weights_(X_test[queries])
@@ -52,12 +52,10 @@ for ax, query, row, size in zip(axes, queries, weights, sizes, strict=True):
     ax.barh(np.arange(8), row[top], color=colours[grape_train[top]])
     ax.set_yticks(np.arange(8), [f"{name_train[i]} ({y_train[i]:.1f} %)" for i in top])
     ax.invert_yaxis()
-    prediction = row @ y_train
     ax.set(
-        xlabel="attention weight",
-        title=f"{name_test[query]}: {prediction:.1f} %, in truth {y_test[query]:.1f} %",
+        xlabel=f"weight (worth {size:.0f} wines)",
+        title=f"{name_test[query]}\n{row @ y_train:.1f} %, in truth {y_test[query]:.1f} %",
     )
-    ax.text(0.97, 0.05, f"rests on {size:.0f} wines", transform=ax.transAxes, ha="right")
 figure.savefig("which_rows.png", dpi=150)
 
 # %%
