@@ -208,9 +208,9 @@ def test_bandwidth_draws_what_the_selector_saw(problem):
     model = problem[0]
     search = model.bandwidth_search_
     display = BandwidthDisplay.from_estimator(model)
-    assert_array_equal(display.line_.get_data(), [search.bandwidths[:, 0], search.scores])
+    assert_allclose(display.line_.get_data(), [search.bandwidths[:, 0], search.scores], rtol=1e-14)
     assert_array_equal(display.choice_.get_xdata(), model.bandwidth_)
-    assert_array_equal(display.minima_.get_xdata(), search.bandwidths[search.local_minima, 0])
+    assert_allclose(display.minima_.get_xdata(), search.bandwidths[search.local_minima, 0], rtol=1e-14)
     assert display.ax_.get_xscale() == "log"
     assert display.ax_.get_ylabel() == "leave-one-out error"
 
