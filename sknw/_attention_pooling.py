@@ -274,15 +274,15 @@ class AttentionPoolingRegressor(BaseSmoother):
         line = Line.of(training, 0.0) if self.degree == 1 else None
         smoother = self._smoother_for_fit(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
         fixed_ridge = None if isinstance(self.ridge, str) else self._fixed_ridge(d)
+        structure = str(self.w)
         learner = Learner(
             loss=Loss(smoother, training, rows),
             fixed_ridge=fixed_ridge,
-            penalty=self.penalty,
+            penalty=0.0 if structure == "scalar" else self.penalty,
             max_iter=self.max_iter,
             tol=self.tol,
             report=Report(on_iteration, self.verbose),
         )
-        structure = str(self.w)
         shape = (d,) if structure in ("scalar", "diagonal") else (d, d if structure == "full" else rank)
         if before is not None and before[0].shape == shape:
             w = (before[0].T * training.scales).T

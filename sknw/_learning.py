@@ -265,6 +265,7 @@ class Learner:
             callback=after_iteration,
             options=options,
         )
+        path[-1] = best.path[-1]  # which a last search along a line may have found
         return replace(best, path=path, converged=result.status != _REACHED_MAX_ITER)
 
     def objective(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, float, tuple[np.ndarray, np.ndarray]]:
@@ -326,10 +327,9 @@ def learn(learner: Learner, structure: str, rank: int, scalar_starts: list[tuple
     """
     d = learner.loss.x.shape[1]
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts]
-    unpenalised = replace(learner, penalty=0.0)
     if structure == "scalar":
-        return _raced(unpenalised, scalars, "scalar")
-    scalar = _best_on_part(unpenalised, scalars, "scalar")
+        return _raced(learner, scalars, "scalar")
+    scalar = _best_on_part(replace(learner, penalty=0.0), scalars, "scalar")
     fixed = [(np.full(d, w), np.full(d, _FIXED_RIDGE)) for w in _FIXED_STARTS]
     diagonal = _raced(learner, [(scalar.w, scalar.ridge), *fixed], "diagonal")
     if diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:

@@ -5,18 +5,19 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor, kernels
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor, kernels
 from sknw.datasets import make_sine_power
 from sknw.kernels import Gaussian, PowerExponential
 
-ESTIMATORS = [NadarayaWatsonRegressor, LocalLinearRegressor]
+WITH_BANDWIDTH = [NadarayaWatsonRegressor, LocalLinearRegressor]
+ESTIMATORS = [*WITH_BANDWIDTH, AttentionPoolingRegressor]
 
 X = np.random.default_rng(0).normal(size=(20, 2))
 Y = X.sum(axis=1)
 NAN = np.where(np.arange(40).reshape(20, 2) == 7, np.nan, X)
 INF = np.where(np.isnan(NAN), np.inf, X)
 
-PARAMETERS = [
+BANDWIDTHS = [
     ({"bandwidth": 0}, "bandwidth"),
     ({"bandwidth": 0.0}, "bandwidth"),
     ({"bandwidth": -1.0}, "bandwidth"),
@@ -37,6 +38,9 @@ PARAMETERS = [
     ({"bandwidth": ["loo", "loo"]}, "bandwidth"),
     ({"bandwidth": [1.0, None]}, "bandwidth"),
     ({"bandwidth": [1.0, 1j]}, "bandwidth"),
+]
+
+PARAMETERS = [
     ({"kernel": "normal"}, "kernel.*gaussian"),
     ({"kernel": "Gaussian"}, "kernel.*gaussian"),
     ({"kernel": None}, "kernel"),
@@ -63,9 +67,35 @@ PARAMETERS = [
 ]
 
 
-RIDGES = [({"ridge": ridge}, "ridge") for ridge in [-1e-3, np.nan, np.inf, None, "gcv", [0.1], 1j]]
-CASES = [(Estimator, *case) for Estimator in ESTIMATORS for case in PARAMETERS] + [
-    (LocalLinearRegressor, *case) for case in RIDGES
+RIDGES = [-1e-3, np.nan, np.inf, None, "gcv", [0.1], 1j]
+OF_ATTENTION = {
+    "w": [
+        *(np.nan, np.inf, 1e308, "none", None, [], [1.0], [1.0, 2.0, 3.0], [1.0, np.nan], [1.0, None], ["a", "b"]),
+        *([1.0, 1j], [[1.0, 2.0]], np.zeros((2, 0)), np.ones((2, 2, 2)), [[np.inf, 1.0], [1.0, 1.0]]),
+    ],
+    "rank": [0, -1, 1.5, "all"],
+    "degree": [2, -1, 1.0, "line", None],
+    "penalty": [-1.0, np.nan, np.inf, None, "auto"],
+    "max_iter": [0, -1, 1.5, None, np.inf],
+    "tol": [-1e-3, np.nan, np.inf, None],
+    "warm_start": ["yes", None, 1],
+    "verbose": [-1, "loud", None],
+}
+LINES_OF_ATTENTION = [*RIDGES, [0.1, 0.0], [0.1, -1.0], [0.1, np.nan], [0.1, None], ["loo", "loo"], np.ones((2, 2))]
+CASES = [
+    *((Estimator, *case) for Estimator in WITH_BANDWIDTH for case in BANDWIDTHS),
+    *((Estimator, *case) for Estimator in ESTIMATORS for case in PARAMETERS),
+    *((LocalLinearRegressor, {"ridge": ridge}, "ridge") for ridge in RIDGES),
+    *((AttentionPoolingRegressor, {name: value}, name) for name, values in OF_ATTENTION.items() for value in values),
+    *(
+        (AttentionPoolingRegressor, {"ridge": ridge, "degree": 1, "w": w}, "ridge")
+        for ridge in LINES_OF_ATTENTION
+        for w in ["diagonal", 0.7]
+    ),
+    (AttentionPoolingRegressor, {"w": "low_rank", "rank": 3}, "rank must be at most the number of features, 2, got 3"),
+    *((AttentionPoolingRegressor, {"kernel": kernel}, "no derivative") for kernel in ["tophat", np.add]),
+    (AttentionPoolingRegressor, {"algorithm": "pruned"}, "algorithm='pruned'.*usable here"),
+    (AttentionPoolingRegressor, {"algorithm": "sorted", "w": 1.0}, "algorithm='sorted'.*usable here"),
 ]
 
 
@@ -114,12 +144,12 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("bandwidth", ["loo", 1.0])
+@pytest.mark.parametrize("chooses", [True, False])
 @pytest.mark.parametrize("Estimator", ESTIMATORS)
 @pytest.mark.parametrize("case", DATA)
-def test_wrong_data_are_refused_and_named(case, Estimator, bandwidth):
+def test_wrong_data_are_refused_and_named(case, Estimator, chooses):
     data, message = DATA[case]
-    model = Estimator(bandwidth=bandwidth)
+    model = Estimator() if chooses else Estimator("gaussian", 1.0)
     with pytest.raises(ValueError, match=message):
         model.fit(*data)
     with pytest.raises(NotFittedError):
@@ -141,7 +171,7 @@ QUERIES = {
 @pytest.mark.parametrize("case", QUERIES)
 def test_wrong_queries_are_refused_and_named(case, Estimator, method):
     queries, message = QUERIES[case]
-    model = Estimator(bandwidth=1.0).fit(X, Y)
+    model = Estimator("gaussian", 1.0).fit(X, Y)
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(queries)
 
@@ -154,22 +184,26 @@ def test_top_k_must_be_a_positive_integer(top_k):
 
 
 REFUSALS = {
-    "a parameter": (lambda model: model.set_params(bandwidth=-1.0).fit(X, Y)),
-    "an array parameter": (lambda model: model.set_params(bandwidth=[1.0, 2.0, 3.0]).fit(X, Y)),
-    "an algorithm": (lambda model: model.set_params(algorithm="fused", kernel=np.add).fit(X, Y)),
-    "data of another width": (lambda model: model.fit(np.where(np.arange(60).reshape(20, 3) == 3, np.nan, 1.0), Y)),
-    "weights": (lambda model: model.fit(X, Y, -np.ones(20))),
-    "another width and a parameter": (lambda model: model.set_params(bandwidth=[1.0, 2.0]).fit(np.ones((20, 3)), Y)),
+    "a parameter": (lambda model, width: model.set_params(**{width: np.nan}).fit(X, Y)),
+    "an array parameter": (lambda model, width: model.set_params(**{width: [1.0, 2.0, 3.0]}).fit(X, Y)),
+    "an algorithm": (lambda model, width: model.set_params(algorithm="fused", kernel=np.add).fit(X, Y)),
+    "data of another width": (
+        lambda model, width: model.fit(np.where(np.arange(60).reshape(20, 3) == 3, np.nan, 1.0), Y)
+    ),
+    "weights": (lambda model, width: model.fit(X, Y, -np.ones(20))),
+    "another width and a parameter": (
+        lambda model, width: model.set_params(**{width: [1.0, 2.0]}).fit(np.ones((20, 3)), Y)
+    ),
 }
 
 
 @pytest.mark.parametrize("Estimator", ESTIMATORS)
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refused_second_fit_leaves_the_first_or_none(case, Estimator):
-    model = Estimator(bandwidth=0.5).fit(X, Y)
+    model = Estimator("gaussian", 0.5).fit(X, Y)
     before = model.predict(X)
     with pytest.raises(ValueError):
-        REFUSALS[case](model)
+        REFUSALS[case](model, "w" if Estimator is AttentionPoolingRegressor else "bandwidth")
     try:
         assert_array_equal(model.predict(X), before)
     except NotFittedError:

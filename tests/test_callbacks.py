@@ -6,7 +6,7 @@ import sklearn
 from numpy.testing import assert_array_equal
 from sklearn.utils.fixes import parse_version
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
@@ -107,6 +107,45 @@ def test_a_callback_that_returns_true_ends_the_search_with_the_best_so_far(Estim
     assert np.all(np.isin(search.factors, full.factors))
     assert np.all(np.isfinite(model.predict(X)))
     assert recorder.events[-2:] == ["end", "teardown"]
+
+
+@pytest.mark.parametrize("w", ["scalar", "diagonal", "low_rank", "full"])
+@pytest.mark.parametrize("degree", [0, 1])
+def test_every_iteration_of_learning_is_a_step_and_changes_no_result(degree, w):
+    recorder = Recorder()
+    model = fit_with(recorder, AttentionPoolingRegressor, w=w, degree=degree, tol=1e-2)
+    plain = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X, Y)
+    assert_array_equal(model.w_, plain.w_)
+    assert_array_equal(model.loss_path_, plain.loss_path_)
+    if HAS_CALLBACKS:
+        assert recorder.n_steps >= model.n_iter_
+        assert recorder.events[2:-2] == ["step begins", "step ends"] * recorder.n_steps
+        assert recorder.events[-2:] == ["end", "teardown"]
+
+
+@pytest.mark.parametrize("w", ["scalar", "diagonal", "low_rank", "full"])
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize("n_steps", [1, 4])
+def test_a_callback_that_returns_true_ends_all_minimisations_with_the_best_so_far(n_steps, degree, w):
+    recorder = Recorder(stop_after=n_steps)
+    parameters = {"w": w, "degree": degree, "penalty": 0.0}
+    model = fit_with(recorder, AttentionPoolingRegressor, **parameters)
+    full = AttentionPoolingRegressor(**parameters).fit(X, Y)
+    if not HAS_CALLBACKS:
+        assert_array_equal(model.w_, full.w_)
+        return
+    assert recorder.n_steps <= n_steps
+    assert recorder.events[-2:] == ["end", "teardown"]
+    assert model.w_.shape == full.w_.shape
+    assert np.all(np.isfinite(model.predict(X)))
+    assert model.loss_path_[-1] >= full.loss_path_[-1] * (1 - 1e-9)
+    assert model.loss_path_[-1] == pytest.approx(1 - model.loo_score_, rel=1e-8)
+
+
+def test_a_fit_with_w_given_is_one_task():
+    recorder = Recorder()
+    fit_with(recorder, AttentionPoolingRegressor, w=2.0)
+    assert recorder.events == (["setup", "begin", "end", "teardown"] if HAS_CALLBACKS else [])
 
 
 def test_a_failing_fit_is_torn_down():

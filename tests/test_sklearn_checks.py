@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.kernels import PowerExponential
 
 MODELS = [
@@ -30,6 +30,11 @@ MODELS = [
     LocalLinearRegressor(),
     LocalLinearRegressor("exponential", "aicc", algorithm="fused", n_jobs=2),
     LocalLinearRegressor("tricube", 3.0, ridge=0.0, outside="mean"),
+    AttentionPoolingRegressor(),
+    AttentionPoolingRegressor(degree=1, tol=1e-2),
+    AttentionPoolingRegressor(w="full", tol=0.1),
+    AttentionPoolingRegressor("exponential", 0.7, algorithm="fused", n_jobs=2),
+    AttentionPoolingRegressor(w=0.7, degree=1),
 ]
 
 
@@ -43,7 +48,15 @@ def test_scikit_learns_checks_pass(estimator, check):
 # scikit-learn runs these two on its own estimators only.
 @pytest.mark.parametrize("check", [check_param_validation, check_dataframe_column_names_consistency])
 @pytest.mark.parametrize(
-    "model", [NadarayaWatsonRegressor(), NadarayaWatsonRegressor(bandwidth=1.0), LocalLinearRegressor()], ids=str
+    "model",
+    [
+        NadarayaWatsonRegressor(),
+        NadarayaWatsonRegressor(bandwidth=1.0),
+        LocalLinearRegressor(),
+        AttentionPoolingRegressor(tol=1e-2),
+        AttentionPoolingRegressor(w=0.7),
+    ],
+    ids=str,
 )
 def test_checks_that_third_parties_are_not_given_pass(model, check):
     check(type(model).__name__, clone(model))
