@@ -15,8 +15,9 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknw._distribution import ForEachBlock, Residuals, draws, gradients, interval
+from sknw._distribution import ForEachBlock, draws, gradients
 from sknw._distribution import quantiles as quantiles_of
+from sknw._intervals import Residuals, interval
 from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
 from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
 from sknw._sums import Problem, choose_algorithm, for_each_chunk, one_blas_thread, rows_per_block, weight_rows

@@ -1,6 +1,6 @@
 """Compiled loops of prediction intervals: all bounds that leaving samples out gives, and their order statistics.
 
-For weighted means of one output, of samples that count once; see `_distribution` for the formulas.
+For weighted means of one output, of samples that count once; see `_intervals` for the formulas.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, bandwidth, regression
 from sklearn import config_context
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._intervals import mean_of_row, without_each
 from sknw.datasets import make_sine_power
 
 RIDGES = [None, 0.0, 0.05]
@@ -370,3 +371,25 @@ def test_number_of_draws_must_be_a_positive_integer(n_samples):
     X, y, _, Q = regression()
     with pytest.raises(ValueError, match="n_samples must be a positive integer"):
         fitted(X, y).sample_y(Q, n_samples)
+
+
+@pytest.mark.parametrize("ridge", [0.1, [0.02, 0.1, 0.5]])
+@pytest.mark.parametrize("degree", [0, 1])
+def test_learned_attention_tells_as_much(degree, ridge):
+    """With a matrix w and a ridge for each feature: intervals by refits, gradients by differences."""
+    X, y, _, Q = regression(n=40, m=9, d=3)
+    w = np.array([[1.0, 0.2], [0.0, 0.8], [-0.5, 0.1]])
+    parameters = {"w": w, "degree": degree} | ({"ridge": ridge} if degree else {})
+    model = AttentionPoolingRegressor(**parameters).fit(X, y)
+    Q = Q[:-3]
+    assert_allclose(model.gradient(Q), oracle.gradient(lambda Q: model.predict(Q)[:, np.newaxis], Q)[:, 0], atol=1e-6)
+    assert model.predict_quantile(Q).shape == (6,)
+    lower, upper = model.predict_interval(Q, 0.8).T
+    assert np.all(lower < model.predict(Q))
+    assert np.all(upper > model.predict(Q))
+    # a ridge counts among weights that sum to 1 again, so that all of a fit is done again
+    query, attention = model._smoother.queries(Q[:1]), model.attention_weights_(Q[:1])[0]
+    means, _ = without_each(model._smoother, query.x[0], attention, attention)
+    for i in range(0, 40, 7):
+        others = np.where(np.arange(40) == i, 0.0, attention)
+        assert_allclose(means[i], mean_of_row(model._smoother, query.x[0], others / others.sum()), atol=1e-10)
