@@ -1,11 +1,12 @@
 """Kernel regression for scikit-learn users: Nadaraya-Watson, read as attention."""
 
-from sknw import datasets, kernels
+from sknw import datasets, displays, kernels
 from sknw._attention_pooling import AttentionPoolingRegressor
 from sknw._local_linear import LocalLinearRegressor
 from sknw._nadaraya_watson import NadarayaWatsonRegressor
 from sknw._selection import BandwidthSearch
 from sknw.datasets import make_sine_power
+from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
 from sknw.kernels import (
     Biweight,
     Cosine,
@@ -21,12 +22,15 @@ from sknw.kernels import (
 )
 
 __all__ = [
+    "AttentionDisplay",
     "AttentionPoolingRegressor",
+    "BandwidthDisplay",
     "BandwidthSearch",
     "Biweight",
     "Cosine",
     "Epanechnikov",
     "Exponential",
+    "FitDisplay",
     "Gaussian",
     "Kernel",
     "Linear",
@@ -37,6 +41,7 @@ __all__ = [
     "Tricube",
     "Triweight",
     "datasets",
+    "displays",
     "kernels",
     "make_sine_power",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
@@ -10,6 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sknw._advice import search_warning
 from sknw._base import BaseSmoother
 from sknw._criterion import Criterion
 from sknw._pooling import Line
@@ -68,6 +70,9 @@ class BandwidthSmoother(BaseSmoother):
             smoother = replace(smoother, line=replace(line, ridge=self.ridge_))
         self._keep(X, y, sample_weight, training, smoother, rows)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
+        warning = None if search is None else search_warning(search, training, rows)
+        if warning is not None:
+            warnings.warn(warning, UserWarning, stacklevel=4)  # where fit was called, beyond its decorator
         task.end()
         return self
 

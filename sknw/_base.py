@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral
+from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sknw._distribution import ForEachBlock, draws, gradients
+from sknw._distribution import quantiles as quantiles_of
+from sknw._intervals import Calibration, interval, sums_of_squares
 from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
 from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
-from sknw._sums import Problem, choose_algorithm, dense, for_each_chunk, one_blas_thread
+from sknw._sums import Problem, choose_algorithm, for_each_chunk, one_blas_thread, rows_per_block, weight_rows
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel
 
@@ -102,7 +106,11 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         """Set the fitted attributes that all smoothers have; `rows` of the training set are those of leave-one-out."""
         weights = training.sample_weight[rows]
         loo = np.full((len(X), training.values.shape[1]), np.nan)
-        left_out = smoother.pool(smoother.left_out(rows, weights))[0][0]
+        others = smoother.left_out(rows, weights)
+        left_out = smoother.pool(others)[0][0]
+        squares = np.full_like(training.values, np.nan)
+        squares[rows] = (training.values[rows] - left_out) ** 2
+        self._residuals = rows, squares, *sums_of_squares(smoother, others, squares, training.sample_weight.max())
         loo[training.rows[rows]] = left_out
         self.loo_score_ = _weighted_r2(training.values[rows], left_out, weights)
         if len(rows) == len(training.rows) < len(X):
@@ -225,6 +233,182 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self._for_each_attention_block(problem, sum_squares)
         return size
 
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
+        """Bounds between which a new observation lies with about the probability `coverage`, by the jackknife+.
+
+        The bounds are order statistics of m_-i(q) -/+ R_i s_-i(q) over the training samples i [1]_: the prediction at
+        the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
+        scale, R_i = |y_i - m_-i(x_i)| / s_-i(x_i). Nothing is fitted again: leaving out a sample of attention a_i
+        moves the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale
+
+            s^2 = (sum_j K_j r_j^2 + kappa V) / (sum_j K_j + kappa)
+
+        is the standard deviation that `predict` returns, of leave-one-out residuals r_j around the query, drawn towards
+        their mean square V where few samples are near (K(0) = 1). So intervals are wide where targets scatter. kappa
+        is chosen to make the scores R_i alike; where the noise is the same everywhere, it is large and s everywhere
+        the same.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        coverage : float, default=0.9
+            Between 0 and 1.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
+            Lower and upper bound; infinite where there are too few samples, that is, at coverage 0.9 fewer than 9.
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1; if `outside` is "raise" and a query has no training sample in the
+            kernel's support.
+
+        Notes
+        -----
+        With s the same everywhere and a bandwidth (or w) and ridge fixed beforehand, a new observation from the same
+        distribution as the training samples lies in the interval with a probability of at least 2 coverage - 1 [1]_,
+        averaged over queries and training sets: not for each single query, nor where queries come from elsewhere.
+        In practice the probability is close to `coverage`. Two things void the promise, and little else where a sample
+        has a small part of the attention: choosing the bandwidth on the same data, as leave-one-out residuals are a
+        little too small at the bandwidth that makes them small; and the local scale, as the other samples' residuals
+        know of sample i. Sample weights count samples.
+
+        References
+        ----------
+        .. [1] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive inference with the jackknife+",
+           Annals of Statistics 49 (2021) 486-507.
+        """
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+        array, queries = self._queries(X)
+        smoother, training = self._smoother_for(np.dtype(np.float64)), self._training
+        calibration = self._calibration()
+        blocks = self._attention_blocks(smoother, queries)
+        bounds = interval(smoother, queries, training.sample_weight, calibration, float(coverage), blocks)
+        bounds = training.y_center[:, np.newaxis] + training.y_scales[:, np.newaxis] * bounds
+        return bounds.astype(array.dtype).reshape(*self._shape_of_y(len(array)), 2)
+
+    def predict_quantile(self, X: ArrayLike, quantiles: float | ArrayLike = 0.5) -> np.ndarray:
+        """Quantiles of the training targets, weighted by attention: an estimate of the conditional distribution.
+
+        The quantile of level q is the smallest training target up to which the weights sum to q (no interpolation);
+        of level 0 and 1, the smallest and largest target with a positive weight. Local lines use the same weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        quantiles : float or array-like of shape (n_quantiles,), default=0.5
+            Levels between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n_queries,) or (n_queries, n_outputs), for an array of levels (..., n_quantiles)
+
+        Raises
+        ------
+        ValueError
+            If a level is not between 0 and 1; if `outside` is "raise" and a query has no training sample in the
+            kernel's support.
+        """
+        try:
+            levels = np.asarray(quantiles, dtype=np.float64)
+        except (TypeError, ValueError):
+            levels = np.array(np.nan)
+        if levels.ndim > 1 or not np.all((levels >= 0) & (levels <= 1)):
+            raise ValueError(
+                f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}."
+            )
+        array, queries = self._queries(X)
+        targets = self.y_train_.reshape(len(self.y_train_), -1)[self._training.rows].astype(np.float64)
+        order = np.argsort(targets[:, 0], kind="stable")  # sorted once for all queries, by the first output
+        problem = self._smoother.problem(queries)
+        problem = replace(
+            problem, keys=problem.keys[order], weights=problem.weights[order], values=problem.values[order]
+        )
+        blocks = partial(self._for_each_attention_block, problem)
+        found = quantiles_of(targets[order], np.atleast_1d(levels), len(array), blocks)
+        return found.astype(array.dtype).reshape(*self._shape_of_y(len(array)), *levels.shape)
+
+    def sample_y(
+        self, X: ArrayLike, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0
+    ) -> np.ndarray:
+        """Draws from the attention-weighted distribution of the training targets.
+
+        Of several outputs whole training rows are drawn, so that what belongs together stays together.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        n_samples : int, default=1
+            Draws for each query.
+        random_state : int, RandomState instance or None, default=0
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_samples) or (n_queries, n_outputs, n_samples)
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer; if `outside` is "raise" and a query has no training sample in the
+            kernel's support.
+        """
+        if not isinstance(n_samples, (int, Integral)) or isinstance(n_samples, bool) or n_samples < 1:
+            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        array, queries = self._queries(X)
+        uniform = check_random_state(random_state).random_sample((len(array), n_samples))
+        drawn = draws(uniform, self._attention_blocks(self._smoother, queries))
+        targets = self.y_train_[self._training.rows][drawn].astype(array.dtype)
+        targets[drawn < 0] = np.nan
+        return np.moveaxis(targets, 1, -1)
+
+    def gradient(self, X: ArrayLike) -> np.ndarray:
+        """Derivatives of the prediction in the features, the marginal effects: exact, no differences are taken.
+
+        For the Gaussian kernel and weighted means it is the covariance of inputs and targets under the weights of the
+        query, dm / dx_k = cov_a(x_k, y) / h_k^2. Kernels with a kink, such as "exponential" at a training sample, have
+        none there and count as level at it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_features) or (n_queries, n_outputs, n_features)
+            In units of y by units of X; 0 for queries without support that get the mean or the nearest target.
+
+        Raises
+        ------
+        ValueError
+            If the kernel has no derivative; if `outside` is "raise" and a query has no training sample in the kernel's
+            support.
+        """
+        array, queries = self._queries(X)
+        kernel = self.kernel_
+        if not kernel.is_differentiable:
+            raise ValueError(
+                f"{kernel!r} has no derivative, which a gradient needs; take a kernel that has, such as "
+                '"gaussian", or give yours a method derivative(sq).'
+            )
+        found = gradients(self._smoother, queries, self._attention_blocks(self._smoother, queries))
+        found *= self._training.y_scales[:, np.newaxis]
+        return found.astype(array.dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
+
+    def _calibration(self) -> Calibration:
+        rows, squares, mass, sums = self._residuals
+        calibration = Calibration.of(squares[rows], self._training.sample_weight[rows], mass, sums)
+        return replace(calibration, rows=rows[calibration.rows])
+
+    def _attention_blocks(self, smoother: Smoother, queries: Queries) -> ForEachBlock:
+        return partial(self._for_each_attention_block, smoother.problem(queries))
+
     def _queries(self, X: ArrayLike) -> tuple[np.ndarray, Queries]:
         """X as an array, and as queries."""
         check_is_fitted(self)
@@ -243,14 +427,15 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def _for_each_attention_block(self, problem: Problem, task: Callable[[slice, np.ndarray], None]) -> None:
         """Call ``task(rows, weights)`` for blocks of queries; weights of shape (len(rows), n of the training set)."""
         unsupported = np.empty(len(problem.queries), dtype=bool)
+        rows_of_weights = weight_rows(problem, self._smoother.algorithm)
 
         def block(rows: slice) -> None:
-            weights = self._smoother.attention(problem, rows)
+            weights = self._smoother.attention(problem, rows, rows_of_weights)
             unsupported[rows] = np.isnan(weights[:, 0])
             task(rows, weights)
 
         with one_blas_thread():
-            for_each_chunk(block, len(problem.queries), dense.rows_per_block(problem), self.n_jobs)
+            for_each_chunk(block, len(problem.queries), rows_per_block(problem), self.n_jobs, multiple_of=4)
         self._raise_outside(unsupported)
 
     def _sparse_attention(self, problem: Problem, top_k: int | None) -> csr_array:

@@ -119,6 +119,11 @@ class Criterion:
             return self.ridge
         return self._ridge_of(self._curves(np.array([factor]))[0])
 
+    def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
+        """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""
+        share_left = np.array([curve.freedom(ridge) for curve in self._curves(factors)])
+        return self.training.sample_weight.sum() * (1.0 - share_left)
+
     def _ridge_of(self, curve: _RidgeCurve) -> float:
         return curve.lowest() if self.ridge is None else self.ridge
 
@@ -221,6 +226,10 @@ class _RidgeCurve:
         # the rows stand for all, each for its weight
         freedom = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)
         return mean_square, float(freedom.sum() / self.weights.sum())
+
+    def freedom(self, ridge: float) -> float:
+        """1 - tr / n."""
+        return self._of_the_fit_itself(ridge)[1]
 
     def _mean_square(self, residuals: np.ndarray) -> float:
         """Weighted mean square of residuals (m, k), averaged over the outputs."""

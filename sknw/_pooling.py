@@ -278,22 +278,25 @@ class Smoother:
         size = max(_MOMENT_BYTES // (8 * n_factors * (n_line_columns(d, k) + 3 * d * d)), 1)
         return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
 
-    def attention(self, problem: Problem, rows: slice) -> np.ndarray:
+    def attention(
+        self, problem: Problem, rows: slice, weight_rows: Callable[[slice], np.ndarray] | None = None
+    ) -> np.ndarray:
         """Weights a_j = K_j w_j / sum_l K_l w_l of the queries `rows`, of shape (len(rows), n).
 
-        NaN for queries without support where `outside` is "nan" or "raise".
+        NaN for queries without support where `outside` is "nan" or "raise". `weight_rows` as of `_sums`; None is NumPy.
         """
-        weights = dense.weight_rows(problem, rows)
-        unsupported = np.flatnonzero(~weights.any(axis=1))
+        weights = dense.weight_rows(problem, rows) if weight_rows is None else weight_rows(rows)
+        total = weights.sum(axis=1, keepdims=True)
+        unsupported = np.flatnonzero(total == 0)
         if unsupported.size:
             if self.policy == "nearest":
                 weights[unsupported] = nearest_weights(
                     problem, np.arange(len(problem.queries))[rows][unsupported]
                 ).toarray()
             else:
-                weights[unsupported] = self.weights if self.policy == "mean" else np.nan
-        weights /= weights.sum(axis=1, keepdims=True)
-        return weights
+                weights[unsupported] = problem.weights if self.policy == "mean" else np.nan
+            total = weights.sum(axis=1, keepdims=True)
+        return weights / total
 
     def lists_pairs(self, problem: Problem) -> bool:
         """Whether `sparse_attention` takes the problem, and pays beside blocks of `attention`."""

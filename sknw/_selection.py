@@ -52,7 +52,7 @@ _LOG_TOLERANCE = 1e-4
 _EQUAL = 1e-12
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BandwidthSearch:
     """What a bandwidth selector saw.
 
@@ -90,6 +90,25 @@ class BandwidthSearch:
     at_edge: bool
     n_unsupported: int
     has_duplicates: bool
+
+    def __repr__(self) -> str:
+        """The choice and the other local minima in a table, and what deserves attention."""
+        lines = [
+            f'BandwidthSearch by "{self.criterion}" over {len(self.factors)} bandwidths, {self.factors[0]:.2g} to '
+            f"{self.factors[-1]:.2g} standard deviations",
+            f"{'':>14}{'factor':>10}{'score':>12}  bandwidth",
+        ]
+        for index in sorted({self.best_index, *self.local_minima.tolist()}, key=lambda index: self.scores[index]):
+            name = "choice" if index == self.best_index else "local minimum"
+            bandwidth = np.array2string(self.bandwidths[index], precision=4, threshold=8, edgeitems=3)
+            lines.append(f"{name:<14}{self.factors[index]:>10.4g}{self.scores[index]:>12.5g}  {bandwidth}")
+        if self.at_edge:
+            lines.append(f"The choice is the {'largest' if self.best_index else 'smallest'} bandwidth tried.")
+        if self.n_unsupported:
+            lines.append(f"{self.n_unsupported} samples have no other one in the kernel's support.")
+        if self.has_duplicates:
+            lines.append("Some samples have the same inputs, or a weight above 1.")
+        return "\n".join(lines)
 
 
 def rule_of_thumb(rule: str, n: float, d: int) -> float:
@@ -145,8 +164,10 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     minima: list[float] = []
     is_few = len(criterion.smoother.keys) <= _SCAN_SAMPLES or criterion.smoother.line is not None
     search = _search_few if is_few else _search_many
+    is_complete = False  # a search that was stopped has no edge
     with suppress(SearchStopped):
         search(criterion, trials, grid, minima)
+        is_complete = True
     eligible = trials.on_all or trials.on_part  # scores on different rows do not compare
     trial = trials.on_part | trials.on_all
     factors = np.array(sorted(trial))
@@ -167,7 +188,7 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         scores=criterion.in_units_of_y(scores),
         best_index=best,
         local_minima=np.flatnonzero(np.isin(factors, [*minima, factors[best]])),
-        at_edge=bool(len(factors) > 1 and best in (0, len(factors) - 1)),
+        at_edge=bool(is_complete and len(factors) > 1 and best in (0, len(factors) - 1)),
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )

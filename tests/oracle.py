@@ -234,3 +234,93 @@ def effective_sample_size(Q, X, h, kernel, w=None, outside="nearest"):
     w = weights_or_ones(w, X)
     attention = attention_weights(Q, X, h, kernel, w, outside)
     return np.array([1 / sum(a_i**2 / w_i for a_i, w_i in zip(a, w, strict=True) if w_i > 0) for a in attention])
+
+
+def fit_at(q, X, y, h, kernel, w, outside="nearest", ridge=None, scales=None):
+    """Prediction, of shape (k,), and kernel weights of the fit around q: a weighted mean, or a line with a ridge."""
+    u = distances(q[np.newaxis], X, h)[0]
+    a = attention_row(u, kernel, w, outside)
+    weights = np.where(w > 0, np.exp(log_kernel(kernel, u)) * w, 0)
+    mean = a @ y
+    if ridge is None or not weights.any():
+        return mean, weights
+    # the penalty as one more observation for each slope: target 0, input 1, weight ridge; without one the least slopes
+    d, x_mean = X.shape[1], a @ X
+    root = np.sqrt(np.append(a, np.full(d, ridge)).astype(float))
+    design = root[:, np.newaxis] * np.vstack([(X - x_mean) / scales, np.eye(d)]).astype(float)
+    targets = root[:, np.newaxis] * np.vstack([y - mean, np.zeros((d, y.shape[1]))]).astype(float)
+    return mean + ((q - x_mean) / scales) @ np.linalg.lstsq(design, targets, rcond=1e-5)[0], weights
+
+
+def without_one(w, i):
+    others = w.copy()
+    others[i] = max(w[i] - 1, 0)
+    return others
+
+
+def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage=0.9):
+    """Jackknife+ by fitting again without each sample, at the bandwidth given, of shape (m, k, 2)."""
+    w, y = weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
+    line = ridge, scales(X, w)
+
+    def fit(q, i):
+        return fit_at(q, X, y, h, kernel, without_one(w, i), outside, *line)
+
+    residuals = np.array([y[i] - fit(X[i], i)[0] for i in range(len(X))])
+    rows = np.flatnonzero((w > 0) & ~np.isnan(residuals[:, 0]))
+    residuals, counts = np.abs(residuals[rows]), w[rows]
+    overall = np.average(residuals**2, axis=0, weights=counts)
+
+    def scale(weights, prior_mass):
+        """Root of the mean square around, with so many more samples that have the mean square of all."""
+        sums = weights[rows] @ residuals**2 + prior_mass * overall
+        return np.sqrt(sums / (weights[rows].sum() + prior_mass))
+
+    def cost(prior_mass):
+        s = np.array([scale(weights, prior_mass) for weights in weights_of_rows])
+        return np.average(np.log(s), axis=0, weights=counts) + np.log(np.average(residuals / s, axis=0, weights=counts))
+
+    weights_of_rows = [fit(X[i], i)[1] for i in rows]
+    prior_masses = 2.0 ** np.arange(0, 60, 2)
+    prior_mass = prior_masses[np.argmin([cost(prior_mass) for prior_mass in prior_masses], axis=0)]
+    scores = residuals / [scale(weights, prior_mass) for weights in weights_of_rows]
+    rank = np.floor((1 - coverage) * (counts.sum() + 1) + 1e-9)
+    bounds = np.empty((len(Q), y.shape[1], 2))
+    for row, q in zip(bounds, np.asarray(Q, dtype=np.longdouble), strict=True):
+        fits = [fit(q, i) for i in rows]
+        m = np.array([mean for mean, _ in fits])
+        s = np.array([scale(weights, prior_mass) for _, weights in fits])
+        unknown = np.isnan(m)
+        lower, upper = np.where(unknown, -np.inf, m - scores * s), np.where(unknown, np.inf, m + scores * s)
+        for k in range(y.shape[1]):
+            row[k] = kth_smallest(lower[:, k], counts, rank), -kth_smallest(-upper[:, k], counts, rank)
+    return bounds
+
+
+def kth_smallest(values, counts, rank):
+    """The smallest value up to which there are `rank` of them, each counted so often."""
+    if rank == 0:
+        return -np.inf
+    order = np.argsort(values)
+    return values[order][np.searchsorted(np.cumsum(counts[order]), rank - 1e-9)]
+
+
+def quantile(Q, X, y, h, kernel, q, w=None, outside="nearest"):
+    """The smallest y at which the weighted empirical distribution function of each query reaches q: of shape (m,)."""
+    values = np.sort(y)
+    found = []
+    for a in attention_weights(Q, X, h, kernel, w, outside):
+        distribution = np.array([a[y <= value].sum() for value in values])
+        reaches = (distribution >= q - 1e-12) & (distribution > 0)
+        found.append(values[np.argmax(reaches)] if q < 1 else y[a > 0].max())
+    return np.array(found)
+
+
+def gradient(predict, Q, step=1e-5):
+    """Derivatives of predict(Q), of shape (m, k), by central differences of fourth order: of shape (m, k, d)."""
+    by_feature = []
+    for k in range(Q.shape[1]):
+        e = step * np.eye(Q.shape[1])[k]
+        near, far = predict(Q + e) - predict(Q - e), predict(Q + 2 * e) - predict(Q - 2 * e)
+        by_feature.append((8 * near - far) / (12 * step))
+    return np.stack(by_feature, axis=-1)

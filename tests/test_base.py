@@ -236,6 +236,10 @@ def test_predicting_changes_no_attribute(Estimator):
     model.predict(Q, return_std=True)
     model.attention_weights_(Q, top_k=2)
     model.effective_sample_size(Q)
+    model.predict_interval(Q)
+    model.predict_quantile(Q)
+    model.sample_y(Q)
+    model.gradient(Q)
     model.score(X, y)
     assert joblib.hash(model) == before
 
@@ -285,7 +289,7 @@ def test_models_fitted_on_memory_are_small_in_a_pickle(Estimator):
     """A model stores its samples a few times over, and nothing of the size n x n."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2000, 4)), rng.normal(size=2000)
-    model = Estimator().fit(X, y)
+    model = Estimator(bandwidth=1.0).fit(X, y)
     buffer = io.BytesIO()
     pickle.dump(model, buffer)
     assert buffer.tell() < 6 * (X.nbytes + y.nbytes)
@@ -319,7 +323,13 @@ def test_refitting_forgets_the_first_fit(Estimator):
 
 
 @every
-@pytest.mark.parametrize("method", ["predict", "attention_weights_", "effective_sample_size"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("predict", "attention_weights_", "effective_sample_size", "predict_interval", "predict_quantile", "sample_y"),
+        "gradient",
+    ],
+)
 def test_methods_ask_for_a_fit_first(Estimator, method):
     with pytest.raises(NotFittedError, match="not fitted"):
         getattr(Estimator(), method)([[1.0]])

@@ -262,6 +262,7 @@ def test_a_search_on_some_rows_averages_over_those():
 @pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.filterwarnings("ignore:the criterion:UserWarning", "ignore:.* in the kernel's support:UserWarning")
 def test_search_report_is_consistent(criterion, problem, kernel):
     X, y = PROBLEMS[problem][1]
     model = NadarayaWatsonRegressor(kernel, criterion).fit(X, y)
@@ -309,7 +310,8 @@ def test_local_minima_are_those_of_the_curve():
 def test_pure_noise_is_averaged_and_reported_as_at_the_edge():
     rng = np.random.default_rng(1)
     X, y = rng.uniform(size=(200, 1)), rng.normal(size=200)
-    search = NadarayaWatsonRegressor().fit(X, y).bandwidth_search_
+    with pytest.warns(UserWarning, match="do not help to predict"):
+        search = NadarayaWatsonRegressor().fit(X, y).bandwidth_search_
     fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 200), "gaussian")
     assert np.argmin(fine) == 199, "these data must be fitted best by their mean"
     assert search.at_edge
@@ -320,7 +322,8 @@ def test_pure_noise_is_averaged_and_reported_as_at_the_edge():
 def test_duplicates_are_reported_because_leave_one_out_may_follow_the_twins():
     rng = np.random.default_rng(0)
     X, y = rng.uniform(size=(50, 1)), rng.normal(size=50)
-    twins = NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, y))
+    with pytest.warns(UserWarning, match="bandwidth near zero"):
+        twins = NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, y))
     assert twins.bandwidth_search_.has_duplicates
     assert twins.bandwidth_[0] < np.diff(np.sort(X[:, 0])).mean()
     assert twins.loo_score_ > 0.999

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
+
+import numpy as np
 
 from sknw._sums import dense, expansion, fused, pruned
 from sknw._sums import sorted as sorted_
@@ -21,6 +25,9 @@ __all__ = [
     "kernel_sums",
     "n_evaluations",
     "one_blas_thread",
+    "rows_are_compiled",
+    "rows_per_block",
+    "weight_rows",
 ]
 
 _ENGINES: dict[str, ModuleType] = {
@@ -31,6 +38,8 @@ _ENGINES: dict[str, ModuleType] = {
     "pruned": pruned,
 }
 ALGORITHMS = ("auto", *_ENGINES)
+# Weights that are written out take so many times as long as weights that are summed at once.
+_WRITTEN = 3
 
 
 def choose_algorithm(problem: Problem, algorithm: str, n_passes: int = 1) -> str:
@@ -58,3 +67,25 @@ def n_evaluations(problem: Problem, algorithm: str) -> float:
 def kernel_sums(problem: Problem, algorithm: str = "auto") -> Sums:
     """The sums S of `problem`, the same to rounding whichever engine computes them."""
     return _ENGINES[choose_algorithm(problem, algorithm)].compute(problem)
+
+
+def rows_are_compiled(problem: Problem, algorithm: str) -> bool:
+    """Whether `weight_rows` uses compiled loops: they can, and where "auto" has not loaded them yet that pays."""
+    if algorithm == "dense" or fused.is_usable_for(problem) is not True or problem.own is not None:
+        return False
+    return algorithm != "auto" or dense.seconds(problem) > fused.START_UP + _WRITTEN * fused.seconds(problem)
+
+
+def rows_per_block(problem: Problem) -> int:
+    """How many rows of weights, with what is made of them, fit the cache and scikit-learn's ``working_memory``."""
+    return max(dense.rows_per_block(problem) // 2, 1)
+
+
+def weight_rows(problem: Problem, algorithm: str = "auto") -> Callable[[slice], np.ndarray]:
+    """A function that returns the K_j w_j of a slice of queries, each row up to a factor of its own.
+
+    The slice begins at a multiple of four.
+    """
+    if rows_are_compiled(problem, algorithm):
+        return fused.WeightRows(problem)
+    return partial(dense.weight_rows, problem)

@@ -192,7 +192,7 @@ def exponentials(weights, distances, rate, furthest):
 
 
 @compiled(MULTIPLY_ADD)
-def _polynomials(weights, distances, rate, exponent):
+def polynomials(weights, distances, rate, exponent):
     """max(1 - rate distance, 0)^exponent; with exponent 0 one up to the edge, zero beyond."""
     wide_vectors()
     zero, one, edge = weights.dtype.type(0.0), weights.dtype.type(1.0), weights.dtype.type(EDGE)
@@ -212,7 +212,7 @@ def _polynomials(weights, distances, rate, exponent):
 
 
 @compiled(MULTIPLY_ADD)
-def _cosines(weights, distances, rate):
+def cosines(weights, distances, rate):
     """cos(pi u / 2) = sin(pi v / 2) with v = max(1 - rate distance, 0): exact also at the edge."""
     wide_vectors()
     zero, one = weights.dtype.type(0.0), weights.dtype.type(1.0)
@@ -356,9 +356,9 @@ def add_sums(
                 if kind == EXPONENTIAL:
                     exponentials(flat_weights, flat_tile, rates[f], furthest[f])
                 elif kind == POLYNOMIAL:
-                    _polynomials(flat_weights, flat_tile, rates[f], exponent)
+                    polynomials(flat_weights, flat_tile, rates[f], exponent)
                 else:
-                    _cosines(flat_weights, flat_tile, rates[f])
+                    cosines(flat_weights, flat_tile, rates[f])
                 accumulate(sums[f, i : i + 4], weights, columns[s])
 
 

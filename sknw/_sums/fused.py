@@ -5,8 +5,11 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from sknw._sums import dense
 from sknw._sums._problem import Problem, Sums
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import ExponentialForm, PolynomialForm
@@ -179,6 +182,34 @@ class Tiles:
     def padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
         padding = [(0, -len(array) % 4)] + [(0, 0)] * (array.ndim - 1)
         return np.ascontiguousarray(np.pad(array, padding), dtype=dtype or self.precision)
+
+
+class WeightRows:
+    """A function that returns the K_j w_j of a slice of queries and all keys, as `dense.weight_rows` does."""
+
+    def __init__(self, problem: Problem):
+        from sknw._sums import _row_tiles
+
+        self.problem, self.write = problem, _row_tiles.write_weights
+        tiles = Tiles(problem, np.float64)
+        self.queries, self.start, _ = tiles.padded_queries(np.arange(len(problem.queries)))
+        self.layout = (tiles.keys, tiles.key_start, np.ascontiguousarray(tiles.columns[:, 0]), tiles.products)
+        self.kernel = (float(tiles.power), tiles.kind, tiles.exponent, tiles.rates[0], tiles.furthest[0])
+        self.tiles = tiles
+
+    def __call__(self, rows: slice) -> np.ndarray:
+        """Of shape (len(rows), n); `rows` begins at a multiple of four."""
+        n_queries, n_keys = rows.stop - rows.start, len(self.problem.keys)
+        fours = slice(rows.start, rows.start - (-n_queries // 4) * 4)
+        weights = np.empty((fours.stop - fours.start, *self.tiles.key_start.shape))
+        tile, products = self.tiles.empty_tile(), self.tiles.empty_tile()
+        self.write(tile, products, self.queries[fours], self.start[fours], *self.layout, *self.kernel, weights)
+        weights = weights.reshape(len(weights), -1)[:n_queries, :n_keys]
+        far = np.flatnonzero(weights.sum(axis=1) < _TINY[np.float64])
+        if far.size:
+            there = replace(self.problem, queries=self.problem.queries[rows][far])
+            weights[far] = dense.weight_rows(there, slice(None))
+        return weights
 
 
 def _squared_norms(points: np.ndarray) -> np.ndarray:

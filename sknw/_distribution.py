@@ -1,0 +1,111 @@
+"""What rows of attention weights, a_j >= 0 of sum 1, tell beyond the mean: quantiles, draws, derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sknw._lines import solve
+from sknw._pooling import Queries, Smoother
+from sknw.kernels import ExponentialForm, Kernel
+
+# Cumulated weights that differ by less are equal.
+_ROUNDING = 1e-12
+_SMALLEST = np.finfo(np.float64).smallest_subnormal
+
+# Calls task(rows, attention) for consecutive blocks of queries; attention of shape (len(rows), n).
+ForEachBlock = Callable[[Callable[[slice, np.ndarray], None]], None]
+
+
+def quantiles(values: np.ndarray, levels: np.ndarray, n_queries: int, for_each_block: ForEachBlock) -> np.ndarray:
+    """The smallest values (n, k) up to which the attention reaches each level (q,): of shape (m, k, q)."""
+    found = np.empty((n_queries, values.shape[1], len(levels)))
+    orders = np.argsort(values, axis=0, kind="stable").T
+    size = int(np.sqrt(len(values)))  # weights are cumulated in parts, and one by one where a part crosses the level
+    starts = np.arange(0, len(values), size)
+    is_sorted = [np.array_equal(order, np.arange(len(values))) for order in orders]
+
+    def quantile(a: np.ndarray, cumulated: np.ndarray, ordered: np.ndarray, level: float) -> float:
+        if level == 1.0:
+            return ordered[np.flatnonzero(a)[-1]]
+        level = max(level - _ROUNDING, _SMALLEST)
+        part = min(int(np.searchsorted(cumulated, level)), len(starts) - 1)
+        before = cumulated[part - 1] if part else 0.0
+        one_by_one = before + np.cumsum(a[starts[part] : starts[part] + size])
+        return ordered[starts[part] + min(int(np.searchsorted(one_by_one, level)), len(one_by_one) - 1)]
+
+    def block(rows: slice, attention: np.ndarray) -> None:
+        for k, order in enumerate(orders):
+            in_order = attention if is_sorted[k] else attention[:, order]
+            cumulated = np.cumsum(np.add.reduceat(in_order, starts, axis=1), axis=1)
+            ordered = values[order, k]
+            for i, a, parts in zip(range(rows.start, rows.stop), in_order, cumulated, strict=True):
+                for index, level in enumerate(levels):
+                    found[i, k, index] = np.nan if np.isnan(a[0]) else quantile(a, parts, ordered, level)
+
+    for_each_block(block)
+    return found
+
+
+def draws(uniform: np.ndarray, for_each_block: ForEachBlock) -> np.ndarray:
+    """The samples drawn with the attention as probabilities, by uniform numbers (m, s): indices, -1 for none."""
+    drawn = np.empty(uniform.shape, dtype=np.intp)
+
+    def block(rows: slice, attention: np.ndarray) -> None:
+        cumulated = np.cumsum(attention, axis=1)
+        for i, a in zip(range(rows.start, rows.stop), cumulated, strict=True):
+            last = np.searchsorted(a, a[-1])
+            drawn[i] = -1 if np.isnan(a[-1]) else np.minimum(np.searchsorted(a, uniform[i] * a[-1], side="right"), last)
+
+    for_each_block(block)
+    return drawn
+
+
+def gradients(smoother: Smoother, queries: Queries, for_each_block: ForEachBlock) -> np.ndarray:
+    """Derivatives dm / dx of the predictions in the inputs: of shape (m, k, d).
+
+    With g_j = d log K_j / dx, t_j and e_j as in `_intervals.without_each` and b the slope of the line (0 for means),
+
+        dm / dx = b + sum_j a_j t_j e_j (g_j - sum_l a_l g_l)
+
+    which for the Gaussian kernel and weighted means is w^2 cov_a(x, y).
+    """
+    found = np.empty((len(queries), smoother.values.shape[1], len(smoother.center)))
+    line = smoother.line
+
+    def of_query(i: int, a: np.ndarray) -> np.ndarray:
+        seen = np.flatnonzero(a)
+        a, difference = a[seen], queries.z[i] - smoother.keys[seen]
+        with np.errstate(over="ignore"):
+            sq = (difference**2).sum(axis=1)
+        falls = 2.0 * _log_derivative(smoother.kernel, sq)[:, np.newaxis] * difference
+        falls -= a @ falls
+        residuals = smoother.values[seen] - a @ smoother.values[seen]
+        slope: np.ndarray | float = 0.0
+        pull: np.ndarray | float = 1.0
+        if line is not None and np.isfinite(smoother.kernel.log_profile(sq)).any():
+            offsets = line.x[seen] - a @ line.x[seen]
+            weighted = a[:, np.newaxis] * offsets
+            xx = weighted.T @ offsets
+            slopes = solve(xx, weighted.T @ residuals, line.ridge)
+            residuals = residuals - offsets @ slopes
+            pull = 1.0 + offsets @ solve(xx, (queries.x[i] - a @ line.x[seen])[:, np.newaxis], line.ridge)
+            slope = slopes.T / line.scales
+        by_z = ((a[:, np.newaxis] * pull) * residuals).T @ falls
+        return slope + (by_z * smoother.w if smoother.w.ndim == 1 else by_z @ smoother.w.T)
+
+    def block(rows: slice, attention: np.ndarray) -> None:
+        for i, a in zip(range(rows.start, rows.stop), attention, strict=True):
+            found[i] = np.nan if np.isnan(a[0]) else of_query(i, a)
+
+    for_each_block(block)
+    return found
+
+
+def _log_derivative(kernel: Kernel, sq: np.ndarray) -> np.ndarray:
+    """d log K / d(u^2) where K is positive, else 0."""
+    if isinstance(kernel.form, ExponentialForm):
+        return kernel.log_slope(sq)  # also where K underflows
+    weight = kernel.profile(sq)
+    return np.divide(kernel.derivative(sq), weight, out=np.zeros_like(sq), where=weight > 0)

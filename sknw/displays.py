@@ -1,0 +1,597 @@
+"""Pictures of a fitted smoother, by scikit-learn's Display conventions.
+
+The data of a picture are given to ``__init__``, ``plot`` draws them and returns the display, artists are attributes,
+and ``from_estimator`` does both. matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sknw._base import BaseSmoother
+from sknw._criterion import Criterion
+
+__all__ = ["AttentionDisplay", "BandwidthDisplay", "FitDisplay"]
+
+# Of the palette of Okabe and Ito, told apart by every kind of colour vision.
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
+# Points of a curve.
+_RESOLUTION = 200
+# Points at which degrees of freedom are computed, training samples that it takes, and numbers that an axis may show.
+_TRACE_POINTS = 30
+_TRACE_ROWS = 500
+# Between two labels of that axis, of its length.
+_LABEL_DISTANCE = 0.11
+_ROUND_NUMBERS = np.array([a * 10.0**b for b in range(7) for a in (1, 2, 5)])
+
+_CRITERION_LABELS = {
+    "loo": "leave-one-out error",
+    "gcv": "GCV score",
+    "aicc": "AICc",
+}
+
+
+class AttentionDisplay:
+    """Heat map of attention weights: a row for each query, a column for each training sample.
+
+    Queries and samples are drawn in ascending order of a value, so that neighbours in the picture are alike: with one
+    feature the feature itself, with several the prediction of a query and the target of a sample.
+    :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_queries, n_samples)
+        The weights, in any order.
+    query_values, key_values : ndarray of shape (n_queries,) and (n_samples,)
+        What queries and training samples are sorted by and labelled with.
+    query_label, key_label : str
+        What these values are.
+
+    Attributes
+    ----------
+    image_ : matplotlib AxesImage
+    colorbar_ : matplotlib Colorbar
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    NadarayaWatsonRegressor.attention_weights_ : The weights as an array.
+
+    Examples
+    --------
+    >>> from sknw import NadarayaWatsonRegressor
+    >>> from sknw.datasets import make_sine_power
+    >>> from sknw.displays import AttentionDisplay
+    >>> X, y = make_sine_power(random_state=0)
+    >>> display = AttentionDisplay.from_estimator(NadarayaWatsonRegressor().fit(X, y), X)
+    >>> display.weights.shape
+    (50, 50)
+    """
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        *,
+        query_values: np.ndarray,
+        key_values: np.ndarray,
+        query_label: str = "query",
+        key_label: str = "training sample",
+    ):
+        self.weights = weights
+        self.query_values = query_values
+        self.key_values = key_values
+        self.query_label = query_label
+        self.key_label = key_label
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: BaseSmoother | Pipeline, X: ArrayLike, *, ax: Any = None, **imshow_kwargs: Any
+    ) -> Self:
+        """Draw the attention of queries to the training samples.
+
+        Parameters
+        ----------
+        estimator : fitted smoother, or pipeline that ends in one
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        **imshow_kwargs
+            For :meth:`matplotlib.axes.Axes.imshow`, such as `cmap` or `norm`.
+
+        Returns
+        -------
+        AttentionDisplay
+
+        Raises
+        ------
+        TypeError
+            If `estimator` has no attention weights.
+        """
+        smoother, queries = _smoother_and_inputs(estimator, X)
+        weights = smoother.attention_weights_(queries)
+        if smoother.n_features_in_ == 1:
+            name = _feature_names(smoother)[0]
+            values = np.asarray(queries)[:, 0], smoother.X_train_[:, 0]
+            labels = f"query, by {name}", f"training sample, by {name}"
+        else:
+            values = _columns(smoother.predict(queries))[:, 0], _columns(smoother.y_train_)[:, 0]
+            labels = "query, by prediction", "training sample, by target"
+        display = cls(weights, query_values=values[0], key_values=values[1], query_label=labels[0], key_label=labels[1])
+        return display.plot(ax, **imshow_kwargs)
+
+    def plot(self, ax: Any = None, **imshow_kwargs: Any) -> Self:
+        """Draw the heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        **imshow_kwargs
+            For :meth:`matplotlib.axes.Axes.imshow`, such as `cmap` or `norm`.
+
+        Returns
+        -------
+        AttentionDisplay
+        """
+        ax = _axes(ax)
+        from matplotlib.colors import PowerNorm
+
+        rows, columns = (np.argsort(values, kind="stable") for values in (self.query_values, self.key_values))
+        # a few weights are large and many small: colours follow the square root
+        defaults: dict[str, Any] = {
+            "norm": PowerNorm(0.5, vmin=0.0),
+            "cmap": "viridis",
+            "aspect": "auto",
+            "origin": "lower",
+            "interpolation_stage": "data",
+        }
+        if {"vmin", "vmax"} & set(imshow_kwargs):
+            del defaults["norm"]
+        self.image_ = ax.imshow(self.weights[np.ix_(rows, columns)], **(defaults | imshow_kwargs))
+        self.colorbar_ = ax.figure.colorbar(self.image_, ax=ax, label="attention weight")
+        ax.set(xlabel=self.key_label, ylabel=self.query_label)
+        _label_by_value(ax.xaxis, self.key_values[columns])
+        _label_by_value(ax.yaxis, self.query_values[rows])
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class FitDisplay:
+    """The fitted curve along one feature, with its prediction interval and data.
+
+    With several features it is a cut through the fit: the other features stay at their medians.
+    :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_points,)
+        Values of the feature, ascending.
+    mean : ndarray of shape (n_points,)
+        The prediction there.
+    interval : ndarray of shape (n_points, 2)
+        Lower and upper bound of a new observation; may be infinite.
+    coverage : float
+        The share of new observations that the interval is meant to cover.
+    data_x, data_y : ndarray of shape (n_samples,)
+        The observations.
+    feature_name : str, default="x"
+    is_cut : bool, default=False
+        Whether there are other features, at their medians.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The prediction.
+    band_ : matplotlib PolyCollection
+        The interval.
+    scatter_ : matplotlib PathCollection
+        The data.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    NadarayaWatsonRegressor.predict_interval : The interval as an array.
+    sklearn.inspection.PartialDependenceDisplay : Averages over the other features instead of cutting.
+
+    Examples
+    --------
+    >>> from sknw import NadarayaWatsonRegressor
+    >>> from sknw.datasets import make_sine_power
+    >>> from sknw.displays import FitDisplay
+    >>> X, y = make_sine_power(random_state=0)
+    >>> display = FitDisplay.from_estimator(NadarayaWatsonRegressor().fit(X, y), X, y)
+    >>> display.mean.shape
+    (200,)
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        mean: np.ndarray,
+        interval: np.ndarray,
+        *,
+        coverage: float,
+        data_x: np.ndarray,
+        data_y: np.ndarray,
+        feature_name: str = "x",
+        is_cut: bool = False,
+    ):
+        self.x = x
+        self.mean = mean
+        self.interval = interval
+        self.coverage = coverage
+        self.data_x = data_x
+        self.data_y = data_y
+        self.feature_name = feature_name
+        self.is_cut = is_cut
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseSmoother | Pipeline,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        feature: int | str = 0,
+        target: int | None = None,
+        coverage: float = 0.9,
+        ax: Any = None,
+        **plot_kwargs: Any,
+    ) -> Self:
+        """Draw the fit along a feature.
+
+        Parameters
+        ----------
+        estimator : fitted smoother, or pipeline that ends in one
+        X : array-like of shape (n_samples, n_features)
+            The observations drawn; they also say over which range, and what the medians of the other features are.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        feature : int or str, default=0
+            The feature along which to go, by position or by name.
+        target : int, default=None
+            The output to draw; needed where there are several.
+        coverage : float, default=0.9
+            Of the interval.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        **plot_kwargs
+            `line_kwargs`, `band_kwargs`, `scatter_kwargs`, as in :meth:`plot`.
+
+        Returns
+        -------
+        FitDisplay
+
+        Raises
+        ------
+        ValueError
+            If there is no such feature, or several outputs and no `target`.
+        """
+        _smoother(estimator)
+        names = _feature_names(estimator)
+        column = _feature_index(feature, names)
+        table = np.asarray(X, dtype=np.float64)
+        x = np.linspace(table[:, column].min(), table[:, column].max(), _RESOLUTION)
+        grid = np.tile(np.median(table, axis=0), (_RESOLUTION, 1))
+        grid[:, column] = x
+        smoother, queries = _smoother_and_inputs(estimator, _like(X, grid))
+        output = _output(np.asarray(y), target)
+        return cls(
+            x,
+            _columns(smoother.predict(queries))[:, output],
+            smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output],
+            coverage=coverage,
+            data_x=table[:, column],
+            data_y=_columns(np.asarray(y))[:, output],
+            feature_name=names[column],
+            is_cut=len(names) > 1,
+        ).plot(ax, **plot_kwargs)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        line_kwargs: dict | None = None,
+        band_kwargs: dict | None = None,
+        scatter_kwargs: dict | None = None,
+    ) -> Self:
+        """Draw line, band and data.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        line_kwargs, band_kwargs, scatter_kwargs : dict, default=None
+            For :meth:`matplotlib.axes.Axes.plot`, :meth:`~matplotlib.axes.Axes.fill_between` and
+            :meth:`~matplotlib.axes.Axes.scatter`.
+
+        Returns
+        -------
+        FitDisplay
+        """
+        ax = _axes(ax)
+        # many points are small and pale: together they shade
+        crowd = np.sqrt(len(self.data_x))
+        size, alpha = np.clip(170 / crowd, 2, 16), np.clip(14 / crowd, 0.15, 0.8)
+        scatter = {"s": size, "color": "0.45", "alpha": alpha, "linewidths": 0, "label": "data"}
+        band = {"color": _BLUE, "alpha": 0.2, "linewidth": 0, "label": f"{100 * self.coverage:g} % interval"}
+        self.scatter_ = ax.scatter(self.data_x, self.data_y, **_styled(scatter, scatter_kwargs))
+        (self.line_,) = ax.plot(self.x, self.mean, **_styled({"color": _BLUE, "label": "prediction"}, line_kwargs))
+        bottom, top = ax.get_ylim()  # an infinite band fills the picture
+        lower, upper = np.where(np.isinf(self.interval), [bottom, top], self.interval).T
+        self.band_ = ax.fill_between(self.x, lower, upper, **_styled(band, band_kwargs))
+        ax.set(xlabel=self.feature_name + " (others at their medians)" * self.is_cut, ylabel="y")
+        ax.legend(fontsize="small")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class BandwidthDisplay:
+    """The criterion along the bandwidth, with its local minima, the choice, and the degrees of freedom.
+
+    :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
+
+    Parameters
+    ----------
+    bandwidths : ndarray of shape (n_candidates,)
+        Ascending: of the only feature in its unit, of several in units of their standard deviations.
+    scores : ndarray of shape (n_candidates,)
+        The criterion; what is not finite is not drawn.
+    best_index : int
+        The chosen candidate.
+    local_minima : ndarray of int
+        Candidates at local minima.
+    degrees_of_freedom : ndarray of shape (2, n_points), default=None
+        Bandwidths, ascending, and the effective degrees of freedom there; None draws no such axis.
+    criterion : {"loo", "gcv", "aicc"}, default="loo"
+    xlabel : str, default="bandwidth"
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The criterion.
+    minima_ : matplotlib Line2D
+        The local minima.
+    choice_ : matplotlib Line2D
+        The choice.
+    freedom_axis_ : matplotlib SecondaryAxis or None
+        The axis of degrees of freedom, on top.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    BandwidthSearch : The numbers drawn.
+
+    Examples
+    --------
+    >>> from sknw import NadarayaWatsonRegressor
+    >>> from sknw.datasets import make_sine_power
+    >>> from sknw.displays import BandwidthDisplay
+    >>> X, y = make_sine_power(random_state=0)
+    >>> model = NadarayaWatsonRegressor().fit(X, y)
+    >>> display = BandwidthDisplay.from_estimator(model)
+    >>> bool(display.bandwidths[display.best_index] == model.bandwidth_[0])
+    True
+    """
+
+    def __init__(
+        self,
+        bandwidths: np.ndarray,
+        scores: np.ndarray,
+        best_index: int,
+        local_minima: np.ndarray,
+        *,
+        degrees_of_freedom: np.ndarray | None = None,
+        criterion: str = "loo",
+        xlabel: str = "bandwidth",
+    ):
+        self.bandwidths = bandwidths
+        self.scores = scores
+        self.best_index = best_index
+        self.local_minima = local_minima
+        self.degrees_of_freedom = degrees_of_freedom
+        self.criterion = criterion
+        self.xlabel = xlabel
+
+    @classmethod
+    def from_estimator(cls, estimator: BaseSmoother | Pipeline, *, ax: Any = None, **plot_kwargs: Any) -> Self:
+        """Draw what the bandwidth selector of a fitted estimator saw.
+
+        The effective degrees of freedom, the trace of the smoother matrix, are estimated from at most 500 of the
+        training samples.
+
+        Parameters
+        ----------
+        estimator : fitted smoother with a bandwidth, or pipeline that ends in one
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        **plot_kwargs
+            `line_kwargs`, `choice_kwargs`, as in :meth:`plot`.
+
+        Returns
+        -------
+        BandwidthDisplay
+
+        Raises
+        ------
+        ValueError
+            If no bandwidth was searched.
+        """
+        smoother = _smoother(estimator)
+        search = getattr(smoother, "bandwidth_search_", None)
+        if search is None:
+            raise ValueError(
+                f'{type(smoother).__name__} has searched no bandwidth; fit it with bandwidth="loo", "gcv" or "aicc".'
+            )
+        factors = np.geomspace(search.factors[0], search.factors[-1], _TRACE_POINTS)
+        is_only = smoother.n_features_in_ == 1
+        unit = search.bandwidths[-1, 0] / search.factors[-1] if is_only else 1.0
+        freedom = _degrees_of_freedom(smoother, factors / search.factors[search.best_index])
+        return cls(
+            unit * search.factors,
+            search.scores,
+            search.best_index,
+            search.local_minima,
+            degrees_of_freedom=np.array([unit * factors, freedom]),
+            criterion=search.criterion,
+            xlabel=f"bandwidth of {_feature_names(smoother)[0]}" if is_only else "bandwidth (standard deviations)",
+        ).plot(ax, **plot_kwargs)
+
+    def plot(self, ax: Any = None, *, line_kwargs: dict | None = None, choice_kwargs: dict | None = None) -> Self:
+        """Draw criterion, minima and choice.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        line_kwargs, choice_kwargs : dict, default=None
+            For :meth:`matplotlib.axes.Axes.plot`: the criterion's line, the mark of the choice.
+
+        Returns
+        -------
+        BandwidthDisplay
+        """
+        ax = _axes(ax)
+        line = {"color": _BLUE}
+        minima = {
+            "color": _BLUE,
+            "marker": "o",
+            "linestyle": "none",
+            "fillstyle": "none",
+            "markersize": 9,
+            "label": "local minimum",
+        }
+        chosen = self.bandwidths[self.best_index]
+        choice = {"color": _ORANGE, "marker": "o", "linestyle": "none", "label": f"choice, {chosen:.3g}"}
+        scores = np.where(np.isfinite(self.scores), self.scores, np.nan)
+        (self.line_,) = ax.plot(self.bandwidths, scores, **_styled(line, line_kwargs))
+        (self.minima_,) = ax.plot(self.bandwidths[self.local_minima], scores[self.local_minima], **minima)
+        (self.choice_,) = ax.plot([chosen], [scores[self.best_index]], **_styled(choice, choice_kwargs))
+        ax.set(xscale="log", xlabel=self.xlabel, ylabel=_CRITERION_LABELS[self.criterion])
+        ax.legend(fontsize="small")
+        self.freedom_axis_ = None if self.degrees_of_freedom is None else self._draw_freedom(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _draw_freedom(self, ax: Any) -> Any:
+        """An axis on top with round numbers of degrees of freedom."""
+        bandwidths, freedom = np.asarray(self.degrees_of_freedom)[:, ::-1]  # so that freedom ascends
+        falls = np.append(True, np.diff(np.maximum.accumulate(freedom)) > 0)
+        bandwidths, freedom = bandwidths[falls], freedom[falls]
+        numbers = _ROUND_NUMBERS[(freedom[0] <= _ROUND_NUMBERS) & (freedom[-1] >= _ROUND_NUMBERS)]
+        places = np.exp(np.interp(np.log(numbers), np.log(freedom), np.log(bandwidths)))
+        numbers, places = _apart(numbers, places, _LABEL_DISTANCE * np.log(self.bandwidths[-1] / self.bandwidths[0]))
+        axis = ax.secondary_xaxis("top")
+        axis.set_xticks(places, [f"{number:g}" for number in numbers])
+        axis.set_xticks([], minor=True)
+        axis.set_xlabel("effective degrees of freedom")
+        return axis
+
+
+def _apart(numbers: np.ndarray, places: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the numbers, at descending places, that leave a distance of logarithms between each other."""
+    kept: list[int] = []
+    for index, place in enumerate(np.log(places)):
+        if not kept or np.log(places[kept[-1]]) - place >= distance:
+            kept.append(index)
+    return numbers[kept], places[kept]
+
+
+def _degrees_of_freedom(smoother: BaseSmoother, factors: np.ndarray) -> np.ndarray:
+    """At bandwidths in units of the one chosen, ascending."""
+    training = smoother._training
+    rows = np.arange(0, len(training.X), -(-len(training.X) // _TRACE_ROWS))
+    ridge = 0.0 if smoother._smoother.line is None else smoother._smoother.line.ridge
+    criterion = Criterion("gcv", smoother._smoother, training, rows, ridge)
+    return criterion.degrees_of_freedom(factors[::-1], ridge)[::-1]
+
+
+def _smoother(estimator: BaseSmoother | Pipeline) -> BaseSmoother:
+    smoother = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if not isinstance(smoother, BaseSmoother):
+        raise TypeError(
+            f"estimator must be one of sknw, or a pipeline that ends in one, got {type(smoother).__name__}."
+        )
+    check_is_fitted(smoother)
+    return smoother
+
+
+def _smoother_and_inputs(estimator: BaseSmoother | Pipeline, X: Any) -> tuple[BaseSmoother, Any]:
+    """The smoother, and X as it sees it."""
+    smoother = _smoother(estimator)
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        X = estimator[:-1].transform(X)
+    return smoother, X
+
+
+def _feature_names(estimator: BaseSmoother | Pipeline) -> list[str]:
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None:
+        return list(names)
+    return ["x"] if estimator.n_features_in_ == 1 else [f"x{k}" for k in range(estimator.n_features_in_)]
+
+
+def _feature_index(feature: int | str, names: list[str]) -> int:
+    if isinstance(feature, str) and feature in names:
+        return names.index(feature)
+    if isinstance(feature, int | Integral) and 0 <= feature < len(names):
+        return int(feature)
+    raise ValueError(f"feature must be one of {names}, or its position, got {feature!r}.")
+
+
+def _output(y: np.ndarray, target: int | None) -> int:
+    n_outputs = y[0].size
+    if target is None and n_outputs == 1:
+        return 0
+    if isinstance(target, int | Integral) and 0 <= target < n_outputs:
+        return int(target)
+    raise ValueError(f"target must be the position of one of the {n_outputs} outputs, got {target!r}.")
+
+
+def _columns(y: Any) -> np.ndarray:
+    return y.reshape(len(y), -1)
+
+
+def _like(X: Any, table: np.ndarray) -> Any:
+    """The table as a data frame with the columns of X, if X is one."""
+    columns = getattr(X, "columns", None)
+    return table if columns is None else type(X)(dict(zip(columns, table.T, strict=True)))
+
+
+def _axes(ax: Any) -> Any:
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("Drawing needs matplotlib: pip install matplotlib.") from error
+    return plt.subplots(layout="constrained")[1]
+
+
+def _styled(defaults: dict, given: dict | None) -> dict:
+    """The defaults with what is given in their place, also under one of matplotlib's short names."""
+    long_names = {"c": "color", "lw": "linewidth", "ls": "linestyle", "ms": "markersize", "edgecolor": "edgecolors"}
+    given = {} if given is None else {long_names.get(name, name): value for name, value in given.items()}
+    return defaults | given
+
+
+def _label_by_value(axis: Any, values: np.ndarray) -> None:
+    """Ticks at positions among sorted values, labelled with the values."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    digits = max(0, 1 - int(np.floor(np.log10(np.ptp(values) or 1.0))))
+    axis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.set_major_formatter(
+        FuncFormatter(
+            lambda position, _: f"{values[round(position)]:.{digits}f}" if 0 <= position < len(values) else ""
+        )
+    )

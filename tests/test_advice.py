@@ -1,0 +1,115 @@
+"""What a search says of itself when printed, and when fit warns of its outcome."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw.datasets import make_sine_power
+
+
+def noise(n, d=1):
+    rng = np.random.default_rng(1)
+    return rng.uniform(size=(n, d)), rng.normal(size=n)
+
+
+def warnings_of(X, y, sample_weight=None, **parameters):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        NadarayaWatsonRegressor(**parameters).fit(X, y, sample_weight)
+    assert all(warning.filename == __file__ for warning in caught), "a warning points to the call of fit"
+    return [str(warning.message) for warning in caught]
+
+
+# Warnings
+
+
+def test_inputs_that_do_not_help_are_named_with_a_remedy():
+    (message,) = warnings_of(*noise(200))
+    assert 'the criterion "loo" is best at the largest bandwidth' in message
+    assert "Leave out features that do not matter" in message
+
+
+def test_a_choice_at_the_smallest_bandwidth_is_named_with_a_remedy():
+    """Generalised cross-validation can prefer to interpolate."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(100, 3))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=100)
+    (message,) = warnings_of(X, y, bandwidth="gcv")
+    assert 'the criterion "gcv" is best at the smallest bandwidth' in message
+    assert "or give a number" in message
+    assert warnings_of(X, y) == []
+
+
+def test_copies_that_make_leave_one_out_choose_near_zero_are_counted():
+    X, y = noise(100)
+    copies = [0, 0, 1, *range(100)]
+    for data in [(np.vstack([X, X]), np.append(y, y)), (X, y, np.full(100, 3.0))]:
+        (message,) = warnings_of(*data)
+        total = "200 of 200" if len(data) == 2 else "300 of 300"
+        assert "chose a bandwidth near zero" in message
+        assert f"{total} samples have copies" in message
+        assert "Merge copies, scale weights" in message
+    assert "near zero" not in "".join(warnings_of(X[copies], y[copies]))  # a few copies do no harm
+
+
+def test_repeated_measurements_are_no_copies():
+    """Several targets at the same inputs: the smallest bandwidths, the mean at each, may be the best."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(np.arange(10.0), 30)[:, np.newaxis]
+    y = np.repeat(rng.normal(size=10), 30) + 0.1 * rng.normal(size=300)
+    assert warnings_of(x, y) == []
+
+
+def test_many_samples_without_support_are_counted():
+    rng = np.random.default_rng(0)
+    x = np.append(rng.uniform(size=100), 10.0 * np.arange(1, 61))
+    y = np.append(np.sin(20 * x[:100]), np.full(60, 1.0)) + 0.05 * rng.normal(size=160)
+    (message,) = warnings_of(x[:, np.newaxis], y, kernel="epanechnikov")
+    assert "60 of 160 samples have no other one in the kernel's support" in message
+    assert '"gaussian"' in message
+    assert warnings_of(x[:, np.newaxis], y) == []
+
+
+@pytest.mark.parametrize("data", [noise(60), (noise(200)[0], np.ones(200)), make_sine_power(300, random_state=0)])
+def test_there_is_no_warning_without_need(data):
+    """Few samples, nothing to choose, a clear choice."""
+    assert warnings_of(*data) == []
+
+
+def test_nothing_is_searched_nothing_is_warned_of():
+    assert warnings_of(*noise(200), bandwidth=0.1) == []
+    assert warnings_of(*noise(200), bandwidth="scott") == []
+
+
+def test_local_lines_warn_as_well():
+    with pytest.warns(UserWarning, match="do not help to predict"):
+        LocalLinearRegressor(ridge=1e3).fit(*noise(200))
+
+
+# Printed
+
+
+def test_a_printed_search_names_the_choice_and_the_other_minima():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(120, 1))
+    y = np.sin(40 * x[:, 0]) + 3 * np.sin(3 * x[:, 0]) + 0.6 * rng.normal(size=120)
+    search = NadarayaWatsonRegressor("epanechnikov").fit(x, y).bandwidth_search_
+    lines = repr(search).split("\n")
+    assert lines[0].startswith(f'BandwidthSearch by "loo" over {len(search.factors)} bandwidths')
+    assert lines[2].split()[:3] == [
+        *("choice", f"{search.factors[search.best_index]:.4g}", f"{search.scores[search.best_index]:.5g}")
+    ]
+    assert sum(line.startswith("local minimum") for line in lines) == len(search.local_minima) - 1 >= 1
+    assert str(search) == repr(search)
+    assert max(map(len, lines)) < 100
+
+
+@pytest.mark.filterwarnings("ignore:leave-one-out chose:UserWarning", "ignore:the criterion:UserWarning")
+def test_a_printed_search_says_what_deserves_attention():
+    X, y = noise(200, d=30)
+    twins = repr(NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, y)).bandwidth_search_)
+    assert "Some samples have the same inputs" in twins
+    assert "..." in twins, "thirty bandwidths are too many to print"
+    assert "The choice is the largest bandwidth tried." in repr(NadarayaWatsonRegressor().fit(X, y).bandwidth_search_)

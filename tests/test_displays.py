@@ -1,0 +1,253 @@
+"""Pictures: what is drawn is the data; where it is drawn and how it is called follows scikit-learn."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import regression
+from processes import run
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw.datasets import make_sine_power
+from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
+
+DRAW = {
+    "attention": lambda model, X, y, **options: AttentionDisplay.from_estimator(model, X, **options),
+    "fit": lambda model, X, y, **options: FitDisplay.from_estimator(model, X, y, **options),
+    "bandwidth": lambda model, X, y, **options: BandwidthDisplay.from_estimator(model, **options),
+}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def problem():
+    X, y = make_sine_power(60, sort=False, random_state=0)
+    return NadarayaWatsonRegressor().fit(X, y), X, y
+
+
+# Conventions
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+def test_displays_draw_into_the_axes_given(draw, problem):
+    figure, axes = plt.subplots(1, 2)
+    display = draw(*problem, ax=axes[1])
+    assert display.ax_ is axes[1]
+    assert display.figure_ is figure
+    assert not axes[0].has_data()
+    assert display.plot(axes[0]) is display
+    assert display.ax_ is axes[0]
+    assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+def test_displays_work_in_subfigures_and_without_pyplot(draw, problem):
+    figure = Figure(layout="constrained")
+    ax = figure.subfigures(1, 2)[1].subplots()
+    assert draw(*problem, ax=ax).figure_ is ax.figure
+    figure.draw_without_rendering()
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+@pytest.mark.parametrize("width", [3.3, 7.0])
+def test_nothing_is_cut_off_at_the_width_of_a_column(draw, width, problem):
+    figure, ax = plt.subplots(figsize=(width, 0.72 * width), layout="constrained")
+    draw(*problem, ax=ax)
+    figure.draw_without_rendering()
+    inside = figure.bbox.padded(1.0)
+    for axes in figure.axes:
+        for box in (axes.get_tightbbox(), axes.xaxis.label.get_window_extent(), axes.yaxis.label.get_window_extent()):
+            assert inside.containsx(box.x0)
+            assert inside.containsx(box.x1)
+            assert inside.containsy(box.y0)
+            assert inside.containsy(box.y1)
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+def test_displays_ask_for_a_fitted_smoother(draw, problem):
+    _, X, y = problem
+    with pytest.raises(NotFittedError):
+        draw(NadarayaWatsonRegressor(), X, y)
+    with pytest.raises(TypeError, match="estimator must be one of sknw"):
+        draw(LinearRegression().fit(X, y), X, y)
+
+
+def test_a_display_is_made_without_matplotlib():
+    printed = run(
+        """
+        import sys
+        sys.modules["matplotlib"] = None
+        import numpy as np
+        from sknw.displays import FitDisplay
+        display = FitDisplay(np.arange(2), np.ones(2), np.ones((2, 2)), coverage=0.9, data_x=[1], data_y=[1])
+        try:
+            display.plot()
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert "pip install matplotlib" in printed
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_pipelines_and_data_frames_are_taken(draw, frame):
+    X, y, _, _ = regression(d=3)
+    X = frame(dict(zip(["age", "bmi", "bp"], X.T, strict=True)))
+    model = make_pipeline(StandardScaler(), NadarayaWatsonRegressor()).fit(X, y)
+    draw(model, X, y)
+
+
+# Attention
+
+
+def test_attention_of_one_feature_is_in_its_order(problem):
+    model, X, _ = problem
+    queries = X[:20]
+    display = AttentionDisplay.from_estimator(model, queries)
+    rows, columns = np.argsort(queries[:, 0]), np.argsort(X[:, 0])
+    assert_array_equal(display.image_.get_array(), model.attention_weights_(queries)[rows][:, columns])
+    assert display.ax_.get_xlabel() == "training sample, by x"
+    assert display.ax_.get_ylabel() == "query, by x"
+    assert display.colorbar_.ax.get_ylabel() == "attention weight"
+    assert display.image_.norm.vmin == 0
+    # a tick label is the value at its place
+    label = display.ax_.xaxis.get_major_formatter()(7, None)
+    assert float(label) == pytest.approx(np.sort(X[:, 0])[7], abs=0.06)
+
+
+def test_attention_of_several_features_is_in_the_order_of_prediction_and_target():
+    X, y, _, Q = regression(d=3)
+    model = LocalLinearRegressor(bandwidth=1.0, ridge=0.1).fit(X, y)
+    display = AttentionDisplay.from_estimator(model, Q, cmap="Greys", vmax=0.5)
+    expected = model.attention_weights_(Q)[np.argsort(model.predict(Q))][:, np.argsort(y, kind="stable")]
+    assert_array_equal(display.image_.get_array(), expected)
+    assert display.image_.get_cmap().name == "Greys"
+    assert display.image_.norm.vmax == 0.5
+    assert display.ax_.get_ylabel() == "query, by prediction"
+
+
+# Fit
+
+
+def test_fit_draws_prediction_interval_and_data(problem):
+    model, X, y = problem
+    display = FitDisplay.from_estimator(model, X, y, coverage=0.8, line_kwargs={"lw": 5, "c": "k"})
+    x, mean = display.line_.get_data()
+    assert_allclose(x, np.linspace(X.min(), X.max(), 200))
+    assert_array_equal(mean, model.predict(x[:, np.newaxis]))
+    assert_array_equal(display.scatter_.get_offsets(), np.column_stack([X[:, 0], y]))
+    vertices = display.band_.get_paths()[0].vertices
+    for bound in model.predict_interval(x[:, np.newaxis], 0.8).T:
+        assert np.isin(bound, vertices[:, 1]).all()
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["data", "prediction", "80 % interval"]
+    assert display.line_.get_linewidth() == 5
+    assert display.line_.get_color() == "k"
+
+
+def test_fit_of_several_features_is_a_cut_at_the_medians_of_the_others():
+    X, y, _, _ = regression(d=3)
+    frame = pd.DataFrame(X, columns=["age", "bmi", "bp"])
+    model = make_pipeline(StandardScaler(), NadarayaWatsonRegressor(bandwidth=1.0)).fit(frame, y)
+    for feature in ["bmi", 1]:
+        display = FitDisplay.from_estimator(model, frame, y, feature=feature)
+        medians = np.median(X, axis=0)
+        grid = np.column_stack([np.full(200, medians[0]), display.x, np.full(200, medians[2])])
+        assert_allclose(display.line_.get_ydata(), model.predict(pd.DataFrame(grid, columns=frame.columns)))
+        assert display.ax_.get_xlabel() == "bmi (others at their medians)"
+        assert_array_equal(display.data_x, X[:, 1])
+
+
+def test_fit_of_several_outputs_asks_which():
+    X, y, _, _ = regression(n_outputs=2)
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y)
+    with pytest.raises(ValueError, match="target must be the position of one of the 2 outputs"):
+        FitDisplay.from_estimator(model, X, y)
+    display = FitDisplay.from_estimator(model, X, y, target=1)
+    alone = FitDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y[:, 1]), X, y[:, 1])
+    assert_allclose(display.mean, alone.mean)
+    assert_allclose(display.interval, alone.interval)
+    assert_array_equal(display.data_y, y[:, 1])
+
+
+@pytest.mark.parametrize("feature", ["weight", 2, -1, None])
+def test_fit_names_the_features_there_are(feature):
+    X, y, _, _ = regression(d=2)
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y)
+    with pytest.raises(ValueError, match=r"feature must be one of \['x0', 'x1'\]"):
+        FitDisplay.from_estimator(model, X, y, feature=feature)
+
+
+def test_an_infinite_interval_fills_the_picture():
+    X, y = np.arange(5.0)[:, np.newaxis], np.arange(5.0)
+    display = FitDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y), X, y)
+    assert np.isinf(display.interval).all()
+    heights = display.band_.get_paths()[0].vertices[:, 1]
+    assert np.isfinite(heights).all()
+    assert heights.min() < 0
+    assert heights.max() > 4
+
+
+# Bandwidth
+
+
+def test_bandwidth_draws_what_the_selector_saw(problem):
+    model = problem[0]
+    search = model.bandwidth_search_
+    display = BandwidthDisplay.from_estimator(model)
+    assert_array_equal(display.line_.get_data(), [search.bandwidths[:, 0], search.scores])
+    assert_array_equal(display.choice_.get_xdata(), model.bandwidth_)
+    assert_array_equal(display.minima_.get_xdata(), search.bandwidths[search.local_minima, 0])
+    assert display.ax_.get_xscale() == "log"
+    assert display.ax_.get_ylabel() == "leave-one-out error"
+
+
+@pytest.mark.parametrize(
+    "estimator", [NadarayaWatsonRegressor(), LocalLinearRegressor(ridge=0.01)], ids=["mean", "line"]
+)
+def test_degrees_of_freedom_are_the_trace_of_the_smoother_matrix(estimator):
+    X, y = make_sine_power(60, random_state=0)
+    display = BandwidthDisplay.from_estimator(estimator.fit(X, y))
+    bandwidths, freedom = display.degrees_of_freedom
+    for k in [15, 20, 29]:
+        model = estimator.set_params(bandwidth=bandwidths[k]).fit(X, y)
+        # the smoother matrix, column by column
+        trace = sum(model.fit(X, unit).predict(X[j : j + 1])[0] for j, unit in enumerate(np.eye(60)))
+        assert freedom[k] == pytest.approx(trace, rel=1e-6)
+
+
+def test_ticks_of_degrees_of_freedom_are_where_these_are(problem):
+    display = BandwidthDisplay.from_estimator(problem[0])
+    bandwidths, freedom = display.degrees_of_freedom
+    ticks = display.freedom_axis_.get_xticks()
+    labels = [float(label.get_text()) for label in display.freedom_axis_.get_xticklabels()]
+    assert len(ticks) >= 3
+    assert_allclose(np.interp(np.log(ticks), np.log(bandwidths), freedom), labels, rtol=0.1)
+
+
+def test_bandwidth_of_several_features_is_in_standard_deviations():
+    X, y, w, _ = regression(d=3, weighted=True)
+    model = NadarayaWatsonRegressor("epanechnikov", "aicc").fit(X, y, w)
+    display = BandwidthDisplay.from_estimator(model)
+    assert_array_equal(display.bandwidths, model.bandwidth_search_.factors)
+    assert display.ax_.get_xlabel() == "bandwidth (standard deviations)"
+    assert display.ax_.get_ylabel() == "AICc"
+
+
+def test_bandwidth_needs_a_search(problem):
+    _, X, y = problem
+    with pytest.raises(ValueError, match="has searched no bandwidth"):
+        BandwidthDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y))
