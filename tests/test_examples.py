@@ -19,7 +19,11 @@ def outputs(tmp_path_factory):
     def run(example):
         if example not in results:
             folder = tmp_path_factory.mktemp(example.stem)
-            environment = os.environ | {"MPLBACKEND": "Agg", "MPLCONFIGDIR": str(folder / "matplotlib")}
+            environment = os.environ | {
+                "MPLBACKEND": "Agg",
+                "MPLCONFIGDIR": str(folder / "matplotlib"),
+                "OMP_NUM_THREADS": "1",  # threads of BLAS wait for each other where other tests run at the same time
+            }
             finished = subprocess.run(
                 [sys.executable, "-W", "error::RuntimeWarning", str(example)],
                 **{"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300},
@@ -114,11 +118,14 @@ def test_model_comparison_shows_what_a_scale_for_each_feature_buys(outputs):
 
 def test_two_heads_are_a_safe_choice(outputs):
     printed, folder = outputs(EXAMPLES[0].with_name("plot_two_heads.py"))
-    gaussian, exponential = (numbers_after(label, printed) for label in ["Gaussian head", "exponential head"])
-    for label in ["mean (VotingRegressor)", "StackingRegressor", "leave-one-out weights"]:
-        errors = numbers_after(label, printed)
-        assert len(errors) == 4
-        better, worse = (map(choose, gaussian, exponential) for choose in (min, max))
-        assert all(error < 1.03 * bound for error, bound in zip(errors, better, strict=True))
-        assert all(error < 1.005 * bound for error, bound in zip(errors, worse, strict=True))
+    heads = [numbers_after(label, printed) for label in ["Gaussian head", "exponential head"]]
+    better = [min(errors) for errors in zip(*heads, strict=True)]
+    for label, at_most in {
+        "mean (VotingRegressor)": 1.02,
+        "StackingRegressor": 1.05,
+        "leave-one-out weights": 1.05,
+    }.items():
+        ratios = [error / of_head for error, of_head in zip(numbers_after(label, printed), better, strict=True)]
+        assert len(ratios) == 4
+        assert max(ratios) < at_most
     assert_pictures(folder, ["two_heads.png"])
