@@ -21,8 +21,8 @@ from sknw._sums import ALGORITHMS
 from sknw._training import TrainingSet
 from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
 
-# Learning is about this many passes over the data.
-_PASSES_OF_LEARNING = 200
+# Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
+_PASSES_OF_LEARNING = 500
 
 
 class AttentionPoolingRegressor(BaseSmoother):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -54,9 +55,14 @@ def choose_algorithm(problem: Problem, algorithm: str, n_passes: int = 1) -> str
         return algorithm
     usable = [name for name, engine in _ENGINES.items() if engine.is_usable_for(problem) is True]
     if algorithm == "auto":
-        return min(usable, key=lambda name: _ENGINES[name].START_UP + n_passes * _ENGINES[name].seconds(problem))
+        return min(usable, key=lambda name: _start_up(name) + n_passes * _ENGINES[name].seconds(problem))
     reason = _ENGINES[algorithm].is_usable_for(problem)
     raise ValueError(f"algorithm={algorithm!r} {reason}; usable here: {['auto', *usable]}.")
+
+
+def _start_up(algorithm: str) -> float:
+    """Seconds that loading an engine takes; next to nothing once a compiled one has been loaded."""
+    return 0.0 if "sknw._sums._compile" in sys.modules else _ENGINES[algorithm].START_UP
 
 
 def n_evaluations(problem: Problem, algorithm: str) -> float:
