@@ -71,6 +71,7 @@ def criterion_of(X, y, kernel, name="loo"):
     return Criterion(name, smoother, training, np.arange(len(X)))
 
 
+@pytest.mark.filterwarnings("ignore:leave-one-out chose a bandwidth near zero", "ignore:.*edge of the search")
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_choice_is_the_minimum_over_all_samples(sample, kernel):

@@ -67,8 +67,8 @@ _SECONDS_PER_POINT = {1: 1.5e-8, 2: 1.5e-7, 3: 1e-5}
 
 def seconds(problem: Problem) -> float:
     """About how long `compute` takes."""
-    n_points = len(problem.keys) + len(problem.queries)
-    return _SECONDS_PER_POINT[problem.keys.shape[1]] * n_points * (1 + len(problem.factors))
+    n_points, n_factors = len(problem.keys) + len(problem.queries), len(problem.factors)
+    return _SECONDS_PER_POINT[problem.keys.shape[1]] * n_points * (1 + n_factors) + 7e-4 * n_factors
 
 
 def n_evaluations(problem: Problem) -> float:

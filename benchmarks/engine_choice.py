@@ -1,0 +1,85 @@
+"""Every engine over a grid of problems: the one that algorithm="auto" takes, and how much slower it is than the best.
+
+The constants in the engines' `seconds` come from these times; start-up (loading numba) is not counted.
+"""
+
+from _common import print_machine, print_table
+
+# isort: split
+import argparse
+import time
+
+import numpy as np
+
+from sknw._sums import _ENGINES, Own, Problem, choose_algorithm
+from sknw.kernels import resolve_kernel
+
+KERNELS = ("gaussian", "exponential", "epanechnikov", "tricube")
+# An engine that says it takes longer is not asked.
+_MOST_SECONDS = 0.5
+
+
+def problem_of(kernel, n, m, d, h):
+    """Leave-one-out at n = m, else prediction; standard normal inputs."""
+    rng = np.random.default_rng(0)
+    keys = rng.normal(size=(n, d))
+    if d == 1:
+        keys.sort(axis=0)  # as a fit has them
+    own = Own(np.arange(n), np.zeros(n)) if m == n else None
+    return Problem(
+        kernel=resolve_kernel(kernel),
+        queries=keys if m == n else rng.normal(size=(m, d)),
+        keys=keys,
+        weights=np.ones(n),
+        values=rng.normal(size=(n, 1)),
+        own=own,
+        factors=np.array([h]),
+    )
+
+
+def seconds_of(engine, problem, n_rounds):
+    engine.compute(problem)
+    times = []
+    for _ in range(n_rounds):
+        start = time.process_time()
+        engine.compute(problem)
+        times.append(time.process_time() - start)
+    return float(np.median(times))
+
+
+def row_of(kernel, n, m, d, h, n_rounds):
+    problem = problem_of(kernel, n, m, d, h)
+    usable = {name: engine for name, engine in _ENGINES.items() if engine.is_usable_for(problem) is True}
+    asked = {name: engine for name, engine in usable.items() if engine.seconds(problem) < _MOST_SECONDS}
+    taken = {name: seconds_of(engine, problem, n_rounds) for name, engine in asked.items()}
+    # of many passes, so that start-up does not count
+    chosen = choose_algorithm(problem, "auto", n_passes=10**6)
+    expected = _ENGINES[chosen].seconds(problem)
+    if chosen not in taken:
+        return None
+    times = [1e3 * taken[name] if name in taken else None for name in _ENGINES]
+    return [kernel, n, m, d, h, *times, chosen, taken[chosen] / min(taken.values()), expected / taken[chosen]]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
+    quick = parser.parse_args().quick
+    print_machine()
+    sizes = [(300, 300)] if quick else [(1000, 1000), (10_000, 10_000), (30_000, 30_000), (100_000, 300)]
+    rows = [
+        row_of(kernel, n, m, d, h, 1 if quick else 2)
+        for kernel in KERNELS
+        for d in (1, 2, 3)
+        for n, m in sizes
+        for h in (0.02, 0.2, 1.0)
+    ]
+    header = ["kernel", "n", "m", "d", "h", *(f"{name}, ms" for name in _ENGINES), "auto", "to the best", "expected"]
+    rows = [row for row in rows if row]
+    print_table("One bandwidth, one thread", header, rows)
+    ratios = np.array([row[-2] for row in rows])
+    print(f"auto is more than 1.5 times slower than the best in {np.mean(ratios > 1.5):.0%} of {len(rows)} problems")
+
+
+if __name__ == "__main__":
+    main()
