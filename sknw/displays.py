@@ -7,15 +7,17 @@ and ``from_estimator`` does both. matplotlib is imported when something is drawn
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sknw._base import BaseSmoother
 from sknw._criterion import Criterion
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 __all__ = ["AttentionDisplay", "BandwidthDisplay", "FitDisplay"]
 
@@ -437,7 +439,7 @@ class BandwidthDisplay:
         unit = search.bandwidths[-1, 0] / search.factors[-1] if is_only else 1.0
         freedom = _degrees_of_freedom(smoother, factors / search.factors[search.best_index])
         return cls(
-            unit * search.factors,
+            search.bandwidths[:, 0] if is_only else search.factors,
             search.scores,
             search.best_index,
             search.local_minima,
@@ -515,8 +517,14 @@ def _degrees_of_freedom(smoother: BaseSmoother, factors: np.ndarray) -> np.ndarr
     return criterion.degrees_of_freedom(factors[::-1], ridge)[::-1]
 
 
+def _is_pipeline(estimator: Any) -> bool:
+    from sklearn.pipeline import Pipeline  # loads more than the smoothers need
+
+    return isinstance(estimator, Pipeline)
+
+
 def _smoother(estimator: BaseSmoother | Pipeline) -> BaseSmoother:
-    smoother = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    smoother = estimator[-1] if _is_pipeline(estimator) else estimator
     if not isinstance(smoother, BaseSmoother):
         raise TypeError(
             f"estimator must be one of sknw, or a pipeline that ends in one, got {type(smoother).__name__}."
@@ -528,7 +536,7 @@ def _smoother(estimator: BaseSmoother | Pipeline) -> BaseSmoother:
 def _smoother_and_inputs(estimator: BaseSmoother | Pipeline, X: Any) -> tuple[BaseSmoother, Any]:
     """The smoother, and X as it sees it."""
     smoother = _smoother(estimator)
-    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+    if _is_pipeline(estimator) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
     return smoother, X
 
