@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -149,6 +150,9 @@ class Residuals:
     rows: np.ndarray
     squares: np.ndarray
     sample_weight: np.ndarray
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "calibration"}
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -290,7 +290,7 @@ def test_models_fitted_on_memory_are_small_in_a_pickle(Estimator):
     """A model stores its samples a few times over, and nothing of the size n x n."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2000, 4)), rng.normal(size=2000)
-    model = Estimator().fit(X, y)
+    model = Estimator("gaussian", 1.0).fit(X, y)
     buffer = io.BytesIO()
     pickle.dump(model, buffer)
     assert buffer.tell() < 6 * (X.nbytes + y.nbytes)

@@ -1,5 +1,6 @@
 """Kernel sums by every engine, against the oracle's; test_nadaraya_watson.py tests what becomes of them."""
 
+import sys
 from functools import cache
 
 import numpy as np
@@ -302,8 +303,14 @@ def test_the_table_of_combinations_is_complete():
     assert asked == {(algorithm, kernel) for algorithm in ALGORITHMS for kernel in ALL_KERNELS}
 
 
+@pytest.fixture
+def nothing_loaded(monkeypatch):
+    """As in a process in which nothing has been compiled yet."""
+    monkeypatch.delitem(sys.modules, "sknw._sums._compile", raising=False)
+
+
 @pytest.mark.parametrize(("algorithm", "kernel", "d"), [case for case, takes in TAKES.items() if takes is True])
-def test_engine_takes_what_it_promises(algorithm, kernel, d):
+def test_engine_takes_what_it_promises(algorithm, kernel, d, nothing_loaded):
     assert choose_algorithm(small_problem(kernel, d), algorithm) == ("dense" if algorithm == "auto" else algorithm)
 
 
@@ -327,8 +334,13 @@ def problem_of_size(kernel, n, d):
 
 @pytest.mark.parametrize("d", [1, 2, 5])
 @pytest.mark.parametrize("kernel", [Gaussian(), Epanechnikov(), Cauchy()], ids=str)
-def test_auto_compiles_nothing_for_a_small_problem(kernel, d):
+def test_auto_compiles_nothing_for_a_small_problem(kernel, d, nothing_loaded):
     assert choose_algorithm(problem_of_size(kernel, 500, d), "auto", n_passes=50) == "dense"
+
+
+def test_loaded_engines_cost_no_start_up(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sknw._sums._compile", sys)
+    assert choose_algorithm(problem_of_size(Gaussian(), 500, 5), "auto", n_passes=50) == "fused"
 
 
 @pytest.mark.parametrize(
