@@ -40,8 +40,8 @@ STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
 # What scalar and diagonal w may be, in standardised inputs; the smallest is as good as zero.
 _W_BOUNDS = (1e-3, 1e4)
 _RIDGE_BOUNDS = (1e-8, 1e3)
-# A loss below this, in units of the variance of y, is an exact fit; its logarithm says nothing.
-_EXACT = 1e-28
+# A loss below this, in units of the variance of y, is an exact fit: its logarithm has no end, and rounding shows.
+_EXACT = 1e-12
 # The objective where a policy forbids w: above every other.
 _NO_LOSS = 1e6
 _SMALLEST_GRADIENT = 1e-7
@@ -246,13 +246,13 @@ class Learner:
         theta = packing.packed(w, ridge)
         function(theta)
         path.append(best.path[-1])
-        if self.report.stopped:
+        if self.report.stopped or path[-1] < _EXACT:
             return replace(best, path=path, converged=True)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             path.append(best.path[-1])
             self.report(path[-1])
-            if self.report.stopped:
+            if self.report.stopped or path[-1] < _EXACT:
                 raise StopIteration
 
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}
@@ -273,15 +273,15 @@ class Learner:
         loss, w_gradient, ridge_gradient = self.loss(w, ridge)
         if not np.isfinite(loss):
             return _NO_LOSS, loss, (np.zeros_like(w), np.zeros_like(ridge))
-        floor = max(loss, _EXACT)
+        log_slope = 1.0 / loss if loss > _EXACT else 0.0
         sizes = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
         weight = (1.0 - 1.0 / len(w)) * self.penalty / self.loss.sample_weight.sum()
         direction = np.divide(w.T, sizes, out=np.zeros_like(w.T), where=sizes > 0).T
         log_ridge = np.log(np.clip(ridge, *_RIDGE_BOUNDS))
         unevenness = log_ridge - log_ridge.mean()
-        objective = np.log(floor) + weight * (sizes.sum() + _UNEVENNESS * (unevenness**2).sum())
-        ridge_gradient = ridge_gradient / floor + 2.0 * weight * _UNEVENNESS * unevenness
-        return float(objective), loss, (w_gradient / floor + weight * direction, ridge_gradient)
+        objective = np.log(max(loss, _EXACT)) + weight * (sizes.sum() + _UNEVENNESS * (unevenness**2).sum())
+        ridge_gradient = log_slope * ridge_gradient + 2.0 * weight * _UNEVENNESS * unevenness
+        return float(objective), loss, (log_slope * w_gradient + weight * direction, ridge_gradient)
 
 
 class _Packing:
