@@ -33,7 +33,7 @@ degrees = pytest.mark.parametrize("degree", [0, 1])
 structures = pytest.mark.parametrize("w", STRUCTURES)
 
 
-def few(seed=0, n=40, d=3, noise=0.3, **parameters):
+def few(seed=0, n=40, d=3, noise=0.3):
     """X (n, d), of which the last feature does not matter, and y."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, d))
@@ -120,8 +120,8 @@ def test_matrices_are_the_oracles(kernel, matrix, ridge, algorithm):
 @degrees
 def test_float32_in_and_out(degree, w, dtype):
     X, y, _, Q = regression(d=3)
-    exact = AttentionPoolingRegressor(w=w, degree=degree).fit(X.astype(dtype).astype(float), y)
-    model = AttentionPoolingRegressor(w=w, degree=degree).fit(X.astype(dtype), y)
+    exact = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X.astype(dtype).astype(float), y)
+    model = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X.astype(dtype), y)
     assert model.predict(Q.astype(dtype)).dtype == dtype
     assert_allclose(model.w_, exact.w_, rtol=1e-9)
     assert_close(model.predict(Q.astype(dtype)), exact.predict(Q.astype(dtype).astype(float)).astype(dtype), y, 1e-5)
@@ -163,23 +163,23 @@ def test_the_path_descends_to_the_loss_of_the_fitted_model(kernel, degree, w):
     # where features that hardly matter were switched off, the logarithm may rise by tol
     assert np.all(np.diff(path) <= 1e-3 * path[:-1])
     assert path[-1] == pytest.approx(1 - model.loo_score_, rel=1e-8)
-    h = 1 / model.w_ if model.w_.ndim == 1 and np.all(model.w_) else model.w_ * np.eye(3)
-    h = model.w_ if model.w_.ndim == 2 else h
+    h = model.w_ if model.w_.ndim == 2 else np.diag(model.w_)
     assert path[-1] == pytest.approx(float(oracle.loss(X, y, h, kernel, ridge=model.ridge_)), rel=1e-6)
 
 
 @cache
 def learned(w, degree, seed=0, rank=None):
-    X, y = few(seed)
-    return AttentionPoolingRegressor(w=w, degree=degree, rank=rank, penalty=0.0).fit(X, y)
+    X, y = few(seed, n=30)
+    return AttentionPoolingRegressor(w=w, degree=degree, rank=rank, penalty=0.0, tol=1e-3).fit(X, y)
 
 
 @degrees
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_richer_structures_have_a_smaller_loss(seed, degree):
     scalar, diagonal, full = (learned(w, degree, seed).loss_path_[-1] for w in ["scalar", "diagonal", "full"])
-    assert diagonal <= scalar * (1 + 1e-5)
-    assert full <= diagonal * (1 + 1e-5)
+    # where features that hardly matter are switched off, the loss may rise by tol
+    assert diagonal <= scalar * (1 + 1e-3)
+    assert full <= diagonal * (1 + 1e-3)
     # a low rank is no part of a diagonal, unless it is the whole
     assert learned("low_rank", degree, seed, rank=3).loss_path_[-1] == pytest.approx(full, rel=1e-5)
 
@@ -230,7 +230,7 @@ def test_one_direction_is_found_by_rank_one(degree):
 @degrees
 def test_features_that_do_not_matter_are_switched_off(degree):
     X, y = make_friedman1(200, n_features=8, noise=0.5, random_state=0)  # the last three are noise
-    model = AttentionPoolingRegressor(degree=degree).fit(X, y)
+    model = AttentionPoolingRegressor(degree=degree, tol=1e-3).fit(X, y)
     important = model.w_ * X.std(axis=0)
     assert important[5:].max() < 0.1 * important[:2].min()
     assert model.loo_score_ > AttentionPoolingRegressor(w="scalar", degree=degree).fit(X, y).loo_score_ + 0.05
@@ -241,7 +241,7 @@ def test_features_that_do_not_matter_are_switched_off(degree):
 def test_pure_noise_gets_nearly_the_mean(degree, w):
     rng = np.random.default_rng(1)
     X, y = rng.uniform(size=(300, 2)), rng.normal(size=300)
-    prediction = AttentionPoolingRegressor(w=w, degree=degree).fit(X, y).predict(X)
+    prediction = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X, y).predict(X)
     assert np.sqrt(np.mean((prediction - y.mean()) ** 2)) < 0.25 * y.std()
 
 
@@ -263,8 +263,8 @@ def test_straight_lines_are_learned_exactly(w):
 def test_units_of_features_and_targets_change_nothing(degree, w):
     X, y = few()
     unit = np.array([1.0, 1024.0, 2.0**-20])
-    plain = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-3).fit(X, y)
-    scaled = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-3).fit(X * unit, 2.0**30 * y)
+    plain = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X, y)
+    scaled = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X * unit, 2.0**30 * y)
     assert_allclose((scaled.w_.T * unit).T, plain.w_, rtol=1e-9, atol=1e-12)
     assert_close(scaled.predict(X * unit) / 2.0**30, plain.predict(X), y)
     assert_allclose(scaled.loss_path_, plain.loss_path_, rtol=1e-9)
@@ -275,9 +275,9 @@ def test_units_of_features_and_targets_change_nothing(degree, w):
 @degrees
 def test_extreme_units_change_nothing(degree):
     X, y = few()
-    plain = AttentionPoolingRegressor(degree=degree, tol=1e-3).fit(X, y)
+    plain = AttentionPoolingRegressor(degree=degree, tol=1e-2).fit(X, y)
     for x_unit, y_unit in [(2.0**-500, 1.0), (2.0**500, 2.0**-500), (1.0, 2.0**500)]:
-        scaled = AttentionPoolingRegressor(degree=degree, tol=1e-3).fit(X * x_unit, y * y_unit)
+        scaled = AttentionPoolingRegressor(degree=degree, tol=1e-2).fit(X * x_unit, y * y_unit)
         assert_allclose(scaled.w_ * x_unit, plain.w_, rtol=1e-8)
         assert_close(scaled.predict(X * x_unit) / y_unit, plain.predict(X), y, 1e-8)
 
@@ -286,8 +286,8 @@ def test_extreme_units_change_nothing(degree):
 @degrees
 def test_offsets_change_nothing(degree, offset):
     X, y = few()
-    plain = AttentionPoolingRegressor(degree=degree, tol=1e-3).fit(X, y)
-    moved = AttentionPoolingRegressor(degree=degree, tol=1e-3).fit(X + offset, y - offset)
+    plain = AttentionPoolingRegressor(degree=degree, tol=1e-2).fit(X, y)
+    moved = AttentionPoolingRegressor(degree=degree, tol=1e-2).fit(X + offset, y - offset)
     assert_close(moved.predict(X + offset) + offset, plain.predict(X), y, 1e-4)
 
 
@@ -297,8 +297,8 @@ def test_offsets_change_nothing(degree, offset):
 def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(degree, w, n_outputs):
     X, y, _, Q = regression(n=30, n_outputs=n_outputs)
     repeats = np.random.default_rng(7).integers(0, 4, 30)
-    weighted = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-3).fit(X, y, repeats)
-    repeated = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-3)
+    weighted = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X, y, repeats)
+    repeated = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2)
     repeated.fit(np.repeat(X, repeats, axis=0), np.repeat(y, repeats, axis=0))
     assert_close(weighted.predict(Q), repeated.predict(Q), y, 1e-6)
     assert_allclose(weighted.loss_path_[-1], repeated.loss_path_[-1], rtol=1e-7)
@@ -309,8 +309,8 @@ def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(degree, w, n
 @degrees
 def test_a_copy_of_the_target_or_a_constant_one_does_not_count_twice(degree, w):
     X, y = few()
-    one = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-3).fit(X, y)
-    two = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-3).fit(X, np.column_stack([y, 3 - 8 * y]))
+    one = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X, y)
+    two = AttentionPoolingRegressor(w=w, degree=degree, tol=1e-2).fit(X, np.column_stack([y, 3 - 8 * y]))
     assert_allclose(two.loss_path_, one.loss_path_, rtol=1e-9)
     assert_close(two.predict(X)[:, 0], one.predict(X), y)
     assert_close((3 - two.predict(X)[:, 1]) / 8, one.predict(X), y)
@@ -467,14 +467,13 @@ def test_validation_samples_limit_the_rows_of_the_loss(degree):
     assert np.any(other.w_ != model.w_)
 
 
-@pytest.mark.parametrize("n", [501, 700])
 @pytest.mark.parametrize("w", ["scalar", "diagonal"])
-def test_with_many_rows_starts_compete_on_a_part_and_the_end_is_on_all(n, w):
-    X, y = few(n=n)
-    model = AttentionPoolingRegressor(w=w, tol=1e-5).fit(X, y)
-    assert model.n_validation_ == n
+def test_with_many_rows_starts_compete_on_a_part_and_the_end_is_on_all(w):
+    X, y = few(n=520)
+    model = AttentionPoolingRegressor(w=w, tol=1e-3).fit(X, y)
+    assert model.n_validation_ == 520
     assert model.loss_path_[-1] == pytest.approx(1 - model.loo_score_, rel=1e-8)
-    part = AttentionPoolingRegressor(w=w, tol=1e-5, validation_samples=500, random_state=0).fit(X, y)
+    part = AttentionPoolingRegressor(w=w, tol=1e-3, validation_samples=500, random_state=0).fit(X, y)
     assert model.loo_score_ == pytest.approx(part.loo_score_, abs=0.05)
 
 
@@ -487,7 +486,7 @@ def test_a_penalty_makes_w_smaller_and_a_large_one_leaves_the_mean(degree, w):
     X, y = few()
     sizes = []
     for penalty in [0.0, 10.0, 1e5]:
-        model = AttentionPoolingRegressor(w=w, degree=degree, penalty=penalty, ridge=10.0, tol=1e-4).fit(X, y)
+        model = AttentionPoolingRegressor(w=w, degree=degree, penalty=penalty, ridge=10.0, tol=1e-3).fit(X, y)
         sizes.append(np.linalg.norm((model.w_.T * X.std(axis=0)).T))
     if w != "scalar":  # one number is not penalised
         assert sizes[0] > sizes[1] > sizes[2]

@@ -43,15 +43,14 @@ def scatter_of_pairs(problem, query_x, key_x, pull, of_oracle):
     u = oracle.distances(problem.queries, problem.keys, 1.0)
     slopes = oracle.relative_slope(of_oracle, u, pull.log_mass[:, np.newaxis]) * problem.weights
     total, size = 0.0, 0.0
-    for i in range(len(query_x)):
-        for j in range(len(key_x)):
-            if problem.own is not None and problem.own.key[i] == j:
-                continue
-            x, difference = np.append(1.0, key_x[j]), query_x[i] - key_x[j]
-            answer = (pull.p[i] @ x) * (pull.g[i] @ problem.values[j] - pull.e[i] @ x) - pull.t[i]
-            term = slopes[i, j] * answer * np.outer(difference, difference)
+    x, values = np.column_stack([np.ones(len(key_x)), key_x]), problem.values
+    for i, q in enumerate(query_x):
+        others = np.arange(len(key_x)) != (-1 if problem.own is None else problem.own.key[i])
+        for j in np.flatnonzero(others & (slopes[i] != 0)):
+            answer = (pull.p[i] @ x[j]) * (pull.g[i] @ values[j] - pull.e[i] @ x[j]) - pull.t[i]
+            term = float(slopes[i, j]) * answer * np.outer(q - key_x[j], q - key_x[j])
             total, size = total + term, size + np.abs(term).max()
-    return total.astype(float), float(size)
+    return total, size
 
 
 def assert_is_scatter(problem, query_x, key_x, pull, of_oracle, compiled, tolerance=1e-11):

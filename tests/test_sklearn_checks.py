@@ -33,8 +33,7 @@ MODELS = [
     AttentionPoolingRegressor(),
     AttentionPoolingRegressor(degree=1, tol=1e-2),
     AttentionPoolingRegressor(w="full", tol=0.1),
-    AttentionPoolingRegressor("exponential", 0.7, algorithm="fused", n_jobs=2),
-    AttentionPoolingRegressor(w=0.7, degree=1),
+    AttentionPoolingRegressor(w=0.7, degree=1, algorithm="fused", n_jobs=2),
 ]
 
 
