@@ -1,4 +1,4 @@
-"""Kernel regression for scikit-learn users: Nadaraya-Watson, read as attention."""
+"""Kernel regression for scikit-learn users: Nadaraya-Watson, local lines and learned attention."""
 
 from sknw import datasets, displays, kernels
 from sknw._attention_pooling import AttentionPoolingRegressor

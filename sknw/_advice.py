@@ -13,11 +13,12 @@ _FEW, _MANY = 100, 0.25
 _EQUAL = 1e-10
 
 
-def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndarray) -> str | None:
+def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndarray, with_lines: bool) -> str | None:
     """What is wrong with the choice, if anything, and the remedy.
 
-    With few samples the criterion often is least at an edge, and with scores that are all the same, as of a constant
-    target, the largest bandwidth is as good as any: neither is worth a warning.
+    Local lines with the largest bandwidth are one line for all, which may be right. With few samples the criterion
+    often is least at an edge, and with scores that are all the same, as of a constant target, the largest bandwidth is
+    as good as any: none of these is worth a warning.
     """
     factor, scores = search.factors[search.best_index], search.scores[np.isfinite(search.scores)]
     # the search begins at a quarter of the smallest spacing, in the reach of the kernel
@@ -33,6 +34,8 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
                 'that are not counts to at most 1, choose bandwidth="aicc" or "gcv", or give a number.'
             )
     if search.at_edge and search.best_index > 0:
+        if with_lines:
+            return None
         return (
             f'the criterion "{search.criterion}" is best at the largest bandwidth tried, at which every prediction is '
             "nearly the mean of all targets: these inputs, on one scale, do not help to predict. Leave out features "

@@ -70,7 +70,7 @@ class BandwidthSmoother(BaseSmoother):
             smoother = replace(smoother, line=replace(line, ridge=self.ridge_))
         self._keep(X, y, sample_weight, training, smoother, rows)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
-        warning = None if search is None else search_warning(search, training, rows)
+        warning = None if search is None else search_warning(search, training, rows, line is not None)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # where fit was called, beyond its decorator
         task.end()

@@ -124,7 +124,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self._smoother, self._training = replace(smoother, algorithm=algorithm), training
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Weighted means of the training targets, f(x) = sum_i a(x, x_i) y_i.
+        """Weighted means of the training targets, f(x) = sum_i a(x, x_i) y_i, or values of local lines.
 
         Parameters
         ----------
@@ -152,9 +152,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         mean = self._in_units_of_y(self._pooled(smoother, queries), array.dtype)
         if not return_std:
             return mean
-        residuals = (training.values - (self._loo_of_training() - training.y_center) / training.y_scales) ** 2
-        known = np.isfinite(residuals)
-        squares = np.where(known, residuals, 0.0)
+        known = np.isfinite(self._residuals.squares)
+        squares = np.where(known, self._residuals.squares, 0.0)
         with_squares = replace(smoother, values=np.hstack([squares, known]), line=None)
         pooled_squares, pooled_known = np.split(self._pooled(with_squares, queries), 2, axis=1)
         weights = training.sample_weight[:, np.newaxis]
@@ -180,7 +179,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         Returns
         -------
         weights : ndarray or csr_array of shape (n_queries, n_samples)
-            Non-negative, each row sums to 1, and ``weights @ y_train_`` is the prediction.
+            Non-negative, each row sums to 1. Where values are pooled, ``weights @ y_train_`` is the prediction; local
+            lines are fitted with these weights.
 
         Raises
         ------
@@ -459,9 +459,6 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
-
-    def _loo_of_training(self) -> np.ndarray:
-        return self.loo_prediction_.reshape(len(self.X_train_), -1)[self._training.rows]
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
         # scikit-learn's notebook view takes every public name that ends in "_" for an attribute

@@ -18,6 +18,8 @@ from sknw._sums import Cells, kernel_sums
 # Points whose cells are counted to find a width.
 _SAMPLE = 20_000
 _MOST_STEPS = 40
+# Of the largest coordinate: narrower cells would have no exact centres.
+_LEAST_WIDTH = 2.0**-40
 # A sample with less of others in its prediction, as a part, counts as alone.
 _ALONE = 1e-9
 
@@ -113,9 +115,8 @@ def _width_of_cells(points: np.ndarray, n_cells: int) -> float:
         if _n_cells(some, width) <= n_cells:
             break
         width *= 2.0
-    for _ in range(_MOST_STEPS):
-        if _n_cells(some, width / 2.0) > n_cells:
-            break
+    n_distinct, least = len(np.unique(some, axis=0)), _LEAST_WIDTH * np.abs(points).max()
+    while width > least and _n_cells(some, width) < n_distinct and _n_cells(some, width / 2.0) <= n_cells:
         width /= 2.0
     return width
 

@@ -73,7 +73,7 @@ class BandwidthSearch:
         All candidates at which the criterion has a local minimum.
     at_edge : bool
         Whether the choice is the smallest or the largest candidate: then the criterion prefers the nearest neighbour,
-        or the mean, to any bandwidth.
+        or the mean, to any bandwidth; of local lines one line for all.
     n_unsupported : int
         Validation rows with no other sample in the kernel's support at the chosen bandwidth.
     has_duplicates : bool

@@ -330,6 +330,8 @@ class FitDisplay:
         bottom, top = ax.get_ylim()  # an infinite band fills the picture
         lower, upper = np.where(np.isinf(self.interval), [bottom, top], self.interval).T
         self.band_ = ax.fill_between(self.x, lower, upper, **_styled(band, band_kwargs))
+        if np.isinf(self.interval).any():
+            ax.set_ylim(bottom, top)
         ax.set(xlabel=self.feature_name + " (others at their medians)" * self.is_cut, ylabel="y")
         ax.legend(fontsize="small")
         self.ax_, self.figure_ = ax, ax.figure
@@ -593,10 +595,11 @@ def _styled(defaults: dict, given: dict | None) -> dict:
 
 
 def _label_by_value(axis: Any, values: np.ndarray) -> None:
-    """Ticks at positions among sorted values, labelled with the values."""
+    """Ticks at positions among sorted values, labelled with the values; a value may be NaN."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    digits = max(0, 1 - int(np.floor(np.log10(np.ptp(values) or 1.0))))
+    finite = values[np.isfinite(values)]
+    digits = max(0, 1 - int(np.floor(np.log10(np.ptp(finite) or 1.0)))) if finite.size else 0
     axis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_major_formatter(
         FuncFormatter(

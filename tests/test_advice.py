@@ -83,9 +83,18 @@ def test_nothing_is_searched_nothing_is_warned_of():
     assert warnings_of(*noise(200), bandwidth="scott") == []
 
 
+def test_one_line_for_all_is_no_reason_to_warn():
+    X, y = noise(200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = LocalLinearRegressor().fit(X, 3.0 * X[:, 0] + 0.1 * y)
+    assert model.loo_score_ > 0.9
+
+
 def test_local_lines_warn_as_well():
-    with pytest.warns(UserWarning, match="do not help to predict"):
-        LocalLinearRegressor(ridge=1e3).fit(*noise(200))
+    X, y = np.repeat(noise(100)[0], 2, axis=0), np.repeat(noise(100)[1], 2)
+    with pytest.warns(UserWarning, match="copies"):
+        LocalLinearRegressor(ridge=1e3).fit(X, y)
 
 
 # Printed

@@ -108,3 +108,26 @@ def test_merged_samples_keep_mass_means_and_squares():
     assert_allclose(likeness.mass @ likeness.smoother.values, w @ smoother.values)
     assert_allclose(likeness.mass @ likeness.smoother.keys, w @ smoother.keys, atol=1e-9)
     assert_allclose(likeness.mass @ likeness.squares, w @ smoother.values**2)
+
+
+@pytest.mark.filterwarnings("ignore:.*bandwidth:UserWarning")  # of data that are copies of each other
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+@pytest.mark.parametrize("n_distinct", [1, 2, 50])
+def test_many_samples_at_few_places(n_distinct, kernel):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, n_distinct, 20_001)[:, np.newaxis].astype(float)
+    y = np.sin(X[:, 0]) + 0.3 * rng.normal(size=len(X))
+    model = NadarayaWatsonRegressor(kernel).fit(X, y)
+    best = NadarayaWatsonRegressor(kernel, 0.1).fit(X, y).loo_score_
+    assert model.loo_score_ >= best - 1e-6
+
+
+@pytest.mark.parametrize("data", ["rounded", "atom"])
+def test_many_samples_some_of_them_equal(data):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=20_001)
+    x = x.round(3) if data == "rounded" else np.where(rng.uniform(size=x.size) < 0.5, 0.0, x)
+    y = np.sin(3 * x) + 0.3 * rng.normal(size=x.size)
+    X = x[:, np.newaxis]
+    best = max(NadarayaWatsonRegressor(bandwidth=h).fit(X, y).loo_score_ for h in [0.015, 0.02, 0.03, 0.045])
+    assert NadarayaWatsonRegressor().fit(X, y).loo_score_ >= best - 1e-5

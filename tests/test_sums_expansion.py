@@ -301,3 +301,11 @@ def test_other_kernels_are_refused_with_the_reason(kernel):
 
 def test_more_features_are_refused_with_the_reason():
     assert "4" in expansion.is_usable_for(problem_of(sample(4)))
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_sample_far_from_all_others_is_predicted_from_them(d):
+    """Relative to a key 38 bandwidths away the own key would weigh exp(710)."""
+    keys = np.zeros((40, d))
+    keys[:, 0] = np.cumsum(np.linspace(36.0, 40.0, 40))
+    assert_sums_are_right(problem_of(keys, leave_one_out="whole", factors=np.array([1.0])))

@@ -197,7 +197,7 @@ def _visit_tile(sums, nearest, searching, points, own, share, start, stop, tile,
         else:
             _exponentials(work, nearest[i], rate, _FURTHEST / rate, n_filled)
             if in_tile:
-                work[place] *= share[i]
+                work[place] = share[i] * work[place] if share[i] > 0.0 else 0.0
             for v in range(len(columns)):
                 sums[v, i] += _product(work, columns[v], n_filled)
 
@@ -320,7 +320,8 @@ def sum_windows(sums, log_scale, queries, own, share, keys, weights, values, rat
             _distances(work, queries[i : i + 1], keys[start : start + n].reshape((1, n)), n)
             _exponentials(work, shift, log_base, _FURTHEST / log_base, n)
             if start <= own[i] < start + n:
-                work[own[i] - start] *= share[i]
+                # beside a far nearest key the own one may be infinite
+                work[own[i] - start] = share[i] * work[own[i] - start] if share[i] > 0.0 else 0.0
             sums[0, i] += _scaled(work, weights[start : start + n], n)
             for v in range(len(values)):
                 sums[v + 1, i] += _product(work, values[v, start : start + n], n)
