@@ -162,7 +162,9 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     grid, has_equal_keys = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)
     trials = _Trials(criterion, on_candidate)
     minima: list[float] = []
-    is_few = len(criterion.smoother.keys) <= _SCAN_SAMPLES or criterion.smoother.line is not None
+    # with more features cells merge too little to be worth it
+    n, d = criterion.smoother.keys.shape
+    is_few = n <= _SCAN_SAMPLES or d > 1 or criterion.smoother.line is not None
     search = _search_few if is_few else _search_many
     is_complete = False  # a search that was stopped has no edge
     with suppress(SearchStopped):
