@@ -119,9 +119,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self.n_validation_ = len(rows)
         self.kernel_ = smoother.kernel
         self.X_train_, self.y_train_, self.sample_weight_ = X, y, sample_weight
-        # a compiled engine that was worth loading for the fit serves predictions too; otherwise they choose anew
-        algorithm = self.algorithm if smoother.algorithm == "dense" else smoother.algorithm
-        self._smoother, self._training = replace(smoother, algorithm=algorithm), training
+        # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
+        self._smoother, self._training = replace(smoother, algorithm=self.algorithm), training
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Weighted means of the training targets, f(x) = sum_i a(x, x_i) y_i, or values of local lines.
