@@ -17,9 +17,8 @@ from sknw._criterion import Criterion
 from sknw._learning import STRUCTURES, Learned, Learner, Loss, Report, learn, scalar_starts, without_the_useless
 from sknw._pooling import Line, Smoother
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
-from sknw._sums import ALGORITHMS
 from sknw._training import TrainingSet
-from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
+from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
@@ -146,7 +145,7 @@ class AttentionPoolingRegressor(BaseSmoother):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
+        **BaseSmoother._parameter_constraints,
         "w": [StrOptions(set(STRUCTURES)), Real, "array-like"],
         "rank": [Interval(Integral, 1, None, closed="left"), None],
         "degree": [Interval(Integral, 0, 1, closed="both")],
@@ -154,12 +153,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         "penalty": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
-        "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
-        "algorithm": [StrOptions(set(ALGORITHMS))],
-        "n_jobs": [Integral, None],
         "warm_start": ["boolean"],
-        "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 

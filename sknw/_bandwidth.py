@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import ClassVar, Self
 
 import numpy as np
@@ -17,9 +17,9 @@ from sknw._criterion import Criterion
 from sknw._pooling import Line
 from sknw._selection import CRITERIA, RULES, rule_of_thumb, search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
-from sknw._sums import ALGORITHMS, Problem, choose_algorithm, n_evaluations
+from sknw._sums import Problem, choose_algorithm, n_evaluations
 from sknw._training import TrainingSet
-from sknw.kernels import NAMED_KERNELS, Kernel, resolve_kernel
+from sknw.kernels import Kernel, resolve_kernel
 
 # A search is about this many passes over the data.
 _PASSES_OF_A_SEARCH = 45
@@ -33,13 +33,8 @@ class BandwidthSmoother(BaseSmoother):
     bandwidth: float | ArrayLike | str
 
     _parameter_constraints: ClassVar[dict] = {
-        "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
+        **BaseSmoother._parameter_constraints,
         "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
-        "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
-        "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
-        "algorithm": [StrOptions(set(ALGORITHMS))],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
     }
 
     def _fit(

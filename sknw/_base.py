@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,10 +19,18 @@ from sknw._distribution import ForEachBlock, draws, gradients
 from sknw._distribution import quantiles as quantiles_of
 from sknw._intervals import Residuals, interval
 from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
-from sknw._sklearn_compat import CallbackSupportMixin, check_sample_weight
-from sknw._sums import Problem, choose_algorithm, for_each_chunk, one_blas_thread, rows_per_block, weight_rows
+from sknw._sklearn_compat import CallbackSupportMixin, Interval, StrOptions, check_sample_weight
+from sknw._sums import (
+    ALGORITHMS,
+    Problem,
+    choose_algorithm,
+    for_each_chunk,
+    one_blas_thread,
+    rows_per_block,
+    weight_rows,
+)
 from sknw._training import TrainingSet
-from sknw.kernels import Kernel
+from sknw.kernels import NAMED_KERNELS, Kernel
 
 # With validation_samples="auto" a pass of leave-one-out stays below this many kernel evaluations.
 _MOST_EVALUATIONS = 4e8
@@ -37,6 +45,16 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     algorithm: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
+
+    # those of all estimators
+    _parameter_constraints: ClassVar[dict] = {
+        "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
+        "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
+        "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
 
     def _validated(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None

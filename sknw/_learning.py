@@ -17,7 +17,7 @@ Weinberger & Tesauro 2007; here also for local lines, other kernels and weights)
 feature with it, which can take the slope along a feature out as w_k = 0 takes the feature out of the distance.
 
 Structures are nested: W = c I, diag(w_1, ..., w_d), and d x d matrices. Each starts from the optimum of the one before,
-so that the loss does not rise.
+among other starts, so that what is minimised does not rise.
 """
 
 from __future__ import annotations

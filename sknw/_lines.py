@@ -109,18 +109,10 @@ class LocalMoments(_PerQuery):
         variances = np.diagonal(self.xx, axis1=-2, axis2=-1)
         return np.any(variances + ridge < largest_loss * self.x_mean**2, axis=-1)
 
-    def pull(self, x: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
-        """u = (C + ridge I)^-1 (x - x_mean) at queries x (..., d): m = y_mean + u'c, of shape (..., d)."""
-        return solve(self.xx, (x - self.x_mean)[..., np.newaxis], ridge)[..., 0]
-
     def pull_and_slope(self, x: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """u as of `pull`, and b = (C + ridge I)^-1 c, of shape (..., d, k)."""
+        """u = (C + ridge I)^-1 (x - x_mean) at queries x (..., d), with which m = y_mean + u'c, and b (..., d, k)."""
         both = solve(self.xx, np.concatenate([(x - self.x_mean)[..., np.newaxis], self.xy], axis=-1), ridge)
         return both[..., 0], both[..., 1:]
-
-    def value(self, x: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
-        """m at the queries x (..., d): of shape (..., k)."""
-        return self.y_mean + np.einsum("...d,...dk->...k", self.pull(x, ridge), self.xy)
 
 
 def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:

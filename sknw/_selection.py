@@ -35,8 +35,8 @@ _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# More samples than this are merged for the scan, in about so many cells of one, two and more features.
-_SCAN_SAMPLES, _SCAN_CELLS = 20_000, (5000, 100_000, 30_000)
+# More samples than this, of one feature, are merged for the scan, in about so many cells.
+_SCAN_SAMPLES, _SCAN_CELLS = 20_000, 5000
 # The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.
 _LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
 # With many samples a minimum that the scan finds so much higher than the least, as a part of it, cannot be the least;
@@ -221,7 +221,7 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
     For small bandwidths samples cannot be merged. There the scan takes some of them, with wide steps, and where it
     finds a minimum with all.
     """
-    merged = MergedCriterion.of(criterion, _SCAN_CELLS[min(criterion.smoother.keys.shape[1], 3) - 1])
+    merged = MergedCriterion.of(criterion, _SCAN_CELLS)
     least_width = _LEAST_FOR_CELLS * merged.likeness.width / min(_reach(criterion.smoother.kernel), 1.0)
     wide, narrow = grid[grid >= least_width], grid[grid < least_width]
     factors, scores = wide, trials.add(merged, wide)
