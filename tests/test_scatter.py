@@ -130,6 +130,28 @@ def test_more_keys_than_a_block_holds(compiled):
     assert_is_scatter(problem, X[rows], X, pull, "gaussian", compiled)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize(
+    ("kernel", "scale"), [("gaussian", 1.0), ("exponential", 1.0), ("power 1.5", 1.0), ("gaussian", 40.0)]
+)
+def test_every_pair_once(kernel, scale, n_outputs, n_jobs):
+    """Means where all keys are the queries, in order; masses that cannot be divided by at the last scale."""
+    rng = np.random.default_rng(2)
+    n, d = 1033, 4
+    X, y, weights = rng.normal(size=(n, d)), rng.normal(size=(n, n_outputs)), rng.uniform(0.1, 1.0, size=n)
+    own = Own(np.arange(n), np.maximum(weights - 0.5, 0) / weights)
+    problem = Problem(resolve_kernel(KERNELS[kernel][0]), scale * X, scale * X, weights, y, own, n_jobs=n_jobs)
+    sums = kernel_sums(problem, "dense")
+    assert (sums.log_scale[0].min() < -700) == (scale > 1.0)
+    p, g, e = np.zeros((n, 1 + d)), rng.normal(size=(n, n_outputs)), np.zeros((n, 1 + d))
+    p[:, 0], e[:, 0] = 1.0, rng.normal(size=n)
+    pull = Pull(p, g, e, np.zeros(n), np.log(sums.mass[0]) + sums.log_scale[0])
+    by_blocks = scatter(problem, X, X, pull, False)
+    atol = 1e-11 * np.abs(by_blocks).max()
+    np.testing.assert_allclose(scatter(problem, X, X, pull, True), by_blocks, rtol=0, atol=atol)
+
+
 def test_weighted_means_are_lines_without_slope():
     """The compiled loop leaves the products with x out where all of them are zero."""
     problem, query_x, key_x, pull = problem_and_pull("gaussian", is_line=False)

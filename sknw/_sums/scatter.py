@@ -9,7 +9,8 @@ the scatter matrix of the differences of inputs
 
     S = sum_ij B_ij (x_i - x_j) (x_i - x_j)',   B_ij = K'(u_ij^2) w_j / D_i (dm_i / dP_ij),   K' = dK / d(u^2).
 
-It is formed from the sums over rows and columns of B and the products B X, a block at a time: memory O(n + m).
+It is formed from the sums over rows and columns of B and the products B X, a block at a time: memory O(n + m). Where
+it pays, each pair is looked at once: S is the same for the upper triangle of B + B'.
 """
 
 from __future__ import annotations
@@ -115,25 +116,28 @@ def _of_tiles(problem: Problem, x: np.ndarray, pull: Pull) -> _Parts:
     """Compiled tiles of the fused engine."""
     from sknw._sums import _scatter_tiles  # here, and not above, because it imports numba
 
-    tiles = Tiles(problem, np.float64)
     m, n, d = len(problem.queries), *x.shape
+    once = _takes_pairs_once(problem, pull)
+    values, weights = problem.values, problem.weights
+    if once:
+        pull, values, weights = _symmetric(pull, values, weights)
+    tiles = Tiles(problem, np.float64)
     key_columns = tiles.in_blocks(np.vstack([np.ones(n), x.T]))
-    values = tiles.in_blocks(problem.values.T)
-    weights = tiles.in_blocks(problem.weights[np.newaxis])[:, 0]
-    sums, column_sums = np.empty((m, 1 + d)), np.zeros(weights.shape)
+    value_blocks, weight_blocks = tiles.in_blocks(values.T), tiles.in_blocks(weights[np.newaxis])[:, 0]
+    sums, column_sums = np.empty((m, 1 + d)), np.zeros(weight_blocks.shape)
     # weights K / D are 2^(rate (u^power - shift))
     shift = pull.log_mass / (np.log(2.0) * tiles.rates[0])
     lock = Lock()
 
     def chunk(rows: slice) -> None:
         queries, start, own = tiles.padded_queries(np.arange(m)[rows])
-        part, columns = np.zeros((len(queries), 1 + d)), np.zeros(weights.shape)
+        part, columns = np.zeros((len(queries), 1 + d)), np.zeros(weight_blocks.shape)
         _scatter_tiles.add_scatter(
-            *(tiles.empty_tile() for _ in range(4)),
-            *(queries, start, own, tiles.keys, tiles.key_start, tiles.products),
+            *(tiles.empty_tile() for _ in range(3)),
+            *(queries, start, own, once, tiles.keys, tiles.key_start, tiles.products),
             *(tiles.padded(shift[rows]), float(tiles.power), tiles.rates[0], tiles.furthest[0]),
             *(tiles.padded(a[rows]) for a in (pull.p, pull.g, -pull.e, pull.t)),
-            *(key_columns, values, weights, part, columns),
+            *(key_columns, value_blocks, weight_blocks, part, columns),
         )
         sums[rows] = part[: len(sums[rows])]
         with lock:
@@ -144,3 +148,29 @@ def _of_tiles(problem: Problem, x: np.ndarray, pull: Pull) -> _Parts:
     slope = -0.5 * problem.kernel.form.rate * tiles.power
     sums *= slope
     return sums[:, 0], slope * column_sums.ravel()[:n], sums[:, 1:]
+
+
+def _takes_pairs_once(problem: Problem, pull: Pull) -> bool:
+    """Whether to form the upper triangle of B + B': half the pairs.
+
+    For weighted means, which pull with few numbers, where the queries are the keys and no mass is too small to divide
+    by.
+    """
+    n = len(problem.keys)
+    is_line = pull.p[:, 1:].any() or pull.e[:, 1:].any()
+    own = None if problem.own is None else problem.own.key
+    in_order = own is not None and len(own) == n and np.array_equal(own, np.arange(n))
+    return in_order and not is_line and float(pull.log_mass.min()) > -_LARGEST_EXPONENT
+
+
+def _symmetric(pull: Pull, values: np.ndarray, weights: np.ndarray) -> tuple[Pull, np.ndarray, np.ndarray]:
+    """The pull, values and weights with which B is (B + B') of weighted means.
+
+    With a = g / D and b = e / D it is K'_ij (w_j (a_i'y_j - b_i) + w_i (a_j'y_i - b_j)): linear in the columns
+    (w y, w, a, -b) of the keys.
+    """
+    n, d = len(weights), pull.e.shape[1] - 1
+    mass, column = np.exp(pull.log_mass)[:, np.newaxis], weights[:, np.newaxis]
+    a, b = pull.g / mass, pull.e[:, :1] / mass
+    both = Pull(pull.p, np.hstack([a, -b, column * values, column]), np.zeros((n, 1 + d)), np.zeros(n), np.zeros(n))
+    return both, np.hstack([column * values, column, a, -b]), np.ones(n)
