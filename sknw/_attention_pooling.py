@@ -17,6 +17,7 @@ from sknw._criterion import Criterion
 from sknw._learning import STRUCTURES, Learned, Learner, Loss, Report, learn, scalar_starts, without_the_useless
 from sknw._pooling import Line, Smoother
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
+from sknw._sums import one_blas_thread
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel, resolve_kernel
 
@@ -227,7 +228,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         kernel, learned = self._kernel(learns), None
         if learns:
-            learned = self._learn(training, kernel, rows, before, task.step)
+            with one_blas_thread():
+                learned = self._learn(training, kernel, rows, before, task.step)
             w = training.in_units_of_x(learned.w)
         else:
             w = self._fixed_w(X.shape[1])
