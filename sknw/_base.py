@@ -22,10 +22,14 @@ from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
 from sknw._sklearn_compat import CallbackSupportMixin, Interval, StrOptions, check_sample_weight
 from sknw._sums import (
     ALGORITHMS,
+    Parts,
     Problem,
+    WrittenParts,
     choose_algorithm,
+    compiled_parts,
     for_each_chunk,
     one_blas_thread,
+    rows_are_compiled,
     rows_per_block,
     weight_rows,
 )
@@ -340,13 +344,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             )
         array, queries = self._queries(X)
         targets = self.y_train_.reshape(len(self.y_train_), -1)[self._training.rows].astype(np.float64)
-        order = np.argsort(targets[:, 0], kind="stable")  # sorted once for all queries, by the first output
         problem = self._smoother.problem(queries)
-        problem = replace(
-            problem, keys=problem.keys[order], weights=problem.weights[order], values=problem.values[order]
-        )
-        blocks = partial(self._for_each_attention_block, problem)
-        found = quantiles_of(targets[order], np.atleast_1d(levels), len(array), blocks)
+        found = np.stack([self._quantiles(problem, values, np.atleast_1d(levels)) for values in targets.T], axis=1)
         return found.astype(array.dtype).reshape(*self._shape_of_y(len(array)), *levels.shape)
 
     def sample_y(
@@ -462,6 +461,28 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
         self._for_each_attention_block(problem, compress)
         return vstack([blocks[start] for start in sorted(blocks)], format="csr")
+
+    def _quantiles(self, problem: Problem, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Quantiles of values (n,) at the queries: of shape (m, q)."""
+        order = np.argsort(values, kind="stable")  # once for all queries
+        in_order = {name: getattr(problem, name)[order] for name in ("keys", "weights", "values")}
+        problem, values = replace(problem, **in_order), values[order]
+        found = np.full((len(problem.queries), len(levels)), np.nan)
+
+        def of_parts(rows: slice, parts: Parts) -> None:
+            found[rows] = quantiles_of(parts, values, levels)
+
+        if rows_are_compiled(problem, self._smoother.algorithm):
+            compiled_parts(problem, of_parts)
+            self._raise_outside(np.isnan(found[:, 0]))
+        rest = np.flatnonzero(np.isnan(found[:, 0]))  # without support, or all
+
+        def of_block(rows: slice, attention: np.ndarray) -> None:
+            found[rest[rows]] = quantiles_of(WrittenParts(attention), values, levels)
+
+        if rest.size:
+            self._for_each_attention_block(replace(problem, queries=problem.queries[rest]), of_block)
+        return found
 
     def _raise_outside(self, unsupported: np.ndarray) -> None:
         if self._smoother.policy == "raise" and unsupported.any():

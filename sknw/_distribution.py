@@ -8,6 +8,7 @@ import numpy as np
 
 from sknw._lines import solve
 from sknw._pooling import Queries, Smoother
+from sknw._sums import Parts
 from sknw.kernels import ExponentialForm, Kernel
 
 # Cumulated weights that differ by less are equal.
@@ -18,34 +19,33 @@ _SMALLEST = np.finfo(np.float64).smallest_subnormal
 ForEachBlock = Callable[[Callable[[slice, np.ndarray], None]], None]
 
 
-def quantiles(values: np.ndarray, levels: np.ndarray, n_queries: int, for_each_block: ForEachBlock) -> np.ndarray:
-    """The smallest values (n, k) up to which the attention reaches each level (q,): of shape (m, k, q)."""
-    found = np.empty((n_queries, values.shape[1], len(levels)))
-    orders = np.argsort(values, axis=0, kind="stable").T
-    size = int(np.sqrt(len(values)))  # weights are cumulated in parts, and one by one where a part crosses the level
-    starts = np.arange(0, len(values), size)
-    is_sorted = [np.array_equal(order, np.arange(len(values))) for order in orders]
+def quantiles(parts: Parts, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The smallest of `values` (n,), ascending, up to which the weights reach each level (q,): of shape (b, q).
 
-    def quantile(a: np.ndarray, cumulated: np.ndarray, ordered: np.ndarray, level: float) -> float:
-        if level == 1.0:
-            return ordered[np.flatnonzero(a)[-1]]
-        level = max(level - _ROUNDING, _SMALLEST)
-        part = min(int(np.searchsorted(cumulated, level)), len(starts) - 1)
-        before = cumulated[part - 1] if part else 0.0
-        one_by_one = before + np.cumsum(a[starts[part] : starts[part] + size])
-        return ordered[starts[part] + min(int(np.searchsorted(one_by_one, level)), len(one_by_one) - 1)]
-
-    def block(rows: slice, attention: np.ndarray) -> None:
-        for k, order in enumerate(orders):
-            in_order = attention if is_sorted[k] else attention[:, order]
-            cumulated = np.cumsum(np.add.reduceat(in_order, starts, axis=1), axis=1)
-            ordered = values[order, k]
-            for i, a, parts in zip(range(rows.start, rows.stop), in_order, cumulated, strict=True):
-                for index, level in enumerate(levels):
-                    found[i, k, index] = np.nan if np.isnan(a[0]) else quantile(a, parts, ordered, level)
-
-    for_each_block(block)
+    NaN where the weights are NaN or all 0.
+    """
+    masses = parts.masses
+    cumulated = np.cumsum(masses, axis=1)
+    total, before = cumulated[:, -1], cumulated - masses
+    all_rows, last_part = np.arange(len(masses)), _last_positive(masses)
+    found = np.empty((len(masses), len(levels)))
+    for index, level in enumerate(levels):
+        target = np.full_like(total, np.inf) if level == 1.0 else np.maximum((level - _ROUNDING) * total, _SMALLEST)
+        part = np.minimum(_n_below(cumulated, target), last_part)
+        weights = parts.weights(all_rows, part)
+        one_by_one = before[all_rows, part, np.newaxis] + np.cumsum(weights, axis=1)
+        found[:, index] = values[part * parts.size + np.minimum(_n_below(one_by_one, target), _last_positive(weights))]
+    found[~(total > 0)] = np.nan
     return found
+
+
+def _n_below(cumulated: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return (cumulated < target[:, np.newaxis]).sum(axis=1)
+
+
+def _last_positive(weights: np.ndarray) -> np.ndarray:
+    """The last position of a positive weight in each row; 0 where there is none."""
+    return (weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)) * np.any(weights > 0, axis=1)
 
 
 def draws(uniform: np.ndarray, for_each_block: ForEachBlock) -> np.ndarray:

@@ -201,6 +201,28 @@ def test_quantiles_of_many_samples(algorithm):
             assert_array_equal(found[:, k, index], y[order, k][np.argmax(cumulated >= level - 1e-12, axis=1)])
 
 
+@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize("h", [0.02, 0.2, 2.0])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_compiled_quantiles_are_those_of_numpy(kernel, h, outside):
+    """Also where few samples have all of the attention, among ties, and far from all samples."""
+    X, y, w, Q = regression(n=1100, m=41, d=2, n_outputs=2, weighted=True)
+    y, Q = np.round(y, 1), np.vstack([Q, X[:1], [[50.0, 50.0], [1e200, 0.0]]])
+    models = [fitted(X, y, w, KERNELS[kernel][0], h, algorithm=name, outside=outside) for name in ["fused", "dense"]]
+    levels = [0.013, 0.25, 0.5, 0.813]
+    if kernel in oracle.COMPACT:
+        levels += [0.0, 1.0]  # elsewhere the compiled exponential does not reach zero
+    compiled, numpy = (model.predict_quantile(Q, levels) for model in models)
+    assert_array_equal(compiled, numpy)
+
+
+def test_queries_without_support_are_counted_among_all():
+    X, y, _, Q = regression()
+    model = fitted(X, y, kernel="tricube", h=2.0, outside="raise", algorithm="fused")
+    with pytest.raises(ValueError, match=f"1 of {len(Q) + 1} queries"):
+        model.predict_quantile(np.vstack([Q, [[50.0, 50.0]]]))
+
+
 # Draws
 
 

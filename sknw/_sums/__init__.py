@@ -14,14 +14,18 @@ from sknw._sums import sorted as sorted_
 from sknw._sums._cells import Cells
 from sknw._sums._problem import Own, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
+from sknw._sums.parts import CompiledParts, Parts, WrittenParts
 
 __all__ = [
     "ALGORITHMS",
     "Cells",
     "Own",
+    "Parts",
     "Problem",
     "Sums",
+    "WrittenParts",
     "choose_algorithm",
+    "compiled_parts",
     "for_each_chunk",
     "kernel_sums",
     "n_evaluations",
@@ -95,3 +99,13 @@ def weight_rows(problem: Problem, algorithm: str = "auto") -> Callable[[slice], 
     if rows_are_compiled(problem, algorithm):
         return fused.WeightRows(problem)
     return partial(dense.weight_rows, problem)
+
+
+def compiled_parts(problem: Problem, task: Callable[[slice, Parts], None]) -> None:
+    """Call ``task(rows, parts)`` for chunks of the queries, of a problem of which `rows_are_compiled`."""
+    tiles, rows = fused.Tiles(problem, np.float64), np.arange(len(problem.queries))
+
+    def chunk(part: slice) -> None:
+        task(part, CompiledParts(tiles, rows[part]))
+
+    for_each_chunk(chunk, len(rows), fused.CHUNK, problem.n_jobs)

@@ -1,4 +1,4 @@
-"""The compiled loop that writes kernel weights out instead of summing them; layout and arguments as in `_tiles`."""
+"""Compiled loops for the kernel weights themselves, or sums of some of them; layout and arguments as in `_tiles`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from sknw._sums._compile import MULTIPLY_ADD, compiled, wide_vectors
 from sknw._sums._tiles import (
     EXPONENTIAL,
     POLYNOMIAL,
+    accumulate,
     cosines,
     exponentials,
     polynomials,
     powers,
     row_length,
     squared_distances,
+    subtract,
 )
 
 
@@ -23,34 +25,63 @@ def _write_product(row, weights, sample_weights):
 
 
 @compiled()
-def write_weights(
-    tile,
-    weights,
-    queries,
-    start,
-    keys,
-    key_start,
-    sample_weights,
-    products,
-    power,
-    kind,
-    exponent,
-    rate,
-    furthest,
-    rows,
-):
-    """rows[i, s, j] = K(queries[i], key j of block s) times the key's sample weight, for arrays (m, s, j)."""
+def _fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
+    """weights[r, j] = K(queries[r], key j of block s), relative to that at the distance `shift`.
+
+    Parameters
+    ----------
+    tile, weights : arrays of shape (4, j)
+        The first is working memory.
+    queries, start, shift : arrays of shape (4, d), (4,), (4,)
+    layout : (keys, key_start, columns, products)
+    kernel : (power, kind, exponent, rate, furthest)
+    """
+    keys, key_start, _, products = layout
+    power, kind, exponent, rate, furthest = kernel
     flat_tile, flat_weights = tile.reshape(4 * row_length(keys)), weights.reshape(4 * row_length(keys))
-    for s in range(keys.shape[0]):
+    squared_distances(tile, queries, start, keys[s], key_start[s], products)
+    if power != 2.0:
+        powers(flat_tile, power)
+    for r in range(4):
+        if shift[r] != 0.0:
+            subtract(tile[r], shift[r])
+    if kind == EXPONENTIAL:
+        exponentials(flat_weights, flat_tile, rate, furthest)
+    elif kind == POLYNOMIAL:
+        polynomials(flat_weights, flat_tile, rate, exponent)
+    else:
+        cosines(flat_weights, flat_tile, rate)
+
+
+@compiled()
+def write_weights(tile, weights, queries, start, shift, layout, kernel, rows):
+    """rows[i, s, j] = K(queries[i], key j of block s) times the key's sample weight, columns[s, 0, j]."""
+    columns = layout[2]
+    for s in range(columns.shape[0]):
         for i in range(0, queries.shape[0], 4):
-            squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
-            if power != 2.0:
-                powers(flat_tile, power)
-            if kind == EXPONENTIAL:
-                exponentials(flat_weights, flat_tile, rate, furthest)
-            elif kind == POLYNOMIAL:
-                polynomials(flat_weights, flat_tile, rate, exponent)
-            else:
-                cosines(flat_weights, flat_tile, rate)
+            four = slice(i, i + 4)
+            _fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
             for r in range(4):
-                _write_product(rows[i + r, s], weights[r], sample_weights[s])
+                _write_product(rows[i + r, s], weights[r], columns[s, 0])
+
+
+@compiled()
+def write_parts(tile, weights, queries, start, shift, layout, kernel, parts, rows):
+    """rows[i, j] as of `write_weights`, for the one block parts[i // 4] that each four queries look at."""
+    columns = layout[2]
+    for i in range(0, queries.shape[0], 4):
+        four, s = slice(i, i + 4), parts[i // 4]
+        _fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+        for r in range(4):
+            _write_product(rows[i + r], weights[r], columns[s, 0])
+
+
+@compiled()
+def add_masses(tile, weights, queries, start, shift, layout, kernel, masses):
+    """masses[i, s] += sum_j of what `write_weights` writes."""
+    columns = layout[2]
+    for s in range(columns.shape[0]):
+        for i in range(0, queries.shape[0], 4):
+            four = slice(i, i + 4)
+            _fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+            accumulate(masses[four, s : s + 1], weights, columns[s])

@@ -73,6 +73,11 @@ def compute(problem: Problem) -> Sums:
     return Sums(sums[..., 0], sums[..., 1:], log_scale)
 
 
+def is_tiny(mass: np.ndarray) -> np.ndarray:
+    """Where a mass in float64 may have lost terms to underflow."""
+    return mass < _TINY[np.float64]
+
+
 def _tiny(sums: np.ndarray, rows: np.ndarray, precision: type[np.floating]) -> np.ndarray:
     """Those of `rows` with a tiny mass at any bandwidth."""
     return rows[np.any(sums[:, rows, 0] < _TINY[precision], axis=0)]
@@ -176,6 +181,11 @@ class Tiles:
             queries = -2.0 * queries
         return self.padded(queries), self.padded(start), self.padded(own, np.int64)
 
+    def for_rows(self) -> tuple[tuple, tuple]:
+        """The arguments `layout` and `kernel` of the loops in `_row_tiles`, at the first bandwidth."""
+        layout = (self.keys, self.key_start, self.columns[:, :1], self.products)
+        return layout, (float(self.power), self.kind, self.exponent, self.rates[0], self.furthest[0])
+
     def empty_tile(self) -> np.ndarray:
         return _empty_aligned((4, self.keys.shape[2]), self.precision)
 
@@ -193,8 +203,7 @@ class WeightRows:
         self.problem, self.write = problem, _row_tiles.write_weights
         tiles = Tiles(problem, np.float64)
         self.queries, self.start, _ = tiles.padded_queries(np.arange(len(problem.queries)))
-        self.layout = (tiles.keys, tiles.key_start, np.ascontiguousarray(tiles.columns[:, 0]), tiles.products)
-        self.kernel = (float(tiles.power), tiles.kind, tiles.exponent, tiles.rates[0], tiles.furthest[0])
+        self.layout, self.kernel = tiles.for_rows()
         self.tiles = tiles
 
     def __call__(self, rows: slice) -> np.ndarray:
@@ -203,9 +212,10 @@ class WeightRows:
         fours = slice(rows.start, rows.start - (-n_queries // 4) * 4)
         weights = np.empty((fours.stop - fours.start, *self.tiles.key_start.shape))
         tile, products = self.tiles.empty_tile(), self.tiles.empty_tile()
-        self.write(tile, products, self.queries[fours], self.start[fours], *self.layout, *self.kernel, weights)
+        queries = (self.queries[fours], self.start[fours], np.zeros(len(weights)))
+        self.write(tile, products, *queries, self.layout, self.kernel, weights)
         weights = weights.reshape(len(weights), -1)[:n_queries, :n_keys]
-        far = np.flatnonzero(weights.sum(axis=1) < _TINY[np.float64])
+        far = np.flatnonzero(is_tiny(weights.sum(axis=1)))
         if far.size:
             there = replace(self.problem, queries=self.problem.queries[rows][far])
             weights[far] = dense.weight_rows(there, slice(None))

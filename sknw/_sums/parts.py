@@ -1,0 +1,98 @@
+"""Kernel weights by parts of the keys, in their order: the sum of each part, and the weights of the parts asked for.
+
+To find where cumulated weights reach a level takes the sums of all parts, and the weights of one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from sknw._sums.fused import Tiles, is_tiny
+
+
+class Parts(Protocol):
+    """Weights of b queries and n keys, by parts of `size` consecutive keys.
+
+    Attributes
+    ----------
+    size : int
+    masses : ndarray of shape (b, s)
+        The sum of the weights of each part.
+    """
+
+    size: int
+    masses: np.ndarray
+
+    def weights(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """The weights of the queries `rows` (c,), each of one part, (c,): of shape (c, size), filled up with zeros."""
+        ...
+
+
+class WrittenParts:
+    """Of weights (b, n) that are there."""
+
+    def __init__(self, weights: np.ndarray):
+        b, n = weights.shape
+        self.size = max(int(np.sqrt(n)), 1)
+        padded = np.pad(weights, [(0, 0), (0, -n % self.size)])
+        self._weights = padded.reshape(b, -1, self.size)
+        self.masses = self._weights.sum(axis=2)
+
+    def weights(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """As of `Parts`."""
+        return self._weights[rows, parts]
+
+
+class CompiledParts:
+    """Of weights that the compiled loops compute when they are asked for, each row up to a factor of its own."""
+
+    def __init__(self, tiles: Tiles, rows: np.ndarray):
+        from sknw._sums import _row_tiles  # here, and not above, because it imports numba
+
+        self._loops, self._tiles, self._rows = _row_tiles, tiles, rows
+        self._shift = np.zeros(len(rows))
+        self.size = tiles.keys.shape[2]
+        self.masses = self._masses(np.arange(len(rows)))
+        tiny = np.flatnonzero(is_tiny(self.masses.sum(axis=1)))
+        if tiny.size and np.isinf(tiles.problem.kernel.support):
+            shift = tiles.nearest(rows[tiny])
+            self.masses[tiny[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
+            tiny, shift = tiny[np.isfinite(shift)], shift[np.isfinite(shift)]
+            self._shift[tiny] = shift
+            self.masses[tiny] = self._masses(tiny)
+
+    def weights(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """As of `Parts`."""
+        slots, part_of_four = _in_fours(parts)
+        in_slots = np.zeros(4 * len(part_of_four), dtype=np.intp)
+        in_slots[slots] = rows
+        queries, arguments = self._arguments(in_slots)
+        weights = np.empty((len(queries), self.size))
+        self._loops.write_parts(*arguments, part_of_four, weights)
+        return weights[slots]
+
+    def _masses(self, rows: np.ndarray) -> np.ndarray:
+        queries, arguments = self._arguments(rows)
+        masses = np.zeros((len(queries), len(self._tiles.keys)))
+        self._loops.add_masses(*arguments, masses)
+        return masses[: len(rows)]
+
+    def _arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
+        """The padded queries, and the arguments that all loops begin with."""
+        tiles = self._tiles
+        queries, start, _ = tiles.padded_queries(self._rows[rows])
+        working_memory = tiles.empty_tile(), tiles.empty_tile()
+        return queries, (*working_memory, queries, start, tiles.padded(self._shift[rows]), *tiles.for_rows())
+
+
+def _in_fours(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places for queries such that each four of them look at one part: the place of each, the part of each four."""
+    count = np.bincount(parts)
+    n_fours = -(-count // 4)
+    order = np.argsort(parts, kind="stable")
+    ends, ends_of_fours = np.cumsum(count), np.cumsum(n_fours)
+    slots = np.empty_like(parts)
+    slots[order] = np.arange(len(parts)) + (4 * (ends_of_fours - n_fours) - (ends - count))[parts[order]]
+    return slots, np.repeat(np.arange(len(count)), n_fours)
