@@ -304,10 +304,11 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         if not isinstance(coverage, Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
         array, queries = self._queries(X)
-        smoother, training = self._smoother_for(np.dtype(np.float64)), self._training
-        calibration = self._residuals.calibration
-        blocks = self._attention_blocks(smoother, queries)
-        bounds = interval(smoother, queries, training.sample_weight, calibration, float(coverage), blocks)
+        training, calibration = self._training, self._residuals.calibration
+        smoother = self._smoother_for(np.dtype(np.float64)).in_order(calibration.order)
+        sample_weight = training.sample_weight[calibration.order]
+        blocks = partial(self._attention_blocks, smoother, out_of=len(queries))
+        bounds = interval(smoother, queries, sample_weight, calibration, float(coverage), blocks)
         bounds = training.y_center[:, np.newaxis] + training.y_scales[:, np.newaxis] * bounds
         return bounds.astype(array.dtype).reshape(*self._shape_of_y(len(array)), 2)
 
@@ -416,8 +417,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         found *= self._training.y_scales[:, np.newaxis]
         return found.astype(array.dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
 
-    def _attention_blocks(self, smoother: Smoother, queries: Queries) -> ForEachBlock:
-        return partial(self._for_each_attention_block, smoother.problem(queries))
+    def _attention_blocks(self, smoother: Smoother, queries: Queries, out_of: int | None = None) -> ForEachBlock:
+        return partial(self._for_each_attention_block, smoother.problem(queries), out_of=out_of)
 
     def _queries(self, X: ArrayLike) -> tuple[np.ndarray, Queries]:
         """X as an array, and as queries."""
@@ -434,8 +435,13 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self._raise_outside(unsupported[0])
         return means[0]
 
-    def _for_each_attention_block(self, problem: Problem, task: Callable[[slice, np.ndarray], None]) -> None:
-        """Call ``task(rows, weights)`` for blocks of queries; weights of shape (len(rows), n of the training set)."""
+    def _for_each_attention_block(
+        self, problem: Problem, task: Callable[[slice, np.ndarray], None], out_of: int | None = None
+    ) -> None:
+        """Call ``task(rows, weights)`` for blocks of queries; weights of shape (len(rows), n of the training set).
+
+        `out_of` is how many queries there are, if these are not all.
+        """
         unsupported = np.empty(len(problem.queries), dtype=bool)
         rows_of_weights = weight_rows(problem, self._smoother.algorithm)
 
@@ -446,7 +452,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
         with one_blas_thread():
             for_each_chunk(block, len(problem.queries), rows_per_block(problem), self.n_jobs, multiple_of=4)
-        self._raise_outside(unsupported)
+        self._raise_outside(unsupported, out_of)
 
     def _sparse_attention(self, problem: Problem, top_k: int | None) -> csr_array:
         """Attention weights (m, n of the training set), all or the `top_k` largest of each row."""
@@ -465,8 +471,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def _quantiles(self, problem: Problem, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """Quantiles of values (n,) at the queries: of shape (m, q)."""
         order = np.argsort(values, kind="stable")  # once for all queries
-        in_order = {name: getattr(problem, name)[order] for name in ("keys", "weights", "values")}
-        problem, values = replace(problem, **in_order), values[order]
+        keys, weights, values = (a[order] for a in (problem.keys, problem.weights, values))
+        problem = replace(problem, keys=keys, weights=weights, values=np.empty((len(order), 0)))
         found = np.full((len(problem.queries), len(levels)), np.nan)
 
         def of_parts(rows: slice, parts: Parts) -> None:
@@ -474,21 +480,21 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
         if rows_are_compiled(problem, self._smoother.algorithm):
             compiled_parts(problem, of_parts)
-            self._raise_outside(np.isnan(found[:, 0]))
         rest = np.flatnonzero(np.isnan(found[:, 0]))  # without support, or all
 
         def of_block(rows: slice, attention: np.ndarray) -> None:
             found[rest[rows]] = quantiles_of(WrittenParts(attention), values, levels)
 
         if rest.size:
-            self._for_each_attention_block(replace(problem, queries=problem.queries[rest]), of_block)
+            there = replace(problem, queries=problem.queries[rest])
+            self._for_each_attention_block(there, of_block, out_of=len(found))
         return found
 
-    def _raise_outside(self, unsupported: np.ndarray) -> None:
+    def _raise_outside(self, unsupported: np.ndarray, out_of: int | None = None) -> None:
         if self._smoother.policy == "raise" and unsupported.any():
             raise ValueError(
-                f"{unsupported.sum()} of {unsupported.size} queries have no training sample within the kernel's "
-                'support; choose a larger bandwidth, or outside="nearest", "mean" or "nan".'
+                f"{unsupported.sum()} of {out_of or unsupported.size} queries have no training sample within the "
+                "kernel's support; choose a larger bandwidth, or outside='nearest', 'mean' or 'nan'."
             )
 
     def _in_units_of_y(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -7,23 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._sums._compile import REORDERED, compiled, wide_vectors
+from sknw._sums._compile import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._sums._row_tiles import fill_with_weights
 
 # Values that are passed over together if none of them is near the one looked for.
 _STRETCH = 64
-
-
-@compiled(REORDERED)
-def _sums(a, y, squares):
-    """sum a, sum a y, sum a r^2, and the largest a."""
-    wide_vectors()
-    total = mean = square = most = 0.0
-    for j in range(a.size):
-        total += a[j]
-        mean += a[j] * y[j]
-        square += a[j] * squares[j]
-        most = max(most, a[j])
-    return total, mean, square, most
 
 
 @compiled(REORDERED)
@@ -71,22 +59,71 @@ def _kth_smallest(values, rank, guess, width, kept):
     return np.nan
 
 
-@compiled()
-def bounds(attention, masses, y, squares, scores, prior_mass, prior_square, rank, typical, spacing, largest, found):
-    """Bounds of each row of attention (b, n) into `found` (b, 2); NaN where a sample has more than `largest` of it.
+@compiled(MULTIPLY_ADD)
+def _scale(row, factor):
+    wide_vectors()
+    for j in range(row.size):
+        row[j] *= factor
 
-    `masses` (b,) are the kernel weights that the rows share out; `typical` is the score of that rank from the top, and
-    `spacing` how far scores of nearby ranks are from it.
+
+@compiled()
+def bounds(
+    tile,
+    weights,
+    queries,
+    start,
+    shift,
+    layout,
+    kernel,
+    near,
+    pool,
+    looked_for,
+    y,
+    squares,
+    scores,
+    working,
+    found,
+):
+    """Bounds found[i] = (low, high) of each query i, or NaN, from the parts of the samples that may have them.
+
+    Parameters
+    ----------
+    tile, weights, queries, start, shift, layout, kernel
+        As in `_sums._row_tiles`.
+    near : bool array of shape (m, s)
+        The parts.
+    pool : array of shape (m, 5)
+        What weights are multiplied by to sum to 1, the mass, the mean, and s^2 as numerator and denominator.
+    looked_for : array of shape (m, 3)
+        The bounds are mean -/+ guess to within width, and have this rank among those of the parts.
+    y, squares, scores : arrays of shape (n,)
+    working : array of shape (2, 4, n)
     """
-    lower, minus_upper, kept = np.empty(y.size), np.empty(y.size), np.empty(y.size)
-    for i in range(attention.shape[0]):
-        a, mass = attention[i], masses[i]
-        total, mean, square, most = _sums(a, y, squares)
-        if not most <= largest:
-            found[i, 0] = found[i, 1] = np.nan
-            continue
-        numerator, denominator = mass * square + prior_mass * prior_square, mass * total + prior_mass
-        _leave_each_out(lower, minus_upper, a, y, squares, scores, mass, mean, numerator, denominator)
-        scale = np.sqrt(numerator / denominator)
-        found[i, 0] = _kth_smallest(lower, rank, mean - typical * scale, spacing * scale, kept)
-        found[i, 1] = -_kth_smallest(minus_upper, rank, -mean - typical * scale, spacing * scale, kept)
+    lower, minus_upper = working[0], working[1]
+    n, size = y.size, weights.shape[1]
+    kept, n_near = np.empty(n), np.zeros(4, dtype=np.int64)
+    for i in range(0, queries.shape[0], 4):
+        four = slice(i, i + 4)
+        n_near[:] = 0
+        for s in range(near.shape[1]):
+            if not np.any(near[four, s]):
+                continue
+            fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+            part = slice(s * size, min((s + 1) * size, n))
+            for r in range(4):
+                if near[i + r, s]:
+                    share, mass, mean, numerator, denominator = pool[i + r]
+                    a = weights[r, : part.stop - part.start]
+                    _scale(a, share)
+                    here = slice(n_near[r], n_near[r] + a.size)
+                    of_part = (a, y[part], squares[part], scores[part])
+                    _leave_each_out(lower[r, here], minus_upper[r, here], *of_part, mass, mean, numerator, denominator)
+                    n_near[r] = here.stop
+        for r in range(4):
+            guess, width, rank = looked_for[i + r]
+            mean = pool[i + r, 2]
+            if 0 < rank <= n_near[r]:
+                low = _kth_smallest(lower[r, : n_near[r]], int(rank), mean - guess, width, kept)
+                minus_high = _kth_smallest(minus_upper[r, : n_near[r]], int(rank), -mean - guess, width, kept)
+                if max(np.abs(low - mean + guess), np.abs(minus_high + mean + guess)) <= width:
+                    found[i + r, 0], found[i + r, 1] = low, -minus_high

@@ -24,7 +24,7 @@ _PRIOR_MASSES = 2.0 ** np.arange(0, 60, 2)
 # So many training samples choose.
 _MOST_ROWS = 5000
 # A sample with a higher leverage is left out by pooling the others again: 1 - leverage would lose digits.
-_LARGEST_LEVERAGE = 0.5
+LARGEST_LEVERAGE = 0.5
 # A mass below this may have lost terms to underflow.
 _TINY = 1e-200
 # A variance below this part of the largest is rounding.
@@ -43,10 +43,11 @@ class Calibration:
 
     Attributes
     ----------
-    rows : ndarray of int, of shape (p,)
-        The training samples that have a leave-one-out residual.
+    order : ndarray of int, of shape (n,)
+        The training samples: the p that have a leave-one-out residual, by descending score of the first output, and
+        then the others. The arrays below are in this order.
     counts : ndarray of shape (p,)
-        Their sample weights.
+        Sample weights.
     squares : ndarray of shape (p, k)
         r_i^2.
     scores : ndarray of shape (p, k)
@@ -55,7 +56,7 @@ class Calibration:
         kappa and V.
     """
 
-    rows: np.ndarray
+    order: np.ndarray
     counts: np.ndarray
     squares: np.ndarray
     scores: np.ndarray
@@ -63,17 +64,22 @@ class Calibration:
     prior_square: np.ndarray
 
     @classmethod
-    def of(cls, squares: np.ndarray, sample_weight: np.ndarray, mass: np.ndarray, sums: np.ndarray) -> Calibration:
-        """From squared residuals (n, k), NaN where there is none, and S_0 (n,) and S_2 (n, k) of the other samples.
+    def of(
+        cls, n: int, rows: np.ndarray, squares: np.ndarray, counts: np.ndarray, mass: np.ndarray, sums: np.ndarray
+    ) -> Calibration:
+        """From squared residuals of some `rows` (l,) of n samples, NaN where there is none, and S_0 and S_2 of others.
+
+        `squares` and `sums` are of shape (l, k), `counts` and `mass` (l,).
 
         kappa makes the scores alike: it maximises the likelihood of residuals that have Laplace distributions of scale
         proportional to s_i, that is, it minimises mean(log s_i) + log(mean(|r_i| / s_i)).
         """
-        rows = np.flatnonzero(np.isfinite(squares).all(axis=1))
-        squares, counts, mass, sums = squares[rows], sample_weight[rows], mass[rows, np.newaxis], sums[rows]
+        known = np.isfinite(squares).all(axis=1)
+        rows, squares, counts = rows[known], squares[known], counts[known]
+        mass, sums = mass[known, np.newaxis], sums[known]
         nothing = np.ones(squares.shape[1])
         if not rows.size:
-            return cls(rows, counts, squares, squares, nothing, nothing)
+            return cls(np.arange(n), counts, squares, squares, nothing, nothing)
         prior_square = np.average(squares, axis=0, weights=counts)
         prior_square[prior_square == 0] = 1.0  # with residuals that are all zero any scale does
         prior_mass, some = nothing, slice(None, None, -(-len(rows) // _MOST_ROWS))
@@ -85,7 +91,9 @@ class Calibration:
             cost = np.average(np.log(s), axis=0, weights=counts[some]) + log_ratio
             prior_mass, least = np.where(cost < least, kappa, prior_mass), np.minimum(cost, least)
         scores = np.sqrt(squares) / _scale(mass, sums, prior_mass, prior_square)
-        return cls(rows, counts, squares, scores, prior_mass, prior_square)
+        descending = np.argsort(-scores[:, 0], kind="stable")
+        order = np.concatenate([rows[descending], np.setdiff1d(np.arange(n), rows)])
+        return cls(order, counts[descending], squares[descending], scores[descending], prior_mass, prior_square)
 
     def rank(self, coverage: float) -> float:
         """k = floor((1 - coverage) (n + 1))."""
@@ -159,8 +167,7 @@ class Residuals:
         weights = self.sample_weight[self.rows]
         left_out = self.smoother.left_out(self.rows, weights)
         mass, sums = sums_of_squares(self.smoother, left_out, self.squares, self.sample_weight.max())
-        calibration = Calibration.of(self.squares[self.rows], weights, mass, sums)
-        return replace(calibration, rows=self.rows[calibration.rows])
+        return Calibration.of(len(self.squares), self.rows, self.squares[self.rows], weights, mass, sums)
 
 
 def order_statistic(values: np.ndarray, counts: np.ndarray, rank: float) -> np.ndarray:
@@ -182,74 +189,58 @@ def interval(
     sample_weight: np.ndarray,
     calibration: Calibration,
     coverage: float,
-    for_each_block: ForEachBlock,
+    attention_blocks: Callable[[Queries], ForEachBlock],
 ) -> np.ndarray:
     """Jackknife+ bounds of a new observation at the queries, of shape (m, k, 2).
 
     From the predictions m_-i(q) and scales s_-i(q) that all samples but the i-th give (Barber, Candes, Ramdas &
-    Tibshirani 2021), in closed form for a smoother. `sample_weight` in units of samples.
+    Tibshirani 2021), in closed form for a smoother. The samples of `smoother`, `sample_weight`, in units of samples,
+    and the attention of `attention_blocks` are in the order of the calibration.
     """
-    bounds = np.empty((len(queries), smoother.values.shape[1], 2))
-    problem, unit = smoother.problem(queries), sample_weight.max()
+    bounds = np.full((len(queries), smoother.values.shape[1], 2), np.nan)
+    if _has_compiled_bounds(smoother, queries, sample_weight, calibration, coverage):
+        from sknw._interval_parts import compiled_bounds  # here, and not above, because it imports numba
+
+        bounds[:, 0] = compiled_bounds(smoother, queries, calibration, coverage)
+    rest = np.flatnonzero(np.isnan(bounds[:, 0, 0]))
+    queries = queries[rest]
+    problem, unit, p = smoother.problem(queries), sample_weight.max(), len(calibration.scores)
     every = smoother.left_out(np.arange(len(sample_weight)), sample_weight).own
     assert every is not None
-    rows_used = calibration.rows
 
     def of_query(i: int, a: np.ndarray, log_mass: float) -> np.ndarray:
         here = replace(smoother, line=None) if np.isneginf(log_mass) else smoother
         removed, x = (1.0 - every.share) * a, queries.x[i]
         means, leverage = without_each(here, x, a, removed)
-        for j in rows_used[leverage[rows_used] > _LARGEST_LEVERAGE]:
+        for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE):
             own = Own(np.array([j]), every.share[[j]])
             others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], own, a, log_mass)
             here = replace(smoother, line=None) if np.isneginf(log_mass_of_others) else smoother
             means[j] = mean_of_row(here, x, others)
-        return calibration.bounds(means[rows_used], np.exp(log_mass) * unit, a[rows_used], removed[rows_used], coverage)
-
-    loops = _compiled_bounds(smoother, problem, sample_weight, calibration, coverage)
+        return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], removed[:p], coverage)
 
     def block(rows: slice, attention: np.ndarray) -> None:
         log_mass = _log_mass(problem, rows, attention)
-        if loops is not None:
-            bounds[rows, 0] = loops(attention, np.exp(log_mass) * unit)
-        else:
-            bounds[rows] = np.nan
-        for i in np.flatnonzero(np.isnan(bounds[rows, 0, 0]) & ~np.isnan(attention[:, 0])):
-            bounds[rows.start + i] = of_query(rows.start + i, attention[i], log_mass[i])
+        for i in np.flatnonzero(~np.isnan(attention[:, 0])):
+            bounds[rest[rows.start + i]] = of_query(rows.start + i, attention[i], log_mass[i])
 
-    for_each_block(block)
+    if rest.size:
+        attention_blocks(queries)(block)
     return bounds
 
 
-def _compiled_bounds(
-    smoother: Smoother, problem: Problem, sample_weight: np.ndarray, calibration: Calibration, coverage: float
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
-    """A function of attention (b, n) and masses (b,) that returns bounds (b, 2), NaN where it leaves them to others.
+def _has_compiled_bounds(
+    smoother: Smoother, queries: Queries, sample_weight: np.ndarray, calibration: Calibration, coverage: float
+) -> bool:
+    """Whether `compiled_bounds` takes the queries: weighted means of one output, of samples that count once.
 
-    None where it takes none of the queries: local lines, several outputs, sample weights, samples without a residual,
-    and problems for which NumPy does not lose the time that compiled loops take to load.
+    All of them with a residual, and so many that NumPy would lose the time that compiled loops take to load.
     """
     n = len(sample_weight)
-    rank = int(calibration.rank(coverage))
-    is_simple = smoother.line is None and smoother.values.shape[1] == 1 and len(calibration.rows) == n
-    if not is_simple or np.any(sample_weight != 1) or not rows_are_compiled(problem, smoother.algorithm):
-        return None
-    if not 0 < rank <= n:
-        return None
-    from sknw._interval_loops import bounds  # here, and not above, because it imports numba
-
-    scores = np.sort(calibration.scores[:, 0])[::-1]
-    around = scores[[max(rank - 1 - n // 200, 0), min(rank - 1 + n // 200, n - 1)]]
-    arrays = [np.ascontiguousarray(a[:, 0]) for a in (smoother.values, calibration.squares, calibration.scores)]
-    prior = calibration.prior_mass[0], calibration.prior_square[0]
-    search = rank, scores[rank - 1], float(around[0] - around[1]), _LARGEST_LEVERAGE
-
-    def of_block(attention: np.ndarray, masses: np.ndarray) -> np.ndarray:
-        found = np.empty((len(attention), 2))
-        bounds(attention, masses, *arrays, *prior, *search, found)
-        return found
-
-    return of_block
+    is_simple = smoother.line is None and calibration.scores.shape == (n, 1) and np.all(sample_weight == 1)
+    if not is_simple or not 0 < calibration.rank(coverage) <= n:
+        return False
+    return rows_are_compiled(smoother.problem(queries), smoother.algorithm)
 
 
 def mean_of_row(smoother: Smoother, x: np.ndarray, a: np.ndarray) -> np.ndarray:

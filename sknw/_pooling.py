@@ -134,6 +134,12 @@ class Smoother:
     n_jobs: int | None
     line: Line | None = None
 
+    def in_order(self, order: np.ndarray) -> Smoother:
+        """The same with the training samples in another order."""
+        line = None if self.line is None else replace(self.line, x=self.line.x[order])
+        arrays = {name: getattr(self, name)[order] for name in ("keys", "values", "weights")}
+        return replace(self, line=line, **arrays)
+
     def queries(self, X: np.ndarray) -> Queries:
         """The rows of X (m, d) as queries."""
         z = coordinates(X, self.center, self.w)
@@ -296,7 +302,8 @@ class Smoother:
             else:
                 weights[unsupported] = problem.weights if self.policy == "mean" else np.nan
             total = weights.sum(axis=1, keepdims=True)
-        return weights / total
+        weights /= total
+        return weights
 
     def lists_pairs(self, problem: Problem) -> bool:
         """Whether `sparse_attention` takes the problem, and pays beside blocks of `attention`."""

@@ -90,7 +90,7 @@ def test_intervals_use_the_samples_that_have_a_residual():
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_compiled_intervals_are_those_of_numpy(kernel, h):
     """Also where one sample has most of the attention, among equal bounds, and far from all samples."""
-    X, y, _, Q = regression(n=700, m=40, d=2)
+    X, y, _, Q = regression(n=1100, m=41, d=2)
     y, Q = np.round(y, 1), np.vstack([Q, [[50.0, 50.0]]])
     compiled, numpy = (fitted(X, y, kernel=KERNELS[kernel][0], h=h, algorithm=name) for name in ["fused", "dense"])
     for coverage in [0.5, 0.9, 0.995]:

@@ -19,6 +19,7 @@ from sknw._sums.parts import CompiledParts, Parts, WrittenParts
 __all__ = [
     "ALGORITHMS",
     "Cells",
+    "CompiledParts",
     "Own",
     "Parts",
     "Problem",
@@ -101,7 +102,7 @@ def weight_rows(problem: Problem, algorithm: str = "auto") -> Callable[[slice], 
     return partial(dense.weight_rows, problem)
 
 
-def compiled_parts(problem: Problem, task: Callable[[slice, Parts], None]) -> None:
+def compiled_parts(problem: Problem, task: Callable[[slice, CompiledParts], None]) -> None:
     """Call ``task(rows, parts)`` for chunks of the queries, of a problem of which `rows_are_compiled`."""
     tiles, rows = fused.Tiles(problem, np.float64), np.arange(len(problem.queries))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sknw._sums._compile import MULTIPLY_ADD, compiled, wide_vectors
+from sknw._sums._compile import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
 from sknw._sums._tiles import (
     EXPONENTIAL,
     POLYNOMIAL,
@@ -17,6 +17,16 @@ from sknw._sums._tiles import (
 )
 
 
+@compiled(REORDERED)
+def largest_of(row):
+    """The largest of numbers that are not negative."""
+    wide_vectors()
+    largest = 0.0
+    for j in range(row.size):
+        largest = max(largest, row[j])
+    return largest
+
+
 @compiled(MULTIPLY_ADD)
 def _write_product(row, weights, sample_weights):
     wide_vectors()
@@ -25,7 +35,7 @@ def _write_product(row, weights, sample_weights):
 
 
 @compiled()
-def _fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
+def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     """weights[r, j] = K(queries[r], key j of block s), relative to that at the distance `shift`.
 
     Parameters
@@ -60,7 +70,7 @@ def write_weights(tile, weights, queries, start, shift, layout, kernel, rows):
     for s in range(columns.shape[0]):
         for i in range(0, queries.shape[0], 4):
             four = slice(i, i + 4)
-            _fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+            fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
             for r in range(4):
                 _write_product(rows[i + r, s], weights[r], columns[s, 0])
 
@@ -71,17 +81,19 @@ def write_parts(tile, weights, queries, start, shift, layout, kernel, parts, row
     columns = layout[2]
     for i in range(0, queries.shape[0], 4):
         four, s = slice(i, i + 4), parts[i // 4]
-        _fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+        fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
         for r in range(4):
             _write_product(rows[i + r], weights[r], columns[s, 0])
 
 
 @compiled()
-def add_masses(tile, weights, queries, start, shift, layout, kernel, masses):
-    """masses[i, s] += sum_j of what `write_weights` writes."""
+def add_sums_of_parts(tile, weights, queries, start, shift, layout, kernel, sums, largest):
+    """sums[i, s, v] += sum_j K(queries[i], key j of block s) columns[s, v, j]; largest[i, s] the largest of these K."""
     columns = layout[2]
     for s in range(columns.shape[0]):
         for i in range(0, queries.shape[0], 4):
             four = slice(i, i + 4)
-            _fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
-            accumulate(masses[four, s : s + 1], weights, columns[s])
+            fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+            accumulate(sums[four, s], weights, columns[s])
+            for r in range(4):
+                largest[i + r, s] = largest_of(weights[r])

@@ -183,7 +183,7 @@ class Tiles:
 
     def for_rows(self) -> tuple[tuple, tuple]:
         """The arguments `layout` and `kernel` of the loops in `_row_tiles`, at the first bandwidth."""
-        layout = (self.keys, self.key_start, self.columns[:, :1], self.products)
+        layout = (self.keys, self.key_start, self.columns, self.products)
         return layout, (float(self.power), self.kind, self.exponent, self.rates[0], self.furthest[0])
 
     def empty_tile(self) -> np.ndarray:

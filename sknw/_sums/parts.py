@@ -23,7 +23,9 @@ class Parts(Protocol):
     """
 
     size: int
-    masses: np.ndarray
+
+    @property
+    def masses(self) -> np.ndarray: ...
 
     def weights(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
         """The weights of the queries `rows` (c,), each of one part, (c,): of shape (c, size), filled up with zeros."""
@@ -46,7 +48,17 @@ class WrittenParts:
 
 
 class CompiledParts:
-    """Of weights that the compiled loops compute when they are asked for, each row up to a factor of its own."""
+    """Of weights that the compiled loops compute when they are asked for, each row up to a factor of its own.
+
+    Attributes
+    ----------
+    sums : ndarray of shape (b, s, 1 + k)
+        Of the weights of each part and of their products with the k values of the problem.
+    largest : ndarray of shape (b, s)
+        At least the largest weight of each part.
+    log_scale : ndarray of shape (b,)
+        The logarithm of the factor that makes kernel weights of those here.
+    """
 
     def __init__(self, tiles: Tiles, rows: np.ndarray):
         from sknw._sums import _row_tiles  # here, and not above, because it imports numba
@@ -54,33 +66,40 @@ class CompiledParts:
         self._loops, self._tiles, self._rows = _row_tiles, tiles, rows
         self._shift = np.zeros(len(rows))
         self.size = tiles.keys.shape[2]
-        self.masses = self._masses(np.arange(len(rows)))
+        self.sums, self.largest = self._sums(np.arange(len(rows)))
         tiny = np.flatnonzero(is_tiny(self.masses.sum(axis=1)))
         if tiny.size and np.isinf(tiles.problem.kernel.support):
             shift = tiles.nearest(rows[tiny])
-            self.masses[tiny[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
+            self.sums[tiny[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
             tiny, shift = tiny[np.isfinite(shift)], shift[np.isfinite(shift)]
             self._shift[tiny] = shift
-            self.masses[tiny] = self._masses(tiny)
+            self.sums[tiny], self.largest[tiny] = self._sums(tiny)
+        self.log_scale = tiles.log_scale(self._shift)[0]
+
+    @property
+    def masses(self) -> np.ndarray:
+        """As of `Parts`."""
+        return self.sums[:, :, 0]
 
     def weights(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
         """As of `Parts`."""
         slots, part_of_four = _in_fours(parts)
         in_slots = np.zeros(4 * len(part_of_four), dtype=np.intp)
         in_slots[slots] = rows
-        queries, arguments = self._arguments(in_slots)
+        queries, arguments = self.arguments(in_slots)
         weights = np.empty((len(queries), self.size))
         self._loops.write_parts(*arguments, part_of_four, weights)
         return weights[slots]
 
-    def _masses(self, rows: np.ndarray) -> np.ndarray:
-        queries, arguments = self._arguments(rows)
-        masses = np.zeros((len(queries), len(self._tiles.keys)))
-        self._loops.add_masses(*arguments, masses)
-        return masses[: len(rows)]
+    def _sums(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        queries, arguments = self.arguments(rows)
+        sums = np.zeros((len(queries), len(self._tiles.keys), self._tiles.columns.shape[1]))
+        largest = np.empty(sums.shape[:2])
+        self._loops.add_sums_of_parts(*arguments, sums, largest)
+        return sums[: len(rows)], largest[: len(rows)]
 
-    def _arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
-        """The padded queries, and the arguments that all loops begin with."""
+    def arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
+        """The padded queries, and the arguments that all loops of `_row_tiles` begin with."""
         tiles = self._tiles
         queries, start, _ = tiles.padded_queries(self._rows[rows])
         working_memory = tiles.empty_tile(), tiles.empty_tile()
