@@ -419,10 +419,10 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         array, queries = self._queries(X)
         kernel = self.kernel_
         if not kernel.is_differentiable:
-            name = "a callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
+            name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
             raise ValueError(
-                f"A gradient needs the derivative of the kernel, and {name} has none; take one that has, such as "
-                '"gaussian", or a subclass of sknw.kernels.Kernel with a method derivative(sq).'
+                f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
+                "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
             )
         found = gradients(self._smoother, queries, self._attention_blocks(self._smoother, queries))
         found *= self._training.y_scales[:, np.newaxis]
