@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, vstack
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sknw import __version__
 from sknw._distribution import ForEachBlock, draws, gradients
 from sknw._distribution import quantiles as quantiles_of
 from sknw._intervals import Residuals, interval
@@ -75,6 +78,21 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_smoother")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_sknw_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the state of a pickle; one of another version warns, as those of scikit-learn do."""
+        version = state.pop("_sknw_version", "unknown")
+        if version != __version__:
+            warning = InconsistentVersionWarning(
+                estimator_name=f"{type(self).__name__} of sknw",
+                current_sklearn_version=__version__,
+                original_sklearn_version=version,
+            )
+            warnings.warn(warning, stacklevel=2)
+        super().__setstate__(state)
 
     def _validation_rows(self, n_samples: int, n_evaluations: float) -> np.ndarray:
         """The rows, in ascending order, that leave-one-out is averaged over; all take `n_evaluations` a pass."""
