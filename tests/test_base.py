@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, bandwidth, regression
 from scipy.sparse import issparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
 import sknw
@@ -393,6 +393,6 @@ def test_notebook_view_shows_attributes_and_leaves_the_method_out(Estimator):
     model = Estimator().fit(X, y)
     html = model._repr_html_()
     assert "attention_weights_" not in html
-    if hasattr(model, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
+    if hasattr(BaseEstimator, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
         assert "loo_score_" in html
     assert "kernel" in Estimator()._repr_html_()
