@@ -1,5 +1,7 @@
 """Kernel regression for scikit-learn users: Nadaraya-Watson, local lines and learned attention."""
 
+__version__ = "0.1.0"  # before the imports, as estimators store it in pickles
+
 from sknw import datasets, displays, kernels
 from sknw._attention_pooling import AttentionPoolingRegressor
 from sknw._local_linear import LocalLinearRegressor
@@ -45,5 +47,3 @@ __all__ = [
     "kernels",
     "make_sine_power",
 ]
-
-__version__ = "0.1.0"

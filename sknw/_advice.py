@@ -21,10 +21,12 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
     as good as any: none of these is worth a warning.
     """
     factor, scores = search.factors[search.best_index], search.scores[np.isfinite(search.scores)]
-    # the search begins at a quarter of the smallest spacing, in the reach of the kernel
+    # The search begins at a quarter of the smallest spacing, in the reach of the kernel; a compact kernel sees no other
+    # places from there to the spacing, and of equal scores the largest bandwidth is chosen.
+    near_zero = factor <= 4.0 * search.factors[0] or search.scores[0] <= search.scores[search.best_index]
     if len(rows) < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
         return None
-    if search.has_duplicates and search.criterion == "loo" and factor <= 4.0 * search.factors[0]:
+    if search.has_duplicates and search.criterion == "loo" and near_zero:
         n_copies = _n_copies(training)
         if n_copies > _MANY * training.sample_weight.sum():
             return (

@@ -41,7 +41,7 @@ class AttentionPoolingRegressor(BaseSmoother):
     ----------
     kernel : str, Kernel or callable, default="gaussian"
         As of :class:`NadarayaWatsonRegressor`. To learn w it must have a derivative, which of the named kernels all but
-        "tophat" have.
+        "tophat" have; a callable has none, and takes w in numbers.
     w : {"scalar", "diagonal", "low_rank", "full"}, float or array-like, default="diagonal"
         What to learn:
 
@@ -70,6 +70,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         Iterations of one minimisation.
     tol : float, default=1e-6
         A minimisation ends when the logarithm of the loss falls by less, as a part of itself or of 1, in an iteration.
+        It is the slack, too, with which features are switched off: at the end those of small w are set to 0 as long as
+        the logarithm of the loss, with its penalty, does not rise by more.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query gets that has no training sample in the support of the kernel, as of
         :class:`NadarayaWatsonRegressor`.
@@ -114,9 +116,11 @@ class AttentionPoolingRegressor(BaseSmoother):
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
+        The sample weights; None without.
     n_features_in_ : int
+        The number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Defined only when X has feature names that are all strings.
+        The names of the features; defined only when X has feature names that are all strings.
 
     See Also
     --------
@@ -213,7 +217,8 @@ class AttentionPoolingRegressor(BaseSmoother):
 
         Returns
         -------
-        self : AttentionPoolingRegressor
+        AttentionPoolingRegressor
+            The fitted estimator, itself.
 
         Raises
         ------
@@ -249,8 +254,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         kernel = resolve_kernel(self.kernel)
         if learns and not kernel.is_differentiable:
             raise ValueError(
-                f"kernel={self.kernel!r} has no derivative, which learning w takes; choose another kernel, give the "
-                "class a method derivative(sq), or give w in numbers."
+                f"kernel={self.kernel!r} has no derivative, which learning w takes; choose another kernel, such as "
+                '"gaussian" or a subclass of sknw.kernels.Kernel with a method derivative(sq), or give w in numbers.'
             )
         return kernel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, vstack
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sknw import __version__
 from sknw._distribution import ForEachBlock, draws, gradients
 from sknw._distribution import quantiles as quantiles_of
 from sknw._intervals import Residuals, interval
@@ -34,7 +37,7 @@ from sknw._sums import (
     weight_rows,
 )
 from sknw._training import TrainingSet
-from sknw.kernels import NAMED_KERNELS, Kernel
+from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
 # With validation_samples="auto" a pass of leave-one-out stays below this many kernel evaluations.
 _MOST_EVALUATIONS = 4e8
@@ -75,6 +78,21 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_smoother")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_sknw_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the state of a pickle; one of another version warns, as those of scikit-learn do."""
+        version = state.pop("_sknw_version", "unknown")
+        if version != __version__:
+            warning = InconsistentVersionWarning(
+                estimator_name=f"{type(self).__name__} of sknw",
+                current_sklearn_version=__version__,
+                original_sklearn_version=version,
+            )
+            warnings.warn(warning, stacklevel=2)
+        super().__setstate__(state)
 
     def _validation_rows(self, n_samples: int, n_evaluations: float) -> np.ndarray:
         """The rows, in ascending order, that leave-one-out is averaged over; all take `n_evaluations` a pass."""
@@ -145,7 +163,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         self._smoother, self._training = replace(smoother, algorithm=self.algorithm), training
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Weighted means of the training targets, f(x) = sum_i a(x, x_i) y_i, or values of local lines.
+        """Predict weighted means of the training targets, sum_i a(x, x_i) y_i, or values of local lines.
 
         Parameters
         ----------
@@ -160,8 +178,9 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         Returns
         -------
         mean : ndarray of shape (n_queries,) or (n_queries, n_outputs)
+            The predictions, float32 for float32 queries; NaN for queries without support if `outside` is "nan".
         std : ndarray of the same shape
-            Only with `return_std`.
+            The standard deviations, in units of y; only with `return_std`.
 
         Raises
         ------
@@ -186,7 +205,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def attention_weights_(
         self, X: ArrayLike, *, sparse_output: bool = False, top_k: int | None = None
     ) -> np.ndarray | csr_array:
-        """The weight that each query gives to each training sample.
+        """Compute the weight that each query gives to each training sample.
 
         Parameters
         ----------
@@ -199,7 +218,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
         Returns
         -------
-        weights : ndarray or csr_array of shape (n_queries, n_samples)
+        ndarray or csr_array of shape (n_queries, n_samples)
             Non-negative, each row sums to 1. Where values are pooled, ``weights @ y_train_`` is the prediction; local
             lines are fitted with these weights.
 
@@ -226,7 +245,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         return csr_array((weights.data, columns[weights.indices], weights.indptr), shape=(n_queries, n_samples))
 
     def effective_sample_size(self, X: ArrayLike) -> np.ndarray:
-        """How many equally weighted samples a prediction rests on, 1 / sum_i (a(x, x_i)^2 / sample_weight_i).
+        """Count the equally weighted samples a prediction rests on, 1 / sum_i (a(x, x_i)^2 / sample_weight_i).
 
         Parameters
         ----------
@@ -236,7 +255,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         Returns
         -------
         ndarray of shape (n_queries,)
-            Between the smallest sample weight (1 without weights) and their sum.
+            Between the smallest sample weight (1 without weights) and their sum; NaN for queries without support if
+            `outside` is "nan".
 
         Raises
         ------
@@ -254,7 +274,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         return size
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
-        """Bounds between which a new observation lies with about the probability `coverage`, by the jackknife+.
+        """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+.
 
         The bounds are order statistics of m_-i(q) -/+ R_i s_-i(q) over the training samples i [1]_: the prediction at
         the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
@@ -277,8 +297,11 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
         Returns
         -------
-        interval : ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
-            Lower and upper bound; infinite where there are too few samples, that is, at coverage 0.9 fewer than 9.
+        ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
+            Lower and upper bound, in units of y. Both are infinite where there are too few samples, floor((1 -
+            coverage) (n + 1)) < 1: at coverage 0.9 fewer than 9. n is the sum of the sample weights of the rows that
+            leave-one-out predicts, so weights that are not counts must be scaled to a sum of about the number of
+            samples.
 
         Raises
         ------
@@ -313,7 +336,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         return bounds.astype(array.dtype).reshape(*self._shape_of_y(len(array)), 2)
 
     def predict_quantile(self, X: ArrayLike, quantiles: float | ArrayLike = 0.5) -> np.ndarray:
-        """Quantiles of the training targets, weighted by attention: an estimate of the conditional distribution.
+        """Predict quantiles: those of the training targets weighted by attention, without any assumed distribution.
 
         The quantile of level q is the smallest training target up to which the weights sum to q (no interpolation);
         of level 0 and 1, the smallest and largest target with a positive weight. Local lines use the same weights.
@@ -328,6 +351,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         Returns
         -------
         ndarray of shape (n_queries,) or (n_queries, n_outputs), for an array of levels (..., n_quantiles)
+            The quantiles, in units of y; NaN for queries without support if `outside` is "nan".
 
         Raises
         ------
@@ -352,7 +376,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def sample_y(
         self, X: ArrayLike, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0
     ) -> np.ndarray:
-        """Draws from the attention-weighted distribution of the training targets.
+        """Draw from the attention-weighted distribution of the training targets.
 
         Of several outputs whole training rows are drawn, so that what belongs together stays together.
 
@@ -363,10 +387,12 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         n_samples : int, default=1
             Draws for each query.
         random_state : int, RandomState instance or None, default=0
+            Determines the draws; an int gives the same ones at every call.
 
         Returns
         -------
         ndarray of shape (n_queries, n_samples) or (n_queries, n_outputs, n_samples)
+            Training targets; NaN for queries without support if `outside` is "nan".
 
         Raises
         ------
@@ -384,7 +410,9 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         return np.moveaxis(targets, 1, -1)
 
     def gradient(self, X: ArrayLike) -> np.ndarray:
-        """Derivatives of the prediction in the features, the marginal effects: exact, no differences are taken.
+        """Compute the derivatives of the prediction in the features, the marginal effects.
+
+        They are exact, no differences are taken.
 
         For the Gaussian kernel and weighted means it is the covariance of inputs and targets under the weights of the
         query, dm / dx_k = cov_a(x_k, y) / h_k^2. Kernels with a kink, such as "exponential" at a training sample, have
@@ -398,20 +426,22 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         Returns
         -------
         ndarray of shape (n_queries, n_features) or (n_queries, n_outputs, n_features)
-            In units of y by units of X; 0 for queries without support that get the mean or the nearest target.
+            In units of y by units of X; 0 for queries without support that get the mean or the nearest target, NaN for
+            those that get NaN.
 
         Raises
         ------
         ValueError
-            If the kernel has no derivative; if `outside` is "raise" and a query has no training sample in the kernel's
-            support.
+            If the kernel has no derivative, as "tophat" and a callable have none; if `outside` is "raise" and a query
+            has no training sample in the kernel's support.
         """
         array, queries = self._queries(X)
         kernel = self.kernel_
         if not kernel.is_differentiable:
+            name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
             raise ValueError(
-                f"{kernel!r} has no derivative, which a gradient needs; take a kernel that has, such as "
-                '"gaussian", or give yours a method derivative(sq).'
+                f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
+                "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
             )
         found = gradients(self._smoother, queries, self._attention_blocks(self._smoother, queries))
         found *= self._training.y_scales[:, np.newaxis]

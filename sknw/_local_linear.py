@@ -71,15 +71,20 @@ class LocalLinearRegressor(BandwidthSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
+        The keys.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
+        The sample weights; None without.
     n_features_in_ : int
+        The number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Defined only when X has feature names that are all strings.
+        The names of the features; defined only when X has feature names that are all strings.
 
     See Also
     --------
     NadarayaWatsonRegressor : The weighted mean, which needs no line and never leaves the range of y.
+    AttentionPoolingRegressor : Learns what each feature is worth to the distance; with ``degree=1`` it pools lines.
 
     References
     ----------
@@ -142,7 +147,8 @@ class LocalLinearRegressor(BandwidthSmoother):
 
         Returns
         -------
-        self : LocalLinearRegressor
+        LocalLinearRegressor
+            The fitted estimator, itself.
 
         Raises
         ------

@@ -30,7 +30,8 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         One of "gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine", "biweight", "triweight",
         "tricube"; an object of :mod:`sknw.kernels`, whose parameters can be searched as ``kernel__<parameter>``; or a
         function ``kernel(A, B)`` that returns non-negative weights of shape (len(A), len(B)) for inputs already divided
-        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`.
+        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`. Such a function works at the
+        speed of NumPy and has no derivative: `gradient` refuses it.
     bandwidth : float, array-like of shape (n_features,), or str, default="loo"
         A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one
         number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one):
@@ -84,12 +85,16 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
+        The sample weights; None without.
     n_features_in_ : int
+        The number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Defined only when X has feature names that are all strings.
+        The names of the features; defined only when X has feature names that are all strings.
 
     See Also
     --------
+    LocalLinearRegressor : A local line instead of the mean, without bias at the edge of the data.
+    AttentionPoolingRegressor : Learns what each feature is worth to the distance.
     sklearn.neighbors.KNeighborsRegressor : The mean of a fixed number of neighbours.
     sklearn.gaussian_process.GaussianProcessRegressor : Kernels as covariances, at a cost of n^3.
 
@@ -153,7 +158,8 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
 
         Returns
         -------
-        self : NadarayaWatsonRegressor
+        NadarayaWatsonRegressor
+            The fitted estimator, itself.
 
         Raises
         ------

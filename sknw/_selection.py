@@ -56,9 +56,13 @@ _EQUAL = 1e-12
 class BandwidthSearch:
     """What a bandwidth selector saw.
 
-    Attributes
+    Made by `fit` as the attribute `bandwidth_search_` of an estimator; it prints as a table of the choice and the other
+    local minima. All parameters are attributes.
+
+    Parameters
     ----------
     criterion : {"loo", "aicc", "gcv"}
+        What was minimised.
     factors : ndarray of shape (n_candidates,)
         The bandwidths tried, in units of the features' standard deviations; ascending.
     bandwidths : ndarray of shape (n_candidates, n_features)
@@ -79,6 +83,20 @@ class BandwidthSearch:
     has_duplicates : bool
         Whether two samples have the same inputs, or one has a weight above 1, which counts as several: leave-one-out
         may then prefer the smallest bandwidth, at which each is predicted by its twin.
+
+    See Also
+    --------
+    NadarayaWatsonRegressor : Its parameter `bandwidth` says what the criteria are.
+    BandwidthDisplay : The search in a picture.
+
+    Examples
+    --------
+    >>> from sknw import NadarayaWatsonRegressor
+    >>> from sknw.datasets import make_sine_power
+    >>> X, y = make_sine_power(random_state=0)
+    >>> search = NadarayaWatsonRegressor().fit(X, y).bandwidth_search_
+    >>> bool(search.scores[search.best_index] == search.scores.min())
+    True
     """
 
     criterion: str

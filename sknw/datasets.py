@@ -33,7 +33,7 @@ def make_sine_power(
     random_state: Any = None,
     return_truth: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """The one-feature regression problem of the attention chapter of Dive into Deep Learning.
+    """Make the one-feature regression problem of the attention chapter of Dive into Deep Learning [1]_.
 
     x is uniform on [0, high] and y = 2 sin(x) + x^0.8 + noise * e with e standard normal.
 
@@ -55,9 +55,15 @@ def make_sine_power(
     Returns
     -------
     X : ndarray of shape (n_samples, 1)
+        The inputs x.
     y : ndarray of shape (n_samples,)
+        The targets.
     truth : ndarray of shape (n_samples,)
         2 sin(x) + x^0.8; only with `return_truth`.
+
+    See Also
+    --------
+    sklearn.datasets.make_friedman1 : Several features, some of which do not matter.
 
     References
     ----------

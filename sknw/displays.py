@@ -58,9 +58,13 @@ class AttentionDisplay:
     Attributes
     ----------
     image_ : matplotlib AxesImage
+        The heat map.
     colorbar_ : matplotlib Colorbar
+        Its colours as weights.
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure around.
 
     See Also
     --------
@@ -100,7 +104,8 @@ class AttentionDisplay:
 
         Parameters
         ----------
-        estimator : fitted smoother, or pipeline that ends in one
+        estimator : estimator or Pipeline
+            A fitted smoother, or a pipeline that ends in one.
         X : array-like of shape (n_queries, n_features)
             The queries.
         ax : matplotlib Axes, default=None
@@ -111,6 +116,7 @@ class AttentionDisplay:
         Returns
         -------
         AttentionDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -142,6 +148,7 @@ class AttentionDisplay:
         Returns
         -------
         AttentionDisplay
+            The display itself.
         """
         ax = _axes(ax)
         from matplotlib.colors import PowerNorm
@@ -185,6 +192,7 @@ class FitDisplay:
     data_x, data_y : ndarray of shape (n_samples,)
         The observations.
     feature_name : str, default="x"
+        The label of the horizontal axis.
     is_cut : bool, default=False
         Whether there are other features, at their medians.
 
@@ -197,7 +205,9 @@ class FitDisplay:
     scatter_ : matplotlib PathCollection
         The data.
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure around.
 
     See Also
     --------
@@ -253,10 +263,12 @@ class FitDisplay:
 
         Parameters
         ----------
-        estimator : fitted smoother, or pipeline that ends in one
+        estimator : estimator or Pipeline
+            A fitted smoother, or a pipeline that ends in one.
         X : array-like of shape (n_samples, n_features)
             The observations drawn; they also say over which range, and what the medians of the other features are.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
         feature : int or str, default=0
             The feature along which to go, by position or by name.
         target : int, default=None
@@ -271,6 +283,7 @@ class FitDisplay:
         Returns
         -------
         FitDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -318,6 +331,7 @@ class FitDisplay:
         Returns
         -------
         FitDisplay
+            The display itself.
         """
         ax = _axes(ax)
         # many points are small and pale: together they shade
@@ -356,7 +370,9 @@ class BandwidthDisplay:
     degrees_of_freedom : ndarray of shape (2, n_points), default=None
         Bandwidths, ascending, and the effective degrees of freedom there; None draws no such axis.
     criterion : {"loo", "gcv", "aicc"}, default="loo"
+        What the scores are.
     xlabel : str, default="bandwidth"
+        The label of the horizontal axis.
 
     Attributes
     ----------
@@ -369,7 +385,9 @@ class BandwidthDisplay:
     freedom_axis_ : matplotlib SecondaryAxis or None
         The axis of degrees of freedom, on top.
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure around.
 
     See Also
     --------
@@ -415,7 +433,8 @@ class BandwidthDisplay:
 
         Parameters
         ----------
-        estimator : fitted smoother with a bandwidth, or pipeline that ends in one
+        estimator : estimator or Pipeline
+            A fitted smoother with a bandwidth, or a pipeline that ends in one.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         **plot_kwargs
@@ -424,6 +443,7 @@ class BandwidthDisplay:
         Returns
         -------
         BandwidthDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -463,6 +483,7 @@ class BandwidthDisplay:
         Returns
         -------
         BandwidthDisplay
+            The display itself.
         """
         ax = _axes(ax)
         line = {"color": _BLUE}

@@ -67,6 +67,11 @@ class Kernel(BaseEstimator):
         The formula of the kernel in terms that the compiled engine knows. A kernel without one works everywhere, at the
         speed of NumPy.
 
+    See Also
+    --------
+    Gaussian : A kernel that reaches everywhere.
+    Epanechnikov : A kernel that ends at the bandwidth.
+
     Examples
     --------
     >>> import numpy as np
@@ -94,7 +99,12 @@ class Kernel(BaseEstimator):
         Returns
         -------
         ndarray of the same shape
-            K(u), non-negative.
+            The weights K(u), non-negative.
+
+        Raises
+        ------
+        NotImplementedError
+            If the class does not say what its profile is.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement profile(sq).")
 
@@ -109,7 +119,7 @@ class Kernel(BaseEstimator):
         Returns
         -------
         ndarray of the same shape
-            log K(u), ``-inf`` where the weight is zero.
+            The logarithms log K(u), ``-inf`` where the weight is zero.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(self.profile(sq), dtype=np.float64)
@@ -130,8 +140,13 @@ class Kernel(BaseEstimator):
         Returns
         -------
         ndarray of the same shape
-            dK / d(u^2), at most 0. Where a kernel has a peak it is infinite at u = 0, and 0 is returned: whoever uses
-            it multiplies it by differences of inputs, which vanish faster.
+            The derivatives dK / d(u^2), at most 0. Where a kernel has a peak it is infinite at u = 0, and 0 is
+            returned: whoever uses it multiplies it by differences of inputs, which vanish faster.
+
+        Raises
+        ------
+        NotImplementedError
+            If the kernel has none, see `is_differentiable`.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement derivative(sq).")
 
@@ -154,7 +169,18 @@ class _ExponentialFamily(Kernel):
         return self.log_slope(sq) * self.profile(sq)
 
     def log_slope(self, sq: np.ndarray) -> np.ndarray:
-        """d(log K) / d(u^2)."""
+        """Derivative of `log_profile`.
+
+        Parameters
+        ----------
+        sq : ndarray of any shape
+            Squared scaled distances.
+
+        Returns
+        -------
+        ndarray of the same shape
+            The derivatives d(log K) / d(u^2), 0 where they are infinite.
+        """
         rate, power = cast(ExponentialForm, self.form)
         return -0.5 * rate * power * _power_or_zero(sq, power / 2 - 1)
 
@@ -186,13 +212,45 @@ class _PolynomialFamily(Kernel):
 
 
 class Gaussian(_ExponentialFamily):
-    """K(u) = exp(-u^2 / 2)."""
+    """K(u) = exp(-u^2 / 2).
+
+    The default of all estimators. Its weights, scaled to sum to 1, are the softmax of -u^2 / 2. It is the smoothest of
+    the kernels and reaches everywhere, so that no query is without support.
+
+    See Also
+    --------
+    Exponential : A sharper peak and heavier tails.
+    Triweight : Much the same shape, and ends at the bandwidth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Gaussian
+    >>> Gaussian().profile(np.array([0.0, 1.0, 4.0]))  # at u = 0, 1 and 2
+    array([1.        , 0.60653066, 0.13533528])
+    """
 
     form = ExponentialForm(rate=0.5, power=2)
 
 
 class Exponential(_ExponentialFamily):
-    """K(u) = exp(-u)."""
+    """K(u) = exp(-u).
+
+    It reaches everywhere and has a peak at u = 0: the nearest samples count for more than with the Gaussian kernel, and
+    so do the far ones. The curve has a kink at each training sample.
+
+    See Also
+    --------
+    PowerExponential : The exponent u^power instead of u.
+    Gaussian : Smooth, with light tails.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Exponential
+    >>> Exponential().profile(np.array([0.0, 1.0, 4.0]))  # at u = 0, 1 and 2
+    array([1.        , 0.36787944, 0.13533528])
+    """
 
     form = ExponentialForm(rate=1.0, power=1)
 
@@ -200,11 +258,25 @@ class Exponential(_ExponentialFamily):
 class PowerExponential(_ExponentialFamily):
     """K(u) = exp(-u^power).
 
+    The power is a parameter, which a grid search can choose as ``kernel__power``.
+
     Parameters
     ----------
     power : float, default=1.0
         Positive. 1 is the exponential kernel, 2 a Gaussian one (with a bandwidth sqrt(2) times `Gaussian`'s); below 1
         the kernel has heavier tails and a sharper peak.
+
+    See Also
+    --------
+    Exponential : The same with power 1.
+    Gaussian : The same shape with power 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import PowerExponential
+    >>> PowerExponential(power=2.0).profile(np.array([0.0, 1.0, 4.0]))  # at u = 0, 1 and 2
+    array([1.        , 0.36787944, 0.01831564])
     """
 
     def __init__(self, power: float = 1.0):
@@ -212,49 +284,167 @@ class PowerExponential(_ExponentialFamily):
 
     @property
     def form(self) -> ExponentialForm:  # type: ignore[override]
+        """The formula, with the present `power`."""
         if not isinstance(self.power, Real) or not 0 < self.power < np.inf:
             raise ValueError(f"power of PowerExponential must be a positive number, got {self.power!r}.")
         return ExponentialForm(rate=1.0, power=float(self.power))
 
 
 class TopHat(_PolynomialFamily):
-    """K(u) = 1 for u <= 1, else 0: the mean of all samples within the bandwidth."""
+    """K(u) = 1 for u <= 1, else 0.
+
+    The prediction is the plain mean of all samples within the bandwidth, and jumps where one enters or leaves: the
+    kernel has no derivative.
+
+    See Also
+    --------
+    Epanechnikov : Falls to 0 at the bandwidth, so that the prediction does not jump.
+    sklearn.neighbors.RadiusNeighborsRegressor : The same mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import TopHat
+    >>> TopHat().profile(np.array([0.0, 1.0, 1.21]))  # at u = 0, 1 and 1.1
+    array([1., 1., 0.])
+    """
 
     form = PolynomialForm(power=2, exponent=0)
 
 
 class Epanechnikov(_PolynomialFamily):
-    """K(u) = 1 - u^2 for u <= 1, else 0."""
+    """K(u) = 1 - u^2 for u <= 1, else 0.
+
+    The parabola, which of all non-negative kernels has the smallest asymptotic mean squared error [1]_; the others come
+    close. The curve has kinks where a sample enters or leaves the support.
+
+    See Also
+    --------
+    Biweight : Its square, without the kinks.
+    TopHat : The mean of all samples within the bandwidth.
+
+    References
+    ----------
+    .. [1] V. A. Epanechnikov, "Non-parametric estimation of a multivariate probability density", Theory of Probability
+       and Its Applications 14 (1969) 153-158.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Epanechnikov
+    >>> Epanechnikov().profile(np.array([0.0, 0.25, 1.0]))  # at u = 0, 0.5 and 1
+    array([1.  , 0.75, 0.  ])
+    """
 
     form = PolynomialForm(power=2, exponent=1)
 
 
 class Biweight(_PolynomialFamily):
-    """K(u) = (1 - u^2)^2 for u <= 1, else 0."""
+    """K(u) = (1 - u^2)^2 for u <= 1, else 0.
+
+    Also called the quartic or bisquare kernel. It has a derivative everywhere, also where it ends.
+
+    See Also
+    --------
+    Epanechnikov : Its root.
+    Triweight : Still smoother.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Biweight
+    >>> Biweight().profile(np.array([0.0, 0.25, 1.0]))  # at u = 0, 0.5 and 1
+    array([1.    , 0.5625, 0.    ])
+    """
 
     form = PolynomialForm(power=2, exponent=2)
 
 
 class Triweight(_PolynomialFamily):
-    """K(u) = (1 - u^2)^3 for u <= 1, else 0."""
+    """K(u) = (1 - u^2)^3 for u <= 1, else 0.
+
+    The smoothest of the kernels of compact support here, and the closest to the Gaussian one.
+
+    See Also
+    --------
+    Biweight : The square instead of the cube.
+    Gaussian : Reaches everywhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Triweight
+    >>> Triweight().profile(np.array([0.0, 0.25, 1.0]))  # at u = 0, 0.5 and 1
+    array([1.      , 0.421875, 0.      ])
+    """
 
     form = PolynomialForm(power=2, exponent=3)
 
 
 class Linear(_PolynomialFamily):
-    """K(u) = 1 - u for u <= 1, else 0."""
+    """K(u) = 1 - u for u <= 1, else 0.
+
+    Also called the triangular kernel. The curve has a kink at each training sample.
+
+    See Also
+    --------
+    Exponential : A peak too, and reaches everywhere.
+    Epanechnikov : Round at the top.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Linear
+    >>> Linear().profile(np.array([0.0, 0.25, 1.0]))  # at u = 0, 0.5 and 1
+    array([1. , 0.5, 0. ])
+    """
 
     form = PolynomialForm(power=1, exponent=1)
 
 
 class Tricube(_PolynomialFamily):
-    """K(u) = (1 - u^3)^3 for u <= 1, else 0: the weights of LOWESS (Cleveland 1979)."""
+    """K(u) = (1 - u^3)^3 for u <= 1, else 0.
+
+    The weights of LOWESS [1]_: flat near the query, smooth where they end.
+
+    See Also
+    --------
+    LocalLinearRegressor : Lines with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
+        neighbours.
+    Triweight : Less flat at the top.
+
+    References
+    ----------
+    .. [1] W. S. Cleveland, "Robust locally weighted regression and smoothing scatterplots", Journal of the American
+       Statistical Association 74 (1979) 829-836.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Tricube
+    >>> Tricube().profile(np.array([0.0, 0.25, 1.0]))  # at u = 0, 0.5 and 1
+    array([1.        , 0.66992188, 0.        ])
+    """
 
     form = PolynomialForm(power=3, exponent=3)
 
 
 class Cosine(Kernel):
-    """K(u) = cos(pi u / 2) for u <= 1, else 0."""
+    """K(u) = cos(pi u / 2) for u <= 1, else 0.
+
+    Close to the parabola of :class:`Epanechnikov`; named as in :class:`sklearn.neighbors.KernelDensity`.
+
+    See Also
+    --------
+    Epanechnikov : Nearly the same, in fewer operations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw.kernels import Cosine
+    >>> Cosine().profile(np.array([0.0, 0.25, 1.0]))  # at u = 0, 0.5 and 1
+    array([1.        , 0.70710678, 0.        ])
+    """
 
     support = 1.0
     form = CosineForm()

@@ -3,10 +3,7 @@
 import os
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # without it scikit-learn skips some of its checks
-
-import matplotlib
-
-matplotlib.use("Agg")
+os.environ["MPLBACKEND"] = "Agg"
 
 import numpy as np
 import pytest

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from copy import deepcopy
 
 import joblib
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, bandwidth, regression
 from scipy.sparse import issparse
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
+import sknw
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor, kernels
 
 ESTIMATORS = [NadarayaWatsonRegressor, LocalLinearRegressor, AttentionPoolingRegressor]
@@ -270,6 +272,55 @@ def test_a_model_with_a_users_kernel_can_be_pickled(Estimator):
     assert_array_equal(pickle.loads(pickle.dumps(model)).predict(Q), model.predict(Q))
 
 
+def through_pickle(model, tmp_path):
+    (tmp_path / "model").write_bytes(pickle.dumps(model))
+    return lambda: pickle.loads((tmp_path / "model").read_bytes())
+
+
+def through_joblib(model, tmp_path):
+    joblib.dump(model, tmp_path / "model")
+    return lambda: joblib.load(tmp_path / "model")
+
+
+stores = pytest.mark.parametrize("stored", [through_pickle, through_joblib])
+
+
+@every
+@stores
+def test_a_pickle_of_another_version_warns_as_those_of_scikit_learn_do(Estimator, stored, tmp_path, monkeypatch):
+    X, y, _, Q = regression()
+    model = Estimator().fit(X, y)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("sknw._base.__version__", "0.0.7")
+        load = stored(model, tmp_path)
+        assert_array_equal(load().predict(Q), model.predict(Q))  # without a warning, which would be an error
+    with pytest.warns(InconsistentVersionWarning, match=rf"{Estimator.__name__} of sknw from version 0\.0\.7") as found:
+        loaded = load()
+    assert found[0].message.current_sklearn_version == sknw.__version__
+    assert_array_equal(loaded.predict(Q), model.predict(Q))
+
+
+@every
+@stores
+def test_a_model_that_was_stored_is_as_it_was(Estimator, stored, tmp_path):
+    """The version is in the pickle only: not among the attributes, the parameters or what is cloned."""
+    X, y, _, _ = regression()
+    for model in [Estimator(outside="mean"), Estimator().fit(X, y)]:
+        loaded = stored(model, tmp_path)()
+        assert vars(loaded).keys() == vars(model).keys()
+        assert clone(loaded).get_params() == model.get_params()
+        assert vars(deepcopy(model)).keys() == vars(model).keys()
+
+
+def test_a_pickle_without_a_version_warns():
+    state = NadarayaWatsonRegressor(outside="mean").__getstate__()
+    del state["_sknw_version"]
+    model = NadarayaWatsonRegressor()
+    with pytest.warns(InconsistentVersionWarning, match="version unknown"):
+        model.__setstate__(state)
+    assert model.outside == "mean"
+
+
 @every
 @pytest.mark.parametrize("algorithm", ENGINES)
 def test_read_only_memory_maps_are_taken(Estimator, algorithm, tmp_path):
@@ -342,6 +393,6 @@ def test_notebook_view_shows_attributes_and_leaves_the_method_out(Estimator):
     model = Estimator().fit(X, y)
     html = model._repr_html_()
     assert "attention_weights_" not in html
-    if hasattr(model, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
+    if hasattr(BaseEstimator, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
         assert "loo_score_" in html
     assert "kernel" in Estimator()._repr_html_()
