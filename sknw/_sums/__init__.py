@@ -11,14 +11,13 @@ import numpy as np
 
 from sknw._sums import dense, expansion, fused, pruned
 from sknw._sums import sorted as sorted_
-from sknw._sums._cells import Cells
+from sknw._sums._order import row_blocks
 from sknw._sums._problem import Own, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw._sums.parts import CompiledParts, Parts, WrittenParts
 
 __all__ = [
     "ALGORITHMS",
-    "Cells",
     "CompiledParts",
     "Own",
     "Parts",
@@ -31,6 +30,7 @@ __all__ = [
     "kernel_sums",
     "n_evaluations",
     "one_blas_thread",
+    "row_blocks",
     "rows_are_compiled",
     "rows_per_block",
     "weight_rows",
