@@ -76,8 +76,8 @@ print(f"same as the formula: {np.allclose(nonparametric.predict(queries), by_for
 # The chapter trains :math:`w` by gradient descent on squared errors, and lets each training sample attend to all
 # samples *except itself*. That is leave-one-out,
 #
-# .. math:: L(w) = \frac{1}{n} \sum_{i=1}^n \Big( y_i - \sum_{j \ne i} \mathrm{softmax}_{j \ne i} \left(
-#    -\tfrac{1}{2} ((x_i - x_j) w)^2 \right) y_j \Big)^2,
+# .. math:: L(w) = \frac{1}{n} \sum_{i=1}^n \left( y_i - \sum_{j \ne i} \mathrm{softmax}_{j \ne i} \left(
+#    -\tfrac{1}{2} ((x_i - x_j) w)^2 \right) y_j \right)^2,
 #
 # and it is what ``fit`` minimises, with an exact gradient. For this model it costs no more than the error with all
 # samples, as no model has to be fitted again: the sample just stays out of its own mean.

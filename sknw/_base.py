@@ -276,10 +276,10 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+.
 
-        The bounds are order statistics of m_-i(q) -/+ R_i s_-i(q) over the training samples i [1]_: the prediction at
-        the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
-        scale, R_i = |y_i - m_-i(x_i)| / s_-i(x_i). Nothing is fitted again: leaving out a sample of attention a_i
-        moves the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale
+        The bounds are order statistics of ``m_-i(q) -/+ R_i s_-i(q)`` over the training samples i [1]_: the prediction
+        at the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
+        scale, ``R_i = |y_i - m_-i(x_i)| / s_-i(x_i)``. Nothing is fitted again: leaving out a sample of attention a_i
+        moves the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale::
 
             s^2 = (sum_j K_j r_j^2 + kappa V) / (sum_j K_j + kappa)
 
