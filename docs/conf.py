@@ -1,9 +1,13 @@
 """How Sphinx builds these pages; README.md has the command."""
 
+import os
 import sys
 from importlib.metadata import version as installed_version
+from importlib.resources import files
 from pathlib import Path
 from urllib.request import urlopen
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads: threads that wait for each other slow the examples
 
 import matplotlib as mpl
 
@@ -15,6 +19,7 @@ copyright = author
 version = release = installed_version("scikit-nw")
 
 extensions = [
+    "links",
     "mathml",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -24,13 +29,14 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.json"]
+exclude_patterns = ["_build", "**.ipynb", "**.json", "**.py", "**.pyc"]
 templates_path = ["_templates"]
 nitpicky = True
 
 # API pages: signatures without type hints, which the sections of the docstrings spell out.
 autodoc_typehints = "none"
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
@@ -64,9 +70,11 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "backreferences_dir": "api/examples",
     "doc_module": ("sknw",),
+    "download_all_examples": False,
     "image_srcset": ["2x"],
     "remove_config_comments": True,
     "show_memory": False,
+    "thumbnail_size": (560, 392),
     "write_computation_times": False,
 }
 
@@ -75,7 +83,10 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = "scikit-nw"
-html_static_path = ["_static"]
+# ziamath brings the font of the formulas, STIX Two Math
+html_static_path = ["_static", str(files("ziamath") / "fonts")]
+html_favicon = "_static/logo.svg"
+html_context = {"default_mode": "auto"}
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
@@ -84,6 +95,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_toc_level": 2,
+    "logo": {"text": "scikit-nw", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
 }
 
 
