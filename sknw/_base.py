@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +22,7 @@ from sknw._distribution import ForEachBlock, draws, gradients
 from sknw._distribution import quantiles as quantiles_of
 from sknw._intervals import Residuals, interval
 from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
-from sknw._sklearn_compat import CallbackSupportMixin, Interval, StrOptions, check_sample_weight
+from sknw._sklearn_compat import CallbackSupportMixin, Interval, NotebookViewMixin, StrOptions, check_sample_weight
 from sknw._sums import (
     ALGORITHMS,
     Parts,
@@ -43,7 +43,7 @@ from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 _MOST_EVALUATIONS = 4e8
 
 
-class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Base of the estimators: everything but the choice of the bandwidth or w."""
 
     # set by the subclasses' __init__
@@ -533,12 +533,6 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
-
-    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
-        # scikit-learn's notebook view takes every public name that ends in "_" for an attribute
-        attributes = super()._get_fitted_attr_html(doc_link)
-        attributes.pop("attention_weights_", None)
-        return attributes
 
 
 def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
