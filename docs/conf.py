@@ -75,6 +75,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "thumbnail_size": (560, 392),
+    "within_subsection_order": "gallery.order",
     "write_computation_times": False,
 }
 
