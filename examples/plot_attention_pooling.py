@@ -21,8 +21,6 @@ from the distance, and weights from the distance times a learned number. Here ar
 # :math:`x`, so that neighbours in a heat map of weights are neighbours on the axis. The queries are fifty other places,
 # where the models are measured against the curve without noise.
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import softmax
@@ -76,8 +74,8 @@ print(f"same as the formula: {np.allclose(nonparametric.predict(queries), by_for
 # The chapter trains :math:`w` by gradient descent on squared errors, and lets each training sample attend to all
 # samples *except itself*. That is leave-one-out,
 #
-# .. math:: L(w) = \frac{1}{n} \sum_{i=1}^n \Big( y_i - \sum_{j \ne i} \mathrm{softmax}_{j \ne i} \left(
-#    -\tfrac{1}{2} ((x_i - x_j) w)^2 \right) y_j \Big)^2,
+# .. math:: L(w) = \frac{1}{n} \sum_{i=1}^n \left( y_i - \sum_{j \ne i} \mathrm{softmax}_{j \ne i} \left(
+#    -\tfrac{1}{2} ((x_i - x_j) w)^2 \right) y_j \right)^2,
 #
 # and it is what ``fit`` minimises, with an exact gradient. For this model it costs no more than the error with all
 # samples, as no model has to be fitted again: the sample just stays out of its own mean.
@@ -100,20 +98,35 @@ widths = np.geomspace(0.2, 100, 120)
 models = [NadarayaWatsonRegressor(bandwidth=1 / width).fit(X, y) for width in widths]
 with_itself = [np.mean((y - model.predict(X)) ** 2) for model in models]
 left_out = [np.mean((y - model.loo_prediction_) ** 2) for model in models]
-print(f"w of the least error with itself: {widths[np.argmin(with_itself)]:.2f}, the largest tried")
+print(
+    f"w of the least error with itself: {widths[np.argmin(with_itself)]:.2f}, the largest tried"
+)
 print(f"w of the least leave-one-out error: {widths[np.argmin(left_out)]:.2f}")
 
-orange, blue, green = "#E69F00", "#0072B2", "#009E73"  # of Okabe and Ito's palette, for every kind of colour vision
+orange, blue, green = (
+    "#E69F00",
+    "#0072B2",
+    "#009E73",
+)  # of Okabe and Ito's palette, for every kind of colour vision
 
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-ax.semilogx(widths, with_itself, "--", color=orange, label="each sample sees all samples")
-ax.semilogx(widths, left_out, color=blue, label="each sample sees all others (leave-one-out)")
+ax.semilogx(
+    widths, with_itself, "--", color=orange, label="each sample sees all samples"
+)
+ax.semilogx(
+    widths, left_out, color=blue, label="each sample sees all others (leave-one-out)"
+)
 ax.axvline(w, color="black", linestyle=":", label=f"learned w = {w:.2f}")
 ax.xaxis.set(ticks=[0.2, 1, 5, 20, 100], major_formatter="{x:g}", minor_formatter="")
-ax.set(xlabel="w (1 / unit of x)", ylabel="mean squared training error", title="What w is trained on", ylim=(0, 1.3))
+ax.set(
+    xlabel="w (1 / unit of x)",
+    ylabel="mean squared training error",
+    title="What w is trained on",
+    ylim=(0, 1.3),
+)
 ax.legend()
 figure.savefig("leave_one_out.png", dpi=150)
-print(f"saved {Path('leave_one_out.png').resolve()}")
+print("saved leave_one_out.png")
 
 # %%
 # Three fits, two attentions
@@ -126,27 +139,47 @@ print(f"saved {Path('leave_one_out.png').resolve()}")
 def draw_attention(ax, model, title):
     """Heat map of the attention weights, each at the x of its key and query."""
     weights = model.attention_weights_(queries)
-    ax.set(xlabel="x of the key (training sample)", ylabel="x of the query", title=title)
-    return ax.pcolormesh(X[:, 0], queries[:, 0], weights, vmin=0, vmax=largest, shading="nearest", cmap="viridis")
+    ax.set(
+        xlabel="x of the key (training sample)", ylabel="x of the query", title=title
+    )
+    return ax.pcolormesh(
+        X[:, 0],
+        queries[:, 0],
+        weights,
+        vmin=0,
+        vmax=largest,
+        shading="nearest",
+        cmap="viridis",
+    )
 
 
 largest = parametric.attention_weights_(queries).max()
-figure, (ax_fit, ax_before, ax_after) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+figure, (ax_fit, ax_before, ax_after) = plt.subplots(
+    1, 3, figsize=(13, 4), layout="constrained"
+)
 ax_fit.scatter(X, y, s=18, color="0.6", label="samples")
 ax_fit.plot(queries, truth, "--", color="black", label="truth")
 ax_fit.plot(queries, average.predict(queries), color=orange, label="average pooling")
-ax_fit.plot(queries, nonparametric.predict(queries), color=green, label="nonparametric, w = 1")
-ax_fit.plot(queries, parametric.predict(queries), color=blue, label=f"parametric, w = {w:.2f}")
-ax_fit.set(xlabel="x", ylabel="y", title=f"Three fits to {len(X)} samples", ylim=(-2.2, 4))
+ax_fit.plot(
+    queries, nonparametric.predict(queries), color=green, label="nonparametric, w = 1"
+)
+ax_fit.plot(
+    queries, parametric.predict(queries), color=blue, label=f"parametric, w = {w:.2f}"
+)
+ax_fit.set(
+    xlabel="x", ylabel="y", title=f"Three fits to {len(X)} samples", ylim=(-2.2, 4)
+)
 ax_fit.legend(loc="lower center", ncols=2, fontsize="small")
 draw_attention(ax_before, nonparametric, "Attention with w = 1")
 image = draw_attention(ax_after, parametric, f"Attention with the learned w = {w:.2f}")
 figure.colorbar(image, ax=[ax_before, ax_after], label="attention weight")
 figure.savefig("attention_pooling.png", dpi=150)
-print(f"saved {Path('attention_pooling.png').resolve()}")
+print("saved attention_pooling.png")
 
 for name, model in {"w = 1": nonparametric, "learned w": parametric}.items():
-    print(f"{name}: a query attends to {np.median(model.effective_sample_size(queries)):.1f} samples, in effect")
+    print(
+        f"{name}: a query attends to {np.median(model.effective_sample_size(queries)):.1f} samples, in effect"
+    )
 
 # %%
 # The same model in two costumes

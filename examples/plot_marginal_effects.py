@@ -23,7 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from sknw import LocalLinearRegressor
 
 features = ["bmi", "bp", "s5", "s3"]
-names = {"bmi": "body mass index", "bp": "blood pressure", "s5": "triglycerides (log)", "s3": "HDL cholesterol"}
+names = {
+    "bmi": "body mass index",
+    "bp": "blood pressure",
+    "s5": "triglycerides (log)",
+    "s3": "HDL cholesterol",
+}
 frame, progression = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 X = StandardScaler().set_output(transform="pandas").fit_transform(frame[features])
 
@@ -34,15 +39,21 @@ slopes = local.gradient(X)
 print(f"{'':<22}{'linear':>8}{'mean':>8}{'10 %':>8}{'90 %':>8}")
 for name, coefficient, slope in zip(features, linear.coef_, slopes.T, strict=True):
     low, high = np.quantile(slope, [0.1, 0.9])
-    print(f"{names[name]:<22}{coefficient:>8.1f}{slope.mean():>8.1f}{low:>8.1f}{high:>8.1f}")
+    print(
+        f"{names[name]:<22}{coefficient:>8.1f}{slope.mean():>8.1f}{low:>8.1f}{high:>8.1f}"
+    )
 
 # %%
 # Where does a feature matter?
 # ----------------------------
 # Each point is a patient. A linear model says that all of them lie on the dashed line.
 
-figure, axes = plt.subplots(1, len(features), figsize=(12, 3.4), sharey=True, layout="constrained")
-for ax, name, coefficient, slope in zip(axes, features, linear.coef_, slopes.T, strict=True):
+figure, axes = plt.subplots(
+    1, len(features), figsize=(12, 3.4), sharey=True, layout="constrained"
+)
+for ax, name, coefficient, slope in zip(
+    axes, features, linear.coef_, slopes.T, strict=True
+):
     ax.axhline(0, color="0.8", linewidth=1)
     points = ax.scatter(frame[name], slope, s=10, c=frame["bmi"], cmap="viridis")
     ax.axhline(coefficient, linestyle="--", color="black", label="linear regression")
@@ -60,4 +71,6 @@ step = 1e-5
 bmi = np.zeros_like(X)
 bmi[:, 0] = step
 by_differences = (local.predict(X + bmi) - local.predict(X - bmi)) / (2 * step)
-print(f"largest disagreement with finite differences: {np.abs(by_differences - slopes[:, 0]).max():.1e}")
+print(
+    f"largest disagreement with finite differences: {np.abs(by_differences - slopes[:, 0]).max():.1e}"
+)

@@ -23,23 +23,30 @@ def make_steps(n_samples, random_state):
     """Levels along one feature, a jump along another, and a third feature without influence."""
     rng = np.random.default_rng(random_state)
     X = rng.uniform(size=(n_samples, 3))
-    return X, np.floor(4 * X[:, 0]) + 3.0 * (X[:, 1] > 0.4) + 0.2 * rng.normal(size=n_samples)
+    return X, np.floor(4 * X[:, 0]) + 3.0 * (X[:, 1] > 0.4) + 0.2 * rng.normal(
+        size=n_samples
+    )
 
 
 datasets = {
     "diabetes": load_diabetes(return_X_y=True),
-    "friedman1": make_friedman1(1400, noise=1.0, random_state=0),
-    "friedman3": make_friedman3(1400, noise=0.1, random_state=0),
-    "steps": make_steps(1400, random_state=0),
+    "friedman1": make_friedman1(1000, noise=1.0, random_state=0),
+    "friedman3": make_friedman3(1000, noise=0.1, random_state=0),
+    "steps": make_steps(1000, random_state=0),
 }
 
 
 def splits(X, y):
-    """Three random splits, 300 samples for training; y in standard deviations of the training targets."""
+    """Three random splits, 200 samples for training; y in standard deviations of the training targets."""
     for seed in range(3):
-        split = train_test_split(X, y, train_size=300, random_state=seed)
+        split = train_test_split(X, y, train_size=200, random_state=seed)
         X_train, X_test, y_train, y_test = split
-        yield X_train, X_test, (y_train - y_train.mean()) / y_train.std(), (y_test - y_train.mean()) / y_train.std()
+        yield (
+            X_train,
+            X_test,
+            (y_train - y_train.mean()) / y_train.std(),
+            (y_test - y_train.mean()) / y_train.std(),
+        )
 
 
 # %%
@@ -65,20 +72,26 @@ from sknw import AttentionPoolingRegressor, NadarayaWatsonRegressor
 
 def gaussian_process(length_scale):
     """Smooth function plus noise."""
-    covariance = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(length_scale, (1e-2, 1e4)) + WhiteKernel(0.1, (1e-6, 1e1))
-    return make_pipeline(StandardScaler(), GaussianProcessRegressor(covariance, normalize_y=True))
+    covariance = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(
+        length_scale, (1e-2, 1e4)
+    ) + WhiteKernel(0.1, (1e-6, 1e1))
+    return make_pipeline(
+        StandardScaler(), GaussianProcessRegressor(covariance, normalize_y=True)
+    )
 
 
 def make_models(n_features):
     neighbours = make_pipeline(StandardScaler(), KNeighborsRegressor())
     grid = {
-        "kneighborsregressor__n_neighbors": [1, 2, 3, 5, 8, 12, 18, 27, 40, 60],
+        "kneighborsregressor__n_neighbors": [1, 3, 6, 12, 25, 50],
         "kneighborsregressor__weights": ["uniform", "distance"],
     }
     return {
         "nearest neighbours, tuned": GridSearchCV(neighbours, grid),
         "Gaussian process, one scale": gaussian_process(np.sqrt(n_features)),
-        "Gaussian process, ARD": gaussian_process(np.full(n_features, np.sqrt(n_features))),
+        "Gaussian process, ARD": gaussian_process(
+            np.full(n_features, np.sqrt(n_features))
+        ),
         "gradient boosting": HistGradientBoostingRegressor(random_state=0),
         "Nadaraya-Watson": NadarayaWatsonRegressor(),
         "attention, degree 1": AttentionPoolingRegressor(w="diagonal", degree=1),
@@ -113,15 +126,23 @@ for name, (X, y) in datasets.items():
     models = make_models(X.shape[1])
     for model in models.values():
         model.fit(X[:100], y[:100])
-    measured = [[measure(model, *split) for model in models.values()] for split in splits(X, y)]
+    measured = [
+        [measure(model, *split) for model in models.values()] for split in splits(X, y)
+    ]
     for model, by_split in zip(models, np.swapaxes(measured, 0, 1), strict=True):
         results[name, model] = by_split  # a row for each split: RMSE, seconds
 
 print(f"{'':<30}" + "".join(f"{name:>20}" for name in datasets))
 print(f"{'':<30}" + f"{'RMSE       fit':>20}" * len(datasets))
 for model in models:
-    cells = [(results[name, model][:, 0].mean(), np.median(results[name, model][:, 1])) for name in datasets]
-    print(f"{model:<30}" + "".join(f"{rmse:>10.3f}{seconds:>8.3f} s" for rmse, seconds in cells))
+    cells = [
+        (results[name, model][:, 0].mean(), np.median(results[name, model][:, 1]))
+        for name in datasets
+    ]
+    print(
+        f"{model:<30}"
+        + "".join(f"{rmse:>10.3f}{seconds:>8.3f} s" for rmse, seconds in cells)
+    )
 
 # %%
 # Error against time
@@ -139,18 +160,42 @@ styles = {  # colours of Okabe and Ito's palette, and a shape of its own for eac
     "attention, degree 1": dict(color="#D55E00", marker="*", markersize=13),
 }
 
-figure, axes = plt.subplots(1, len(datasets), figsize=(13, 4.5), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(
+    1, len(datasets), figsize=(13, 4.5), sharex=True, sharey=True, layout="constrained"
+)
 for ax, name in zip(axes, datasets, strict=True):
     for model, style in styles.items():
         rmse, seconds = results[name, model].T
-        ax.plot([np.median(seconds)] * 2, [rmse.min(), rmse.max()], color=style["color"], linewidth=1.5)
-        ax.plot(np.median(seconds), rmse.mean(), linestyle="", **{"markersize": 8, "label": model} | style)
-    ax.set(xscale="log", yscale="log", xlabel="seconds to fit", title=f"{name}, {datasets[name][0].shape[1]} features")
+        ax.plot(
+            [np.median(seconds)] * 2,
+            [rmse.min(), rmse.max()],
+            color=style["color"],
+            linewidth=1.5,
+        )
+        ax.plot(
+            np.median(seconds),
+            rmse.mean(),
+            linestyle="",
+            **{"markersize": 8, "label": model} | style,
+        )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="seconds to fit",
+        title=f"{name}, {datasets[name][0].shape[1]} features",
+    )
     ax.xaxis.set(ticks=[0.1, 1, 10], major_formatter="{x:g}", minor_formatter="")
     ax.grid(alpha=0.3)
-axes[0].yaxis.set(ticks=[0.1, 0.2, 0.3, 0.5, 0.8], major_formatter="{x:g}", minor_formatter="")
+axes[0].yaxis.set(
+    ticks=[0.1, 0.2, 0.3, 0.5, 0.8], major_formatter="{x:g}", minor_formatter=""
+)
 axes[0].set_ylabel("test RMSE, in standard deviations of y")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+figure.legend(
+    *axes[0].get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=3,
+    frameon=False,
+)
 figure.savefig("model_comparison.png", dpi=150)
 
 # %%
@@ -167,6 +212,11 @@ figure.savefig("model_comparison.png", dpi=150)
 X, y = datasets["friedman1"]
 X_train, _, y_train, _ = next(splits(X, y))
 for degree in (0, 1):
-    attention = AttentionPoolingRegressor(w="diagonal", degree=degree).fit(X_train, y_train)
+    attention = AttentionPoolingRegressor(w="diagonal", degree=degree).fit(
+        X_train, y_train
+    )
     scaled_weights = attention.w_ * X_train.std(axis=0)
-    print(f"friedman1, weights for degree {degree}:", " ".join(f"{w:.2f}" for w in scaled_weights))
+    print(
+        f"friedman1, weights for degree {degree}:",
+        " ".join(f"{w:.2f}" for w in scaled_weights),
+    )

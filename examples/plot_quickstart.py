@@ -20,7 +20,6 @@ neighbours or kernels, then turns to one feature, where the fit, its weights and
 # too; the Gaussian process tunes itself by its marginal likelihood.
 
 from functools import partial
-from pathlib import Path
 from timeit import repeat
 
 import numpy as np
@@ -34,7 +33,9 @@ from sklearn.preprocessing import StandardScaler
 
 from sknw import NadarayaWatsonRegressor
 
-X_train, X_test, y_train, y_test = train_test_split(*load_diabetes(return_X_y=True), random_state=0)
+X_train, X_test, y_train, y_test = train_test_split(
+    *load_diabetes(return_X_y=True), random_state=0
+)
 
 nadaraya_watson = make_pipeline(StandardScaler(), NadarayaWatsonRegressor())
 bandwidths = {"nadarayawatsonregressor__bandwidth": np.geomspace(0.3, 3.0, 15)}
@@ -45,22 +46,32 @@ neighbours = {
     "kneighborsregressor__weights": ["uniform", "distance"],
 }
 
-covariance = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(3.0, (1e-1, 1e2)) + WhiteKernel(0.5, (1e-3, 1e1))
-gaussian_process = make_pipeline(StandardScaler(), GaussianProcessRegressor(covariance, normalize_y=True))
+covariance = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(3.0, (1e-1, 1e2)) + WhiteKernel(
+    0.5, (1e-3, 1e1)
+)
+gaussian_process = make_pipeline(
+    StandardScaler(), GaussianProcessRegressor(covariance, normalize_y=True)
+)
 
 models = {
     "Nadaraya-Watson, leave-one-out": nadaraya_watson,
     "Nadaraya-Watson, grid search": GridSearchCV(nadaraya_watson, bandwidths, cv=5),
-    "nearest neighbours, grid search": GridSearchCV(nearest_neighbours, neighbours, cv=5),
+    "nearest neighbours, grid search": GridSearchCV(
+        nearest_neighbours, neighbours, cv=5
+    ),
     "Gaussian process": gaussian_process,
 }
 
 print(f"{'model':<32}{'test R^2':>10}{'fit':>12}{'predict':>12}")
 for name, model in models.items():
-    fit_time = np.median(repeat(partial(model.fit, X_train, y_train), number=1, repeat=3))
+    fit_time = np.median(
+        repeat(partial(model.fit, X_train, y_train), number=1, repeat=3)
+    )
     predict_time = np.median(repeat(partial(model.predict, X_test), number=1, repeat=9))
     score = model.score(X_test, y_test)
-    print(f"{name:<32}{score:>10.3f}{1e3 * fit_time:>9.1f} ms{1e3 * predict_time:>9.1f} ms")
+    print(
+        f"{name:<32}{score:>10.3f}{1e3 * fit_time:>9.1f} ms{1e3 * predict_time:>9.1f} ms"
+    )
 
 # %%
 # Read the scores with care: the test set is small, and another split can move a score by more than the models differ.
@@ -93,7 +104,9 @@ def rmse(model):
 
 
 print(f"RMSE of average pooling: {rmse(average_pooling):.3f}")
-print(f"RMSE of Nadaraya-Watson: {rmse(nadaraya_watson):.3f}, with bandwidth {nadaraya_watson.bandwidth_[0]:.3f}")
+print(
+    f"RMSE of Nadaraya-Watson: {rmse(nadaraya_watson):.3f}, with bandwidth {nadaraya_watson.bandwidth_[0]:.3f}"
+)
 
 # %%
 # The weights are attention
@@ -106,20 +119,28 @@ import matplotlib.pyplot as plt
 
 weights = nadaraya_watson.attention_weights_(queries)
 print(f"rows sum to 1: {np.allclose(weights.sum(axis=1), 1.0, rtol=0, atol=1e-12)}")
-print(f"weights @ y is the prediction: {np.allclose(weights @ y, nadaraya_watson.predict(queries))}")
+print(
+    f"weights @ y is the prediction: {np.allclose(weights @ y, nadaraya_watson.predict(queries))}"
+)
 
 
 def draw_attention(ax):
     """Heat map of the weights, each at the x of its key and query."""
-    image = ax.pcolormesh(X[:, 0], queries[:, 0], weights, shading="nearest", cmap="viridis")
+    image = ax.pcolormesh(
+        X[:, 0], queries[:, 0], weights, shading="nearest", cmap="viridis"
+    )
     ax.figure.colorbar(image, ax=ax, label="attention weight")
-    ax.set(xlabel="x of the key (training sample)", ylabel="x of the query", title="Attention of queries to keys")
+    ax.set(
+        xlabel="x of the key (training sample)",
+        ylabel="x of the query",
+        title="Attention of queries to keys",
+    )
 
 
 figure, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
 draw_attention(ax)
 figure.savefig("attention_heat_map.png", dpi=150)
-print(f"saved {Path('attention_heat_map.png').resolve()}")
+print("saved attention_heat_map.png")
 
 # %%
 # Each column is a training sample and reaches half-way to the next on either side. The band follows the diagonal,
@@ -135,40 +156,72 @@ print(f"saved {Path('attention_heat_map.png').resolve()}")
 sizes = np.geomspace(30, 4000, 6).astype(int)
 errors = np.array(
     [
-        [rmse(NadarayaWatsonRegressor().fit(*make_sine_power(n, random_state=seed))) for seed in range(2, 12)]
+        [
+            rmse(NadarayaWatsonRegressor().fit(*make_sine_power(n, random_state=seed)))
+            for seed in range(2, 12)
+        ]
         for n in sizes
     ]
 )
 median = np.median(errors, axis=1)
-print(f"slope of the median error: {np.polyfit(np.log(sizes), np.log(median), deg=1)[0]:.2f}")
+print(
+    f"slope of the median error: {np.polyfit(np.log(sizes), np.log(median), deg=1)[0]:.2f}"
+)
 
 # %%
 # All in one picture
 # ------------------
 
-orange, blue = "#E69F00", "#0072B2"  # of Okabe and Ito's palette, told apart by every kind of colour vision
+orange, blue = (
+    "#E69F00",
+    "#0072B2",
+)  # of Okabe and Ito's palette, told apart by every kind of colour vision
 
-figure, (ax_fit, ax_attention, ax_error) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+figure, (ax_fit, ax_attention, ax_error) = plt.subplots(
+    1, 3, figsize=(13, 4), layout="constrained"
+)
 figure.get_layout_engine().set(wspace=0.05)
 
 ax_fit.scatter(X, y, s=18, color="0.6", label="samples")
 ax_fit.plot(queries, truth, "--", color="black", label="truth")
-ax_fit.plot(queries, average_pooling.predict(queries), color=orange, label="average pooling")
-ax_fit.plot(queries, nadaraya_watson.predict(queries), color=blue, label="Nadaraya-Watson")
+ax_fit.plot(
+    queries, average_pooling.predict(queries), color=orange, label="average pooling"
+)
+ax_fit.plot(
+    queries, nadaraya_watson.predict(queries), color=blue, label="Nadaraya-Watson"
+)
 ax_fit.set(xlabel="x", ylabel="y", title=f"Two fits to {len(X)} samples")
 ax_fit.legend()
 
 draw_attention(ax_attention)
 
 ax_error.fill_between(
-    sizes, *np.quantile(errors, [0.1, 0.9], axis=1), color=blue, alpha=0.2, label="10th to 90th percentile"
+    sizes,
+    *np.quantile(errors, [0.1, 0.9], axis=1),
+    color=blue,
+    alpha=0.2,
+    label="10th to 90th percentile",
 )
-ax_error.loglog(sizes, median, "o-", color=blue, label=f"median of {errors.shape[1]} data sets")
-ax_error.loglog(sizes, 0.6 * median[0] * (sizes / sizes[0]) ** -0.4, "--", color="black", label="slope of $n^{-2/5}$")
-ax_error.xaxis.set(ticks=[30, 100, 300, 1000, 3000], major_formatter="{x:g}", minor_formatter="")
+ax_error.loglog(
+    sizes, median, "o-", color=blue, label=f"median of {errors.shape[1]} data sets"
+)
+ax_error.loglog(
+    sizes,
+    0.6 * median[0] * (sizes / sizes[0]) ** -0.4,
+    "--",
+    color="black",
+    label="slope of $n^{-2/5}$",
+)
+ax_error.xaxis.set(
+    ticks=[30, 100, 300, 1000, 3000], major_formatter="{x:g}", minor_formatter=""
+)
 ax_error.yaxis.set(ticks=[0.03, 0.1, 0.3], major_formatter="{x:g}", minor_formatter="")
-ax_error.set(xlabel="number of training samples, n", ylabel="RMSE against the truth", title="Error as n grows")
+ax_error.set(
+    xlabel="number of training samples, n",
+    ylabel="RMSE against the truth",
+    title="Error as n grows",
+)
 ax_error.legend()
 
 figure.savefig("quickstart.png", dpi=150)
-print(f"saved {Path('quickstart.png').resolve()}")
+print("saved quickstart.png")

@@ -25,7 +25,9 @@ from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 
 def make_data(n, rng):
     x = rng.uniform(0, 5, size=(n, 1))
-    return x, 2 * np.sin(x[:, 0]) + x[:, 0] ** 0.8 + (0.1 + 0.3 * x[:, 0]) * rng.normal(size=n)
+    return x, 2 * np.sin(x[:, 0]) + x[:, 0] ** 0.8 + (0.1 + 0.3 * x[:, 0]) * rng.normal(
+        size=n
+    )
 
 
 rng = np.random.default_rng(0)
@@ -46,13 +48,20 @@ def jackknife(model):
 
 def gaussian_process(queries):
     kernel = ConstantKernel(1.0) * RBF(1.0) + WhiteKernel(0.5)
-    mean, std = GaussianProcessRegressor(kernel, normalize_y=True).fit(X, y).predict(queries, return_std=True)
+    mean, std = (
+        GaussianProcessRegressor(kernel, normalize_y=True)
+        .fit(X, y)
+        .predict(queries, return_std=True)
+    )
     return mean[:, np.newaxis] + std[:, np.newaxis] * norm.ppf([0.05, 0.95])
 
 
 def boosting(queries):
     parameters = {"learning_rate": 0.05, "min_samples_leaf": 50, "max_leaf_nodes": 8}
-    models = [HistGradientBoostingRegressor(loss="quantile", quantile=q, **parameters) for q in (0.05, 0.95)]
+    models = [
+        HistGradientBoostingRegressor(loss="quantile", quantile=q, **parameters)
+        for q in (0.05, 0.95)
+    ]
     return np.column_stack([model.fit(X, y).predict(queries) for model in models])
 
 
@@ -68,7 +77,9 @@ for name, interval in intervals.items():
     lower, upper = interval(X_new).T
     covered = (lower <= y_new) & (y_new <= upper)
     left, right = covered[X_new[:, 0] < 1].mean(), covered[X_new[:, 0] > 4].mean()
-    print(f"{name:<20}{covered.mean():>10.3f}{left:>8.3f}{right:>8.3f}{np.mean(upper - lower):>12.2f}")
+    print(
+        f"{name:<20}{covered.mean():>10.3f}{left:>8.3f}{right:>8.3f}{np.mean(upper - lower):>12.2f}"
+    )
 
 # %%
 # On average the smoothers and the Gaussian process cover nine of ten, boosting a little less. An average is all that
@@ -76,15 +87,31 @@ for name, interval in intervals.items():
 # theorem. The columns in the middle tell more: one width for all is too wide where there is little noise, and too
 # narrow where there is much.
 
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(
+    1, 4, figsize=(12, 3.4), sharex=True, sharey=True, layout="constrained"
+)
 grid = np.linspace(0, 5, 300)[:, np.newaxis]
 noise = 0.1 + 0.3 * grid[:, 0]
 truth = (2 * np.sin(grid) + grid**0.8)[:, 0]
 for ax, (name, interval) in zip(axes, intervals.items(), strict=True):
     ax.scatter(X, y, s=5, color="0.6", label="samples")
-    ax.fill_between(grid[:, 0], *interval(grid).T, color="#0072B2", alpha=0.25, linewidth=0, label="90 % interval")
+    ax.fill_between(
+        grid[:, 0],
+        *interval(grid).T,
+        color="#0072B2",
+        alpha=0.25,
+        linewidth=0,
+        label="90 % interval",
+    )
     for tail in (0.05, 0.95):
-        ax.plot(grid, truth + norm.ppf(tail) * noise, "--", color="black", linewidth=1, label="true quantiles")
+        ax.plot(
+            grid,
+            truth + norm.ppf(tail) * noise,
+            "--",
+            color="black",
+            linewidth=1,
+            label="true quantiles",
+        )
     ax.set(title=name, xlabel="x")
 axes[0].set_ylabel("y")
 handles, labels = axes[0].get_legend_handles_labels()

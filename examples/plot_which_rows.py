@@ -29,8 +29,16 @@ features = ["flavanoids", "color_intensity", "hue", "proline"]
 X = StandardScaler().fit_transform(wine.data[features])
 alcohol = wine.data["alcohol"].to_numpy()
 
-X_train, X_test, y_train, y_test, name_train, name_test, grape_train, grape_test = train_test_split(
-    X, alcohol, names, wine.target.to_numpy(), test_size=30, random_state=0, stratify=wine.target
+X_train, X_test, y_train, y_test, name_train, name_test, grape_train, grape_test = (
+    train_test_split(
+        X,
+        alcohol,
+        names,
+        wine.target.to_numpy(),
+        test_size=30,
+        random_state=0,
+        stratify=wine.target,
+    )
 )
 model = NadarayaWatsonRegressor().fit(X_train, y_train)
 print(f"R^2 on {len(y_test)} other wines: {model.score(X_test, y_test):.2f}")
@@ -68,5 +76,8 @@ weights = model.attention_weights_(X_test)
 shares = np.column_stack([weights[:, grape_train == k].sum(axis=1) for k in range(3)])
 print(f"\n{'attention of':<14}{'to Barolo':>11}{'Grignolino':>12}{'Barbera':>9}")
 for k, grape in enumerate(grapes):
-    print(f"{grape:<14}{shares[grape_test == k, 0].mean():>11.2f}{shares[grape_test == k, 1].mean():>12.2f}", end="")
+    print(
+        f"{grape:<14}{shares[grape_test == k, 0].mean():>11.2f}{shares[grape_test == k, 1].mean():>12.2f}",
+        end="",
+    )
     print(f"{shares[grape_test == k, 2].mean():>9.2f}")

@@ -28,7 +28,7 @@ _PASSES_OF_LEARNING = 500
 class AttentionPoolingRegressor(BaseSmoother):
     """Kernel regression that learns which features matter: parametric attention pooling.
 
-    The prediction pools the training targets with attention weights,
+    The prediction pools the training targets with attention weights::
 
         f(x) = sum_i a(x, x_i) y_i,   a(x, x_i) = K(u_i) w_i / sum_j K(u_j) w_j,   u_i = ||(x - x_i) w||,
 
@@ -119,7 +119,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         The sample weights; None without.
     n_features_in_ : int
         The number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         The names of the features; defined only when X has feature names that are all strings.
 
     See Also

@@ -22,7 +22,7 @@ from sknw._distribution import ForEachBlock, draws, gradients
 from sknw._distribution import quantiles as quantiles_of
 from sknw._intervals import Residuals, interval
 from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
-from sknw._sklearn_compat import CallbackSupportMixin, Interval, StrOptions, check_sample_weight
+from sknw._sklearn_compat import CallbackSupportMixin, Interval, NotebookViewMixin, StrOptions, check_sample_weight
 from sknw._sums import (
     ALGORITHMS,
     Parts,
@@ -44,7 +44,7 @@ from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 _MOST_EVALUATIONS = 4e8
 
 
-class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Base of the estimators: everything but the choice of the bandwidth or w."""
 
     # set by the subclasses' __init__
@@ -302,10 +302,10 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+.
 
-        The bounds are order statistics of m_-i(q) -/+ R_i s_-i(q) over the training samples i [1]_: the prediction at
-        the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
-        scale, R_i = |y_i - m_-i(x_i)| / s_-i(x_i). Nothing is fitted again: leaving out a sample of attention a_i
-        moves the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale
+        The bounds are order statistics of ``m_-i(q) -/+ R_i s_-i(q)`` over the training samples i [1]_: the prediction
+        at the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
+        scale, ``R_i = |y_i - m_-i(x_i)| / s_-i(x_i)``. Nothing is fitted again: leaving out a sample of attention a_i
+        moves the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale::
 
             s^2 = (sum_j K_j r_j^2 + kappa V) / (sum_j K_j + kappa)
 
@@ -565,12 +565,6 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
-
-    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
-        # scikit-learn's notebook view takes every public name that ends in "_" for an attribute
-        attributes = super()._get_fitted_attr_html(doc_link)
-        attributes.pop("attention_weights_", None)
-        return attributes
 
 
 def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from sknw.kernels import Kernel
 class LocalLinearRegressor(BandwidthSmoother):
     """Local linear kernel regression.
 
-    At each query x the prediction is the value b0 of the weighted least-squares line that minimises
+    At each query x the prediction is the value b0 of the weighted least-squares line that minimises::
 
         sum_i a(x, x_i) (y_i - b0 - b'(x_i - x))^2 + ridge sum_k s_k^2 b_k^2,
 
@@ -78,7 +78,7 @@ class LocalLinearRegressor(BandwidthSmoother):
         The sample weights; None without.
     n_features_in_ : int
         The number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         The names of the features; defined only when X has feature names that are all strings.
 
     See Also

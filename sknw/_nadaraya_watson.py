@@ -16,7 +16,7 @@ from sknw.kernels import Kernel
 class NadarayaWatsonRegressor(BandwidthSmoother):
     """Nadaraya-Watson kernel regression.
 
-    The prediction is the mean of the training targets weighted by a kernel of the distance between query and sample,
+    The prediction is the mean of the training targets weighted by a kernel of the distance between query and sample::
 
         f(x) = sum_i a(x, x_i) y_i,   a(x, x_i) = K(u_i) w_i / sum_j K(u_j) w_j,   u_i = ||(x - x_i) / h||,
 
@@ -88,7 +88,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         The sample weights; None without.
     n_features_in_ : int
         The number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         The names of the features; defined only when X has feature names that are all strings.
 
     See Also

@@ -21,11 +21,25 @@ __all__ = [
     "CallbackSupportMixin",
     "FitTask",
     "Interval",
+    "NotebookViewMixin",
     "StrOptions",
     "_fit_context",
     "check_sample_weight",
     "validate_params",
 ]
+
+
+class NotebookViewMixin:
+    """How notebooks show an estimator: with a link to its page, and without methods among its attributes."""
+
+    _doc_link_module = "sknw"
+    _doc_link_template = "https://scikit-nw.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        # scikit-learn takes every public name that ends in "_" for an attribute
+        attributes = super()._get_fitted_attr_html(doc_link)  # type: ignore[misc]
+        attributes.pop("attention_weights_", None)
+        return attributes
 
 
 def check_sample_weight(sample_weight: Any, X: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from sknw._sklearn_compat import NotebookViewMixin
+
 __all__ = [
     "Biweight",
     "Cosine",
@@ -50,7 +52,7 @@ class CosineForm(NamedTuple):
     """K(u) = cos(pi u / 2) for u <= 1, else 0."""
 
 
-class Kernel(BaseEstimator):
+class Kernel(NotebookViewMixin, BaseEstimator):
     """Base class of kernels: subclass it and write `profile` to add one.
 
     A kernel is a small estimator: its parameters are the arguments of ``__init__``, so that ``kernel__<parameter>`` can
@@ -409,7 +411,7 @@ class Tricube(_PolynomialFamily):
 
     See Also
     --------
-    LocalLinearRegressor : Lines with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
+    sknw.LocalLinearRegressor : Lines with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
         neighbours.
     Triweight : Less flat at the top.
 

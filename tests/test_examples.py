@@ -122,10 +122,52 @@ def test_two_heads_are_a_safe_choice(outputs):
     better = [min(errors) for errors in zip(*heads, strict=True)]
     for label, at_most in {
         "mean (VotingRegressor)": 1.02,
-        "StackingRegressor": 1.05,
         "leave-one-out weights": 1.05,
     }.items():
         ratios = [error / of_head for error, of_head in zip(numbers_after(label, printed), better, strict=True)]
         assert len(ratios) == 4
         assert max(ratios) < at_most
     assert_pictures(folder, ["two_heads.png"])
+
+
+def test_six_kernels_fit_alike_at_their_own_bandwidths(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_kernels.py"))
+    errors = [float(line.split()[-1]) for line in printed.splitlines()[1:]]
+    assert len(errors) == 6
+    assert max(errors) < 1.3 * min(errors)
+    assert_pictures(folder, ["kernels.png"])
+
+
+def test_a_local_line_has_less_bias_at_the_edges(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_edges.py"))
+    mean, line = (
+        [abs(float(bias)) for bias in re.search(rf"{name} +(\S+) +(\S+) +(\S+)", printed).groups()]
+        for name in ["weighted mean", "local line"]
+    )
+    assert mean[0] > 3 * line[0]
+    assert mean[2] > 3 * line[2]
+    assert_pictures(folder, ["edges.png"])
+
+
+def test_the_chosen_bandwidth_predicts_best(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_bandwidth.py"))
+    narrow, chosen, wide = (float(error) for error in re.findall(r"leave-one-out error (\S+)", printed))
+    assert chosen < 0.8 * min(narrow, wide)
+    assert_pictures(folder, ["bandwidth.png"])
+
+
+def test_pipeline_and_search_find_the_rent(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_pipeline.py"))
+    assert float(re.search(r"R\^2 on other flats: (\S+)", printed)[1]) > 0.85
+    assert_pictures(folder, ["pipeline.png"])
+
+
+def test_a_hundred_samples_carry_a_prediction(outputs):
+    printed, folder = outputs(EXAMPLES[0].with_name("plot_sparse_attention.py"))
+    stored, of = (int(number) for number in re.search(r"(\d+) of (\d+) weights", printed).groups())
+    assert stored < of / 20
+    assert "they predict: True" in printed
+    changes = [float(change) for change in re.findall(r"top +100: .* by (\S+)", printed)]
+    assert len(changes) == 2
+    assert max(changes) < 0.02
+    assert_pictures(folder, ["sparse_attention.png"])
