@@ -19,8 +19,11 @@ copyright = author
 version = release = installed_version("scikit-nw")
 
 extensions = [
+    "benchmark",
     "links",
     "mathml",
+    "matplotlib.sphinxext.figmpl_directive",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -78,6 +81,13 @@ sphinx_gallery_conf = {
     "within_subsection_order": "gallery.order",
     "write_computation_times": False,
 }
+
+# Pictures of the guide: drawn by the code in the page, which the tests run too.
+plot_include_source = False
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_formats = [("png", 100)]
+plot_srcset = ["2x"]
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
