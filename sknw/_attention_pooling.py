@@ -16,7 +16,7 @@ from sknw._base import BaseSmoother
 from sknw._criterion import Criterion
 from sknw._learning import STRUCTURES, Learned, Learner, Loss, Report, learn, scalar_starts, without_the_useless
 from sknw._pooling import Line, Smoother
-from sknw._sklearn_compat import FitTask, Interval, StrOptions, _fit_context
+from sknw._sklearn_compat import FitTask, Interval, StrOptions, validates_params
 from sknw._sums import one_blas_thread
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel, resolve_kernel
@@ -201,7 +201,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @validates_params
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Keep the training samples and learn w.
 

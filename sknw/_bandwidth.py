@@ -15,7 +15,7 @@ from sknw._advice import search_warning
 from sknw._base import BaseSmoother
 from sknw._criterion import Criterion
 from sknw._pooling import Line
-from sknw._selection import CRITERIA, RULES, rule_of_thumb, search_bandwidth
+from sknw._selection import CRITERIA, RULES, BandwidthSearch, rule_of_thumb, search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._sums import Problem, choose_algorithm, n_evaluations
 from sknw._training import TrainingSet
@@ -31,6 +31,10 @@ class BandwidthSmoother(BaseSmoother):
     # set by the subclasses' __init__
     kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray]
     bandwidth: float | ArrayLike | str
+
+    # set by fit
+    bandwidth_: np.ndarray
+    bandwidth_search_: BandwidthSearch | None
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseSmoother._parameter_constraints,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sknw._bandwidth import BandwidthSmoother
-from sknw._sklearn_compat import Interval, StrOptions, _fit_context
+from sknw._sklearn_compat import Interval, StrOptions, validates_params
 from sknw.kernels import Kernel
 
 
@@ -131,7 +131,7 @@ class LocalLinearRegressor(BandwidthSmoother):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @validates_params
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Keep the training samples, choose the bandwidth and the ridge.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sknw._bandwidth import BandwidthSmoother
-from sknw._sklearn_compat import _fit_context
+from sknw._sklearn_compat import validates_params
 from sknw.kernels import Kernel
 
 
@@ -140,7 +140,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @validates_params
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Keep the training samples and choose the bandwidth.
 

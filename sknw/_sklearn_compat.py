@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import validate_params as _validate_params
 from sklearn.utils.validation import _check_sample_weight
 
 try:  # scikit-learn >= 1.9
@@ -23,10 +25,22 @@ __all__ = [
     "Interval",
     "NotebookViewMixin",
     "StrOptions",
-    "_fit_context",
     "check_sample_weight",
     "validate_params",
+    "validates_params",
 ]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def validates_params(fit: Function) -> Function:
+    """A `fit` that first checks the estimator's parameters against its `_parameter_constraints`."""
+    return _fit_context(prefer_skip_nested_validation=True)(fit)
+
+
+def validate_params(constraints: dict[str, list]) -> Callable[[Function], Function]:
+    """A decorator of functions that first checks their parameters."""
+    return _validate_params(constraints, prefer_skip_nested_validation=True)
 
 
 class NotebookViewMixin:

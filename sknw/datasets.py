@@ -21,8 +21,7 @@ __all__ = ["make_sine_power"]
         "sort": ["boolean"],
         "random_state": ["random_state"],
         "return_truth": ["boolean"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def make_sine_power(
     n_samples: int = 50,
