@@ -229,7 +229,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         goes_on = self.warm_start and learns and hasattr(self, "_smoother") and self._structure == self.w
         before = (self.w_, self.ridge_) if goes_on else None
         X, y, sample_weight, training = self._validated(X, y, sample_weight)
-        rows = self._validation_rows(len(training.X), float(len(training.X)) ** 2)
+        rows = self._validation_rows(len(training), float(len(training)) ** 2)
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         kernel, learned = self._kernel(learns), None
         if learns:

@@ -45,7 +45,7 @@ class BandwidthSmoother(BaseSmoother):
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
-        rows = self._validation_rows(len(training.X), self._n_evaluations(training, kernel))
+        rows = self._validation_rows(len(training), self._n_evaluations(training, kernel))
         n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         line = None if ridge is None else Line.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
@@ -73,8 +73,9 @@ class BandwidthSmoother(BaseSmoother):
 
     def _n_evaluations(self, training: TrainingSet, kernel: Kernel) -> float:
         """Of kernels, in a pass of leave-one-out over all rows, by the engine for so large a problem."""
+        keys = training.X
         problem = Problem(
-            kernel=kernel, queries=training.X, keys=training.X, weights=training.sample_weight, values=training.values
+            kernel=kernel, queries=keys, keys=keys, weights=training.sample_weight, values=training.values
         )
         return n_evaluations(problem, choose_algorithm(problem, self.algorithm, _PASSES_OF_A_SEARCH))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -32,11 +32,12 @@ from sknw._sums import (
     compiled_parts,
     for_each_chunk,
     one_blas_thread,
+    row_blocks,
     rows_are_compiled,
     rows_per_block,
     weight_rows,
 )
-from sknw._training import TrainingSet
+from sknw._training import TrainingSet, some_rows
 from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
 # With validation_samples="auto" a pass of leave-one-out stays below this many kernel evaluations.
@@ -70,11 +71,16 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         parameters = self.get_params(deep=False)
         for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
             delattr(self, name)  # a fit that fails leaves nothing of the last one
-        self.__dict__.pop("_smoother", None)
+        for name in ("_smoother", "_residuals"):
+            self.__dict__.pop(name, None)
         checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
         X_array, y_array = validate_data(self, X, y, **checks)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         return X_array, y_array, weights, TrainingSet.of(X_array, y_array, weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # residuals are found again when they are asked for
+        return {name: value for name, value in super().__getstate__().items() if name != "_residuals"}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_smoother")
@@ -131,7 +137,7 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             n_jobs=self.n_jobs,
             line=line,
         )
-        problem = smoother.sums_problem(smoother.left_out(rows, training.sample_weight[rows]))
+        problem = smoother.sums_problem(smoother.left_out(rows, some_rows(training.sample_weight, rows)))
         return replace(smoother, algorithm=choose_algorithm(problem, self.algorithm, n_passes))
 
     def _keep(
@@ -144,23 +150,38 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         rows: np.ndarray,
     ) -> None:
         """Set the fitted attributes that all smoothers have; `rows` of the training set are those of leave-one-out."""
-        weights = training.sample_weight[rows]
-        loo = np.full((len(X), training.values.shape[1]), np.nan)
-        fitted = smoother.pool(smoother.left_out(rows, weights))[0][0]
-        loo[training.rows[rows]] = fitted
-        squares = np.full_like(training.values, np.nan)
-        squares[rows] = (training.values[rows] - fitted) ** 2
-        self._residuals = Residuals(smoother, rows, squares, training.sample_weight)
-        self.loo_score_ = _weighted_r2(training.values[rows], fitted, weights)
-        if len(rows) == len(training.rows) < len(X):
-            weightless = np.setdiff1d(np.arange(len(X)), training.rows)  # their others are the whole training set
+        weights, k = some_rows(training.sample_weight, rows), training.values.shape[1]
+        left_out, in_parts = smoother.left_out(rows, weights), smoother.for_parts()
+        fitted = np.empty((len(rows), k))
+        for part in smoother.parts(len(rows)):
+            fitted[part] = in_parts.pool(left_out[part])[0][0]
+        self.loo_score_ = _weighted_r2(some_rows(training.values, rows), fitted, weights)
+        loo = np.full((len(X), k), np.nan)
+        for block in row_blocks(len(rows)):
+            loo[training.places(rows[block])] = fitted[block]
+        if len(rows) == len(training) < len(X):
+            weightless = np.delete(np.arange(len(X)), training.rows)  # their others are the whole training set
             loo[weightless] = smoother.pool(smoother.queries(X[weightless]))[0][0]
-        self.loo_prediction_ = (training.y_center + training.y_scales * loo).reshape(y.shape)
+        self._in_units_of_y(loo, training)
+        self.loo_prediction_ = loo.reshape(y.shape)
         self.n_validation_ = len(rows)
+        self._validated_rows = slice(None) if len(rows) == len(training) else rows
         self.kernel_ = smoother.kernel
         self.X_train_, self.y_train_, self.sample_weight_ = X, y, sample_weight
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         self._smoother, self._training = replace(smoother, algorithm=self.algorithm), training
+
+    @cached_property
+    def _residuals(self) -> Residuals:
+        """Leave-one-out residuals of the training set."""
+        training = self._training
+        rows = np.arange(len(training))[self._validated_rows]
+        loo = self.loo_prediction_.reshape(-1, len(training.y_scales))[training.places(rows)]
+        loo -= training.y_center
+        loo /= training.y_scales
+        squares = np.full_like(training.values, np.nan)
+        squares[rows] = (training.values[rows] - loo) ** 2
+        return Residuals(self._smoother, rows, squares, training.sample_weight)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict weighted means of the training targets, sum_i a(x, x_i) y_i, or values of local lines.
@@ -187,11 +208,17 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         ValueError
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
-        array, queries = self._queries(X)
+        check_is_fitted(self)
+        array = self._validated_queries(X)
         smoother, training = self._smoother_for(array.dtype), self._training
-        mean = self._in_units_of_y(self._pooled(smoother, queries), array.dtype)
+        mean = np.empty((len(array), training.values.shape[1]), dtype=array.dtype)
+        in_parts = smoother.for_parts()
+        for part in smoother.parts(len(array)):
+            mean[part] = self._in_units_of_y(self._pooled(in_parts, in_parts.queries(array[part])), training)
+        mean = mean.reshape(self._shape_of_y(len(array)))
         if not return_std:
             return mean
+        queries = smoother.queries(array)
         known = np.isfinite(self._residuals.squares)
         squares = np.where(known, self._residuals.squares, 0.0)
         with_squares = replace(smoother, values=np.hstack([squares, known]), line=None)
@@ -232,7 +259,8 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
             raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
         _, queries = self._queries(X)
         problem = self._smoother.problem(queries)
-        n_queries, n_samples, columns = len(problem.queries), len(self.X_train_), self._training.rows
+        n_queries, n_samples = len(problem.queries), len(self.X_train_)
+        columns = self._training.places(np.arange(len(self._training)))
         if not sparse_output and top_k is None:
             weights = np.zeros((n_queries, n_samples))
 
@@ -452,9 +480,12 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
 
     def _queries(self, X: ArrayLike) -> tuple[np.ndarray, Queries]:
         """X as an array, and as queries."""
-        check_is_fitted(self)
-        array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        array = self._validated_queries(X)
         return array, self._smoother.queries(array)
+
+    def _validated_queries(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
 
     def _smoother_for(self, dtype: np.dtype) -> Smoother:
         """The smoother for predictions at queries of a type, with the present `n_jobs`."""
@@ -527,9 +558,12 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
                 "kernel's support; choose a larger bandwidth, or outside='nearest', 'mean' or 'nan'."
             )
 
-    def _in_units_of_y(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        prediction = self._training.y_center + self._training.y_scales * values
-        return prediction.astype(dtype).reshape(self._shape_of_y(len(values)))
+    @staticmethod
+    def _in_units_of_y(values: np.ndarray, training: TrainingSet) -> np.ndarray:
+        """y_center + y_scales * values, in place of the values (m, k)."""
+        values *= training.y_scales
+        values += training.y_center
+        return values
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
@@ -548,10 +582,12 @@ def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> 
         y, prediction, weights = y[known], prediction[known], weights[known]
     if len(y) < 2:
         return np.nan
-    weights = weights / weights.sum()
-    error, variance = (
-        np.einsum("i,ik,ik->k", weights, residual, residual) for residual in (y - prediction, y - weights @ y)
-    )
+    mean = weights @ y / weights.sum()
+    error = variance = np.zeros(len(mean))
+    for some in row_blocks(len(y)):
+        residual, deviation = y[some] - prediction[some], y[some] - mean
+        error = error + np.einsum("i,ik,ik->k", weights[some], residual, residual)
+        variance = variance + np.einsum("i,ik,ik->k", weights[some], deviation, deviation)
     # as scikit-learn's r2_score: of a constant output 1 where it is predicted, else 0
     part = np.divide(error, variance, out=(error > 0).astype(float), where=variance > 0)
     return float(1.0 - part.mean())

@@ -11,8 +11,8 @@ from scipy.special import expit
 
 from sknw._lines import Lines
 from sknw._pooling import Queries, Smoother, means_of, weighted_means
-from sknw._sums import Problem, kernel_sums
-from sknw._training import TrainingSet
+from sknw._sums import Problem, kernel_sums, row_blocks
+from sknw._training import TrainingSet, some_rows
 from sknw.kernels import Pairwise
 
 # Ridges tried at every bandwidth, in units of the mean variance around a sample: from the plain local line to the local
@@ -101,12 +101,12 @@ class Criterion:
     @cached_property
     def _weights(self) -> np.ndarray:
         """Sample weights of the rows (m,)."""
-        return _rows(self.training.sample_weight, self.rows)
+        return some_rows(self.training.sample_weight, self.rows)
 
     @cached_property
     def _values(self) -> np.ndarray:
         """Values of the rows (m, k)."""
-        return _rows(self.smoother.values, self.rows)
+        return some_rows(self.smoother.values, self.rows)
 
     @cached_property
     def _queries(self) -> Queries:
@@ -135,7 +135,7 @@ class Criterion:
         smoother.with_substitutes(problem, lines.y_mean, unsupported)
         log_unit = np.broadcast_to(0.0, unsupported.shape)
         if self.name != "loo":
-            unit = _rows(smoother.weights, self.rows) * np.minimum(1.0, 1.0 / weights)  # what was left out
+            unit = some_rows(smoother.weights, self.rows) * np.minimum(1.0, 1.0 / weights)  # what was left out
             with np.errstate(divide="ignore"):
                 log_unit = np.broadcast_to(np.log(unit) + np.log(weight_at_zero(problem)), unsupported.shape)
         n = self.training.sample_weight.sum()
@@ -148,12 +148,7 @@ class Criterion:
         """Lines around the queries, and which have no support; weighted means as lines without axes."""
         smoother = self.smoother
         if smoother.line is None:
-            sums = kernel_sums(smoother.problem(queries, factors), smoother.algorithm)
-            if self.name == "loo":  # which needs no logarithm
-                means, unsupported = means_of(sums)
-                return Lines.of_means(means, np.broadcast_to(0.0, unsupported.shape)), unsupported
-            means, log_mass, unsupported = weighted_means(sums)
-            return Lines.of_means(means, log_mass), unsupported
+            return self._means(queries, factors)
         parts = [queries[part] for part in smoother.parts(len(queries), len(factors))]
         if self.ridge is None:
             found = [smoother.lines_for_any_ridge(part, factors) for part in parts]
@@ -162,6 +157,19 @@ class Criterion:
             found = [smoother.lines(part, factors) for part in parts]
         lines, unsupported = zip(*found, strict=True)
         return Lines.joined(lines), np.concatenate(unsupported, axis=1)
+
+    def _means(self, queries: Queries, factors: np.ndarray) -> tuple[Lines, np.ndarray]:
+        smoother, shape = self.smoother.for_parts(), (len(factors), len(queries))
+        means, unsupported = np.empty((*shape, smoother.values.shape[1])), np.empty(shape, dtype=bool)
+        # "loo" needs no logarithm
+        log_mass = np.broadcast_to(0.0, shape) if self.name == "loo" else np.empty(shape)
+        for part in smoother.parts(len(queries), len(factors)):
+            sums = kernel_sums(smoother.problem(queries[part], factors), smoother.algorithm)
+            if self.name == "loo":
+                means[:, part], unsupported[:, part] = means_of(sums)
+            else:
+                means[:, part], log_mass[:, part], unsupported[:, part] = weighted_means(sums)
+        return Lines.of_means(means, log_mass), unsupported
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
         """Scores of one output in its units; several outputs have none in common."""
@@ -202,7 +210,7 @@ class _RidgeCurve:
 
     def __call__(self, ridge: float) -> float:
         if self.name == "loo":
-            score = self._mean_square(self.values - self.lines.value(ridge))
+            score = self._mean_square(self.lines.value(ridge))
         else:
             score = penalised(self.name, *self._of_the_fit_itself(ridge), self.n)
         return np.inf if np.isnan(score) else score  # of unsupported rows that count for nothing
@@ -222,7 +230,7 @@ class _RidgeCurve:
         with np.errstate(over="ignore"):
             ridges = np.divide(ridge, s, out=np.full(len(s), np.inf), where=s > 0)
         t = s / (1.0 + np.where(p > 0, p * self.lines.reach(ridges), 0.0))
-        mean_square = self._mean_square(t[:, np.newaxis] * (self.values - self.lines.value(ridges)))
+        mean_square = self._mean_square(self.lines.value(ridges), t)
         # the rows stand for all, each for its weight
         freedom = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)
         return mean_square, float(freedom.sum() / self.weights.sum())
@@ -231,10 +239,15 @@ class _RidgeCurve:
         """1 - tr / n."""
         return self._of_the_fit_itself(ridge)[1]
 
-    def _mean_square(self, residuals: np.ndarray) -> float:
-        """Weighted mean square of residuals (m, k), averaged over the outputs."""
-        total = np.einsum("m,mk,mk", self.weights, residuals, residuals)
-        return float(total / (self.weights.sum() * residuals.shape[1]))
+    def _mean_square(self, means: np.ndarray, t: np.ndarray | None = None) -> float:
+        """Weighted mean square of the residuals y - m, or t (y - m), of means (m, k), averaged over the outputs."""
+        total = 0.0
+        for some in row_blocks(len(means)):
+            residuals = self.values[some] - means[some]
+            if t is not None:
+                residuals *= t[some, np.newaxis]
+            total += np.einsum("m,mk,mk", self.weights[some], residuals, residuals)
+        return float(total / (self.weights.sum() * means.shape[1]))
 
     def lowest(self) -> float:
         """The ridge with the smallest score, of equal ones the largest.
@@ -267,11 +280,6 @@ def penalised(name: str, mean_square: float, freedom: float, n: float) -> float:
     if freedom <= 2 / n:
         return np.inf
     return np.log(max(mean_square, _ROUNDING)) + (2 - freedom) / (freedom - 2 / n)
-
-
-def _rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """array[rows], without a copy where these are all."""
-    return array if len(rows) == len(array) else array[rows]
 
 
 def weight_at_zero(problem: Problem) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A cheap likeness of a criterion, for a first look at much data: samples merged in the cells of a grid.
+"""A cheap likeness of a criterion, for a first look at much data of one feature: samples merged in cells of a grid.
 
 To a kernel much wider than the cells, the samples of a cell are all at their mean. There the smoother is fitted, from
 the cells with the weights of their samples; and as the sum of squares in a cell is known, so is that of the residuals
@@ -13,12 +13,12 @@ import numpy as np
 
 from sknw._criterion import Criterion, penalised, weight_at_zero
 from sknw._pooling import Queries, Smoother, means_of
-from sknw._sums import Cells, kernel_sums
+from sknw._sums import kernel_sums
 
 # Points whose cells are counted to find a width.
 _SAMPLE = 20_000
 _MOST_STEPS = 40
-# Of the largest coordinate: narrower cells would have no exact centres.
+# Of the largest coordinate: narrower cells would be of the size of rounding.
 _LEAST_WIDTH = 2.0**-40
 # A sample with less of others in its prediction, as a part, counts as alone.
 _ALONE = 1e-9
@@ -50,16 +50,16 @@ class Likeness:
 
     @classmethod
     def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_cells: int) -> Likeness:
-        """Of the samples of a smoother, in about so many cells."""
-        width = _width_of_cells(smoother.keys, n_cells)
-        columns = [smoother.keys.T, np.minimum(sample_weight, 1.0)[np.newaxis], smoother.values.T, smoother.values.T**2]
-        cells = Cells.of_points(slice(0, len(sample_weight)), columns[0], (sample_weight, *columns), width)
-        weights, *columns = cells.attached
-        start = cells.start[:-1]
-        mass = np.add.reduceat(weights, start)
-        keys, unit, values, squares = (
-            np.ascontiguousarray((np.add.reduceat(weights * column, start, axis=1) / mass).T) for column in columns
-        )
+        """Of the samples of a smoother, sorted, in about so many cells."""
+        width = _width_of_cells(smoother.keys[:, 0], n_cells)
+        start = _first_of_cells(smoother.keys[:, 0], width)
+        mass = np.add.reduceat(sample_weight, start)
+        # one column after the other: each takes much memory
+        weights, per_mass = sample_weight[:, np.newaxis], 1.0 / mass[:, np.newaxis]
+        keys = np.add.reduceat(weights * smoother.keys, start) * per_mass
+        unit = np.add.reduceat(weights * np.minimum(weights, 1.0), start) * per_mass
+        values = np.add.reduceat(weights * smoother.values, start) * per_mass
+        squares = np.add.reduceat(weights * smoother.values**2, start) * per_mass
         few = replace(smoother, keys=keys, values=values, weights=mass / mass.max())
         return cls(few, width, mass, unit[:, 0], squares)
 
@@ -107,19 +107,25 @@ class MergedCriterion:
 
 
 def _width_of_cells(points: np.ndarray, n_cells: int) -> float:
-    """The width at which about `n_cells` cells of a grid have points (n, d) in them, or fewer where many are equal."""
+    """The width at which about `n_cells` cells of a grid have sorted points in them, or fewer where many are equal."""
     some = points[:: -(-len(points) // _SAMPLE)]
-    low, high = np.quantile(some, [0.1, 0.9], axis=0)
-    width = float((high - low).max() or np.ptp(some, axis=0).max() or 1.0) / n_cells ** (1 / points.shape[1])
+    low, high = np.quantile(some, [0.1, 0.9])
+    width = float(high - low or np.ptp(some) or 1.0) / n_cells
     for _ in range(_MOST_STEPS):
         if _n_cells(some, width) <= n_cells:
             break
         width *= 2.0
-    n_distinct, least = len(np.unique(some, axis=0)), _LEAST_WIDTH * np.abs(points).max()
+    n_distinct, least = len(np.unique(some)), _LEAST_WIDTH * max(-points[0], points[-1])
     while width > least and _n_cells(some, width) < n_distinct and _n_cells(some, width / 2.0) <= n_cells:
         width /= 2.0
     return width
 
 
 def _n_cells(points: np.ndarray, width: float) -> int:
-    return len(Cells.of_points(slice(0, len(points)), points.T, (), width).cells)
+    return len(_first_of_cells(points, width))
+
+
+def _first_of_cells(points: np.ndarray, width: float) -> np.ndarray:
+    """The first of the sorted points in each cell."""
+    cell = np.floor(points / width)
+    return np.append(0, np.flatnonzero(cell[1:] != cell[:-1]) + 1)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from sknw._lines import ACCURATE, Lines, LocalMoments, line_columns, lines_around, moments_around, n_line_columns
 from sknw._neighbours import Neighbours
-from sknw._sums import Own, Problem, Sums, dense, for_each_chunk, kernel_sums, one_blas_thread, pruned
+from sknw._sums import (
+    Own,
+    Problem,
+    Sums,
+    dense,
+    for_each_chunk,
+    kernel_sums,
+    one_blas_thread,
+    pairs_are_listed,
+    pruned,
+)
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel
 
@@ -27,6 +38,8 @@ _CHUNK = 100
 LOSS_IN_SEARCH = 1e-9
 # Moments of so many queries are held at a time as fit in this many bytes.
 _MOMENT_BYTES = 2**26
+# Values are pooled for so many queries at a time, or for as many as a part of the samples.
+_POOLED_QUERIES, _POOLED_PART = 2**20, 1 / 8
 
 # A bandwidth factor, and some queries.
 _At = tuple[int, np.ndarray]
@@ -120,6 +133,8 @@ class Smoother:
     n_jobs : int or None
     line : Line or None
         Pool by local lines; None pools by weighted means.
+    of_keys : dict or None
+        As in `Problem`, of weighted means, for queries that come in parts.
     """
 
     center: np.ndarray
@@ -133,6 +148,7 @@ class Smoother:
     float32_is_enough: bool
     n_jobs: int | None
     line: Line | None = None
+    of_keys: dict[Hashable, Any] | None = None
 
     def in_order(self, order: np.ndarray) -> Smoother:
         """The same with the training samples in another order."""
@@ -155,6 +171,10 @@ class Smoother:
         z = self.keys if len(rows) == len(self.keys) else self.keys[rows]
         return Queries(z, z[:, :0] if self.line is None else self.line.x[rows], own)
 
+    def for_parts(self) -> Smoother:
+        """The same, for queries that come in parts."""
+        return replace(self, of_keys={})
+
     def problem(self, queries: Queries, factors: np.ndarray | None = None) -> Problem:
         """The kernel sums of the values at `queries`; `factors` as in `Problem`."""
         return Problem(
@@ -168,6 +188,7 @@ class Smoother:
             float32_is_enough=self.float32_is_enough and self.line is None,
             n_jobs=self.n_jobs,
             rounding_size=float(np.abs(self.center * self.w.T).max()),
+            of_keys=self.of_keys if self.line is None else None,
         )
 
     def sums_problem(self, queries: Queries, factors: np.ndarray | None = None) -> Problem:
@@ -279,9 +300,12 @@ class Smoother:
                 for_each_chunk(block, len(chunks), 1, self.n_jobs)
 
     def parts(self, n_queries: int, n_factors: int = 1) -> list[slice]:
-        """Parts of queries whose moments and covariances, at so many bandwidths, take a limited memory."""
-        d, k = 0 if self.line is None else self.line.x.shape[1], self.values.shape[1]
-        size = max(_MOMENT_BYTES // (8 * n_factors * (n_line_columns(d, k) + 3 * d * d)), 1)
+        """Parts of queries of which what pooling takes, at so many bandwidths, has a limited memory."""
+        if self.line is None:
+            size = max(_POOLED_QUERIES, int(_POOLED_PART * len(self.keys))) // n_factors
+        else:
+            d, k = self.line.x.shape[1], self.values.shape[1]
+            size = max(_MOMENT_BYTES // (8 * n_factors * (n_line_columns(d, k) + 3 * d * d)), 1)
         return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
 
     def attention(
@@ -307,9 +331,7 @@ class Smoother:
 
     def lists_pairs(self, problem: Problem) -> bool:
         """Whether `sparse_attention` takes the problem, and pays beside blocks of `attention`."""
-        if self.algorithm == "dense" or pruned.is_usable_for(problem) is not True:
-            return False
-        return self.algorithm == "pruned" or pruned.START_UP + pruned.seconds(problem) < dense.seconds(problem)
+        return pairs_are_listed(problem, self.algorithm)
 
     def sparse_attention(self, problem: Problem) -> tuple[csr_array, np.ndarray]:
         """`attention` of all queries with a compact kernel, from the pairs in reach, and which had no support.

@@ -180,7 +180,7 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     grid, has_equal_keys = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)
     trials = _Trials(criterion, on_candidate)
     minima: list[float] = []
-    # with more features cells merge too little to be worth it
+    # merged samples stand for those of one feature; with more, cells merge too little to be worth it
     n, d = criterion.smoother.keys.shape
     is_few = n <= _SCAN_SAMPLES or d > 1 or criterion.smoother.line is not None
     search = _search_few if is_few else _search_many
@@ -355,12 +355,15 @@ def _spacing(keys: np.ndarray) -> tuple[np.ndarray, bool]:
     """
     n, d = keys.shape
     if d == 1:
-        gaps = np.diff(np.sort(keys[:, 0]))
-        has_equal = bool(np.any(gaps == 0))
-        gaps = np.concatenate([[np.inf], gaps[gaps > 0], [np.inf]])
-        some = np.arange(0, len(gaps) - 1, -(-(len(gaps) - 1) // _SCAN_ROWS))
-        spacing = np.minimum(gaps[some], gaps[some + 1])
-        return spacing[np.isfinite(spacing)], has_equal
+        x = keys[:, 0]
+        gaps = np.diff(x if np.all(x[:-1] <= x[1:]) else np.sort(x))
+        has_equal = not np.all(gaps)
+        gaps = gaps[gaps > 0] if has_equal else gaps
+        if not len(gaps):
+            return gaps, has_equal
+        # some of the distinct keys, each between two gaps
+        right = np.arange(0, len(gaps) + 1, -(-(len(gaps) + 1) // _SCAN_ROWS))
+        return np.minimum(gaps[np.maximum(right - 1, 0)], gaps[np.minimum(right, len(gaps) - 1)]), has_equal
     step = -(-n // _SCAN_SAMPLES)
     distinct = np.unique(keys[::step], axis=0)
     has_equal = len(distinct) < len(keys[::step]) or (step > 1 and _has_equal(keys))

@@ -18,7 +18,10 @@ class TrainingSet:
 
     Attributes
     ----------
-    X : ndarray of shape (n, d)
+    given : ndarray of shape (n_given, d)
+        The inputs of all samples, as given.
+    rows : slice or ndarray of int, of shape (n,)
+        Where those of positive weight stand among them.
     center, scales : ndarrays of shape (d,)
         Weighted means and standard deviations; a constant feature has the scale 1.
     values : ndarray of shape (n, k)
@@ -26,18 +29,28 @@ class TrainingSet:
     y_center, y_scales : ndarrays of shape (k,)
     sample_weight : ndarray of shape (n,)
         In units of samples.
-    rows : ndarray of int, of shape (n,)
-        Where they stand among the samples given.
     """
 
-    X: np.ndarray
+    given: np.ndarray
+    rows: slice | np.ndarray
     center: np.ndarray
     scales: np.ndarray
     values: np.ndarray
     y_center: np.ndarray
     y_scales: np.ndarray
     sample_weight: np.ndarray
-    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where some of the samples stand among those given."""
+        return rows if isinstance(self.rows, slice) else np.take(self.rows, rows)
+
+    @property
+    def X(self) -> np.ndarray:
+        """The inputs (n, d), put in order whenever they are asked for: they take much memory."""
+        return taken(self.given, self.rows)
 
     @property
     def relative_weight(self) -> np.ndarray:
@@ -48,21 +61,38 @@ class TrainingSet:
     @classmethod
     def of(cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> TrainingSet:
         """The samples of positive weight among X (n, d), y (n,) or (n, k)."""
-        rows = np.arange(len(X)) if sample_weight is None else np.flatnonzero(sample_weight > 0)
+        rows: slice | np.ndarray = slice(0, len(X))
+        if sample_weight is not None and not np.all(sample_weight > 0):
+            rows = np.flatnonzero(sample_weight > 0)
         if X.shape[1] == 1:
-            order = np.argsort(X[:, 0] if len(rows) == len(X) else X[rows, 0])
-            rows = order if len(rows) == len(X) else rows[order]
-        # take(): indexing with an array of rows is several times slower
-        X, y = (np.take(array, rows, axis=0) for array in (X, y.reshape(len(y), -1)))
-        weights = np.ones(len(X)) if sample_weight is None else sample_weight[rows]
-        center, scales, _ = _standardisation(X, weights, "X")
-        y_center, y_scales, values = _standardisation(y, weights, "y")
+            order = np.argsort(X[rows, 0])
+            # half the memory
+            order = order.astype(np.int32) if len(X) <= np.iinfo(np.int32).max else order
+            rows = order if isinstance(rows, slice) else rows[order]
+        inputs = taken(X, rows)
+        weights = np.ones(len(inputs)) if sample_weight is None else taken(sample_weight, rows)
+        center, scales, _ = _standardisation(inputs, weights, "X")
+        del inputs
+        y_center, y_scales, values = _standardisation(taken(y.reshape(len(y), -1), rows), weights, "y")
         values /= y_scales
-        return cls(X, center, scales, values, y_center, y_scales, weights, rows)
+        return cls(X, rows, center, scales, values, y_center, y_scales, weights)
 
     def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
         """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
         return (w.T / self.scales).T
+
+
+def some_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """array[rows] for distinct ascending rows, without a copy where these are all."""
+    return array if len(rows) == len(array) else array[rows]
+
+
+def taken(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+    """array[rows], without a copy where these are all in order."""
+    if isinstance(rows, slice):
+        return array[rows]
+    # take(): indexing with an array of rows is several times slower
+    return np.take(array, rows, axis=0)
 
 
 def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -534,7 +534,7 @@ def _apart(numbers: np.ndarray, places: np.ndarray, distance: float) -> tuple[np
 def _degrees_of_freedom(smoother: BaseSmoother, factors: np.ndarray) -> np.ndarray:
     """At bandwidths in units of the one chosen, ascending."""
     training = smoother._training
-    rows = np.arange(0, len(training.X), -(-len(training.X) // _TRACE_ROWS))
+    rows = np.arange(0, len(training), -(-len(training) // _TRACE_ROWS))
     ridge = 0.0 if smoother._smoother.line is None else smoother._smoother.line.ridge
     criterion = Criterion("gcv", smoother._smoother, training, rows, ridge)
     return criterion.degrees_of_freedom(factors[::-1], ridge)[::-1]

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, Quartic, assert_close, regression
 
-from sknw import NadarayaWatsonRegressor
+from sknw import NadarayaWatsonRegressor, _pooling
 
 POLICIES = ["nearest", "mean", "nan", "raise"]
 UNBOUNDED = [kernel for kernel in KERNELS if kernel not in oracle.COMPACT]
@@ -188,3 +188,45 @@ def test_outside_mean_is_the_weighted_mean_and_in_leave_one_out_that_of_the_othe
     assert_allclose(model.predict([[5.0]]), [(1 + 1 + 12) / 3.5], rtol=1e-14)
     # the third row keeps one of its two units of weight, and so supports itself
     assert_allclose(model.loo_prediction_, [(1 + 12) / 2.5, (1 + 12) / 3, 6.0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
+@pytest.mark.parametrize("criterion", ["loo", "aicc"])
+def test_queries_in_parts_get_what_all_at_once_would(kernel, criterion, d, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(700, d))
+    y = np.sin(3 * X).sum(axis=1) + 0.5 * rng.normal(size=len(X))
+    w = rng.choice([0.0, 0.25, 0.5, 1.0], len(X))
+    Q = rng.normal(size=(300, d))
+    Q[17] = 50.0  # far from all samples
+
+    def fitted():
+        return NadarayaWatsonRegressor(kernel, criterion).fit(X, y, sample_weight=w)
+
+    whole = fitted()
+    expected = whole.predict(Q, return_std=True)
+    monkeypatch.setattr(_pooling, "_POOLED_QUERIES", 100)
+    in_parts = fitted()
+    assert len(in_parts._smoother.parts(len(X))) > 3
+    assert_allclose(in_parts.bandwidth_, whole.bandwidth_, rtol=1e-12)
+    assert_allclose(in_parts.loo_prediction_, whole.loo_prediction_, rtol=1e-12, atol=1e-12)
+    assert_allclose(in_parts.predict(Q, return_std=True), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("tricube", "sorted")])
+@pytest.mark.parametrize("h", [0.02, 0.3])
+def test_parts_of_queries_share_what_engines_make_of_the_keys(kernel, algorithm, h, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 1))
+    monkeypatch.setattr(_pooling, "_POOLED_QUERIES", 1000)
+    model = NadarayaWatsonRegressor(kernel, h, algorithm=algorithm).fit(X, np.sin(3 * X[:, 0]))
+    smoother = model._smoother.for_parts()
+    parts = [smoother.queries(X[part]) for part in smoother.parts(len(X))]
+    first = smoother.pool(parts[0])[0]
+    made = {name: id(what) for name, what in smoother.of_keys.items()}
+    rest = [smoother.pool(part)[0] for part in parts[1:]]
+    assert made
+    assert made == {name: id(what) for name, what in smoother.of_keys.items()}
+    means = np.concatenate([first, *rest], axis=1)[0]
+    assert_allclose(means, model._smoother.pool(model._smoother.queries(X))[0][0], rtol=1e-12, atol=1e-13)

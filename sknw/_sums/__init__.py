@@ -11,14 +11,13 @@ import numpy as np
 
 from sknw._sums import dense, expansion, fused, pruned
 from sknw._sums import sorted as sorted_
-from sknw._sums._cells import Cells
+from sknw._sums._order import row_blocks
 from sknw._sums._problem import Own, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw._sums.parts import CompiledParts, Parts, WrittenParts
 
 __all__ = [
     "ALGORITHMS",
-    "Cells",
     "CompiledParts",
     "Own",
     "Parts",
@@ -31,6 +30,8 @@ __all__ = [
     "kernel_sums",
     "n_evaluations",
     "one_blas_thread",
+    "pairs_are_listed",
+    "row_blocks",
     "rows_are_compiled",
     "rows_per_block",
     "weight_rows",
@@ -84,7 +85,14 @@ def rows_are_compiled(problem: Problem, algorithm: str) -> bool:
     """Whether `weight_rows` uses compiled loops: they can, and where "auto" has not loaded them yet that pays."""
     if algorithm == "dense" or fused.is_usable_for(problem) is not True or problem.own is not None:
         return False
-    return algorithm != "auto" or dense.seconds(problem) > fused.START_UP + _WRITTEN * fused.seconds(problem)
+    return algorithm != "auto" or dense.seconds(problem) > _start_up("fused") + _WRITTEN * fused.seconds(problem)
+
+
+def pairs_are_listed(problem: Problem, algorithm: str) -> bool:
+    """Whether the weights of a compact kernel come from the pairs in reach: they can, and that pays beside all pairs."""
+    if algorithm == "dense" or pruned.is_usable_for(problem) is not True:
+        return False
+    return algorithm == "pruned" or _start_up("pruned") + pruned.seconds(problem) < dense.seconds(problem)
 
 
 def rows_per_block(problem: Problem) -> int:

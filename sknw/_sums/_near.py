@@ -13,7 +13,7 @@ import numpy as np
 
 from sknw._sums import fused
 from sknw._sums._cells import Cells, cell_width
-from sknw._sums._order import Rows, in_order, places, rows_in_order
+from sknw._sums._order import Rows, in_order, places, row_blocks, rows_in_order
 from sknw._sums._problem import Own, Problem
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import ExponentialForm
@@ -54,14 +54,26 @@ class Points:
         self.problem, self.d = problem, problem.keys.shape[1]
         self.keys, self.queries = problem.keys.T, problem.queries.T
         self.values = np.ascontiguousarray(problem.values.T)
-        magnitudes = np.abs(self.values)
-        self.total = np.append(problem.weights.sum(), magnitudes @ problem.weights)
+        self.total, largest = problem.once("totals", self._totals)
         self.scale = self.total / self.total[0]
-        largest = np.append(1.0, magnitudes.max(axis=1))
         unevenness = np.max(np.divide(largest, self.scale, out=np.ones_like(largest), where=self.scale > 0))
         self.most = float(self.total[0] * unevenness)
 
+    def _totals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of w and |w V|, and the largest of 1 and |V|."""
+        weights = self.problem.weights
+        total, largest = np.zeros((2, 1 + len(self.values)))
+        total[0], largest[0] = weights.sum(), 1.0
+        for some in row_blocks(len(weights)):
+            magnitudes = np.abs(self.values[:, some])
+            total[1:] += magnitudes @ weights[some]
+            largest[1:] = np.maximum(largest[1:], magnitudes.max(axis=1))
+        return total, largest
+
     def key_cells(self, width: float) -> Cells:
+        return self.problem.once(("cells", width), lambda: self._key_cells(width))
+
+    def _key_cells(self, width: float) -> Cells:
         if self.d == 1:
             return Cells.of_line(*self.sorted_keys, width)
         return Cells.of_points(slice(0, len(self.problem.keys)), self.keys, (self.problem.weights, self.values), width)

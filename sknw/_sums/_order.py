@@ -8,6 +8,15 @@ import numpy as np
 Rows = slice | np.ndarray
 
 
+# Rows that are worked on at a time where all at once would take much memory.
+_BLOCK = 2**16
+
+
+def row_blocks(n: int) -> list[slice]:
+    """Blocks of n rows."""
+    return [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
+
+
 def rows_in_order(x: np.ndarray) -> Rows:
     """The order that sorts x."""
     return slice(0, len(x)) if np.all(x[:-1] <= x[1:]) else np.argsort(x)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from sknw.kernels import ExponentialForm, Kernel
 
+_Made = TypeVar("_Made")
 # Of a kernel evaluation, between the compiled engine and NumPy.
 SECONDS_PER_EVALUATION = 2.5e-9
 
@@ -58,6 +61,9 @@ class Problem:
         Threads, by joblib's conventions.
     rounding_size : float
         The largest coordinate that centring took away: inputs were rounded in proportion to it.
+    of_keys : dict or None
+        What engines have made of the keys, for problems that have the same ones, with the same weights and values; None
+        keeps nothing.
     """
 
     kernel: Kernel
@@ -70,6 +76,15 @@ class Problem:
     float32_is_enough: bool = False
     n_jobs: int | None = None
     rounding_size: float = 0.0
+    of_keys: dict[Hashable, Any] | None = None
+
+    def once(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
+        """``make()``, of the keys alone, or what an earlier problem has made under this name."""
+        if self.of_keys is None:
+            return make()
+        if name not in self.of_keys:
+            self.of_keys[name] = make()
+        return self.of_keys[name]
 
     @property
     def n_evaluations(self) -> int:

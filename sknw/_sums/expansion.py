@@ -117,7 +117,7 @@ class _Expansion:
             return done
         targets = queries.cells[chosen]
         stops = route(self.keys.cells, targets, self.d, self.n_near)
-        moments, sizes = self._moments()
+        moments, sizes = self.points.problem.once(("moments", self.bandwidth.factor), self._moments)
         coefficients, bound = self._translated(moments, stops), self._error_bound(sizes, stops)
         cell, pieces = queries.pieces(chosen)
         place = np.searchsorted(chosen, cell)

@@ -9,7 +9,6 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from types import ModuleType
 
 import numpy as np
@@ -104,11 +103,6 @@ class _Line:
     place: np.ndarray
     is_own: bool
 
-    @cached_property
-    def columns(self) -> np.ndarray:
-        """w and w V of shape (1 + k, n)."""
-        return np.vstack([self.weights, self.weights * self.values])
-
     @classmethod
     def of(cls, problem: Problem) -> _Line:
         key_order = rows_in_order(problem.keys[:, 0])
@@ -141,14 +135,19 @@ def _set_compact_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float)
     kernel = ((0.0,) * (1 + max(power * exponent, 1 - power)), (0,) * power, (0,) * exponent)
     radius = _radius(h, includes_edge=exponent == 0)
     columns = (line.keys, line.weights, line.values)
-    begin, end = loops.cells_of_blocks(line.keys, radius)
-    states = np.empty((2, 2, len(begin), 1 + len(line.values), len(kernel[0])))
 
-    def set_states(sides: slice) -> None:
-        for side in range(sides.start, sides.stop):
-            loops.set_states(*states[side], kernel, side == 1, 1.0 / h, *columns, begin, end)
+    def states_of_keys() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        begin, end = loops.cells_of_blocks(line.keys, radius)
+        states = np.empty((2, 2, len(begin), 1 + len(line.values), len(kernel[0])))
 
-    for_each_chunk(set_states, 2, 1, problem.n_jobs)
+        def set_states(sides: slice) -> None:
+            for side in range(sides.start, sides.stop):
+                loops.set_states(*states[side], kernel, side == 1, 1.0 / h, *columns, begin, end)
+
+        for_each_chunk(set_states, 2, 1, problem.n_jobs)
+        return begin, end, states
+
+    begin, end, states = problem.once(("states", h), states_of_keys)
     left, right = tuple(states[0]), tuple(states[1])
 
     def sum_some(some: slice) -> None:
@@ -169,7 +168,7 @@ def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: _Line, h: fl
     shift = np.empty(len(line.queries))
     where = (line.queries, line.place, line.is_own)
     any_far = loops.far_shifts(shift, line.queries, line.keys, line.place, line.is_own, share, furthest)
-    columns = list(line.columns)
+    columns = [line.weights, *problem.once("columns", lambda: line.weights * line.values)]
     n_pairs = -(-len(columns) // 2)
     columns += columns[:1]  # the last pair may lack one
     parts = np.zeros((2, 2 * n_pairs, len(line.queries)))
