@@ -24,8 +24,8 @@ _LOG_RIDGE_TOLERANCE = 1e-3
 _LEAST_FREEDOM = 1e-100
 # A mean square below this is an exact fit; its logarithm says nothing.
 _ROUNDING = np.finfo(np.float64).eps ** 2
-# Runs of consecutive samples that stand for all where the bandwidth is small, in one feature.
-_N_RUNS = 4
+# Runs or boxes of samples that stand for all where the bandwidth is small; a box has so many times as many as all rows.
+_N_RUNS, _PLENTY = 4, 3
 # Bandwidths are judged together as long as what is kept of each row fits in this many bytes.
 _BATCH_BYTES = 2**27
 
@@ -76,26 +76,47 @@ class Criterion:
         return np.array(scores), np.array(n_unsupported)
 
     def some(self, n_rows: int) -> Criterion:
-        """The same on some of its rows; of one feature with runs of samples only, to which far ones do not matter."""
-        n = len(self.smoother.keys)
-        if self.smoother.keys.shape[1] > 1 or n <= 2 * _N_RUNS * n_rows:
+        """The same on some of its rows, with the samples near them only: far ones do not matter to small bandwidths.
+
+        Of one feature runs of samples, of several boxes around some of them.
+        """
+        n, d = self.smoother.keys.shape
+        if n <= 2 * _N_RUNS * n_rows:
+            n_rows = min(n_rows, len(self.rows))
             return replace(self, rows=np.sort(np.random.default_rng(0).choice(self.rows, n_rows, replace=False)))
         first = np.random.default_rng(0).integers(0, n - 2 * n_rows, _N_RUNS)
         is_taken, is_row = np.zeros((2, n), dtype=bool)
         for start in first.tolist():
-            is_taken[start : start + 2 * n_rows] = True
-            is_row[start + n_rows // 2 : start + n_rows + n_rows // 2] = True
+            if d == 1:
+                is_taken[start : start + 2 * n_rows] = True
+                is_row[start + n_rows // 2 : start + n_rows + n_rows // 2] = True
+            else:
+                distance = np.abs(self.smoother.keys - self.smoother.keys[start]).max(axis=1)
+                near = np.argpartition(distance, [n_rows // _N_RUNS, _PLENTY * n_rows])
+                is_taken[near[: _PLENTY * n_rows]] = True
+                is_row[near[: n_rows // _N_RUNS]] = True
         if len(self.rows) < n:
             is_row[np.delete(np.arange(n), self.rows)] = False
         taken = np.flatnonzero(is_taken)
+        return self._of_samples(taken, np.flatnonzero(is_row[taken]))
+
+    def thinned(self, n_samples: int, n_rows: int) -> Criterion:
+        """The same for random samples and rows among them."""
+        rng = np.random.default_rng(0)
+        taken = np.sort(rng.choice(len(self.smoother.keys), n_samples, replace=False, shuffle=False))
+        return self._of_samples(taken, np.sort(rng.choice(n_samples, n_rows, replace=False)))
+
+    def _of_samples(self, taken: np.ndarray, rows: np.ndarray) -> Criterion:
+        """The same for some samples and rows among them."""
         weights = self.training.sample_weight[taken]
         few = replace(
             self.smoother,
             keys=self.smoother.keys[taken],
             values=self.smoother.values[taken],
             weights=self.smoother.weights[taken],
+            # so few want another engine, and one that is loaded
+            algorithm="dense" if self.smoother.algorithm == "dense" else "auto",
         )
-        rows = np.flatnonzero(is_row[taken])
         return replace(self, smoother=few, training=replace(self.training, sample_weight=weights), rows=rows)
 
     @cached_property

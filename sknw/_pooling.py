@@ -302,7 +302,7 @@ class Smoother:
     def parts(self, n_queries: int, n_factors: int = 1) -> list[slice]:
         """Parts of queries of which what pooling takes, at so many bandwidths, has a limited memory."""
         if self.line is None:
-            size = max(_POOLED_QUERIES, int(_POOLED_PART * len(self.keys))) // n_factors
+            size = max(_POOLED_QUERIES, int(_POOLED_PART * len(self.keys)))
         else:
             d, k = self.line.x.shape[1], self.values.shape[1]
             size = max(_MOMENT_BYTES // (8 * n_factors * (n_line_columns(d, k) + 3 * d * d)), 1)

@@ -35,8 +35,10 @@ _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# More samples than this, of one feature, are merged for the scan, in about so many cells.
+# More samples than this are merged for the scan, in about so many cells; with several features so many are taken.
 _SCAN_SAMPLES, _SCAN_CELLS = 20_000, 5000
+# Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
+_THINNED_ROWS, _THINNED_GAIN = 1000, 1e-4
 # The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.
 _LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
 # With many samples a minimum that the scan finds so much higher than the least, as a part of it, cannot be the least;
@@ -147,7 +149,7 @@ class _Trials:
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_part: dict[float, tuple[float, int]] = {}
 
-    def add(self, criterion: Criterion | MergedCriterion, factors: np.ndarray) -> np.ndarray:
+    def add(self, criterion: Criterion | MergedCriterion | _Thinned, factors: np.ndarray) -> np.ndarray:
         """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
         seen = self.on_all if criterion is self.criterion else self.on_part
         new = np.array([factor for factor in factors.tolist() if factor not in seen])
@@ -180,10 +182,12 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     grid, has_equal_keys = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)
     trials = _Trials(criterion, on_candidate)
     minima: list[float] = []
-    # merged samples stand for those of one feature; with more, cells merge too little to be worth it
     n, d = criterion.smoother.keys.shape
-    is_few = n <= _SCAN_SAMPLES or d > 1 or criterion.smoother.line is not None
-    search = _search_few if is_few else _search_many
+    if n <= _SCAN_SAMPLES or criterion.smoother.line is not None:
+        search = _search_few
+    else:
+        # with several features cells merge too little to be worth it
+        search = _search_many if d == 1 else _search_thinned
     is_complete = False  # a search that was stopped has no edge
     with suppress(SearchStopped):
         search(criterion, trials, grid, minima)
@@ -271,38 +275,87 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
             minima[number] = _Descent(trials, criterion, grid).factor(x, curvature)
 
 
+@dataclass(frozen=True, eq=False)
+class _Thinned:
+    """A criterion of some of the samples, at bandwidths for all of them.
+
+    Of n_s among n samples in d features the best bandwidth is (n / n_s)^(1 / (4 + d)) times as wide.
+    """
+
+    criterion: Criterion
+    widening: float
+
+    @classmethod
+    def of(cls, criterion: Criterion) -> _Thinned:
+        n, d = criterion.smoother.keys.shape
+        thinned = criterion.thinned(_SCAN_SAMPLES, _THINNED_ROWS)
+        return cls(thinned, (n / _SCAN_SAMPLES) ** (1 / (4 + d)))
+
+    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.criterion(self.widening * factors)
+
+
+def _search_thinned(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima: list[float]) -> None:
+    """Scan with random samples; then take all, at few bandwidths.
+
+    These are around the minima found, and around one below where all samples show what a part does not.
+    """
+    thinned = _Thinned.of(criterion)
+    # where steps are wide few of some samples see each other
+    n_fine = np.count_nonzero(grid[:-1] / grid[1:] < (_STEP + _COARSE_STEP) / 2)
+    scan = trials.add(thinned, grid[: n_fine + 1])
+    indices = local_minima(scan)
+    minima[:] = grid[indices].tolist()
+    starts = indices[scan[indices] <= scan.min() + _SCAN_ERROR * abs(scan.min())]
+    rough, down = _Descent(trials, thinned, grid), _Descent(trials, criterion, grid)
+    places = [rough.minimum(np.log(grid[start]))[0] for start in starts.tolist()]
+    # all samples of some places
+    narrow = grid[starts.max(initial=0) :]
+    scores = criterion.some(_THINNED_ROWS)(narrow)[0]
+    lowest = int(np.argmin(scores))
+    if scores[lowest] < scores[0] - _SCAN_ERROR * abs(scores[0]):
+        places.insert(0, np.log(narrow[lowest]))
+    for x in places:
+        is_hopeless = trials.on_all and down.is_hopeless(x)
+        minima.append(down.factor_of(x if is_hopeless else down.minimum(x, _THINNED_GAIN)[0]))
+
+
 class _Descent:
     """The way down to a local minimum of a smooth criterion, in x = log c, by parabolas."""
 
-    def __init__(self, trials: _Trials, criterion: Criterion | MergedCriterion, grid: np.ndarray):
+    def __init__(self, trials: _Trials, criterion: Criterion | MergedCriterion | _Thinned, grid: np.ndarray):
         self.trials, self.criterion, self.widest = trials, criterion, float(grid[0])
         self.lowest, self.highest = np.log(grid[-1]), np.log(grid[0])
 
     def factor(self, x: float, curvature: float) -> float:
         """The factor of the minimum near x; where a second point shows that x is no worse, x is taken for it."""
+        if self.is_hopeless(x):
+            return self.factor_of(x)
         other = x + _FIRST_STEP if x + _FIRST_STEP <= self.highest else x - _FIRST_STEP
-        best = min((score for score, _ in self.trials.on_all.values()), default=np.inf)
-        at_x = self._score(x)
-        if at_x > best + _HOPELESS * abs(best):
-            return self._factor(x)
-        beyond = self._score(other)
+        at_x, beyond = self._score(x), self._score(other)
         slope = (beyond - at_x) / (other - x) - curvature * (other - x) / 2.0
         if not (curvature > 0.0 and slope**2 / (2.0 * curvature) <= _LEAST_GAIN * abs(at_x)):
             x = self.minimum(x)[0]
-        return self._factor(x)
+        return self.factor_of(x)
 
-    def minimum(self, start: float) -> tuple[float, float]:
+    def is_hopeless(self, x: float) -> bool:
+        """Whether the criterion is so much higher there than at the best so far that no minimum near can win."""
+        best = min((score for score, _ in self.trials.on_all.values()), default=np.inf)
+        return self._score(x) > best + _HOPELESS * abs(best)
+
+    def minimum(self, start: float, least_gain: float = _LEAST_GAIN) -> tuple[float, float]:
         """The x of the local minimum near a start, and the second derivative there, zero where it is not known."""
-        start, curvature = min(max(start, self.lowest), self.highest), 0.0
-        first = np.clip(start + _FIRST_STEP * np.array([0.0, -1.0, 1.0]), self.lowest, self.highest)
-        seen = {x: self._score(x) for x in first.tolist()}
+        start = min(max(start, self.lowest), self.highest)
+        first = np.clip(start + _FIRST_STEP * np.array([1.0, 0.0, -1.0]), self.lowest, self.highest).tolist()
+        scores = self.trials.add(self.criterion, np.array([self.factor_of(x) for x in first]))
+        seen, curvature = dict(zip(first, scores.tolist(), strict=True)), 0.0
         for _ in range(_MOST_STEPS):
             x = np.array(sorted(seen))
             f = np.array([seen[place] for place in x.tolist()])
             best = int(np.argmin(f))
             if 0 < best < len(x) - 1:
                 further, gain, curvature = _vertex(x[best - 1 : best + 2], f[best - 1 : best + 2])
-                if gain <= _LEAST_GAIN * abs(f[best]):
+                if gain <= least_gain * abs(f[best]):
                     break
             elif best == 0:
                 further = max(3.0 * x[0] - 2.0 * x[min(1, len(x) - 1)], self.lowest)
@@ -313,11 +366,11 @@ class _Descent:
             seen[further] = self._score(further)
         return min(seen, key=lambda place: (seen[place], -place)), curvature
 
-    def _factor(self, x: float) -> float:
+    def factor_of(self, x: float) -> float:
         return self.widest if x == self.highest else float(np.exp(x))
 
     def _score(self, x: float) -> float:
-        return float(self.trials.add(self.criterion, np.array([self._factor(x)]))[0])
+        return float(self.trials.add(self.criterion, np.array([self.factor_of(x)]))[0])
 
 
 def _vertex(x: np.ndarray, f: np.ndarray) -> tuple[float, float, float]:

@@ -142,3 +142,41 @@ def test_many_samples_some_of_them_equal(data):
     X = x[:, np.newaxis]
     best = max(NadarayaWatsonRegressor(bandwidth=h).fit(X, y).loo_score_ for h in [0.015, 0.02, 0.03, 0.045])
     assert NadarayaWatsonRegressor().fit(X, y).loo_score_ >= best - 1e-5
+
+
+def fine_waves():
+    """Waves that some of the samples are too few to follow."""
+    rng = np.random.default_rng(3)
+    X = rng.uniform(size=(6 * N, 2))
+    return X, np.sin(150 * X[:, 0]) + np.sin(2 * X[:, 1]) + 0.3 * rng.normal(size=len(X))
+
+
+SAMPLES_OF_TWO = {
+    "sine": lambda: sine(frequency=6.0, d=2),
+    "pure noise": lambda: sine(frequency=0.0, d=2),
+    "fine waves": fine_waves,
+    "three features": lambda: sine(frequency=3.0, noise=1.0, d=3),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*edge of the search", "ignore:the criterion")
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+@pytest.mark.parametrize("sample", SAMPLES_OF_TWO)
+def test_choice_of_several_features_is_near_the_minimum_over_all_samples(sample, kernel):
+    X, y = SAMPLES_OF_TWO[sample]()
+    model = NadarayaWatsonRegressor(kernel, validation_samples=1000, random_state=0).fit(X, y)
+    search = model.bandwidth_search_
+    criterion = Criterion("loo", model._smoother, model._training, model._residuals.rows)
+    factors = np.geomspace(4.0, 0.25, 17)  # around the choice
+    scores = criterion(factors)[0] * y.var()
+    best = search.scores[search.best_index]
+    assert_allclose(best, scores[8], rtol=1e-9)
+    assert best <= scores.min() * (1 + 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:leave-one-out chose a bandwidth near zero")
+def test_twins_of_two_features_show():
+    X, y = sine(N // 2 + 1, d=2)
+    search = NadarayaWatsonRegressor(validation_samples=1000).fit(np.repeat(X, 2, axis=0), np.repeat(y, 2))
+    assert search.bandwidth_search_.has_duplicates
+    assert search.bandwidth_search_.best_index <= 3

@@ -94,7 +94,7 @@ class Cells:
 
     def subset(self, taken: np.ndarray) -> Cells:
         """The points with a True in `taken` (n,)."""
-        counts = np.add.reduceat(taken, self.start[:-1], dtype=np.int64) if len(self.cells) else self.counts
+        counts = np.diff(np.append(0, np.cumsum(taken))[self.start])
         return replace(
             self,
             rows=np.arange(len(self))[taken] if isinstance(self.rows, slice) else self.rows[taken],

@@ -66,7 +66,7 @@ class Points:
         total[0], largest[0] = weights.sum(), 1.0
         for some in row_blocks(len(weights)):
             magnitudes = np.abs(self.values[:, some])
-            total[1:] += magnitudes @ weights[some]
+            total[1:] += np.einsum("ki,i->k", magnitudes, weights[some])
             largest[1:] = np.maximum(largest[1:], magnitudes.max(axis=1))
         return total, largest
 

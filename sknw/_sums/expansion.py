@@ -20,6 +20,7 @@ and those for which it would not pay, get the direct sum over the keys near them
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -32,6 +33,8 @@ from sknw.kernels import ExponentialForm
 
 # Cells are at most so many bandwidths wide: then 16 nodes a feature interpolate the kernel to 1e-15.
 _WIDTH = 1.15
+# Cells of one bandwidth also serve wider ones whose own would be at most so many times as wide.
+_NARROWER = 1.5
 # Bound of the error of one feature's translation between two cells, as a part of exp(-gap^2 / 4). Interpolation of
 # f(u) = exp(-u^2 / 2) in a cell of width w: 2 (w / 4)^P max|f^(P)| / P! < 2.2 (w / 4)^P exp(-gap^2 / 4) / sqrt(P!)
 # = 1e-15, by Cramer's bound of the Hermite functions; five times for interpolating twice and for rounding.
@@ -72,20 +75,24 @@ def seconds(problem: Problem) -> float:
 
 
 def n_evaluations(problem: Problem) -> float:
-    """As many as take the time with one feature; with more, how much is saved depends on the bandwidth."""
-    return seconds(problem) / SECONDS_PER_EVALUATION if problem.keys.shape[1] == 1 else problem.n_evaluations
+    """As many as take the time."""
+    return seconds(problem) / SECONDS_PER_EVALUATION
 
 
 def compute(problem: Problem) -> Sums:
-    """The sums of `problem`, one bandwidth after the other."""
+    """The sums of `problem`, one bandwidth after the other, from the narrowest: neighbours share cells and moments."""
     n_factors, n_queries = len(problem.factors), len(problem.queries)
     sums = np.zeros((n_factors, 1 + problem.values.shape[1], n_queries))
     log_scale = np.zeros((n_factors, n_queries))
-    points = Points(problem)
-    for index, factor in enumerate(problem.factors.tolist()):
-        bandwidth = Bandwidth.of(points, factor)
+    if problem.of_keys is None:
+        problem = replace(problem, of_keys={})
+    points, width = Points(problem), 0.0
+    for index in range(n_factors - 1, -1, -1):
+        bandwidth = Bandwidth.of(points, float(problem.factors[index]))
         direct = DirectSums(points, bandwidth, sums[index], log_scale[index])
-        width = cell_width(_WIDTH / bandwidth.per_unit)
+        widest = _WIDTH / bandwidth.per_unit
+        if not width <= widest <= _NARROWER * width:
+            width = cell_width(widest)
         if points.d == 1 and points.most_on_line(width) < _FEW_IN_CELL:
             direct.add_all()
             continue
@@ -117,7 +124,7 @@ class _Expansion:
             return done
         targets = queries.cells[chosen]
         stops = route(self.keys.cells, targets, self.d, self.n_near)
-        moments, sizes = self.points.problem.once(("moments", self.bandwidth.factor), self._moments)
+        moments, sizes = self.points.problem.once(("moments", self.keys.width), self._moments)
         coefficients, bound = self._translated(moments, stops), self._error_bound(sizes, stops)
         cell, pieces = queries.pieces(chosen)
         place = np.searchsorted(chosen, cell)
