@@ -7,7 +7,9 @@ from _common import print_machine, print_table
 
 # isort: split
 import argparse
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +66,9 @@ def row_of(kernel, n, m, d, h, n_rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
-    quick = parser.parse_args().quick
+    parser.add_argument("--records", type=Path, help="where to write all times, as JSON lines")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     print_machine()
     sizes = [(300, 300)] if quick else [(1000, 1000), (10_000, 10_000), (30_000, 30_000), (100_000, 300)]
     rows = [
@@ -74,6 +78,10 @@ def main():
         for n, m in sizes
         for h in (0.02, 0.2, 1.0)
     ]
+    if arguments.records:
+        with arguments.records.open("w") as lines:
+            for row in filter(None, rows):
+                lines.write(json.dumps(row, default=float) + "\n")
     header = ["kernel", "n", "m", "d", "h", *(f"{name}, ms" for name in _ENGINES), "auto", "to the best", "expected"]
     rows = [row for row in rows if row]
     print_table("One bandwidth, one thread", header, rows)
