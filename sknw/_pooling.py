@@ -11,7 +11,17 @@ from scipy.sparse import csr_array
 
 from sknw._lines import ACCURATE, Lines, LocalMoments, line_columns, lines_around, moments_around, n_line_columns
 from sknw._neighbours import Neighbours
-from sknw._sums import Own, Problem, Sums, dense, for_each_chunk, kernel_sums, one_blas_thread, pruned
+from sknw._sums import (
+    Own,
+    Problem,
+    Sums,
+    dense,
+    for_each_chunk,
+    kernel_sums,
+    one_blas_thread,
+    pairs_are_listed,
+    pruned,
+)
 from sknw._training import TrainingSet
 from sknw.kernels import Kernel
 
@@ -321,9 +331,7 @@ class Smoother:
 
     def lists_pairs(self, problem: Problem) -> bool:
         """Whether `sparse_attention` takes the problem, and pays beside blocks of `attention`."""
-        if self.algorithm == "dense" or pruned.is_usable_for(problem) is not True:
-            return False
-        return self.algorithm == "pruned" or pruned.START_UP + pruned.seconds(problem) < dense.seconds(problem)
+        return pairs_are_listed(problem, self.algorithm)
 
     def sparse_attention(self, problem: Problem) -> tuple[csr_array, np.ndarray]:
         """`attention` of all queries with a compact kernel, from the pairs in reach, and which had no support.

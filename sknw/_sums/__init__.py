@@ -30,6 +30,7 @@ __all__ = [
     "kernel_sums",
     "n_evaluations",
     "one_blas_thread",
+    "pairs_are_listed",
     "row_blocks",
     "rows_are_compiled",
     "rows_per_block",
@@ -84,7 +85,14 @@ def rows_are_compiled(problem: Problem, algorithm: str) -> bool:
     """Whether `weight_rows` uses compiled loops: they can, and where "auto" has not loaded them yet that pays."""
     if algorithm == "dense" or fused.is_usable_for(problem) is not True or problem.own is not None:
         return False
-    return algorithm != "auto" or dense.seconds(problem) > fused.START_UP + _WRITTEN * fused.seconds(problem)
+    return algorithm != "auto" or dense.seconds(problem) > _start_up("fused") + _WRITTEN * fused.seconds(problem)
+
+
+def pairs_are_listed(problem: Problem, algorithm: str) -> bool:
+    """Whether the weights of a compact kernel come from the pairs in reach: they can, and that pays beside all pairs."""
+    if algorithm == "dense" or pruned.is_usable_for(problem) is not True:
+        return False
+    return algorithm == "pruned" or _start_up("pruned") + pruned.seconds(problem) < dense.seconds(problem)
 
 
 def rows_per_block(problem: Problem) -> int:
