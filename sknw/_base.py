@@ -78,10 +78,6 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         return X_array, y_array, weights, TrainingSet.of(X_array, y_array, weights)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # residuals are found again when they are asked for
-        return {name: value for name, value in super().__getstate__().items() if name != "_residuals"}
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_smoother")
 
