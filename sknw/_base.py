@@ -78,15 +78,13 @@ class BaseSmoother(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseE
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         return X_array, y_array, weights, TrainingSet.of(X_array, y_array, weights)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # residuals are found again when they are asked for
-        return {name: value for name, value in super().__getstate__().items() if name != "_residuals"}
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_smoother")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_sknw_version": __version__}
+        state = {**super().__getstate__(), "_sknw_version": __version__}
+        state.pop("_residuals", None)  # are found again when they are asked for
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a pickle; one of another version warns, as those of scikit-learn do."""
