@@ -134,9 +134,9 @@ class Report:
     def __init__(self, on_iteration: Callable[[], bool], verbose: int):
         self._on_iteration, self._verbose, self.stopped = on_iteration, verbose, False
 
-    def __call__(self, loss: float) -> None:
+    def __call__(self, loss: float, structure: str, n_rows: int) -> None:
         if self._verbose:
-            print(f"[AttentionPoolingRegressor] leave-one-out loss {loss:.6g}")
+            print(f"[AttentionPoolingRegressor] {structure} w, {n_rows} rows: leave-one-out loss {loss:.6g}")
         self.stopped = self._on_iteration()
 
 
@@ -251,7 +251,7 @@ class Learner:
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             path.append(best.path[-1])
-            self.report(path[-1])
+            self.report(path[-1], structure, len(self.loss.rows))
             if self.report.stopped or path[-1] < _EXACT:
                 raise StopIteration
 

@@ -1,5 +1,6 @@
 """The pruned engine against the oracle and the dense engine, and sparse attention weights from its pairs."""
 
+import sys
 import tracemalloc
 
 import numpy as np
@@ -324,12 +325,16 @@ def test_sparse_attention_raises_for_queries_without_support():
     assert_allclose(model.attention_weights_(inside, sparse_output=True).sum(axis=1), 1.0, rtol=1e-12)
 
 
-def test_sparse_attention_is_listed_where_it_pays():
-    """Not at the price of compilation for a small problem, nor against the user's word."""
+def test_sparse_attention_is_listed_where_it_pays(monkeypatch):
+    """Not at the price of loading compiled loops for a small problem, nor against the user's word."""
     points = np.random.default_rng(12).normal(size=(20_000, 2))
     model, Q = fitted("epanechnikov", 0.1, "auto")
     smoother = model._smoother
-    assert not smoother.lists_pairs(smoother.problem(smoother.queries(Q)))
+    small = smoother.problem(smoother.queries(Q))
+    monkeypatch.setitem(sys.modules, "sknw._sums._compile", object())
+    assert smoother.lists_pairs(small)
+    monkeypatch.delitem(sys.modules, "sknw._sums._compile")
+    assert not smoother.lists_pairs(small)
     large = reach_problem("epanechnikov", points / 0.1, points / 0.1)
     assert smoother.lists_pairs(large)
     assert not fitted("epanechnikov", 0.1, "dense")[0]._smoother.lists_pairs(large)

@@ -89,7 +89,7 @@ def rows_are_compiled(problem: Problem, algorithm: str) -> bool:
 
 
 def pairs_are_listed(problem: Problem, algorithm: str) -> bool:
-    """Whether the weights of a compact kernel come from the pairs in reach: they can, and it pays."""
+    """Whether the weights of a compact kernel come from the pairs in reach: they can, and that pays."""
     if algorithm == "dense" or pruned.is_usable_for(problem) is not True:
         return False
     return algorithm == "pruned" or _start_up("pruned") + pruned.seconds(problem) < dense.seconds(problem)
