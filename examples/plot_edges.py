@@ -9,9 +9,9 @@ towards the inside; a line fitted with the same weights is not. That is the diff
 """
 
 # %%
-# One data set
-# ------------
-# The same kernel and the same bandwidth for both, so that both use the same weights.
+# The same weights for both
+# -------------------------
+# The kernel and the bandwidth are the same.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,6 +34,13 @@ def make_data(rng):
     return X, curve(X[:, 0]) + rng.normal(scale=0.5, size=100)
 
 
+# %%
+# One data set, and two hundred
+# -----------------------------
+# What remains in the mean over many data sets is bias. Inside, both are off by the curvature of the truth; at the
+# edges, the mean is off by its slope, which is a different order of error: as samples are added it falls with the
+# bandwidth, not with its square.
+
 X, y = make_data(np.random.default_rng(0))
 figure, (ax_fit, ax_bias) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 ax_fit.scatter(X, y, s=12, color="0.6", label="samples")
@@ -42,13 +49,6 @@ for name, (model, colour) in models.items():
     ax_fit.plot(grid, model.fit(X, y).predict(grid), color=colour, label=name)
 ax_fit.set(xlabel="x", ylabel="y", title="One data set")
 ax_fit.legend()
-
-# %%
-# Two hundred data sets
-# ---------------------
-# What remains in the mean over many data sets is bias. Inside, both are off by the curvature of the truth; at the
-# edges, the mean is off by its slope, which is a different order of error: as samples are added it falls with the
-# bandwidth, not with its square.
 
 rng = np.random.default_rng(1)
 data_sets = [make_data(rng) for _ in range(200)]

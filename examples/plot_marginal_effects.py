@@ -48,19 +48,17 @@ for name, coefficient, slope in zip(features, linear.coef_, slopes.T, strict=Tru
 # ----------------------------
 # Each point is a patient. A linear model says that all of them lie on the dashed line.
 
-figure, axes = plt.subplots(
-    1, len(features), figsize=(12, 3.4), sharey=True, layout="constrained"
-)
+figure, axes = plt.subplots(2, 2, figsize=(8, 6), sharey=True, layout="constrained")
 for ax, name, coefficient, slope in zip(
-    axes, features, linear.coef_, slopes.T, strict=True
+    axes.flat, features, linear.coef_, slopes.T, strict=True
 ):
     ax.axhline(0, color="0.8", linewidth=1)
     points = ax.scatter(frame[name], slope, s=10, c=frame["bmi"], cmap="viridis")
     ax.axhline(coefficient, linestyle="--", color="black", label="linear regression")
     ax.axhline(slope.mean(), color="#D55E00", label="mean of the slopes")
     ax.set(xlabel=names[name])
-axes[0].set_ylabel("slope for one standard deviation")
-axes[0].legend(fontsize="small")
+figure.supylabel("slope for one standard deviation")
+axes[0, 0].legend(fontsize="small")
 figure.colorbar(points, ax=axes, label="body mass index")
 figure.savefig("marginal_effects.png", dpi=150)
 

@@ -161,9 +161,9 @@ styles = {  # colours of Okabe and Ito's palette, and a shape of its own for eac
 }
 
 figure, axes = plt.subplots(
-    1, len(datasets), figsize=(13, 4.5), sharex=True, sharey=True, layout="constrained"
+    2, 2, figsize=(8, 7), sharex=True, sharey=True, layout="constrained"
 )
-for ax, name in zip(axes, datasets, strict=True):
+for ax, name in zip(axes.flat, datasets, strict=True):
     for model, style in styles.items():
         rmse, seconds = results[name, model].T
         ax.plot(
@@ -181,17 +181,17 @@ for ax, name in zip(axes, datasets, strict=True):
     ax.set(
         xscale="log",
         yscale="log",
-        xlabel="seconds to fit",
         title=f"{name}, {datasets[name][0].shape[1]} features",
     )
     ax.xaxis.set(ticks=[0.1, 1, 10], major_formatter="{x:g}", minor_formatter="")
     ax.grid(alpha=0.3)
-axes[0].yaxis.set(
+axes[0, 0].yaxis.set(
     ticks=[0.1, 0.2, 0.3, 0.5, 0.8], major_formatter="{x:g}", minor_formatter=""
 )
-axes[0].set_ylabel("test RMSE, in standard deviations of y")
+figure.supxlabel("seconds to fit")
+figure.supylabel("test RMSE, in standard deviations of y")
 figure.legend(
-    *axes[0].get_legend_handles_labels(),
+    *axes[0, 0].get_legend_handles_labels(),
     loc="outside lower center",
     ncols=3,
     frameon=False,

@@ -88,12 +88,12 @@ for name, interval in intervals.items():
 # narrow where there is much.
 
 figure, axes = plt.subplots(
-    1, 4, figsize=(12, 3.4), sharex=True, sharey=True, layout="constrained"
+    2, 2, figsize=(8, 6), sharex=True, sharey=True, layout="constrained"
 )
 grid = np.linspace(0, 5, 300)[:, np.newaxis]
 noise = 0.1 + 0.3 * grid[:, 0]
 truth = (2 * np.sin(grid) + grid**0.8)[:, 0]
-for ax, (name, interval) in zip(axes, intervals.items(), strict=True):
+for ax, (name, interval) in zip(axes.flat, intervals.items(), strict=True):
     ax.scatter(X, y, s=5, color="0.6", label="samples")
     ax.fill_between(
         grid[:, 0],
@@ -112,8 +112,9 @@ for ax, (name, interval) in zip(axes, intervals.items(), strict=True):
             linewidth=1,
             label="true quantiles",
         )
-    ax.set(title=name, xlabel="x")
-axes[0].set_ylabel("y")
-handles, labels = axes[0].get_legend_handles_labels()
-axes[0].legend(handles[:3], labels[:3], fontsize="small", loc="lower left")
+    ax.set(title=name)
+figure.supxlabel("x")
+figure.supylabel("y")
+handles, labels = ax.get_legend_handles_labels()
+axes[0, 0].legend(handles[:3], labels[:3], fontsize="small", loc="lower left")
 figure.savefig("uncertainty.png", dpi=150)
