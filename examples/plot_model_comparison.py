@@ -183,12 +183,13 @@ for ax, name in zip(axes.flat, datasets, strict=True):
         yscale="log",
         title=f"{name}, {datasets[name][0].shape[1]} features",
     )
-    ax.xaxis.set(ticks=[0.1, 1, 10], major_formatter="{x:g}", minor_formatter="")
+    ax.xaxis.set(ticks=[0.01, 0.1, 1], major_formatter="{x:g}", minor_formatter="")
     ax.grid(alpha=0.3)
 axes[0, 0].yaxis.set(
     ticks=[0.1, 0.2, 0.3, 0.5, 0.8], major_formatter="{x:g}", minor_formatter=""
 )
-figure.supxlabel("seconds to fit")
+for ax in axes[1]:
+    ax.set_xlabel("seconds to fit")
 figure.supylabel("test RMSE, in standard deviations of y")
 figure.legend(
     *axes[0, 0].get_legend_handles_labels(),
