@@ -19,7 +19,7 @@ class Benchmark(SphinxDirective):
         path = Path(self.env.srcdir, "benchmarks", self.arguments[0])
         self.env.note_dependency(str(path))
         machine, *blocks = path.read_text().strip().split("\n\n")
-        shown = [nodes.paragraph("", machine.replace("\n", " "))]
+        shown = [nodes.paragraph("", machine.replace("\n", "; "))]
         start, title = self.options.get("title", ""), ""
         for block in blocks:
             if not block.startswith("|"):

@@ -38,7 +38,7 @@ def compute(problem: Problem) -> Sums:
     keys, place = _places(problem)
     weights = _at_places(problem.weights, place)
     values = _at_places(problem.weights[:, np.newaxis] * problem.values, place) / weights[:, np.newaxis]
-    merged = replace(problem, keys=keys, weights=weights, values=values, own=None)
+    merged = replace(problem, keys=keys, weights=weights, values=values, own=None, of_keys=None)
     if problem.own is None:
         return dense.compute(merged)
     return _leave_one_out(problem, merged, place)
@@ -62,9 +62,13 @@ def _leave_one_out(problem: Problem, merged: Problem, place: np.ndarray) -> Sums
 
 
 def _places(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct keys (v, d), and which of them each key is (n,)."""
-    keys, place = np.unique(problem.keys, axis=0, return_inverse=True)
-    return keys, place.ravel()
+    """The distinct keys (v, d), and which of them each key is (n,); kept for other problems with the same keys."""
+
+    def make() -> tuple[np.ndarray, np.ndarray]:
+        keys, place = np.unique(problem.keys, axis=0, return_inverse=True)
+        return keys, place.ravel()
+
+    return problem.once("places", make)
 
 
 def _at_places(columns: np.ndarray, place: np.ndarray) -> np.ndarray:
