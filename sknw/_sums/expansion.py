@@ -85,7 +85,7 @@ def seconds(problem: Problem) -> float:
     total = 5e-4
     for s in deviations / problem.factors[:, np.newaxis]:  # in bandwidths
         expansions = _seconds_of_expansions(n, m, s, 1 + problem.values.shape[1])
-        total += 1e-7 * (n + m) + min(expansions, _seconds_of_direct_sums(n, m, s))
+        total += 2e-7 * (n + m) + min(expansions, _seconds_of_direct_sums(n, m, s))
     return total
 
 
