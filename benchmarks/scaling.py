@@ -133,20 +133,20 @@ def installed_version(distribution):
 
 
 class Cache:
-    """Measured peers in a file of JSON lines, so that a later run need not measure them again; never ours."""
+    """What was measured in a file of JSON lines, so that a later run need not measure it again: peers, or all."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, with_ours):
+        self.path, self.names = path, SMOOTHERS if with_ours else PEERS
         lines = path.read_text().splitlines() if path and path.exists() else []
         self.records = [json.loads(line) for line in lines]
 
     def get(self, case):
         """The record of a case, marked as an earlier one, or None."""
-        found = [record for record in self.records if case.items() <= record.items()]
+        found = [record for record in self.records if case.items() <= record.items() and case["name"] in self.names]
         return found[-1] | {"earlier": True} if found else None
 
     def put(self, record):
-        if self.path and "seconds" in record and record["name"] in PEERS:
+        if self.path and "seconds" in record and record["name"] in self.names:
             with self.path.open("a") as lines:
                 lines.write(json.dumps(record) + "\n")
 
@@ -264,6 +264,7 @@ def main():
     parser.add_argument("--sizes", nargs="+", type=float, help="only these numbers of samples")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds that a call may take")
     parser.add_argument("--cache", type=Path, help="file of measured peers, read and written")
+    parser.add_argument("--in-pieces", action="store_true", help="with the cache: also of ours, from run to run")
     parser.add_argument("--picture", type=Path, help="where to draw the times, by the ending PNG, SVG, ...")
     parser.add_argument("--case", nargs=4, metavar=("NAME", "TASK", "N", "D"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -277,7 +278,7 @@ def main():
         sizes = {d: [500, 2000] for d in arguments.features}
         arguments.limit = 2.0
     print_machine(*sorted({cls.distribution for cls, _ in PEERS.values()} - {"scikit-learn"}))
-    records = run_all(names, arguments.tasks, sizes, arguments.limit, Cache(arguments.cache))
+    records = run_all(names, arguments.tasks, sizes, arguments.limit, Cache(arguments.cache, arguments.in_pieces))
     print_results(records)
     if arguments.picture:
         draw(select(records, task="chosen"), arguments.picture)

@@ -12,9 +12,8 @@ import numpy as np
 
 from sknw._sums._compile import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
 from sknw._sums._near_loops import find_cell
+from sknw._sums.expansion import P
 
-# Polynomials a feature: with cells 1.15 bandwidths wide the kernel is interpolated to 1e-15.
-P = 16
 # Points of a cell whose polynomials are in the first-level cache together.
 _BLOCK = 96
 

@@ -32,7 +32,7 @@ _FEW_PAIRS = 2e7
 # Searches for the nearest key, each further than the one before, until the fused engine takes what is left.
 _MOST_SEARCHES = 24
 # Direct sums go so many cells far. More would be a closer fit to the sphere that they sum over, and more short runs.
-_DIRECT_CELLS = 4
+DIRECT_CELLS = 4
 # Places at which the density of keys is looked at.
 _SAMPLE = 1000
 # Sums smaller than exp of this, which small weights might bring to underflow, are relative to their nearest key.
@@ -273,10 +273,10 @@ class DirectSums:
         for n_times in range(_MOST_SEARCHES):
             if len(rows) * len(problem.keys) <= _FEW_PAIRS:
                 break
-            width = cell_width(1.07 * reach / _DIRECT_CELLS)
+            width = cell_width(1.07 * reach / DIRECT_CELLS)
             keys, queries = points.key_cells(width), points.query_cells(width, rows)
             is_left = np.ones(len(problem.queries), dtype=bool)
-            self._add_near(keys, queries, float(_DIRECT_CELLS), is_left, searching=n_times > 0)
+            self._add_near(keys, queries, float(DIRECT_CELLS), is_left, searching=n_times > 0)
             n_before, rows = len(rows), rows[is_left[rows]]
             reach *= 2.0 if 2 * len(rows) < n_before else 8.0
         if len(rows):

@@ -24,13 +24,16 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import erf
 
 from sknw._sums._cells import LARGEST_INDEX, Cells, Stop, cell_width, route
-from sknw._sums._near import DIRECT_COST, DIRECT_START, TOLERANCE, Bandwidth, DirectSums, Points
+from sknw._sums._near import DIRECT_CELLS, DIRECT_COST, DIRECT_START, TOLERANCE, Bandwidth, DirectSums, Points
 from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw.kernels import ExponentialForm
 
+# Polynomials a feature: with cells 1.15 bandwidths wide the kernel is interpolated to 1e-15.
+P = 16
 # Cells are at most so many bandwidths wide: then 16 nodes a feature interpolate the kernel to 1e-15.
 _WIDTH = 1.15
 # Cells of one bandwidth also serve wider ones whose own would be at most so many times as wide.
@@ -64,14 +67,45 @@ def is_usable_for(problem: Problem) -> bool | str:
 
 # As for the fused engine: the time to load numba.
 START_UP = 1.0
-# Seconds for a point and bandwidth in one, two and three features, at bandwidths of a tenth of a standard deviation.
-_SECONDS_PER_POINT = {1: 1.5e-8, 2: 1.5e-7, 3: 1e-5}
+# Bandwidths that stand for the reach of near keys when the cost is estimated, and keys that stand for all.
+_USUAL_REACH, _SAMPLE = 9.0, 1000
 
 
 def seconds(problem: Problem) -> float:
-    """About how long `compute` takes."""
-    n_points, n_factors = len(problem.keys) + len(problem.queries), len(problem.factors)
-    return _SECONDS_PER_POINT[problem.keys.shape[1]] * n_points * (1 + n_factors) + 7e-4 * n_factors
+    """About how long `compute` takes: with one feature by the number of points; with more as if these were normal.
+
+    Then in every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less.
+    """
+    (n, d), m, n_factors = problem.keys.shape, len(problem.queries), len(problem.factors)
+    if d == 1:
+        return 8e-9 * (n + m) * (1 + n_factors) + 7e-4 * n_factors
+    form = problem.kernel.form
+    assert isinstance(form, ExponentialForm)
+    deviations = problem.keys[:: -(-n // _SAMPLE)].std(axis=0) * np.sqrt(2.0 * form.rate)
+    total = 5e-4
+    for s in deviations / problem.factors[:, np.newaxis]:  # in bandwidths
+        expansions = _seconds_of_expansions(n, m, s, 1 + problem.values.shape[1])
+        total += 2e-7 * (n + m) + min(expansions, _seconds_of_direct_sums(n, m, s))
+    return total
+
+
+def _n_cells(s: np.ndarray, width: float) -> float:
+    """Cells with points in them, of normal points with standard deviations s."""
+    return float(np.prod(1.0 + 5.0 * s / width))
+
+
+def _seconds_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
+    d, n_coefficients = len(s), n_columns * P ** len(s)
+    line = min(2.0 * _USUAL_REACH / _WIDTH, 1.0 + 5.0 * s.max() / _WIDTH)
+    translation = d * line * n_coefficients * P * _TRANSLATION_COST[d - 1]
+    return 1e-9 * (_POINT_COST * n_coefficients * (n + m) + 1.5 * translation * min(_n_cells(s, _WIDTH), n))
+
+
+def _seconds_of_direct_sums(n: int, m: int, s: np.ndarray) -> float:
+    """Keys near are found, and copied, once for the queries of a cell."""
+    near = n * float(np.prod(erf(_USUAL_REACH / (2.0 * np.maximum(s, 1e-9)))))
+    n_cells = min(_n_cells(s, _USUAL_REACH / DIRECT_CELLS), m)
+    return n_cells * (2e-7 * (2 * DIRECT_CELLS + 1) ** (len(s) - 1) + 4e-9 * near) + 1.3e-9 * m * near
 
 
 def n_evaluations(problem: Problem) -> float:
@@ -149,8 +183,8 @@ class _Expansion:
         keys, d, line = self.keys, self.d, 2 * self.n_near + 1
         if not len(keys.cells) or not len(queries.cells):
             return np.empty(0, dtype=np.intp)
-        n_coefficients = self.n_columns * self.loops.P**d
-        translation = _TRANSLATION_COST[d - 1] * line * n_coefficients * self.loops.P  # of one feature to one cell
+        n_coefficients = self.n_columns * P**d
+        translation = _TRANSLATION_COST[d - 1] * line * n_coefficients * P  # of one feature to one cell
         evaluation = _POINT_COST * n_coefficients * queries.counts
         near_at_most = min(float(line) ** d * keys.counts.max(), len(keys))
         direct_at_most = DIRECT_COST * (DIRECT_START + near_at_most) * queries.counts
@@ -173,13 +207,13 @@ class _Expansion:
 
     def _bytes(self, *cells: np.ndarray) -> int:
         """Memory that the coefficients of the longest of some lists of cells take."""
-        return 8 * self.n_columns * self.loops.P**self.d * max(len(of_list) for of_list in cells)
+        return 8 * self.n_columns * P**self.d * max(len(of_list) for of_list in cells)
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         """M of shape (s, P, (1 + k) P^(d - 1)), and the sums of |w V| (s, 1 + k)."""
         keys = self.keys
         cell, pieces = keys.pieces(np.arange(len(keys.cells)))
-        moments = np.zeros((len(pieces), self.loops.P, self.n_columns * self.loops.P ** (self.d - 1)))
+        moments = np.zeros((len(pieces), P, self.n_columns * P ** (self.d - 1)))
         sizes = np.zeros((len(pieces), self.n_columns))
 
         def add(some: slice) -> None:
@@ -197,7 +231,7 @@ class _Expansion:
     def _translated(self, moments: np.ndarray, stops: list[Stop]) -> np.ndarray:
         """L of shape (t, P, (1 + k) P^(d - 1)), feature after feature from the last."""
         width = self.keys.width * self.bandwidth.per_unit
-        matrices = _translation_matrices(self.loops.P, width, self.n_near)
+        matrices = _translation_matrices(P, width, self.n_near)
         return self._along(stops, moments, self.loops.translate, matrices, self.n_columns)
 
     def _error_bound(self, sizes: np.ndarray, stops: list[Stop]) -> np.ndarray:

@@ -39,11 +39,18 @@ def is_usable_for(problem: Problem) -> bool | str:
 # Loading numba and the compiled loops takes half a second, compiling them on a new machine some seconds: a small
 # problem must not pay for that.
 START_UP = 1.0
+# Seconds of a call whatever its size.
+START = 3e-4
 
 
 def seconds(problem: Problem) -> float:
-    """About how long `compute` takes: 0.5 ns for a kernel evaluation, and more with many features."""
-    return (5e-10 + 4e-11 * problem.keys.shape[1]) * problem.n_evaluations
+    """About how long `compute` takes: 0.5 ns for a kernel evaluation, or 1.3 ns where it takes a root.
+
+    And more with many features.
+    """
+    form = problem.kernel.form
+    is_simple = isinstance(form, (ExponentialForm, PolynomialForm)) and form.power == 2
+    return START + ((5e-10 if is_simple else 1.3e-9) + 4e-11 * problem.keys.shape[1]) * problem.n_evaluations
 
 
 def n_evaluations(problem: Problem) -> float:

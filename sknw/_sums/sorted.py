@@ -46,7 +46,9 @@ START_UP = 1.0
 def seconds(problem: Problem) -> float:
     """About how long `compute` takes."""
     n_points, n_factors = len(problem.keys) + len(problem.queries), len(problem.factors)
-    return 2.5e-8 * n_points * (1 + n_factors) + 1e-4 * n_factors
+    form = problem.kernel.form
+    is_long = isinstance(form, PolynomialForm) and form.power * form.exponent > 4
+    return (2.5e-8 if is_long else 1.2e-8) * n_points * (1 + n_factors) + 6e-5 * n_factors
 
 
 def n_evaluations(problem: Problem) -> float:
