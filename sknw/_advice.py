@@ -33,7 +33,7 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
                 f"leave-one-out chose a bandwidth near zero ({factor:.2g} standard deviations), at which copies of a "
                 f"sample predict it: {n_copies:g} of {training.sample_weight.sum():g} samples have copies, of the same "
                 "inputs and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights "
-                'that are not counts to at most 1, choose bandwidth="aicc" or "gcv", or give a number.'
+                "that are not counts to at most 1, or give a number."
             )
     if search.at_edge and search.best_index > 0:
         if with_lines:
