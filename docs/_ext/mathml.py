@@ -3,6 +3,8 @@
 docutils, on which Sphinx stands, turns LaTeX into MathML. What it does not know is an error with the macro's name.
 """
 
+import re
+
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -18,7 +20,8 @@ def mathml(node, *, as_block):
     if as_block and r"\\" in latex and r"\begin" not in latex:
         latex = rf"\begin{{align*}}{latex}\end{{align*}}"
     try:
-        return tex2mathml(latex, as_block=as_block)
+        # bars of a norm are as high as the line, not as the highest fraction in it
+        return re.sub(r"<mo( class=\"mathopen\")?>‖", r'<mo\1 stretchy="false">‖', tex2mathml(latex, as_block=as_block))
     except MathError as error:
         logger.warning("formula %r: %s", node.astext(), error, location=node)
         return f"<code>{latex}</code>"
