@@ -300,12 +300,16 @@ def _value(series, side, v, a, kernel):
 
 
 @compiled(_FASTMATH)
-def compact_sums(sums, kernel, h, radius, keys, weights, values, begin, end, left, right, queries, place, is_own):
-    """sums[v, r] = sum_j K((queries[r] - keys[j]) / h) w_j V_jv over the keys within `radius`.
+def compact_sums(
+    sums, first, kernel, h, radius, keys, weights, values, begin, end, left, right, queries, place, is_own
+):
+    """sums[v, first + r] = sum_j K((queries[r] - keys[j]) / h) w_j V_jv over the keys within `radius`.
 
     Parameters
     ----------
-    sums : array of shape (1 + k, m)
+    sums : array of shape (1 + k, any)
+        With the place of the first query; not a part of an array, which would be compiled apart and round otherwise.
+    first : int
     kernel : tuple (zeros, powers, exponents), see `set_states`
     h, radius : float
         Bandwidth, and the largest distance with a positive weight.
@@ -365,8 +369,8 @@ def compact_sums(sums, kernel, h, radius, keys, weights, values, begin, end, lef
                 a = right_a if side else left_a
                 total += _value(series, side, v, a, kernel)
                 total_of_other += _value(series, side, other, a, kernel)
-            sums[other, r] = total_of_other
-            sums[v, r] = total
+            sums[other, first + r] = total_of_other
+            sums[v, first + r] = total
 
 
 # The exponential

@@ -154,7 +154,7 @@ def _set_compact_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float)
 
     def sum_some(some: slice) -> None:
         loops.compact_sums(
-            *(sums[:, some], kernel, h, radius, *columns, begin, end, left, right),
+            *(sums, some.start, kernel, h, radius, *columns, begin, end, left, right),
             *(line.queries[some], line.place[some], line.is_own),
         )
 
