@@ -76,10 +76,15 @@ class BandwidthSmoother(BaseSmoother):
         return self
 
     def _n_evaluations(self, training: TrainingSet, kernel: Kernel) -> float:
-        """Of kernels, in a pass of leave-one-out over all rows, by the engine for so large a problem."""
-        keys = training.X
+        """Of kernels, in a pass of leave-one-out over all rows at a common bandwidth, by the engine for that."""
+        keys = training.X / training.scales
         problem = Problem(
-            kernel=kernel, queries=keys, keys=keys, weights=training.sample_weight, values=training.values
+            kernel=kernel,
+            queries=keys,
+            keys=keys,
+            weights=training.sample_weight,
+            values=training.values,
+            factors=np.array([rule_of_thumb("scott", len(keys), keys.shape[1])]),
         )
         return n_evaluations(problem, choose_algorithm(problem, self.algorithm, _PASSES_OF_A_SEARCH))
 

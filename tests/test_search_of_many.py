@@ -177,6 +177,7 @@ def test_choice_of_several_features_is_near_the_minimum_over_all_samples(sample,
 @pytest.mark.filterwarnings("ignore:leave-one-out chose a bandwidth near zero")
 def test_twins_of_two_features_show():
     X, y = sine(N // 2 + 1, d=2)
-    search = NadarayaWatsonRegressor(validation_samples=1000).fit(np.repeat(X, 2, axis=0), np.repeat(y, 2))
-    assert search.bandwidth_search_.has_duplicates
-    assert search.bandwidth_search_.best_index <= 3
+    model = NadarayaWatsonRegressor(validation_samples=1000, random_state=0)
+    search = model.fit(np.repeat(X, 2, axis=0), np.repeat(y, 2)).bandwidth_search_
+    assert search.has_duplicates
+    assert search.factors[search.best_index] <= 4 * search.factors[0]

@@ -66,7 +66,7 @@ def is_usable_for(problem: Problem) -> bool | str:
 
 
 # As for the fused engine: the time to load numba.
-START_UP = 1.0
+START_UP = 0.4
 # Bandwidths that stand for the reach of near keys when the cost is estimated, and keys that stand for all.
 _USUAL_REACH, _SAMPLE = 9.0, 1000
 

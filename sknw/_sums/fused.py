@@ -38,7 +38,7 @@ def is_usable_for(problem: Problem) -> bool | str:
 
 # Loading numba and the compiled loops takes half a second, compiling them on a new machine some seconds: a small
 # problem must not pay for that.
-START_UP = 1.0
+START_UP = 0.4
 # Seconds of a call whatever its size.
 START = 3e-4
 

@@ -46,7 +46,7 @@ def is_usable_for(problem: Problem) -> bool | str:
 
 
 # As for the fused engine: the time to load numba.
-START_UP = 1.0
+START_UP = 0.4
 
 
 def seconds(problem: Problem) -> float:
