@@ -26,14 +26,15 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
     near_zero = factor <= 4.0 * search.factors[0] or search.scores[0] <= search.scores[search.best_index]
     if len(rows) < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
         return None
-    if search.has_duplicates and search.criterion == "loo" and near_zero:
+    if search.has_duplicates and near_zero:
         n_copies = _n_copies(training)
+        name = "leave-one-out" if search.criterion == "loo" else f'"{search.criterion}"'
         if n_copies > _MANY * training.sample_weight.sum():
             return (
-                f"leave-one-out chose a bandwidth near zero ({factor:.2g} standard deviations), at which copies of a "
-                f"sample predict it: {n_copies:g} of {training.sample_weight.sum():g} samples have copies, of the same "
-                "inputs and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights "
-                "that are not counts to at most 1, or give a number."
+                f"{name} chose a bandwidth near zero ({factor:.2g} standard deviations), at which copies of a sample "
+                f"predict it: {n_copies:g} of {training.sample_weight.sum():g} samples have copies, of the same inputs "
+                "and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights that are "
+                "not counts to at most 1, or give a number."
             )
     if search.at_edge and search.best_index > 0:
         if with_lines:

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sknw import __version__
-from sknw._distribution import ForEachBlock, draws, gradients
+from sknw._distribution import NEGLIGIBLE, ForEachBlock, draws, gradients
 from sknw._distribution import quantiles as quantiles_of
 from sknw._intervals import Residuals, interval
 from sknw._pooling import Line, Queries, Smoother, coordinates, normalised
@@ -374,7 +374,8 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
         """Predict quantiles: those of the training targets weighted by attention, without any assumed distribution.
 
         The quantile of level q is the smallest training target up to which the weights sum to q (no interpolation);
-        of level 0 and 1, the smallest and largest target with a positive weight. Local lines use the same weights.
+        of level 0 and 1, the smallest and largest target with a weight that is not negligible, more than 1e-80 of all.
+        Local lines use the same weights.
 
         Parameters
         ----------
@@ -398,13 +399,13 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
             levels = np.asarray(quantiles, dtype=np.float64)
         except (TypeError, ValueError):
             levels = np.array(np.nan)
-        if levels.ndim > 1 or not np.all((levels >= 0) & (levels <= 1)):
+        if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
             raise ValueError(
                 f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}."
             )
         array, queries = self._queries(X)
         targets = self.y_train_.reshape(len(self.y_train_), -1)[self._training.rows].astype(np.float64)
-        problem = self._smoother.problem(queries)
+        problem = self._smoother_for(np.dtype(np.float64)).problem(queries)
         found = np.stack([self._quantiles(problem, values, np.atleast_1d(levels)) for values in targets.T], axis=1)
         return found.astype(array.dtype).reshape(*self._shape_of_y(len(array)), *levels.shape)
 
@@ -596,6 +597,7 @@ def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> 
 
 def _compressed(weights: np.ndarray, top_k: int | None) -> csr_array:
     """Rows of weights as a sparse array, cut to the `top_k` largest and scaled to sum to 1."""
+    weights[weights < NEGLIGIBLE] = 0.0
     if top_k is not None and top_k < weights.shape[1]:
         smaller = np.argpartition(weights, -top_k, axis=1)[:, :-top_k]
         np.put_along_axis(weights, smaller, 0.0, axis=1)

@@ -13,7 +13,8 @@ from sknw.kernels import ExponentialForm, Kernel
 
 # Cumulated weights that differ by less are equal.
 _ROUNDING = 1e-12
-_SMALLEST = np.finfo(np.float64).smallest_subnormal
+# A weight below this part of all counts as none: it may be what underflow has left, and engines differ in that.
+NEGLIGIBLE = 1e-80
 
 # Calls task(rows, attention) for consecutive blocks of queries; attention of shape (len(rows), n).
 ForEachBlock = Callable[[Callable[[slice, np.ndarray], None]], None]
@@ -22,21 +23,31 @@ ForEachBlock = Callable[[Callable[[slice, np.ndarray], None]], None]
 def quantiles(parts: Parts, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The smallest of `values` (n,), ascending, up to which the weights reach each level (q,): of shape (b, q).
 
-    NaN where the weights are NaN or all 0.
+    For level 1 the largest from which on they are not negligible; NaN where the weights are NaN or all 0.
     """
-    masses = parts.masses
-    cumulated = np.cumsum(masses, axis=1)
-    total, before = cumulated[:, -1], cumulated - masses
-    all_rows, last_part = np.arange(len(masses)), _last_positive(masses)
-    found = np.empty((len(masses), len(levels)))
+    total = parts.masses.sum(axis=1)
+    found = np.empty((len(total), len(levels)))
     for index, level in enumerate(levels):
-        target = np.full_like(total, np.inf) if level == 1.0 else np.maximum((level - _ROUNDING) * total, _SMALLEST)
-        part = np.minimum(_n_below(cumulated, target), last_part)
-        weights = parts.weights(all_rows, part)
-        one_by_one = before[all_rows, part, np.newaxis] + np.cumsum(weights, axis=1)
-        found[:, index] = values[part * parts.size + np.minimum(_n_below(one_by_one, target), _last_positive(weights))]
+        share = NEGLIGIBLE if level == 1.0 else max(level - _ROUNDING, NEGLIGIBLE)
+        position = _reached(parts, share * total, backwards=level == 1.0)
+        found[:, index] = values[np.minimum(position, len(values) - 1)]  # beyond the end where all weights are 0
     found[~(total > 0)] = np.nan
     return found
+
+
+def _reached(parts: Parts, target: np.ndarray, backwards: bool) -> np.ndarray:
+    """The position at which the weights of each row, cumulated from either end, reach its target (b,)."""
+    step, rows = -1 if backwards else 1, np.arange(len(target))
+    cumulated = np.cumsum(parts.masses[:, ::step], axis=1)
+    n_parts = cumulated.shape[1]
+    nth = np.minimum(_n_below(cumulated, target), n_parts - 1)
+    before = np.where(nth > 0, cumulated[rows, nth - 1], 0.0)
+    part = n_parts - 1 - nth if backwards else nth
+    weights = parts.weights(rows, part)[:, ::step]
+    one_by_one = before[:, np.newaxis] + np.cumsum(weights, axis=1)
+    # rounding of the sums must not lead to a sample without weight
+    place = np.minimum(_n_below(one_by_one, target), _last_positive(weights))
+    return part * parts.size + (parts.size - 1 - place if backwards else place)
 
 
 def _n_below(cumulated: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Prediction intervals of many queries: which parts of the samples may have the bounds, and a look into these.
 
 Leaving out a sample of attention a <= 1/2 moves the mean by at most 2 a |y - mean|, and the scale s at the query by at
-most a max(s, r^2 / s). The samples stand in descending order of their scores R: so of a part of them it is known from
-its largest a that its bounds, about mean -/+ R s, are farther out than those looked for, or not as far.
+most a max(s, r^2 / s), a then being its part of the mass that s divides by. The samples stand in descending order of
+their scores R: so of a part of them it is known from its largest a that its bounds, about mean -/+ R s, are farther out
+than those looked for, or not as far.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sknw._intervals import LARGEST_LEVERAGE, Calibration
 from sknw._pooling import Queries, Smoother
 from sknw._sums import CompiledParts, compiled_parts
 
-# Bounds are looked for among those whose scores are at most one in so many ranks from the typical one.
+# The first search is between the scores that are one in so many ranks above and below the one of the rank wanted.
 _NEARBY = 200
 
 
@@ -25,57 +26,90 @@ def compiled_bounds(smoother: Smoother, queries: Queries, calibration: Calibrati
 
     NaN where one sample has much of the attention.
     """
-    y, squares, scores = (a[:, 0].copy() for a in (smoother.values, calibration.squares, calibration.scores))
-    n, rank = len(y), int(calibration.rank(coverage))
-    kappa, prior_square = calibration.prior_mass[0], calibration.prior_square[0]
-    spacing = scores[max(rank - 1 - n // _NEARBY, 0)] - scores[min(rank - 1 + n // _NEARBY, n - 1)]
+    samples = _Samples(smoother, calibration, int(calibration.rank(coverage)))
     bounds = np.full((len(queries), 2), np.nan)
 
     def of_chunk(rows: slice, parts: CompiledParts) -> None:
-        starts = np.arange(0, n, parts.size)
-        sizes = np.diff(starts, append=n)
-        largest_y, largest_square = (np.maximum.reduceat(a, starts) for a in (np.abs(y), squares))
-        most, least = scores[starts], scores[starts + sizes - 1]
+        pooled = _Pooled(parts, samples)
+        bounds[rows][pooled.rows] = _searched(parts, pooled, samples)
 
-        total, moment, square = parts.sums.sum(axis=1).T
-        seen = np.flatnonzero((total > 0) & (parts.largest.max(axis=1) <= LARGEST_LEVERAGE * total))
-        total = total[seen, np.newaxis]
-        mass = total * np.exp(parts.log_scale[seen, np.newaxis])
-        mean = moment[seen, np.newaxis] / total
-        numerator, denominator = mass * square[seen, np.newaxis] / total + kappa * prior_square, mass + kappa
-        s = np.sqrt(numerator / denominator)
-        pool = np.hstack([1.0 / total, mass, mean, numerator, denominator])
-        moves = 2.0 * (largest_y + np.abs(mean)) + most * np.maximum(s, largest_square / s)
-        moves *= parts.largest[seen] / total
-
-        found = np.full((len(seen), 2), np.nan)
-        guess, width = scores[rank - 1] * s, spacing * s
-        left = np.arange(len(seen))
-        while left.size and np.all(width < np.inf):
-            beyond = least * s[left] - moves[left] > guess[left] + width[left]
-            near = ~beyond & (most * s[left] + moves[left] >= guess[left] - width[left])
-            looked_for = np.hstack([guess[left], width[left], rank - (beyond @ sizes)[:, np.newaxis]])
-            found[left] = _looked_into(parts, seen[left], near, pool[left], looked_for, (y, squares, scores))
-            width = 4.0 * width + 1e-15 * np.abs(guess) + 1e-300
-            left = left[np.isnan(found[left, 0])]
-        bounds[np.arange(rows.start, rows.stop)[seen]] = found
-
-    values = np.column_stack([y, squares])
-    compiled_parts(replace(smoother.problem(queries), values=values), of_chunk)
+    compiled_parts(replace(smoother.problem(queries), values=samples.columns), of_chunk)
     return bounds
 
 
+class _Samples:
+    """The n training samples, of which the first p have a score: y, squares and scores (p,), and `columns` (n, 3)."""
+
+    def __init__(self, smoother: Smoother, calibration: Calibration, rank: int):
+        self.calibration, self.rank = calibration, rank
+        p = len(calibration.scores)
+        self.scores, self.squares = calibration.scores[:, 0].copy(), calibration.squares[:, 0].copy()
+        self.y = smoother.values[:p, 0].copy()
+        self.columns = np.zeros((len(smoother.values), 3))
+        self.columns[:, 0] = smoother.values[:, 0]
+        self.columns[:p, 1:] = np.column_stack([np.ones(p), self.squares])
+        near = [max(rank - 1 - p // _NEARBY, 0), min(rank - 1 + p // _NEARBY, p - 1)]
+        self.typical, self.spacing = self.scores[rank - 1], self.scores[near[0]] - self.scores[near[1]]
+
+
+class _Pooled:
+    """Sums at those queries, `rows`, of which no sample has much of the attention.
+
+    Attributes
+    ----------
+    rows : ndarray of int, of shape (c,)
+    total, mass, mean, numerator, denominator, s : ndarray of shape (c, 1)
+        The sum of the weights as they are computed; that of the kernel's; the weighted mean; s^2 = numerator /
+        denominator, over the samples that have scores.
+    moves : ndarray of shape (c, s)
+        How far leaving out a sample of each part moves a bound, at most.
+    """
+
+    def __init__(self, parts: CompiledParts, samples: _Samples):
+        total, moment, known, square = parts.sums.sum(axis=1).T[..., np.newaxis]
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0: a query without support
+            mass = np.exp(parts.log_scale)[:, np.newaxis] * total
+            kappa, prior_square = samples.calibration.prior_mass[0], samples.calibration.prior_square[0]
+            numerator = mass * (square / total) + kappa * prior_square
+            denominator = mass * (known / total) + kappa
+            largest, beside_known = parts.largest / total, np.maximum(mass / denominator, 1.0)
+            is_taken = largest.max(axis=1, keepdims=True) * beside_known <= LARGEST_LEVERAGE
+        self.rows = np.flatnonzero(is_taken & (total > 0))
+        self.total, self.mass, self.mean = total[self.rows], mass[self.rows], moment[self.rows] / total[self.rows]
+        self.numerator, self.denominator = numerator[self.rows], denominator[self.rows]
+        self.s = np.sqrt(self.numerator / self.denominator)
+        starts = np.arange(0, len(samples.y), parts.size)
+        largest_y, largest_square = (np.maximum.reduceat(a, starts) for a in (np.abs(samples.y), samples.squares))
+        of_scale = beside_known[self.rows] * samples.scores[starts] * np.maximum(self.s, largest_square / self.s)
+        self.moves = largest[self.rows, : len(starts)] * (2.0 * (largest_y + np.abs(self.mean)) + of_scale)
+
+
+def _searched(parts: CompiledParts, pooled: _Pooled, samples: _Samples) -> np.ndarray:
+    """The bounds (c, 2), looked for within a width of mean -/+ R s of the typical score R, and then further away."""
+    starts = np.arange(0, len(samples.y), parts.size)
+    sizes = np.diff(starts, append=len(samples.y))
+    outermost, innermost = (samples.scores[at] * pooled.s for at in (starts, starts + sizes - 1))
+    guess, width = samples.typical * pooled.s, samples.spacing * pooled.s
+    found = np.full((len(guess), 2), np.nan)
+    left = np.arange(len(guess))
+    while left.size and np.all(width < np.inf):
+        beyond = innermost[left] - pooled.moves[left] > guess[left] + width[left]
+        near = ~beyond & (outermost[left] + pooled.moves[left] >= guess[left] - width[left])
+        looked_for = np.hstack([guess[left], width[left], samples.rank - (beyond @ sizes)[:, np.newaxis]])
+        found[left] = _looked_into(parts, pooled, left, near, looked_for, samples)
+        width = 4.0 * width + 1e-15 * np.abs(guess) + 1e-300
+        left = left[np.isnan(found[left, 0])]
+    return found
+
+
 def _looked_into(
-    parts: CompiledParts,
-    rows: np.ndarray,
-    near: np.ndarray,
-    pool: np.ndarray,
-    looked_for: np.ndarray,
-    samples: tuple[np.ndarray, np.ndarray, np.ndarray],
+    parts: CompiledParts, pooled: _Pooled, at: np.ndarray, near: np.ndarray, looked_for: np.ndarray, samples: _Samples
 ) -> np.ndarray:
-    """The bounds (c, 2) of the queries `rows` (c,); arguments as of `_interval_loops.bounds`."""
-    queries, arguments = parts.arguments(rows)
-    filled = [np.pad(a, [(0, len(queries) - len(rows)), (0, 0)]) for a in (near, pool, looked_for)]
-    found = np.full((len(queries), 2), np.nan)
-    _interval_loops.bounds(*arguments, *filled, *samples, np.empty((2, 4, len(samples[0]))), found)
-    return found[: len(rows)]
+    """The bounds of the queries `at` among the pooled, NaN where they are not as looked for."""
+    queries, arguments = parts.loop_arguments(pooled.rows[at])
+    of_query = 1.0 / pooled.total, pooled.mass, pooled.mean, pooled.numerator, pooled.denominator
+    pool = np.hstack([column[at] for column in of_query])
+    filled = [np.pad(a, [(0, len(queries) - len(at)), (0, 0)]) for a in (near, pool, looked_for)]
+    found, working = np.full((len(queries), 2), np.nan), np.empty((2, 4, len(samples.y)))
+    _interval_loops.bounds(*arguments, *filled, samples.y, samples.squares, samples.scores, working, found)
+    return found[: len(at)]

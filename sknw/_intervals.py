@@ -29,7 +29,7 @@ LARGEST_LEVERAGE = 0.5
 _TINY = 1e-200
 # A variance below this part of the largest is rounding.
 _SINGULAR = 1e-10
-# Cumulated weights that differ by less are equal.
+# Of counts, relative to their number.
 _ROUNDING = 1e-12
 
 
@@ -234,11 +234,11 @@ def _has_compiled_bounds(
 ) -> bool:
     """Whether `compiled_bounds` takes the queries: weighted means of one output, of samples that count once.
 
-    All of them with a residual, and so many that NumPy would lose the time that compiled loops take to load.
+    And so many that NumPy would lose the time that compiled loops take to load.
     """
-    n = len(sample_weight)
-    is_simple = smoother.line is None and calibration.scores.shape == (n, 1) and np.all(sample_weight == 1)
-    if not is_simple or not 0 < calibration.rank(coverage) <= n:
+    n_scores, n_outputs = calibration.scores.shape
+    is_simple = smoother.line is None and n_outputs == 1 and np.all(sample_weight == 1)
+    if not is_simple or not 0 < calibration.rank(coverage) <= n_scores:
         return False
     return rows_are_compiled(smoother.problem(queries), smoother.algorithm)
 

@@ -154,7 +154,7 @@ class Smoother:
         """The same with the training samples in another order."""
         line = None if self.line is None else replace(self.line, x=self.line.x[order])
         arrays = {name: getattr(self, name)[order] for name in ("keys", "values", "weights")}
-        return replace(self, line=line, **arrays)
+        return replace(self, line=line, of_keys=None, **arrays)
 
     def queries(self, X: np.ndarray) -> Queries:
         """The rows of X (m, d) as queries."""

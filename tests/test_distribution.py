@@ -97,6 +97,15 @@ def test_compiled_intervals_are_those_of_numpy(kernel, h):
         assert_close(compiled.predict_interval(Q, coverage), numpy.predict_interval(Q, coverage), y, 1e-11)
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
+def test_compiled_intervals_of_some_samples_with_a_residual(kernel):
+    X, y, _, Q = regression(n=1100, m=41, d=2)
+    parameters = {"kernel": kernel, "h": 0.4, "validation_samples": 700, "random_state": 0}
+    compiled, numpy = (fitted(X, y, algorithm=name, **parameters) for name in ["fused", "dense"])
+    for coverage in [0.5, 0.9, 0.995]:
+        assert_close(compiled.predict_interval(Q, coverage), numpy.predict_interval(Q, coverage), y, 1e-11)
+
+
 def test_intervals_are_infinite_where_samples_are_too_few():
     X, y = np.arange(9.0)[:, np.newaxis], np.arange(9.0)
     queries = [[2.5], [100.0]]
@@ -209,11 +218,11 @@ def test_compiled_quantiles_are_those_of_numpy(kernel, h, outside):
     X, y, w, Q = regression(n=1100, m=41, d=2, n_outputs=2, weighted=True)
     y, Q = np.round(y, 1), np.vstack([Q, X[:1], [[50.0, 50.0], [1e200, 0.0]]])
     models = [fitted(X, y, w, KERNELS[kernel][0], h, algorithm=name, outside=outside) for name in ["fused", "dense"]]
-    levels = [0.013, 0.25, 0.5, 0.813]
-    if kernel in oracle.COMPACT:
-        levels += [0.0, 1.0]  # elsewhere the compiled exponential does not reach zero
-    compiled, numpy = (model.predict_quantile(Q, levels) for model in models)
+    compiled, numpy = (model.predict_quantile(Q, [0.0, 0.013, 0.25, 0.5, 0.813, 1.0]) for model in models)
     assert_array_equal(compiled, numpy)
+    if outside != "nan":
+        compiled, numpy = (model.attention_weights_(Q, sparse_output=True) for model in models)
+        assert compiled.nnz == numpy.nnz
 
 
 def test_queries_without_support_are_counted_among_all():
@@ -388,7 +397,7 @@ def test_coverage_must_be_a_probability(coverage):
         fitted(X, y).predict_interval(Q, coverage)
 
 
-@pytest.mark.parametrize("quantiles", [-0.1, 1.1, np.nan, "median", None, [0.5, 2.0], [[0.5]]])
+@pytest.mark.parametrize("quantiles", [[], -0.1, 1.1, np.nan, "median", None, [0.5, 2.0], [[0.5]]])
 def test_levels_must_be_probabilities(quantiles):
     X, y, _, Q = regression()
     with pytest.raises(ValueError, match="quantiles must be"):

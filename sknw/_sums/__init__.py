@@ -8,6 +8,7 @@ from functools import partial
 from types import ModuleType
 
 import numpy as np
+from sklearn import get_config
 
 from sknw._sums import dense, expansion, fused, pruned
 from sknw._sums import sorted as sorted_
@@ -117,4 +118,7 @@ def compiled_parts(problem: Problem, task: Callable[[slice, CompiledParts], None
     def chunk(part: slice) -> None:
         task(part, CompiledParts(tiles, rows[part]))
 
-    for_each_chunk(chunk, len(rows), fused.CHUNK, problem.n_jobs)
+    # of each query sums of all parts and weights of one, with what is made of them
+    numbers = len(tiles.keys) * tiles.columns.shape[1] + tiles.keys.shape[2]
+    size = max(int(get_config()["working_memory"] * 2**20 / (8 * 4 * numbers)), 1)
+    for_each_chunk(chunk, len(rows), min(size, fused.CHUNK), problem.n_jobs, multiple_of=4)

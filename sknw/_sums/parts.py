@@ -33,7 +33,7 @@ class Parts(Protocol):
 
 
 class WrittenParts:
-    """Of weights (b, n) that are there."""
+    """Parts of weights (b, n) that are written out already."""
 
     def __init__(self, weights: np.ndarray):
         b, n = weights.shape
@@ -48,7 +48,7 @@ class WrittenParts:
 
 
 class CompiledParts:
-    """Of weights that the compiled loops compute when they are asked for, each row up to a factor of its own.
+    """Parts of weights that compiled loops compute when asked for, each row up to a factor of its own.
 
     Attributes
     ----------
@@ -86,19 +86,19 @@ class CompiledParts:
         slots, part_of_four = _in_fours(parts)
         in_slots = np.zeros(4 * len(part_of_four), dtype=np.intp)
         in_slots[slots] = rows
-        queries, arguments = self.arguments(in_slots)
+        queries, arguments = self.loop_arguments(in_slots)
         weights = np.empty((len(queries), self.size))
         self._loops.write_parts(*arguments, part_of_four, weights)
         return weights[slots]
 
     def _sums(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        queries, arguments = self.arguments(rows)
+        queries, arguments = self.loop_arguments(rows)
         sums = np.zeros((len(queries), len(self._tiles.keys), self._tiles.columns.shape[1]))
         largest = np.empty(sums.shape[:2])
         self._loops.add_sums_of_parts(*arguments, sums, largest)
         return sums[: len(rows)], largest[: len(rows)]
 
-    def arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
+    def loop_arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
         """The padded queries, and the arguments that all loops of `_row_tiles` begin with."""
         tiles = self._tiles
         queries, start, _ = tiles.padded_queries(self._rows[rows])
