@@ -100,6 +100,7 @@ html_favicon = "_static/logo.svg"
 html_context = {"default_mode": "auto"}
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("benchmarks", "mathematics")}  # one page each: nothing to list beside them
 html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],

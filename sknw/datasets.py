@@ -32,9 +32,9 @@ def make_sine_power(
     random_state: Any = None,
     return_truth: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """Make the one-feature regression problem of the attention chapter of Dive into Deep Learning [1]_.
+    """Make the one-feature regression problem of the attention chapter of Dive into Deep Learning.
 
-    x is uniform on [0, high] and y = 2 sin(x) + x^0.8 + noise * e with e standard normal.
+    x is uniform on [0, high] and y = 2 sin(x) + x^0.8 + noise * e with e standard normal [1]_.
 
     Parameters
     ----------
