@@ -120,7 +120,8 @@ def reason_to_skip(name, n, d, records, limit):
         return "takes one feature only"
     if records and "failure" in records[-1]:
         return records[-1]["failure"]
-    if records and (expected := expected_seconds(n, records)) > limit:
+    measured = [record for record in records if "seconds" in record]
+    if measured and (expected := expected_seconds(n, measured)) > limit:
         return f"expected to take {expected:.0f} s"
     return None
 
@@ -159,10 +160,10 @@ def run_all(names, tasks, sizes, limit, cache):
         case = {"name": name, "version": installed_version(SMOOTHERS[name][0].distribution)}
         case |= {"task": task, "n": n, "d": d}
         smaller = [record for record in records if (record["name"], record["task"], record["d"]) == (name, task, d)]
-        if reason := reason_to_skip(name, n, d, smaller, limit):
-            records.append(case | {"failure": reason})
-        elif earlier := cache.get(case):
+        if earlier := cache.get(case):
             records.append(earlier)
+        elif reason := reason_to_skip(name, n, d, smaller, limit):
+            records.append(case | {"failure": reason})
         else:
             print(f"bandwidth {task}, d = {d}, n = {n:g}: {name}", file=sys.stderr)
             records.append(case | measure_in_new_process(name, task, n, d, limit))
