@@ -197,8 +197,10 @@ class Tiles:
         return _empty_aligned((4, self.keys.shape[2]), self.precision)
 
     def padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
-        padding = [(0, -len(array) % 4)] + [(0, 0)] * (array.ndim - 1)
-        return np.ascontiguousarray(np.pad(array, padding), dtype=dtype or self.precision)
+        missing = -len(array) % 4
+        if missing:
+            array = np.concatenate([array, np.zeros((missing, *array.shape[1:]), dtype=array.dtype)])
+        return np.ascontiguousarray(array, dtype=dtype or self.precision)
 
 
 class WeightRows:
