@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -159,9 +158,6 @@ class Residuals:
     squares: np.ndarray
     sample_weight: np.ndarray
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "calibration"}
-
     @cached_property
     def calibration(self) -> Calibration:
         weights = self.sample_weight[self.rows]
@@ -203,6 +199,8 @@ def interval(
 
         bounds[:, 0] = compiled_bounds(smoother, queries, calibration, coverage)
     rest = np.flatnonzero(np.isnan(bounds[:, 0, 0]))
+    if not rest.size:
+        return bounds
     queries = queries[rest]
     problem, unit, p = smoother.problem(queries), sample_weight.max(), len(calibration.scores)
     every = smoother.left_out(np.arange(len(sample_weight)), sample_weight).own
@@ -224,8 +222,7 @@ def interval(
         for i in np.flatnonzero(~np.isnan(attention[:, 0])):
             bounds[rest[rows.start + i]] = of_query(rows.start + i, attention[i], log_mass[i])
 
-    if rest.size:
-        attention_blocks(queries)(block)
+    attention_blocks(queries)(block)
     return bounds
 
 
