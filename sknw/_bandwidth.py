@@ -53,10 +53,11 @@ class BandwidthSmoother(BaseSmoother):
         n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         line = None if ridge is None else Line.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
-        search = None
+        search = predictions = None
         if selector is not None and selector in CRITERIA:
             smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, n_passes, line)
-            search = search_bandwidth(Criterion(selector, smoother, training, rows, fixed_ridge), task.step)
+            criterion = Criterion(selector, smoother, training, rows, fixed_ridge)
+            search, predictions = search_bandwidth(criterion, task.step)
             bandwidth = search.bandwidths[search.best_index]
         elif selector is not None:
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
@@ -67,7 +68,7 @@ class BandwidthSmoother(BaseSmoother):
             criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
             self.ridge_ = criterion.best_ridge(1.0)
             smoother = replace(smoother, line=replace(line, ridge=self.ridge_))
-        self._keep(X, y, sample_weight, training, smoother, rows)
+        self._keep(X, y, sample_weight, training, smoother, rows, predictions)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         warning = None if search is None else search_warning(search, training, rows, line is not None)
         if warning is not None:

@@ -146,13 +146,15 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
         training: TrainingSet,
         smoother: Smoother,
         rows: np.ndarray,
+        fitted: np.ndarray | None = None,
     ) -> None:
-        """Set the fitted attributes that all smoothers have; `rows` of the training set are those of leave-one-out."""
+        """Set the fitted attributes that all smoothers have.
+
+        `rows` of the training set are those of leave-one-out, `fitted` their predictions from the others, if known.
+        """
         weights, k = some_rows(training.sample_weight, rows), training.values.shape[1]
-        left_out, in_parts = smoother.left_out(rows, weights), smoother.for_parts()
-        fitted = np.empty((len(rows), k))
-        for part in smoother.parts(len(rows)):
-            fitted[part] = in_parts.pool(left_out[part])[0][0]
+        if fitted is None:
+            fitted = _predicted_from_others(smoother, rows, weights)
         self.loo_score_ = _weighted_r2(some_rows(training.values, rows), fitted, weights)
         loo = np.full((len(X), k), np.nan)
         for block in row_blocks(len(rows)):
@@ -575,6 +577,15 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
+
+
+def _predicted_from_others(smoother: Smoother, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Leave-one-out predictions (m, k) of the training samples `rows`, with sample weights (m,)."""
+    left_out, in_parts = smoother.left_out(rows, weights), smoother.for_parts()
+    predictions = np.empty((len(rows), smoother.values.shape[1]))
+    for part in smoother.parts(len(rows)):
+        predictions[part] = in_parts.pool(left_out[part])[0][0]
+    return predictions
 
 
 def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:

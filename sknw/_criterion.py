@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -28,6 +30,23 @@ _ROUNDING = np.finfo(np.float64).eps ** 2
 _N_RUNS, _PLENTY = 4, 3
 # Bandwidths are judged together as long as what is kept of each row fits in this many bytes.
 _BATCH_BYTES = 2**27
+
+
+class Judged(NamedTuple):
+    """What there is to say of one bandwidth.
+
+    Attributes
+    ----------
+    score : float
+    n_unsupported : int
+        Rows that no other sample supports.
+    lines : Lines
+        Around the rows, from the others.
+    """
+
+    score: float
+    n_unsupported: int
+    lines: Lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +83,16 @@ class Criterion:
         where tr is the trace of the smoother matrix, for weighted means tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven &
         Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a score does not exist.
         """
+        scores, n_unsupported = zip(*[judged[:2] for judged in self.judged(factors)], strict=True)
+        return np.array(scores), np.array(n_unsupported)
+
+    def judged(self, factors: np.ndarray) -> Iterator[Judged]:
+        """The same one after the other, with the lines."""
         d, k = 0 if self.smoother.line is None else self.training.X.shape[1], self.smoother.values.shape[1]
         size = max(_BATCH_BYTES // (8 * len(self.rows) * (2 * d + d * k + k + 4)), 1)
-        batches = [factors[start : start + size] for start in range(0, len(factors), size)]
-        scored = [
-            (curve(self._ridge_of(curve)), curve.unsupported.sum())
-            for batch in batches
-            for curve in self._curves(batch)
-        ]
-        scores, n_unsupported = zip(*scored, strict=True)
-        return np.array(scores), np.array(n_unsupported)
+        for start in range(0, len(factors), size):
+            for curve in self._curves(factors[start : start + size]):
+                yield Judged(curve(self._ridge_of(curve)), int(curve.unsupported.sum()), curve.lines)
 
     def some(self, n_rows: int) -> Criterion:
         """The same on some of its rows, with the samples near them only: far ones do not matter to small bandwidths.
@@ -109,14 +128,9 @@ class Criterion:
     def _of_samples(self, taken: np.ndarray, rows: np.ndarray) -> Criterion:
         """The same for some samples and rows among them."""
         weights = self.training.sample_weight[taken]
-        few = replace(
-            self.smoother,
-            keys=self.smoother.keys[taken],
-            values=self.smoother.values[taken],
-            weights=self.smoother.weights[taken],
-            # so few want another engine, and one that is loaded
-            algorithm="dense" if self.smoother.algorithm == "dense" else "auto",
-        )
+        # so few want another engine, and one that is loaded
+        algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
+        few = replace(self.smoother.in_order(taken), algorithm=algorithm)
         return replace(self, smoother=few, training=replace(self.training, sample_weight=weights), rows=rows)
 
     @cached_property

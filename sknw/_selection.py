@@ -11,7 +11,7 @@ kernels it does not converge in 10, because the criterion has kinks (benchmarks/
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -52,8 +52,9 @@ _SCAN_ERROR, _PROBE_ERROR = 0.1, 0.5
 _HOPELESS = 1e-3
 # There the refinement begins with steps in log c of this length, and ends when it expects to gain less, as a part.
 _FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 12
-# Tolerance of the refinement in log c. The criterion is flat there: a relative change of 1e-8 of its curvature.
-_LOG_TOLERANCE = 1e-4
+# With few samples: the least gain, and of compact kernels the tolerance in log c, where the criterion is flat: a
+# relative change of 1e-8 of its curvature.
+_LEAST_REFINED, _LOG_TOLERANCE = 1e-9, 1e-4
 # Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
 _EQUAL = 1e-12
 
@@ -153,6 +154,8 @@ class _Trials:
         self.criterion, self.on_candidate = criterion, on_candidate
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_part: dict[float, tuple[float, int]] = {}
+        # the factor with the lowest score on all rows, and its leave-one-out predictions, of weighted means
+        self.best: tuple[float, np.ndarray | None] = (0.0, None)
 
     def add(self, criterion: Criterion | MergedCriterion | _Thinned, factors: np.ndarray) -> np.ndarray:
         """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
@@ -160,16 +163,25 @@ class _Trials:
         new = np.array([factor for factor in factors.tolist() if factor not in seen])
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
-            for factor, score, n_unsupported in zip(
-                batch.tolist(), *map(np.ndarray.tolist, criterion(batch)), strict=True
-            ):
-                seen[factor] = (score, n_unsupported)
+            judged = self._judged(batch) if criterion is self.criterion else zip(*criterion(batch), strict=True)
+            for factor, (score, n_unsupported) in zip(batch.tolist(), judged, strict=True):
+                seen[factor] = (float(score), int(n_unsupported))
                 if self.on_candidate():
                     raise SearchStopped
         return np.array([seen[factor][0] for factor in factors.tolist()])
 
+    def _judged(self, factors: np.ndarray) -> Iterator[tuple[float, int]]:
+        """Scores and numbers of unsupported rows on all rows."""
+        for factor, judged in zip(factors.tolist(), self.criterion.judged(factors), strict=True):
+            is_best = judged.score < min((score for score, _ in self.on_all.values()), default=np.inf)
+            if is_best and self.criterion.smoother.line is None:
+                self.best = (factor, judged.lines.y_mean.copy())
+            yield judged.score, judged.n_unsupported
 
-def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> BandwidthSearch:
+
+def search_bandwidth(
+    criterion: Criterion, on_candidate: Callable[[], bool]
+) -> tuple[BandwidthSearch, np.ndarray | None]:
     """The factor c that minimises `criterion` over all bandwidths that make a difference.
 
     A geometric scan from a quarter of the smallest spacing (that of 2000 samples where there are more) to four times
@@ -183,16 +195,22 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
     criterion : Criterion
     on_candidate : callable
         Called after each bandwidth; returns True to end the search with the best so far.
+
+    Returns
+    -------
+    search : BandwidthSearch
+    predictions : ndarray of shape (m, k) or None
+        Of the rows of `criterion`, from the others, at the bandwidth chosen; where the search has them.
     """
     grid, has_equal_keys = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)
     trials = _Trials(criterion, on_candidate)
     minima: list[float] = []
     n, d = criterion.smoother.keys.shape
-    if n <= _SCAN_SAMPLES or criterion.smoother.line is not None:
+    if n <= _SCAN_SAMPLES:
         search = _search_few
     else:
-        # with several features cells merge too little to be worth it
-        search = _search_many if d == 1 else _search_thinned
+        # with several features cells merge too little to be worth it, and of local lines they have no likeness
+        search = _search_many if d == 1 and criterion.smoother.line is None else _search_thinned
     is_complete = False  # a search that was stopped has no edge
     with suppress(SearchStopped):
         search(criterion, trials, grid, minima)
@@ -210,7 +228,7 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
             stacklevel=4,
         )
     best = max(i for i, factor in enumerate(factors.tolist()) if factor in eligible and scores[i] <= least + _EQUAL)
-    return BandwidthSearch(
+    result = BandwidthSearch(
         criterion=criterion.name,
         factors=factors,
         bandwidths=factors[:, np.newaxis] * criterion.training.scales,
@@ -221,6 +239,8 @@ def search_bandwidth(criterion: Criterion, on_candidate: Callable[[], bool]) -> 
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )
+    known, predictions = trials.best
+    return result, predictions if known == factors[best] else None
 
 
 def _search_few(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima: list[float]) -> None:
@@ -276,15 +296,16 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
         if scores[index] <= highest:
             is_wide = factors[index] >= wide[-1]
             rough = _Descent(trials, merged, wide) if is_wide else _Descent(trials, part, grid)
-            x, curvature = rough.minimum(np.log(factors[index]))
-            minima[number] = _Descent(trials, criterion, grid).factor(x, curvature)
+            factor, curvature = rough.minimum(rough.around(factors[index]))
+            minima[number] = _Descent(trials, criterion, grid).near(factor, curvature)
 
 
 @dataclass(frozen=True, eq=False)
 class _Thinned:
     """A criterion of some of the samples, at bandwidths for all of them.
 
-    Of n_s among n samples in d features the best bandwidth is (n / n_s)^(1 / (4 + d)) times as wide.
+    Of n_s among n samples in d features the best bandwidth is (n / n_s)^(1 / (4 + d)) times as wide; what the criterion
+    rises beside it is (n / n_s)^(4 / (4 + d)) times as much.
     """
 
     criterion: Criterion
@@ -313,81 +334,83 @@ def _search_thinned(criterion: Criterion, trials: _Trials, grid: np.ndarray, min
     minima[:] = grid[indices].tolist()
     starts = indices[scan[indices] <= scan.min() + _SCAN_ERROR * abs(scan.min())]
     rough, down = _Descent(trials, thinned, grid), _Descent(trials, criterion, grid)
-    places = [rough.minimum(np.log(grid[start]))[0] for start in starts.tolist()]
+    places = [rough.minimum(rough.around(factor)) for factor in grid[starts].tolist()]
     # all samples of some places
     narrow = grid[starts.max(initial=0) :]
     scores = criterion.some(_THINNED_ROWS)(narrow)[0]
     lowest = int(np.argmin(scores))
     if scores[lowest] < scores[0] - _SCAN_ERROR * abs(scores[0]):
-        places.insert(0, np.log(narrow[lowest]))
-    for x in places:
-        is_hopeless = trials.on_all and down.is_hopeless(x)
-        minima.append(down.factor_of(x if is_hopeless else down.minimum(x, _THINNED_GAIN)[0]))
+        places.insert(0, (float(narrow[lowest]), 0.0))
+    minima.extend(down.near(factor, curvature / thinned.widening**4, _THINNED_GAIN) for factor, curvature in places)
 
 
 class _Descent:
-    """The way down to a local minimum of a smooth criterion, in x = log c, by parabolas."""
+    """The way down to a local minimum of a criterion that is smooth, by parabolas in log c."""
 
     def __init__(self, trials: _Trials, criterion: Criterion | MergedCriterion | _Thinned, grid: np.ndarray):
-        self.trials, self.criterion, self.widest = trials, criterion, float(grid[0])
-        self.lowest, self.highest = np.log(grid[-1]), np.log(grid[0])
+        self.trials, self.criterion, self.grid = trials, criterion, grid
 
-    def factor(self, x: float, curvature: float) -> float:
-        """The factor of the minimum near x; where a second point shows that x is no worse, x is taken for it."""
-        if self.is_hopeless(x):
-            return self.factor_of(x)
-        other = x + _FIRST_STEP if x + _FIRST_STEP <= self.highest else x - _FIRST_STEP
-        at_x, beyond = self._score(x), self._score(other)
-        slope = (beyond - at_x) / (other - x) - curvature * (other - x) / 2.0
-        if not (curvature > 0.0 and slope**2 / (2.0 * curvature) <= _LEAST_GAIN * abs(at_x)):
-            x = self.minimum(x)[0]
-        return self.factor_of(x)
+    def around(self, factor: float) -> np.ndarray:
+        """A factor between one to each side, descending."""
+        step = np.exp(_FIRST_STEP)
+        return np.clip(factor * np.array([step, 1.0, 1.0 / step]), self.grid[-1], self.grid[0])
 
-    def is_hopeless(self, x: float) -> bool:
-        """Whether the criterion is so much higher there than at the best so far that no minimum near can win."""
+    def near(self, factor: float, curvature: float, least_gain: float = _LEAST_GAIN) -> float:
+        """The minimum near a factor, given the second derivative there, or zero where it is not known.
+
+        The factor itself where the criterion is so much higher than at the best so far that no minimum near can win.
+        """
         best = min((score for score, _ in self.trials.on_all.values()), default=np.inf)
-        return self._score(x) > best + _HOPELESS * abs(best)
+        if np.isfinite(best) and self._scores(factor)[0] > best + _HOPELESS * abs(best):
+            return factor
+        places = self.around(factor)
+        # with a second derivative two are enough
+        return self.minimum(places[:2] if curvature > 0.0 else places, least_gain, curvature)[0]
 
-    def minimum(self, start: float, least_gain: float = _LEAST_GAIN) -> tuple[float, float]:
-        """The x of the local minimum near a start, and the second derivative there, zero where it is not known."""
-        start = min(max(start, self.lowest), self.highest)
-        first = np.clip(start + _FIRST_STEP * np.array([1.0, 0.0, -1.0]), self.lowest, self.highest).tolist()
-        scores = self.trials.add(self.criterion, np.array([self.factor_of(x) for x in first]))
-        seen, curvature = dict(zip(first, scores.tolist(), strict=True)), 0.0
+    def minimum(
+        self, places: np.ndarray, least_gain: float = _LEAST_GAIN, curvature: float = 0.0
+    ) -> tuple[float, float]:
+        """The local minimum near some factors, descending, and the second derivative there, zero if it is not known.
+
+        It ends where another step is expected to gain less than a part of the criterion.
+        """
+        seen = dict(zip(places.tolist(), self._scores(*places), strict=True))
         for _ in range(_MOST_STEPS):
-            x = np.array(sorted(seen))
-            f = np.array([seen[place] for place in x.tolist()])
-            best = int(np.argmin(f))
-            if 0 < best < len(x) - 1:
-                further, gain, curvature = _vertex(x[best - 1 : best + 2], f[best - 1 : best + 2])
-                if gain <= least_gain * abs(f[best]):
-                    break
-            elif best == 0:
-                further = max(3.0 * x[0] - 2.0 * x[min(1, len(x) - 1)], self.lowest)
-            else:
-                further = min(3.0 * x[-1] - 2.0 * x[-2], self.highest)
-            if further in seen:
+            factors = sorted(seen)
+            f = np.array([seen[factor] for factor in factors])
+            lowest = int(np.argmin(f))
+            first = max(min(lowest - 1, len(f) - 3), 0)
+            x, gain, curvature = _vertex(np.log(factors[first : first + 3]), f[first : first + 3], curvature)
+            further = float(np.clip(np.exp(x), self.grid[-1], self.grid[0]))
+            if gain <= least_gain * abs(f[lowest]) or further in seen:
                 break
-            seen[further] = self._score(further)
-        return min(seen, key=lambda place: (seen[place], -place)), curvature
+            seen[further] = self._scores(further)[0]
+        return min(seen, key=lambda factor: (seen[factor], -factor)), curvature
 
-    def factor_of(self, x: float) -> float:
-        return self.widest if x == self.highest else float(np.exp(x))
-
-    def _score(self, x: float) -> float:
-        return float(self.trials.add(self.criterion, np.array([self.factor_of(x)]))[0])
+    def _scores(self, *factors: float) -> list[float]:
+        return self.trials.add(self.criterion, np.array(factors)).tolist()
 
 
-def _vertex(x: np.ndarray, f: np.ndarray) -> tuple[float, float, float]:
-    """Of the parabola through three points, the middle one the lowest: its minimum, how much lower it is, and f''."""
+def _vertex(x: np.ndarray, f: np.ndarray, curvature: float) -> tuple[float, float, float]:
+    """Of the parabola through three points: its minimum, how much lower it is than the lowest of them, and f''.
+
+    Of the parabola through two points with the second derivative given. Beyond the points it goes at most two of their
+    steps; where it has no minimum as far.
+    """
+    best = int(np.argmin(f))
+    outer = float(3.0 * x[0] - 2.0 * x[1] if best == 0 else 3.0 * x[-1] - 2.0 * x[-2])
     if not np.all(np.isfinite(f)):
-        return float((x[1] + x[np.argmax(~np.isfinite(f))]) / 2.0), np.inf, 0.0
+        inner = float((x[best] + x[np.argmax(~np.isfinite(f))]) / 2.0)
+        return (inner if 0 < best < len(x) - 1 else outer), np.inf, 0.0
     slopes = np.diff(f) / np.diff(x)
-    curvature = 2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0])
+    if len(x) == 3:
+        curvature = float(2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0]))
     if curvature <= 0.0:
-        return float(x[1]), 0.0, 0.0
+        return (x[1], 0.0, 0.0) if 0 < best < len(x) - 1 else (outer, np.inf, 0.0)
     vertex = (x[0] + x[1]) / 2.0 - slopes[0] / curvature
-    return float(vertex), float(curvature * (vertex - x[1]) ** 2 / 2.0), float(curvature)
+    if best in (0, len(x) - 1) and abs(vertex - x[best]) > abs(outer - x[best]):
+        return outer, np.inf, curvature
+    return float(vertex), float(curvature * (vertex - x[best]) ** 2 / 2.0), curvature
 
 
 def scan_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
@@ -481,18 +504,29 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
     for index in indices[np.argsort(scan[indices], kind="stable")]:
         left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
         rise = max(scan[left], scan[right]) - scan[index]
-        minimum = grid[index]
+        minimum = float(grid[index])
         if left < right and scan[index] - rise <= best:
-            # the parabolas of the minimisation need finite numbers, and none above the neighbours matters
-            ceiling = scan[index] + (rise if np.isfinite(rise) else 1.0)
-
-            def score(log_factor: float, ceiling: float = ceiling) -> float:
-                return min(float(trials.add(criterion, np.exp([log_factor]))[0]), ceiling)
-
-            bounds = (np.log(grid[right]), np.log(grid[left]))
-            found = minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": _LOG_TOLERANCE})
-            if found.fun < scan[index]:
-                minimum = float(np.exp([found.x])[0])
-            best = min(best, found.fun, scan[index])
-        minima.append(float(minimum))
+            between = grid[left : right + 1]
+            if not np.isfinite(criterion.smoother.kernel.support):
+                minimum = _Descent(trials, criterion, grid).minimum(between, _LEAST_REFINED)[0]
+            else:
+                # the parabolas of the minimisation need finite numbers, and none above the neighbours matters
+                ceiling = scan[index] + (rise if np.isfinite(rise) else 1.0)
+                minimum = _lowest_between(criterion, trials, between, minimum, ceiling)
+            best = min(best, trials.on_all[minimum][0])
+        minima.append(minimum)
     return minima
+
+
+def _lowest_between(criterion: Criterion, trials: _Trials, between: np.ndarray, start: float, ceiling: float) -> float:
+    """The factor with the lowest score that a bounded minimisation in log c finds, or the start; for compact kernels.
+
+    Samples that enter the support put kinks into the criterion, which smooth steps would not go down.
+    """
+
+    def score(log_factor: float) -> float:
+        return min(float(trials.add(criterion, np.exp([log_factor]))[0]), ceiling)
+
+    bounds = (np.log(between[-1]), np.log(between[0]))
+    found = minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": _LOG_TOLERANCE})
+    return float(np.exp([found.x])[0]) if found.fun < trials.on_all[start][0] else start

@@ -148,6 +148,8 @@ class Stop:
 
 def route(cells: np.ndarray, targets: np.ndarray, d: int, reach: int) -> list[Stop]:
     """The stops from `cells` to `targets`: near the stop before, and near a target in the features still to come."""
+    if d == 1:
+        return [Stop(targets, targets)]
     stops = []
     for n_done in range(d):
         turned = _sorted(_turned(targets, d))
