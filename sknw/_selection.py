@@ -52,6 +52,8 @@ _SCAN_ERROR, _PROBE_ERROR = 0.1, 0.5
 _HOPELESS = 1e-3
 # There the refinement begins with steps in log c of this length, and ends when it expects to gain less, as a part.
 _FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 12
+# In log c, so that engines, which round differently, take the same bandwidths.
+_LOG_RESOLUTION = 2.0**-16
 # With few samples: the least gain, and of compact kernels the tolerance in log c, where the criterion is flat: a
 # relative change of 1e-8 of its curvature.
 _LEAST_REFINED, _LOG_TOLERANCE = 1e-9, 1e-4
@@ -375,12 +377,13 @@ class _Descent:
         It ends where another step is expected to gain less than a part of the criterion.
         """
         seen = dict(zip(places.tolist(), self._scores(*places), strict=True))
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_STEPS if len(seen) > 1 else 0):
             factors = sorted(seen)
             f = np.array([seen[factor] for factor in factors])
             lowest = int(np.argmin(f))
             first = max(min(lowest - 1, len(f) - 3), 0)
             x, gain, curvature = _vertex(np.log(factors[first : first + 3]), f[first : first + 3], curvature)
+            x = np.round(x / _LOG_RESOLUTION) * _LOG_RESOLUTION
             further = float(np.clip(np.exp(x), self.grid[-1], self.grid[0]))
             if gain <= least_gain * abs(f[lowest]) or further in seen:
                 break
@@ -507,8 +510,8 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
         minimum = float(grid[index])
         if left < right and scan[index] - rise <= best:
             between = grid[left : right + 1]
-            if not np.isfinite(criterion.smoother.kernel.support):
-                minimum = _Descent(trials, criterion, grid).minimum(between, _LEAST_REFINED)[0]
+            if left < index < right and not np.isfinite(criterion.smoother.kernel.support):
+                minimum = _Descent(trials, criterion, between).minimum(between, _LEAST_REFINED)[0]
             else:
                 # the parabolas of the minimisation need finite numbers, and none above the neighbours matters
                 ceiling = scan[index] + (rise if np.isfinite(rise) else 1.0)
@@ -519,9 +522,9 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
 
 
 def _lowest_between(criterion: Criterion, trials: _Trials, between: np.ndarray, start: float, ceiling: float) -> float:
-    """The factor with the lowest score that a bounded minimisation in log c finds, or the start; for compact kernels.
+    """The factor with the lowest score that a bounded minimisation in log c finds, or the start.
 
-    Samples that enter the support put kinks into the criterion, which smooth steps would not go down.
+    For compact kernels, because samples that enter the support put kinks into the criterion, and at the ends of a scan.
     """
 
     def score(log_factor: float) -> float:
