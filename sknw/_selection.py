@@ -42,7 +42,7 @@ _SCAN_ROWS = 2000
 # More samples than this are merged for the scan, in about so many cells; with several features so many are taken.
 _SCAN_SAMPLES, _SCAN_CELLS = 20_000, 5000
 # Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
-_THINNED_ROWS, _THINNED_GAIN = 1000, 1e-4
+_THINNED_ROWS, _THINNED_GAIN = 1000, 1e-5
 # The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.
 _LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
 # With many samples a minimum that the scan finds so much higher than the least, as a part of it, cannot be the least;
@@ -343,7 +343,10 @@ def _search_thinned(criterion: Criterion, trials: _Trials, grid: np.ndarray, min
     lowest = int(np.argmin(scores))
     if scores[lowest] < scores[0] - _SCAN_ERROR * abs(scores[0]):
         places.insert(0, (float(narrow[lowest]), 0.0))
-    minima.extend(down.near(factor, curvature / thinned.widening**4, _THINNED_GAIN) for factor, curvature in places)
+    # local lines with the best ridge depend so little on the bandwidth that a part does not show how
+    is_known = criterion.smoother.line is None
+    for factor, curvature in places:
+        minima.append(down.near(factor, is_known * curvature / thinned.widening**4, _THINNED_GAIN))
 
 
 class _Descent:
