@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from sknw._lines import Lines
-from sknw._pooling import Queries, Smoother, means_of, weighted_means
+from sknw._pooling import Queries, Smoother, Substitutes, means_of, weighted_means
 from sknw._sums import Problem, kernel_sums, row_blocks
 from sknw._training import TrainingSet, some_rows
 from sknw.kernels import Pairwise
@@ -148,6 +148,11 @@ class Criterion:
         """The rows, without one unit of weight each."""
         return self.smoother.left_out(self.rows, self._weights)
 
+    @cached_property
+    def _substitutes(self) -> Substitutes:
+        """Of the rows; whether others are near does not depend on the bandwidth."""
+        return Substitutes(self.smoother, self.smoother.problem(self._queries))
+
     def best_ridge(self, factor: float) -> float:
         """The ridge with the smallest score at a bandwidth, or the one given."""
         if self.ridge is not None:
@@ -166,13 +171,13 @@ class Criterion:
         """The criterion as a function of the ridge, at each bandwidth."""
         smoother, weights, queries, values = self.smoother, self._weights, self._queries, self._values
         lines, unsupported = self._lines(queries, factors)
-        problem = smoother.problem(queries, factors)
-        smoother.with_substitutes(problem, lines.y_mean, unsupported)
+        self._substitutes.put(lines.y_mean, unsupported)
         log_unit = np.broadcast_to(0.0, unsupported.shape)
         if self.name != "loo":
             unit = some_rows(smoother.weights, self.rows) * np.minimum(1.0, 1.0 / weights)  # what was left out
+            at_zero = weight_at_zero(smoother.problem(queries, factors))
             with np.errstate(divide="ignore"):
-                log_unit = np.broadcast_to(np.log(unit) + np.log(weight_at_zero(problem)), unsupported.shape)
+                log_unit = np.broadcast_to(np.log(unit) + np.log(at_zero), unsupported.shape)
         n = self.training.sample_weight.sum()
         return [
             _RidgeCurve(self.name, lines[i], unsupported[i], values, weights, log_unit[i], n)

@@ -362,13 +362,9 @@ class Smoother:
 
     def with_substitutes(self, problem: Problem, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
         """The means, with what `outside` says in place of those without support."""
-        if unsupported.any():
-            rows = np.flatnonzero(unsupported.any(axis=0))
-            substitutes = self._outside_means(problem, rows)
-            means[:, rows] = np.where(unsupported[:, rows, np.newaxis], substitutes, means[:, rows])
-        return means
+        return Substitutes(self, problem).put(means, unsupported)
 
-    def _outside_means(self, problem: Problem, rows: np.ndarray) -> np.ndarray:
+    def outside_means(self, problem: Problem, rows: np.ndarray) -> np.ndarray:
         """What the queries `rows`, without support, get instead: (len(rows), k)."""
         if self.policy == "nearest":
             # a chunk at a time, because many equal keys may be nearest
@@ -377,6 +373,26 @@ class Smoother:
         if self.policy == "mean":
             return _means_of_all(problem, rows)
         return np.full((len(rows), problem.values.shape[1]), np.nan)
+
+
+class Substitutes:
+    """What queries without support get instead of weighted means; each is found when it is needed first."""
+
+    def __init__(self, smoother: Smoother, problem: Problem):
+        self.smoother, self.problem = smoother, problem
+        self.means: np.ndarray | None = None
+        self.is_known = np.zeros(len(problem.queries), dtype=bool)
+
+    def put(self, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
+        """Means of shape (b, m, k) with substitutes where `unsupported` (b, m), in place."""
+        if unsupported.any():
+            if self.means is None:
+                self.means = np.empty(means.shape[1:])
+            rows = np.flatnonzero(unsupported.any(axis=0))
+            new = rows[~self.is_known[rows]]
+            self.means[new], self.is_known[new] = self.smoother.outside_means(self.problem, new), True
+            means[:, rows] = np.where(unsupported[:, rows, np.newaxis], self.means[rows], means[:, rows])
+        return means
 
 
 def weighted_means(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -154,10 +154,11 @@ class _Trials:
 
     def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
         self.criterion, self.on_candidate = criterion, on_candidate
+        self.has_lines = criterion.smoother.line is not None
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_part: dict[float, tuple[float, int]] = {}
-        # the factor with the lowest score on all rows, and its leave-one-out predictions, of weighted means
-        self.best: tuple[float, np.ndarray | None] = (0.0, None)
+        # the lowest score on all rows, its factor, and the leave-one-out predictions there, of weighted means
+        self.best: tuple[float, float, np.ndarray | None] = (np.inf, 0.0, None)
 
     def add(self, criterion: Criterion | MergedCriterion | _Thinned, factors: np.ndarray) -> np.ndarray:
         """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
@@ -175,9 +176,8 @@ class _Trials:
     def _judged(self, factors: np.ndarray) -> Iterator[tuple[float, int]]:
         """Scores and numbers of unsupported rows on all rows."""
         for factor, judged in zip(factors.tolist(), self.criterion.judged(factors), strict=True):
-            is_best = judged.score < min((score for score, _ in self.on_all.values()), default=np.inf)
-            if is_best and self.criterion.smoother.line is None:
-                self.best = (factor, judged.lines.y_mean.copy())
+            if judged.score < self.best[0]:
+                self.best = (judged.score, factor, None if self.has_lines else judged.lines.y_mean.copy())
             yield judged.score, judged.n_unsupported
 
 
@@ -241,7 +241,7 @@ def search_bandwidth(
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )
-    known, predictions = trials.best
+    _, known, predictions = trials.best
     return result, predictions if known == factors[best] else None
 
 
@@ -365,7 +365,7 @@ class _Descent:
 
         The factor itself where the criterion is so much higher than at the best so far that no minimum near can win.
         """
-        best = min((score for score, _ in self.trials.on_all.values()), default=np.inf)
+        best = self.trials.best[0]
         if np.isfinite(best) and self._scores(factor)[0] > best + _HOPELESS * abs(best):
             return factor
         places = self.around(factor)
@@ -429,7 +429,7 @@ def scan_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
     smallest = spacing.min() / 4.0 / max(reach, 1.0)
     typical = max(np.quantile(spacing, 0.1) / 4.0 / max(reach, 1.0), smallest)
     n_fine = int(np.ceil(np.log(largest / typical) / np.log(_STEP)))
-    fine = largest / _STEP ** np.arange(n_fine + 1)
+    fine = largest * 2.0 ** (-np.arange(n_fine + 1) / 2.0)  # every other exactly half: engines keep what they can
     n_coarse = max(int(np.ceil(np.log(fine[-1] / smallest) / np.log(_COARSE_STEP))), 0)
     coarse = fine[-1] / _COARSE_STEP ** np.arange(1, n_coarse + 1)
     return np.append(fine, coarse), has_equal

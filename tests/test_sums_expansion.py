@@ -5,7 +5,7 @@ import oracle
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sknw._sums import _cells, _near, dense, expansion
+from sknw._sums import _cells, _gaussian_line, _near, dense, expansion
 from sknw._sums._problem import Own, Problem
 from sknw.kernels import Epanechnikov, Exponential, Gaussian, PowerExponential
 
@@ -13,8 +13,17 @@ EPS = np.finfo(float).eps
 # What the choice of the way by its cost is replaced with: always one way, where it is accurate.
 WAYS = {
     "by cost": {},
-    "expansions": {(expansion, "DIRECT_COST"): 1e9, (expansion, "_MEMORY"): 2**27},
-    "direct": {(expansion, "DIRECT_COST"): 0.0, (_near, "_FEW_PAIRS"): 0.0},
+    "expansions": {
+        (expansion, "DIRECT_COST"): 1e9,
+        (expansion, "MEMORY"): 2**27,
+        (_gaussian_line, "DIRECT_COST"): 1e9,
+        (_gaussian_line, "_FEW_IN_CELL"): 0,
+    },
+    "direct": {
+        (expansion, "DIRECT_COST"): 0.0,
+        (_near, "_FEW_PAIRS"): 0.0,
+        (_gaussian_line, "_FEW_IN_CELL"): np.inf,
+    },
 }
 
 

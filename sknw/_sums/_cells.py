@@ -52,14 +52,14 @@ class Cells:
     width: float
 
     @classmethod
-    def of_line(cls, rows: Rows, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
+    def of_line(cls, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
         """Points (1, n) of one feature that are sorted already."""
-        from sknw._sums import _near_loops  # here, and not above, because it imports numba
+        from sknw._sums import _line_loops  # here, and not above, because it imports numba
 
-        index, start = _near_loops.cells_of_line(points[0], width, LARGEST_INDEX)
+        index, start = _line_loops.cells_of_line(points[0], width, LARGEST_INDEX)
         cells = np.zeros((len(index), 3), dtype=np.int64)
         cells[:, 2] = index
-        return cls(rows, points, attached, cells, start, width)
+        return cls(slice(0, points.shape[1]), points, attached, cells, start, width)
 
     @classmethod
     def of_points(cls, rows: Rows, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
@@ -148,8 +148,6 @@ class Stop:
 
 def route(cells: np.ndarray, targets: np.ndarray, d: int, reach: int) -> list[Stop]:
     """The stops from `cells` to `targets`: near the stop before, and near a target in the features still to come."""
-    if d == 1:
-        return [Stop(targets, targets)]
     stops = []
     for n_done in range(d):
         turned = _sorted(_turned(targets, d))

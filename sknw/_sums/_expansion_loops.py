@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._sums._compile import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._sums._interpolation import P
 from sknw._sums._near_loops import find_cell
-from sknw._sums.expansion import P
 
 # Points of a cell whose polynomials are in the first-level cache together.
 _BLOCK = 96
@@ -52,11 +52,12 @@ def _leading_product(row, polynomials, a, n):
 
 
 @compiled(REORDERED)
-def _add_products(coefficients, line, row, t, n):
-    """coefficients[k, line] += sum_i row[i] t[k, i]."""
+def add_products(coefficients, line, row, t, at, n):
+    """coefficients[k, line] += sum_i row[i] t[k, at + i]."""
     wide_vectors()
     for k in range(0, P, 4):
-        t0, t1, t2, t3 = t[k], t[k + 1], t[k + 2], t[k + 3]
+        t0, t1 = t[k, at : at + n], t[k + 1, at : at + n]
+        t2, t3 = t[k + 2, at : at + n], t[k + 3, at : at + n]
         s0 = s1 = s2 = s3 = 0.0
         for i in range(n):
             s0 += row[i] * t0[i]
@@ -99,7 +100,7 @@ def add_moments(moments, sizes, points, weights, values, cells, of_cell, pieces,
                 for a in range(P ** (d - 1)):
                     row[:n] = column[:n]
                     _leading_product(row, polynomials, a, n)
-                    _add_products(moments[s], v * P ** (d - 1) + a, row, polynomials[d - 1], n)
+                    add_products(moments[s], v * P ** (d - 1) + a, row, polynomials[d - 1], 0, n)
 
 
 @compiled()
@@ -209,22 +210,39 @@ def evaluate(
         The key that each query is, or -1.
     weights, values, scale : arrays of shape (n,), (k, n), (1 + k,)
     """
-    c = len(sums)
-    polynomials, totals, row = np.empty((len(points), P, _BLOCK)), np.empty((c, _BLOCK)), np.empty(_BLOCK)
-    is_good = np.empty(_BLOCK, dtype=np.bool_)
+    work = working_memory(len(points), len(sums))
     for s in range(len(of_cell)):
-        cell = of_cell[s]
-        for start in range(pieces[s, 0], pieces[s, 1], _BLOCK):
-            n = min(_BLOCK, pieces[s, 1] - start)
-            _chebyshev(polynomials, points, cells[cell], width, start, start + n)
-            _set_series(totals, row, polynomials, coefficients[cell], n)
-            is_good[:] = True
-            _leave_out_own(totals, is_good, own, share, weights, values, scale, start, n, largest_loss)
-            _check(is_good, totals, bound[cell], scale, tolerance, n)
-            good[start : start + n] = is_good[:n]
-            for v in range(c):
-                for i in range(n):
-                    sums[v, start + i] = totals[v, i] if is_good[i] else 0.0
+        cell, first, last = of_cell[s], pieces[s, 0], pieces[s, 1]
+        evaluate_piece(
+            sums, good, points, coefficients[cell], bound[cell], cells[cell], first, last, width, own, share, weights,
+            values, scale, tolerance, largest_loss, work,
+        )  # fmt: skip
+
+
+@compiled()
+def working_memory(d, n_columns):
+    """Arrays for a block of points: polynomials, sums, a row, and flags."""
+    return np.empty((d, P, _BLOCK)), np.empty((n_columns, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.bool_)
+
+
+@compiled()
+def evaluate_piece(
+    sums, good, points, coefficients, bound, cell, first, last, width, own, share, weights, values, scale, tolerance,
+    largest_loss, work,
+):  # fmt: skip
+    """`evaluate` of the queries from `first` to before `last`, of one cell; `work` from `working_memory`."""
+    polynomials, totals, row, is_good = work
+    for start in range(first, last, _BLOCK):
+        n = min(_BLOCK, last - start)
+        _chebyshev(polynomials, points, cell, width, start, start + n)
+        _set_series(totals, row, polynomials, coefficients, n)
+        is_good[:] = True
+        _leave_out_own(totals, is_good, own, share, weights, values, scale, start, n, largest_loss)
+        _check(is_good, totals, bound, scale, tolerance, n)
+        good[start : start + n] = is_good[:n]
+        for v in range(len(sums)):
+            for i in range(n):
+                sums[v, start + i] = totals[v, i] if is_good[i] else 0.0
 
 
 @compiled()

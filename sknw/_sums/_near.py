@@ -1,7 +1,6 @@
-"""Direct Gaussian sums over the keys near a query, and what they share with the expansions.
+"""Direct Gaussian sums in two and three features, and what all Gaussian sums share.
 
-One feature: over the window around the query that holds all keys that matter. Two and three: over the keys in the cells
-near by, and further where these are few.
+The keys are those in the cells near by, and further where these are few.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 from sknw._sums import fused
 from sknw._sums._cells import Cells, cell_width
-from sknw._sums._order import Rows, in_order, places, row_blocks, rows_in_order
+from sknw._sums._order import Rows, in_order, places, row_blocks
 from sknw._sums._problem import Own, Problem
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import ExponentialForm
@@ -25,22 +24,20 @@ TOLERANCE = 1e-12
 DIRECT_COST, DIRECT_START = 1.0, 200.0
 # Keys are near as long as all the others weigh less than a tenth of the tolerance of this mass.
 _SMALL_MASS = 1e-3
-# Pieces, or queries, that a thread takes.
-_CHUNK, _CHUNK_OF_QUERIES = 512, 2**14
+# Pieces of queries that a thread takes.
+_CHUNK = 512
 # Fewer pairs than this are left to the fused engine when only far queries remain.
 _FEW_PAIRS = 2e7
 # Searches for the nearest key, each further than the one before, until the fused engine takes what is left.
 _MOST_SEARCHES = 24
 # Direct sums go so many cells far. More would be a closer fit to the sphere that they sum over, and more short runs.
 DIRECT_CELLS = 4
-# Places at which the density of keys is looked at.
-_SAMPLE = 1000
 # Sums smaller than exp of this, which small weights might bring to underflow, are relative to their nearest key.
-_SMALLEST_EXPONENT = -400.0
+SMALLEST_EXPONENT = -400.0
 
 
 class Points:
-    """What the bandwidths share: totals, and in one feature the sorted points.
+    """What the bandwidths share.
 
     Attributes
     ----------
@@ -71,18 +68,14 @@ class Points:
         return total, largest
 
     def key_cells(self, width: float) -> Cells:
-        return self.problem.once(("cells", width), lambda: self._key_cells(width))
-
-    def _key_cells(self, width: float) -> Cells:
-        if self.d == 1:
-            return Cells.of_line(*self.sorted_keys, width)
-        return Cells.of_points(slice(0, len(self.problem.keys)), self.keys, (self.problem.weights, self.values), width)
+        rows, attached = slice(0, len(self.problem.keys)), (self.problem.weights, self.values)
+        return self.problem.once(("cells", width), lambda: Cells.of_points(rows, self.keys, attached, width))
 
     def query_cells_beside(self, keys: Cells) -> Cells:
         """All queries, in cells as those of all keys."""
-        if self.d > 1 and self.queries_are_keys:
+        if self.queries_are_keys:
             return replace(keys, attached=tuple(in_order(array, keys.rows) for array in self._own))
-        return self.query_cells(keys.width)
+        return self.query_cells(keys.width, slice(0, len(self.problem.queries)))
 
     @cached_property
     def queries_are_keys(self) -> bool:
@@ -90,27 +83,8 @@ class Points:
         own, n = self.problem.own, len(self.problem.keys)
         return own is not None and len(own.key) == n and np.array_equal(own.key, np.arange(n))
 
-    def query_cells(self, width: float, rows: Rows | None = None) -> Cells:
-        if self.d == 1:
-            return Cells.of_line(*self.sorted_queries, width)
-        rows = slice(0, len(self.problem.queries)) if rows is None else rows
+    def query_cells(self, width: float, rows: Rows) -> Cells:
         return Cells.of_points(rows, self.queries, self._own, width)
-
-    def most_on_line(self, width: float) -> int:
-        """The largest number of sorted keys within a width, of a sample of places."""
-        keys = self.sorted_keys[1][0]
-        places = np.arange(0, len(keys), -(-len(keys) // _SAMPLE))
-        return int((np.searchsorted(keys, keys[places] + width) - places).max())
-
-    @cached_property
-    def sorted_keys(self) -> tuple[Rows, np.ndarray, tuple[np.ndarray, ...]]:
-        """Of the keys of one feature: the order, coordinates (1, n), weights and values."""
-        return _sorted(self.keys, (self.problem.weights, self.values))
-
-    @cached_property
-    def sorted_queries(self) -> tuple[Rows, np.ndarray, tuple[np.ndarray, ...]]:
-        """Of the queries of one feature: the order, coordinates (1, m), own keys and shares."""
-        return _sorted(self.queries, self._own)
 
     @property
     def _own(self) -> tuple[np.ndarray, ...]:
@@ -120,28 +94,13 @@ class Points:
 
     def own(self, queries: Cells, keys: Cells) -> tuple[np.ndarray, np.ndarray]:
         """The place among `keys` of the key that each query is, and its share."""
-        if self.d > 1 and queries.rows is keys.rows:  # of all keys
-            return np.arange(len(keys)), queries.attached[1]
-        return self._own_places(queries.attached, keys.rows, slice(0, len(queries)))
-
-    def own_on_line(self, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of some of the sorted queries among all sorted keys."""
-        return self._own_places(self.sorted_queries[2], self.sorted_keys[0], taken)
-
-    def _own_places(
-        self, own_and_share: tuple[np.ndarray, ...], rows: Rows, taken: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
         if self.problem.own is None:
-            m = taken.stop if isinstance(taken, slice) else len(taken)
-            return np.full(m, -1), np.zeros(m)
-        own, share = (in_order(of_query, taken) for of_query in own_and_share)
-        place = places(rows, len(self.problem.keys))
+            return np.full(len(queries), -1), np.zeros(len(queries))
+        own, share = queries.attached
+        if queries.rows is keys.rows:  # of all keys
+            return np.arange(len(keys)), share
+        place = places(keys.rows, len(self.problem.keys))
         return own if isinstance(place, slice) else np.take(place, own), share
-
-
-def _sorted(points: np.ndarray, attached: tuple[np.ndarray, ...]) -> tuple[Rows, np.ndarray, tuple[np.ndarray, ...]]:
-    rows = rows_in_order(points[0])
-    return rows, np.ascontiguousarray(in_order(points, rows)), tuple(in_order(array, rows) for array in attached)
 
 
 @dataclass(frozen=True)
@@ -188,15 +147,8 @@ class DirectSums:
         self.points, self.problem, self.bandwidth = points, points.problem, bandwidth
         self.sums, self.log_scale, self.loops = sums, log_scale, _near_loops
 
-    def add_all(self) -> None:
-        """One feature: the sums of all queries."""
-        self._add_windows(np.arange(len(self.problem.queries)))
-
     def add_rest(self, keys: Cells, queries: Cells, done: np.ndarray) -> None:
         """The sums of all queries but those of `queries` with a True in `done`."""
-        if self.points.d == 1:
-            self._add_windows(np.flatnonzero(~done))
-            return
         is_left = np.ones(len(self.problem.queries), dtype=bool)
         is_left[queries.rows] = ~done
         reach = self.bandwidth.reach / self.bandwidth.per_unit
@@ -205,28 +157,6 @@ class DirectSums:
             self._add_near(keys, queries.subset(~done), reach / keys.width, is_left)
             reach *= 2.0
         self._add_near_and_further(np.flatnonzero(is_left), reach)
-
-    def _add_windows(self, left: np.ndarray) -> None:
-        """One feature: sums over the keys that matter for the queries `left` in the order of the line."""
-        if not len(left):
-            return
-        keys, weights_and_values = self.points.sorted_keys[1:]
-        rows, coordinates = self.points.sorted_queries[:2]
-        coordinates = coordinates[0, left]
-        own, share = self.points.own_on_line(left)
-        sums, log_scale = np.zeros((len(self.sums), len(left))), np.zeros(len(left))
-
-        def sum_some(some: slice) -> None:
-            self.loops.sum_windows(
-                *(sums[:, some], log_scale[some], coordinates[some], own[some], share[some]),
-                *(keys[0], *weights_and_values),
-                *(self.bandwidth.rate, self.bandwidth.log_small_part, _SMALLEST_EXPONENT),
-            )
-
-        for_each_chunk(sum_some, len(left), _CHUNK_OF_QUERIES, self.problem.n_jobs)
-        rows = left if isinstance(rows, slice) else rows[left]
-        for row, row_in_order in zip((*self.sums, self.log_scale), (*sums, log_scale), strict=True):
-            row[rows] = row_in_order
 
     def _add_near(
         self, keys: Cells, queries: Cells, reach: float, is_left: np.ndarray, searching: bool = False
@@ -242,7 +172,7 @@ class DirectSums:
             self._visit(np.empty((0, len(queries))), nearest, keys, queries, reach, searching=True)
             is_found = np.isfinite(nearest)
             queries, nearest = queries.subset(is_found), nearest[is_found]
-            nearest[rate * nearest < -_SMALLEST_EXPONENT] = 0.0
+            nearest[rate * nearest < -SMALLEST_EXPONENT] = 0.0
         sums = np.zeros((len(self.sums), len(queries)))
         self._visit(sums, nearest, keys, queries, reach, searching=False)
         log_scale = -rate * nearest

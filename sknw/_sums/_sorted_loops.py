@@ -430,15 +430,3 @@ def add_exponential_sums(sums, mirrored, rate, keys, column0, column1, queries, 
             scale = math.exp(-rate * (abs(queries[r] - previous) - shift[r]))
             sums[0, r] += scale * (block0 + since * before0)
             sums[1, r] += scale * (block1 + since * before1)
-
-
-@compiled()
-def count_below(keys, queries):
-    """How many keys are smaller than each query; both ascending."""
-    counts = np.empty(queries.size, dtype=np.int64)
-    count = 0
-    for r in range(queries.size):
-        while count < keys.size and keys[count] < queries[r]:
-            count += 1
-        counts[r] = count
-    return counts

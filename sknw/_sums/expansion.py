@@ -21,38 +21,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 
 import numpy as np
 from scipy.special import erf
 
 from sknw._sums._cells import LARGEST_INDEX, Cells, Stop, cell_width, route
+from sknw._sums._gaussian_line import GaussianLine
+from sknw._sums._interpolation import (
+    CELL_ERROR,
+    CHUNK,
+    LARGEST_LOSS,
+    MEMORY,
+    POINT_COST,
+    WIDTH,
+    P,
+    bytes_of_moments,
+    error_factors,
+    moments_of,
+    translation_matrices,
+)
 from sknw._sums._near import DIRECT_CELLS, DIRECT_COST, DIRECT_START, TOLERANCE, Bandwidth, DirectSums, Points
 from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw.kernels import ExponentialForm
 
-# Polynomials a feature: with cells 1.15 bandwidths wide the kernel is interpolated to 1e-15.
-P = 16
-# Cells are at most so many bandwidths wide: then 16 nodes a feature interpolate the kernel to 1e-15.
-_WIDTH = 1.15
 # Cells of one bandwidth also serve wider ones whose own would be at most so many times as wide.
 _NARROWER = 1.5
-# Bound of the error of one feature's translation between two cells, as a part of exp(-gap^2 / 4). Interpolation of
-# f(u) = exp(-u^2 / 2) in a cell of width w: 2 (w / 4)^P max|f^(P)| / P! < 2.2 (w / 4)^P exp(-gap^2 / 4) / sqrt(P!)
-# = 1e-15, by Cramer's bound of the Hermite functions; five times for interpolating twice and for rounding.
-_CELL_ERROR = 5e-15
-# An own term is subtracted from a sum only if the sum keeps this part of it; else the rest is summed directly.
-_LARGEST_LOSS = 0.1
-# Pieces that a thread takes.
-_CHUNK = 512
-# Nanoseconds, on one thread, of a coefficient times a point, and, for one, two and three features, of a coefficient of
-# a cell times one of a matrix.
-_POINT_COST, _TRANSLATION_COST = 0.25, (0.3, 0.13, 0.12)
-# Fewer keys in a cell of one feature than this are summed directly anyway.
-_FEW_IN_CELL = 8
-# Coefficients of all cells, in bytes, that may be held.
-_MEMORY = 2**30
+# Nanoseconds, on one thread, of a coefficient of a cell times one of a matrix, for two and three features.
+_TRANSLATION_COST = {2: 0.13, 3: 0.12}
 
 
 def is_usable_for(problem: Problem) -> bool | str:
@@ -96,9 +93,9 @@ def _n_cells(s: np.ndarray, width: float) -> float:
 
 def _seconds_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
     d, n_coefficients = len(s), n_columns * P ** len(s)
-    line = min(2.0 * _USUAL_REACH / _WIDTH, 1.0 + 5.0 * s.max() / _WIDTH)
-    translation = d * line * n_coefficients * P * _TRANSLATION_COST[d - 1]
-    return 1e-9 * (_POINT_COST * n_coefficients * (n + m) + 1.5 * translation * min(_n_cells(s, _WIDTH), n))
+    line = min(2.0 * _USUAL_REACH / WIDTH, 1.0 + 5.0 * s.max() / WIDTH)
+    translation = d * line * n_coefficients * P * _TRANSLATION_COST[d]
+    return 1e-9 * (POINT_COST * n_coefficients * (n + m) + 1.5 * translation * min(_n_cells(s, WIDTH), n))
 
 
 def _seconds_of_direct_sums(n: int, m: int, s: np.ndarray) -> float:
@@ -121,21 +118,23 @@ def compute(problem: Problem) -> Sums:
     if problem.of_keys is None:
         problem = replace(problem, of_keys={})
     points, width = Points(problem), 0.0
+    set_sums = GaussianLine(points).set_sums if points.d == 1 else partial(_set_sums, points)
     for index in range(n_factors - 1, -1, -1):
         bandwidth = Bandwidth.of(points, float(problem.factors[index]))
-        direct = DirectSums(points, bandwidth, sums[index], log_scale[index])
-        widest = _WIDTH / bandwidth.per_unit
+        widest = WIDTH / bandwidth.per_unit
         if not width <= widest <= _NARROWER * width:
             width = cell_width(widest)
-        if points.d == 1 and points.most_on_line(width) < _FEW_IN_CELL:
-            direct.add_all()
-            continue
-        keys = points.key_cells(width)
-        queries = points.query_cells_beside(keys)
-        with one_blas_thread():
-            done = _Expansion(points, bandwidth, keys).add_to(sums[index], queries)
-        direct.add_rest(keys, queries, done)
+        set_sums(sums[index], log_scale[index], bandwidth, width)
     return Sums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
+
+
+def _set_sums(points: Points, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
+    """Two and three features: set the sums (1 + k, m) and their scale (m,), given the width of cells."""
+    keys = points.key_cells(width)
+    queries = points.query_cells_beside(keys)
+    with one_blas_thread():
+        done = _Expansion(points, bandwidth, keys).add_to(sums, queries)
+    DirectSums(points, bandwidth, sums, log_scale).add_rest(keys, queries, done)
 
 
 class _Expansion:
@@ -158,7 +157,9 @@ class _Expansion:
             return done
         targets = queries.cells[chosen]
         stops = route(self.keys.cells, targets, self.d, self.n_near)
-        moments, sizes = self.points.problem.once(("moments", self.keys.width), self._moments)
+        moments, sizes = self.points.problem.once(
+            ("moments", self.keys.width), lambda: moments_of(self.keys, self.n_columns, self.n_jobs)
+        )
         coefficients, bound = self._translated(moments, stops), self._error_bound(sizes, stops)
         cell, pieces = queries.pieces(chosen)
         place = np.searchsorted(chosen, cell)
@@ -169,10 +170,10 @@ class _Expansion:
         def evaluate(some: slice) -> None:
             self.loops.evaluate(
                 *(part, done, queries.points, coefficients, bound, targets, place[some], pieces[some]),
-                *(self.keys.width, own, share, *self.keys.attached, self.points.scale, TOLERANCE, _LARGEST_LOSS),
+                *(self.keys.width, own, share, *self.keys.attached, self.points.scale, TOLERANCE, LARGEST_LOSS),
             )
 
-        for_each_chunk(evaluate, len(pieces), _CHUNK, self.n_jobs)
+        for_each_chunk(evaluate, len(pieces), CHUNK, self.n_jobs)
         if not in_order:
             for row, row_in_order in zip(sums, part, strict=True):
                 row[queries.rows] = row_in_order  # both rows at once take several times as long
@@ -184,22 +185,22 @@ class _Expansion:
         if not len(keys.cells) or not len(queries.cells):
             return np.empty(0, dtype=np.intp)
         n_coefficients = self.n_columns * P**d
-        translation = _TRANSLATION_COST[d - 1] * line * n_coefficients * P  # of one feature to one cell
-        evaluation = _POINT_COST * n_coefficients * queries.counts
+        translation = _TRANSLATION_COST[d] * line * n_coefficients * P  # of one feature to one cell
+        evaluation = POINT_COST * n_coefficients * queries.counts
         near_at_most = min(float(line) ** d * keys.counts.max(), len(keys))
         direct_at_most = DIRECT_COST * (DIRECT_START + near_at_most) * queries.counts
         is_exact = np.all(np.abs(queries.cells) < LARGEST_INDEX - self.n_near, axis=1)
         chosen = np.flatnonzero(is_exact & (direct_at_most > evaluation + translation))
-        if not len(chosen) or self._bytes(keys.cells, chosen) > _MEMORY:
+        if not len(chosen) or self._bytes(keys.cells, chosen) > MEMORY:
             return chosen[:0]
         stops = route(keys.cells, queries.cells[chosen], d, self.n_near)
-        if self._bytes(*(stop.cells for stop in stops)) > _MEMORY:
+        if self._bytes(*(stop.cells for stop in stops)) > MEMORY:
             return chosen[:0]
         near = self._spread(keys.counts[:, np.newaxis].astype(float), stops, np.ones((line, 1)))[:, 0]
         direct = DIRECT_COST * np.where(near > 0, DIRECT_START + near, 0.0) * queries.counts[chosen]
         saved = direct - evaluation[chosen]
         pays = saved > translation
-        moments = _POINT_COST * n_coefficients * len(keys)
+        moments = POINT_COST * n_coefficients * len(keys)
         translations = translation * sum(len(stop.cells) for stop in stops)
         if saved[pays].sum() < moments + translations:
             return chosen[:0]
@@ -207,43 +208,22 @@ class _Expansion:
 
     def _bytes(self, *cells: np.ndarray) -> int:
         """Memory that the coefficients of the longest of some lists of cells take."""
-        return 8 * self.n_columns * P**self.d * max(len(of_list) for of_list in cells)
-
-    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """M of shape (s, P, (1 + k) P^(d - 1)), and the sums of |w V| (s, 1 + k)."""
-        keys = self.keys
-        cell, pieces = keys.pieces(np.arange(len(keys.cells)))
-        moments = np.zeros((len(pieces), P, self.n_columns * P ** (self.d - 1)))
-        sizes = np.zeros((len(pieces), self.n_columns))
-
-        def add(some: slice) -> None:
-            self.loops.add_moments(
-                *(moments[some], sizes[some], keys.points, *keys.attached),
-                *(keys.cells, cell[some], pieces[some], keys.width),
-            )
-
-        for_each_chunk(add, len(pieces), _CHUNK, self.n_jobs)
-        if len(pieces) == len(keys.cells):
-            return moments, sizes
-        first = np.searchsorted(cell, np.arange(len(keys.cells)))
-        return np.add.reduceat(moments, first, axis=0), np.add.reduceat(sizes, first, axis=0)
+        return bytes_of_moments(max(len(of_list) for of_list in cells), self.n_columns, self.d)
 
     def _translated(self, moments: np.ndarray, stops: list[Stop]) -> np.ndarray:
         """L of shape (t, P, (1 + k) P^(d - 1)), feature after feature from the last."""
         width = self.keys.width * self.bandwidth.per_unit
-        matrices = _translation_matrices(P, width, self.n_near)
+        matrices = translation_matrices(width, self.n_near)
         return self._along(stops, moments, self.loops.translate, matrices, self.n_columns)
 
     def _error_bound(self, sizes: np.ndarray, stops: list[Stop]) -> np.ndarray:
         """A bound of the errors of the sums in the cells at the end of the route, of shape (t, 1 + k).
 
-        d `_CELL_ERROR` sum_s exp(-gap_s^2 / 4) sum_(j in s) |w V|_j, and all the keys that are not near.
+        d `CELL_ERROR` sum_s exp(-gap_s^2 / 4) sum_(j in s) |w V|_j, and all the keys that are not near.
         """
         width = self.keys.width * self.bandwidth.per_unit
-        gap = np.maximum(np.abs(np.arange(-self.n_near, self.n_near + 1)) - 1, 0) * width
-        factors = np.repeat(np.exp(-(gap**2) / 4)[:, np.newaxis], self.n_columns, axis=1)
-        near = self._spread(sizes, stops, factors)
-        return self.d * _CELL_ERROR * near + self.points.total * np.exp(-(self.bandwidth.reach**2) / 2)
+        near = self._spread(sizes, stops, error_factors(width, self.n_near, self.n_columns))
+        return self.d * CELL_ERROR * near + self.points.total * np.exp(-(self.bandwidth.reach**2) / 2)
 
     def _spread(self, amounts: np.ndarray, stops: list[Stop], factors: np.ndarray) -> np.ndarray:
         """sum_s amounts[s] prod over the features of factors[D], of shape (t, q)."""
@@ -262,20 +242,5 @@ class _Expansion:
         def bring(some: slice) -> None:
             loop(arrived[some], stop.cells[some], amounts, cells, *how)
 
-        for_each_chunk(bring, len(arrived), _CHUNK, self.n_jobs)
+        for_each_chunk(bring, len(arrived), CHUNK, self.n_jobs)
         return arrived
-
-
-@lru_cache(maxsize=16)
-def _translation_matrices(p: int, width: float, reach: int) -> np.ndarray:
-    """C_jk(D) as [(reach - D, k), j], for cells of `width` bandwidths.
-
-    The values of the kernel at the p Chebyshev nodes of both cells, transformed in both to coefficients.
-    """
-    angles = np.pi * (np.arange(p) + 0.5) / p
-    to_coefficients = 2.0 / p * np.cos(np.arange(p)[:, np.newaxis] * angles)
-    to_coefficients[0] /= 2.0
-    nodes = np.cos(angles) / 2.0
-    distance = np.arange(reach, -reach - 1, -1)[:, np.newaxis, np.newaxis]
-    u = width * (distance + nodes - nodes[:, np.newaxis])  # [D, node of the key, node of the query]
-    return np.ascontiguousarray((to_coefficients @ np.exp(-(u**2) / 2) @ to_coefficients.T).reshape(-1, p))

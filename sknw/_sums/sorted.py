@@ -8,12 +8,12 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from sknw._sums._order import Rows, in_order, places, rows_in_order
+from sknw._sums._line import Line
+from sknw._sums._order import in_order
 from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import EDGE, ExponentialForm, PolynomialForm
@@ -61,7 +61,7 @@ def compute(problem: Problem) -> Sums:
     n_queries, n_columns = len(problem.queries), 1 + problem.values.shape[1]
     sums = np.empty((len(problem.factors), n_columns, n_queries))
     log_scale = np.zeros((len(problem.factors), n_queries))
-    line = _Line.of(problem)
+    line = Line.of(problem)
     set_sums = _set_exponential_sums if isinstance(problem.kernel.form, ExponentialForm) else _set_compact_sums
     for index, h in enumerate(problem.factors.tolist()):
         is_in_order = isinstance(line.order, slice)
@@ -80,57 +80,11 @@ def compute(problem: Problem) -> Sums:
     return Sums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
 
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """A problem in order.
-
-    Attributes
-    ----------
-    order : slice or ndarray of shape (m,)
-        What sorts the queries.
-    keys, weights, values : ndarrays of shape (n,), (n,), (k, n)
-    queries : ndarray of shape (m,)
-    place : ndarray of shape (m,)
-        How many keys stand left of each query; of several keys at a query that is its own key, the others stand on
-        either side.
-    is_own : bool
-        Whether the key at its place is the query's own.
-    """
-
-    order: Rows
-    keys: np.ndarray
-    weights: np.ndarray
-    values: np.ndarray
-    queries: np.ndarray
-    place: np.ndarray
-    is_own: bool
-
-    @classmethod
-    def of(cls, problem: Problem) -> _Line:
-        key_order = rows_in_order(problem.keys[:, 0])
-        keys, weights, values = (
-            np.ascontiguousarray(in_order(array, key_order))
-            for array in (problem.keys[:, 0], problem.weights, problem.values.T)
-        )
-        if problem.own is None:
-            order = rows_in_order(problem.queries[:, 0])
-            queries = np.ascontiguousarray(in_order(problem.queries[:, 0], order))
-            place = _loops().count_below(keys, queries)
-        else:
-            place_of_key = places(key_order, len(keys))
-            own = problem.own.key
-            place = own if isinstance(place_of_key, slice) else np.take(place_of_key, own)
-            order = rows_in_order(place)
-            place = in_order(place, order)
-            queries = np.take(keys, place)
-        return cls(order, keys, weights, values, queries, place, problem.own is not None)
-
-
 # Below, sums (1 + k, m) are in the order of the line, and without the own keys; what is returned is the scale (m,), or
 # None where it is zero everywhere.
 
 
-def _set_compact_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float) -> None:
+def _set_compact_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) -> None:
     """Sums of a compact kernel at bandwidth h."""
     loops, form = _loops(), problem.kernel.form
     power, exponent = form if isinstance(form, PolynomialForm) else (0, 1)
@@ -161,7 +115,7 @@ def _set_compact_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float)
     for_each_chunk(sum_some, len(line.queries), _CHUNK, problem.n_jobs)
 
 
-def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: _Line, h: float) -> np.ndarray | None:
+def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) -> np.ndarray | None:
     """Sums of exp(-rate u) at bandwidth h, relative to the nearest key where they would underflow."""
     assert isinstance(problem.kernel.form, ExponentialForm)
     loops, rate = _loops(), problem.kernel.form.rate / h

@@ -1,0 +1,88 @@
+"""Gaussian sums over one feature: expansions where they pay, else over a window around the query."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from sknw._sums._cells import LARGEST_INDEX, Cells
+from sknw._sums._interpolation import (
+    CELL_ERROR,
+    LARGEST_LOSS,
+    MEMORY,
+    POINT_COST,
+    bytes_of_moments,
+    error_factors,
+    moments_of,
+    translation_matrices,
+)
+from sknw._sums._line import Line
+from sknw._sums._near import SMALLEST_EXPONENT, TOLERANCE, Bandwidth, Points
+from sknw._sums._order import in_order
+from sknw._sums._threads import for_each_chunk
+
+# Nanoseconds, on one thread: of a query before its first key, and of a key; of a cell with an expansion, and of a
+# coefficient of a cell times one of a matrix.
+DIRECT_START, DIRECT_COST, CELL_START, TRANSLATION_COST = 50.0, 0.5, 500.0, 0.06
+# Fewer keys in a cell than this are summed directly anyway.
+_FEW_IN_CELL = 8
+# Queries that a thread takes together.
+_CHUNK = 2**14
+
+
+class GaussianLine:
+    """The sums of a problem with one feature, at one bandwidth after the other."""
+
+    def __init__(self, points: Points):
+        from sknw._sums import _gaussian_line_loops  # here, and not above, because it imports numba
+
+        self.points, self.problem, self.line = points, points.problem, Line.of(points.problem)
+        self.loops, m = _gaussian_line_loops, len(self.line.queries)
+        self.own, self.share = np.full(m, -1), np.zeros(m)
+        if self.problem.own is not None:
+            self.own, self.share = self.line.place, in_order(self.problem.own.share, self.line.order)
+
+    def set_sums(self, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
+        """Set the sums (1 + k, m) and their scale (m,) at a bandwidth, given the width of cells."""
+        line, c, m = self.line, len(sums), len(log_scale)
+        of_cells = self.problem.once(("moments", width), lambda: self._moments(width, c))
+        relative_width = width * bandwidth.per_unit
+        reach = int(np.ceil(bandwidth.reach / relative_width))
+        done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
+        part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
+        of_queries, of_keys = (line.queries, self.own, self.share), (line.keys, line.weights, line.values)
+        grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach))
+        decay = CELL_ERROR * error_factors(relative_width, reach, c)
+        rest = self.points.total * np.exp(-(bandwidth.reach**2) / 2)
+        errors = (decay, rest, self.points.scale, TOLERANCE, LARGEST_LOSS)
+        costs = (DIRECT_START, DIRECT_COST, CELL_START, POINT_COST, TRANSLATION_COST)
+        direct = (bandwidth.rate, bandwidth.log_small_part, SMALLEST_EXPONENT)
+
+        def sum_some(some: slice) -> None:
+            where = (part, scale, done, some.start, some.stop)
+            self.loops.line_sums(*where, of_queries, of_keys, of_cells, grid, errors, costs, direct)
+
+        for_each_chunk(sum_some, m, _CHUNK, self.problem.n_jobs)
+        if not is_in_order:
+            for row, row_in_order in zip((*sums, log_scale), (*part, scale), strict=True):
+                row[line.order] = row_in_order  # all rows at once take several times as long
+
+    def _moments(self, width: float, n_columns: int) -> tuple[np.ndarray, ...]:
+        """The cells of the keys, where each begins, moments and sizes.
+
+        No cells where all have few keys, or too many cells have some.
+        """
+        line = self.line
+        keys = Cells.of_line(line.keys[np.newaxis], (line.weights, line.values), width)
+        if keys.counts.max() < _FEW_IN_CELL or bytes_of_moments(len(keys.cells), n_columns, 1) > MEMORY:
+            return keys.cells[:0, 2], keys.start[:1], np.empty((n_columns, 0)), np.empty((0, n_columns))
+        moments, sizes = moments_of(keys, n_columns, self.problem.n_jobs)
+        in_rows = np.ascontiguousarray(moments.transpose(2, 0, 1)).reshape(n_columns, -1)
+        return np.ascontiguousarray(keys.cells[:, 2]), keys.start, in_rows, sizes
+
+
+@lru_cache(maxsize=16)
+def _matrices_in_rows(width: float, reach: int) -> np.ndarray:
+    """The `translation_matrices`, transposed."""
+    return np.ascontiguousarray(translation_matrices(width, reach).T)
