@@ -522,7 +522,7 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
             task(rows, weights)
 
         with one_blas_thread():
-            for_each_chunk(block, len(problem.queries), rows_per_block(problem), self.n_jobs, multiple_of=4)
+            for_each_chunk(block, len(problem.queries), rows_per_block(problem), problem.n_threads, multiple_of=4)
         self._raise_outside(unsupported, out_of)
 
     def _sparse_attention(self, problem: Problem, top_k: int | None) -> csr_array:

@@ -32,8 +32,9 @@ _TIE_ULPS = 8
 _ROUNDED_WEIGHT = 1e-9
 # A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
 _FAR = 1e8
-# Queries that look for their nearest keys together.
-_CHUNK = 100
+# Queries that look for their nearest keys together: at least so many, and more if the keys may all be nearest to each
+# without more than so many pairs.
+_CHUNK, _PAIRS_OF_CHUNK = 100, 10**7
 # A search is content with seven digits.
 LOSS_IN_SEARCH = 1e-9
 # Moments of so many queries are held at a time as fit in this many bytes.
@@ -297,7 +298,7 @@ class Smoother:
                     task((index, rows), p, line.x[keys] - queries.x[rows, np.newaxis], self.values[keys])
 
             with one_blas_thread():
-                for_each_chunk(block, len(chunks), 1, self.n_jobs)
+                for_each_chunk(block, len(chunks), 1, neighbours.problem.n_threads)
 
     def parts(self, n_queries: int, n_factors: int = 1) -> list[slice]:
         """Parts of queries of which what pooling takes, at so many bandwidths, has a limited memory."""
@@ -368,7 +369,8 @@ class Smoother:
         """What the queries `rows`, without support, get instead: (len(rows), k)."""
         if self.policy == "nearest":
             # a chunk at a time, because many equal keys may be nearest
-            chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+            size = max(_CHUNK, _PAIRS_OF_CHUNK // len(self.keys))
+            chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
             return np.vstack([_means_of_nearest(problem, chunk) for chunk in chunks])
         if self.policy == "mean":
             return _means_of_all(problem, rows)
@@ -389,8 +391,8 @@ class Substitutes:
             if self.means is None:
                 self.means = np.empty(means.shape[1:])
             rows = np.flatnonzero(unsupported.any(axis=0))
-            new = rows[~self.is_known[rows]]
-            self.means[new], self.is_known[new] = self.smoother.outside_means(self.problem, new), True
+            if len(new := rows[~self.is_known[rows]]):
+                self.means[new], self.is_known[new] = self.smoother.outside_means(self.problem, new), True
             means[:, rows] = np.where(unsupported[:, rows, np.newaxis], self.means[rows], means[:, rows])
         return means
 

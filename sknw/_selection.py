@@ -40,7 +40,7 @@ _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
 # More samples than this are merged for the scan, in about so many cells; with several features so many are taken.
-_SCAN_SAMPLES, _SCAN_CELLS = 20_000, 5000
+_SCAN_SAMPLES, _SCAN_CELLS = 5000, 5000
 # Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
 _THINNED_ROWS, _THINNED_GAIN = 1000, 1e-5
 # The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.

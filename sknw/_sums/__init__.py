@@ -121,4 +121,4 @@ def compiled_parts(problem: Problem, task: Callable[[slice, CompiledParts], None
     # of each query sums of all parts and weights of one, with what is made of them
     numbers = len(tiles.keys) * tiles.columns.shape[1] + tiles.keys.shape[2]
     size = max(int(get_config()["working_memory"] * 2**20 / (8 * 4 * numbers)), 1)
-    for_each_chunk(chunk, len(rows), min(size, fused.CHUNK), problem.n_jobs, multiple_of=4)
+    for_each_chunk(chunk, len(rows), min(size, fused.CHUNK), problem.n_threads, multiple_of=4)

@@ -63,7 +63,7 @@ class GaussianLine:
             where = (part, scale, done, some.start, some.stop)
             self.loops.line_sums(*where, of_queries, of_keys, of_cells, grid, errors, costs, direct)
 
-        for_each_chunk(sum_some, m, _CHUNK, self.problem.n_jobs)
+        for_each_chunk(sum_some, m, _CHUNK, self.problem.n_threads)
         if not is_in_order:
             for row, row_in_order in zip((*sums, log_scale), (*part, scale), strict=True):
                 row[line.order] = row_in_order  # all rows at once take several times as long
@@ -77,7 +77,7 @@ class GaussianLine:
         keys = Cells.of_line(line.keys[np.newaxis], (line.weights, line.values), width)
         if keys.counts.max() < _FEW_IN_CELL or bytes_of_moments(len(keys.cells), n_columns, 1) > MEMORY:
             return keys.cells[:0, 2], keys.start[:1], np.empty((n_columns, 0)), np.empty((0, n_columns))
-        moments, sizes = moments_of(keys, n_columns, self.problem.n_jobs)
+        moments, sizes = moments_of(keys, n_columns, self.problem.n_threads)
         in_rows = np.ascontiguousarray(moments.transpose(2, 0, 1)).reshape(n_columns, -1)
         return np.ascontiguousarray(keys.cells[:, 2]), keys.start, in_rows, sizes
 

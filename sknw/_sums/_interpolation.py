@@ -30,7 +30,7 @@ MEMORY = 2**30
 CHUNK = 512
 
 
-def moments_of(keys: Cells, n_columns: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
+def moments_of(keys: Cells, n_columns: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """M of shape (s, P, n_columns P^(d - 1)), and the sums of |w V| (s, n_columns)."""
     from sknw._sums import _expansion_loops  # here, and not above, because it imports numba
 
@@ -44,7 +44,7 @@ def moments_of(keys: Cells, n_columns: int, n_jobs: int | None) -> tuple[np.ndar
             *(keys.cells, cell[some], pieces[some], keys.width),
         )
 
-    for_each_chunk(add, len(pieces), CHUNK, n_jobs)
+    for_each_chunk(add, len(pieces), CHUNK, n_threads)
     if len(pieces) == len(keys.cells):
         return moments, sizes
     first = np.searchsorted(cell, np.arange(len(keys.cells)))

@@ -195,7 +195,7 @@ class DirectSums:
                 *(keys.points, *keys.attached, keys.cells, keys.start, reach, rate),
             )
 
-        for_each_chunk(visit, len(pieces), _CHUNK, self.problem.n_jobs)
+        for_each_chunk(visit, len(pieces), _CHUNK, self.problem.n_threads)
 
     def _add_near_and_further(self, rows: np.ndarray, reach: float) -> None:
         """Two and three features: sums over the keys nearer than `reach`, and further where there are few."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.spatial import cKDTree
 
+from sknw._sums._threads import effective_n_threads
 from sknw.kernels import ExponentialForm, Kernel
 
 _Made = TypeVar("_Made")
@@ -90,6 +91,11 @@ class Problem:
     def n_evaluations(self) -> int:
         """Kernel evaluations that brute force needs."""
         return len(self.queries) * len(self.keys) * len(self.factors)
+
+    @cached_property
+    def n_threads(self) -> int:
+        """The number of threads that `n_jobs` stands for."""
+        return effective_n_threads(self.n_jobs)
 
     @cached_property
     def squared_radius(self) -> float:

@@ -13,14 +13,13 @@ from threadpoolctl import ThreadpoolController
 
 
 def for_each_chunk(
-    task: Callable[[slice], None], n_queries: int, largest_chunk: int, n_jobs: int | None, multiple_of: int = 1
+    task: Callable[[slice], None], n_queries: int, largest_chunk: int, n_threads: int, multiple_of: int = 1
 ) -> None:
-    """Call ``task(rows)`` for consecutive slices of at most `largest_chunk` queries, in `n_jobs` threads.
+    """Call ``task(rows)`` for consecutive slices of at most `largest_chunk` queries, in `n_threads` threads.
 
     Chunks are several a thread, so that no thread waits long for the last one, and a multiple of `multiple_of` long
     where there are queries enough.
     """
-    n_threads = _n_threads(n_jobs)
     size = min(largest_chunk, -(-n_queries // (4 * n_threads))) if n_threads > 1 else largest_chunk
     size = -(-size // multiple_of) * multiple_of
     chunks = [slice(start, min(start + size, n_queries)) for start in range(0, n_queries, max(size, 1))]
@@ -49,7 +48,7 @@ def _threadpools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _n_threads(n_jobs: int | None) -> int:
+def effective_n_threads(n_jobs: int | None) -> int:
     """`n_jobs` by joblib's conventions; joblib's own function would count processes."""
     backend, n_jobs_of_context = get_active_backend(prefer="threads")
     return backend.effective_n_jobs(n_jobs_of_context if n_jobs is None else n_jobs)

@@ -51,7 +51,7 @@ def compute(problem: Problem) -> Sums:
             sums[index, rows], log_scale[index, rows] = weights @ columns, scale
 
     with one_blas_thread():
-        for_each_chunk(sum_block, n_queries, rows_per_block(problem), problem.n_jobs)
+        for_each_chunk(sum_block, n_queries, rows_per_block(problem), problem.n_threads)
     return Sums(sums[..., 0], sums[..., 1:], log_scale)
 
 

@@ -144,7 +144,7 @@ class _Expansion:
         from sknw._sums import _expansion_loops  # here, and not above, because it imports numba
 
         self.points, self.bandwidth, self.keys, self.loops = points, bandwidth, keys, _expansion_loops
-        self.n_jobs, self.d = points.problem.n_jobs, len(keys.points)
+        self.n_threads, self.d = points.problem.n_threads, len(keys.points)
         self.n_columns = 1 + points.problem.values.shape[1]
         # cells on each side in which keys may be near
         self.n_near = int(np.ceil(bandwidth.reach / (bandwidth.per_unit * keys.width)))
@@ -158,7 +158,7 @@ class _Expansion:
         targets = queries.cells[chosen]
         stops = route(self.keys.cells, targets, self.d, self.n_near)
         moments, sizes = self.points.problem.once(
-            ("moments", self.keys.width), lambda: moments_of(self.keys, self.n_columns, self.n_jobs)
+            ("moments", self.keys.width), lambda: moments_of(self.keys, self.n_columns, self.n_threads)
         )
         coefficients, bound = self._translated(moments, stops), self._error_bound(sizes, stops)
         cell, pieces = queries.pieces(chosen)
@@ -173,7 +173,7 @@ class _Expansion:
                 *(self.keys.width, own, share, *self.keys.attached, self.points.scale, TOLERANCE, LARGEST_LOSS),
             )
 
-        for_each_chunk(evaluate, len(pieces), CHUNK, self.n_jobs)
+        for_each_chunk(evaluate, len(pieces), CHUNK, self.n_threads)
         if not in_order:
             for row, row_in_order in zip(sums, part, strict=True):
                 row[queries.rows] = row_in_order  # both rows at once take several times as long
@@ -242,5 +242,5 @@ class _Expansion:
         def bring(some: slice) -> None:
             loop(arrived[some], stop.cells[some], amounts, cells, *how)
 
-        for_each_chunk(bring, len(arrived), CHUNK, self.n_jobs)
+        for_each_chunk(bring, len(arrived), CHUNK, self.n_threads)
         return arrived

@@ -152,7 +152,7 @@ class Tiles:
             self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, rates, furthest, part)
             sums[:, chunk] = part[:, : len(rows[chunk])]
 
-        for_each_chunk(sum_chunk, len(rows), CHUNK, problem.n_jobs, multiple_of=4)
+        for_each_chunk(sum_chunk, len(rows), CHUNK, problem.n_threads, multiple_of=4)
         if problem.own is not None:
             # K(0) = 1 for every kernel that has a form; a row with a share is never shifted
             own = problem.own.key[rows]
@@ -170,7 +170,7 @@ class Tiles:
             self.loops.nearest(self.empty_tile(), queries, start, own, self.keys, self.key_start, self.products, part)
             smallest[chunk] = part[: len(rows[chunk])]
 
-        for_each_chunk(search_chunk, len(rows), CHUNK, self.problem.n_jobs, multiple_of=4)
+        for_each_chunk(search_chunk, len(rows), CHUNK, self.problem.n_threads, multiple_of=4)
         if self.problem.own is not None:
             smallest[self.problem.own.share[rows] > 0] = 0.0
         return np.maximum(smallest, 0.0) ** (self.power / 2)

@@ -189,7 +189,7 @@ class _Pairs:
         def add(part: slice) -> None:
             _loops().add_sums(in_order, *pairs, kernel, self.limits, self.rates, part.start, part.stop)
 
-        for_each_chunk(add, len(self.queries.leaf), _CHUNK, self.problem.n_jobs)
+        for_each_chunk(add, len(self.queries.leaf), _CHUNK, self.problem.n_threads)
         sums = np.empty_like(in_order)
         sums[:, self.queries.order] = in_order
         return sums
@@ -208,7 +208,7 @@ class _Pairs:
             kernel = (self.kernel, self.limits[0], self.rates[0])
             _loops().list_pairs(indices, data, end, self.keys.order, *pairs, *kernel, part.start, part.stop)
 
-        for_each_chunk(fill, len(self.queries.leaf), _CHUNK, self.problem.n_jobs)
+        for_each_chunk(fill, len(self.queries.leaf), _CHUNK, self.problem.n_threads)
         return csr_array((data, indices, indptr), shape=(n_queries, n_keys))
 
 
@@ -224,7 +224,7 @@ def _trees(problem: Problem) -> tuple[_Tree, _Tree]:
         for index in range(part.start, part.stop):
             trees[index] = _Tree.of((problem.queries, problem.keys)[index], pays)
 
-    for_each_chunk(build, 2, 1, problem.n_jobs)
+    for_each_chunk(build, 2, 1, problem.n_threads)
     return trees[0], trees[1]
 
 

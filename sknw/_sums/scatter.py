@@ -98,7 +98,7 @@ def _of_blocks(problem: Problem, x: np.ndarray, pull: Pull) -> _Parts:
             column_sums[:] += b.sum(axis=0)
 
     with one_blas_thread():
-        for_each_chunk(block, m, dense.rows_per_block(problem), problem.n_jobs)
+        for_each_chunk(block, m, dense.rows_per_block(problem), problem.n_threads)
     return row_sums, column_sums, products
 
 
@@ -143,7 +143,7 @@ def _of_tiles(problem: Problem, x: np.ndarray, pull: Pull) -> _Parts:
         with lock:
             column_sums[:] += columns
 
-    for_each_chunk(chunk, m, CHUNK, problem.n_jobs, multiple_of=4)
+    for_each_chunk(chunk, m, CHUNK, problem.n_threads, multiple_of=4)
     assert isinstance(problem.kernel.form, ExponentialForm)
     slope = -0.5 * problem.kernel.form.rate * tiles.power
     sums *= slope

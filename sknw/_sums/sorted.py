@@ -100,7 +100,7 @@ def _set_compact_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) 
             for side in range(sides.start, sides.stop):
                 loops.set_states(*states[side], kernel, side == 1, 1.0 / h, *columns, begin, end)
 
-        for_each_chunk(set_states, 2, 1, problem.n_jobs)
+        for_each_chunk(set_states, 2, 1, problem.n_threads)
         return begin, end, states
 
     begin, end, states = problem.once(("states", h), states_of_keys)
@@ -112,7 +112,7 @@ def _set_compact_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) 
             *(line.queries[some], line.place[some], line.is_own),
         )
 
-    for_each_chunk(sum_some, len(line.queries), _CHUNK, problem.n_jobs)
+    for_each_chunk(sum_some, len(line.queries), _CHUNK, problem.n_threads)
 
 
 def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) -> np.ndarray | None:
@@ -135,7 +135,7 @@ def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: Line, h: flo
                 part = parts[side, v : v + 2]
                 loops.add_exponential_sums(part, side == 1, rate, line.keys, columns[v], columns[v + 1], *where, shift)
 
-    for_each_chunk(sum_sides, 2, 1, problem.n_jobs)
+    for_each_chunk(sum_sides, 2, 1, problem.n_threads)
     np.add(parts[0, : len(sums)], parts[1, : len(sums)], out=sums)
     return -rate * shift if any_far else None
 
