@@ -39,14 +39,17 @@ _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 _BATCH = 8
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# More samples than this are merged for the scan, in about so many cells; with several features so many are taken.
-_SCAN_SAMPLES, _SCAN_CELLS = 5000, 5000
+# More samples of one feature than this are merged for the scan, in so many cells at most, with so many samples in each
+# on average at least.
+_MOST_UNMERGED, _SCAN_CELLS, _SAMPLES_IN_CELL = 5000, 5000, 4
+# Of more samples of several features than this so many are taken.
+_SCAN_SAMPLES = 20_000
 # Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
 _THINNED_ROWS, _THINNED_GAIN = 1000, 1e-5
 # The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.
 _LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
-# With many samples a minimum that the scan finds so much higher than the least, as a part of it, cannot be the least;
-# nor can one beside a candidate that is so much higher, where candidates were passed over.
+# With many samples a minimum that the scan finds so much higher than the least with all, as a part of it, cannot be the
+# least; nor can one beside a candidate that is so much higher, where candidates were passed over.
 _SCAN_ERROR, _PROBE_ERROR = 0.1, 0.5
 # With all samples it is left as it is where it is so much higher than the best so far.
 _HOPELESS = 1e-3
@@ -208,11 +211,12 @@ def search_bandwidth(
     trials = _Trials(criterion, on_candidate)
     minima: list[float] = []
     n, d = criterion.smoother.keys.shape
-    if n <= _SCAN_SAMPLES:
+    # with several features cells merge too little to be worth it, and of local lines they have no likeness
+    can_be_merged = d == 1 and criterion.smoother.line is None
+    if n <= (_MOST_UNMERGED if can_be_merged else _SCAN_SAMPLES):
         search = _search_few
     else:
-        # with several features cells merge too little to be worth it, and of local lines they have no likeness
-        search = _search_many if d == 1 and criterion.smoother.line is None else _search_thinned
+        search = _search_many if can_be_merged else _search_thinned
     is_complete = False  # a search that was stopped has no edge
     with suppress(SearchStopped):
         search(criterion, trials, grid, minima)
@@ -270,7 +274,8 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
     For small bandwidths samples cannot be merged. There the scan takes some of them, with wide steps, and where it
     finds a minimum with all.
     """
-    merged = MergedCriterion.of(criterion, _SCAN_CELLS)
+    n_cells = min(_SCAN_CELLS, len(criterion.smoother.keys) // _SAMPLES_IN_CELL)
+    merged = MergedCriterion.of(criterion, n_cells)
     least_width = _LEAST_FOR_CELLS * merged.likeness.width / min(_reach(criterion.smoother.kernel), 1.0)
     wide, narrow = grid[grid >= least_width], grid[grid < least_width]
     factors, scores = wide, trials.add(merged, wide)
@@ -292,14 +297,14 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
         factors, scores = factors[order], scores[order]
     indices = local_minima(scores)
     minima[:] = factors[indices].tolist()
-    highest = scores.min() + _SCAN_ERROR * abs(scores.min())
     for number in np.argsort(scores[indices], kind="stable").tolist():
-        index = indices[number]
-        if scores[index] <= highest:
-            is_wide = factors[index] >= wide[-1]
-            rough = _Descent(trials, merged, wide) if is_wide else _Descent(trials, part, grid)
-            factor, curvature = rough.minimum(rough.around(factors[index]))
-            minima[number] = _Descent(trials, criterion, grid).near(factor, curvature)
+        index, least = indices[number], trials.best[0]
+        if np.isfinite(least) and scores[index] > least + _SCAN_ERROR * abs(least):
+            break
+        is_wide = factors[index] >= wide[-1]
+        rough = _Descent(trials, merged, wide) if is_wide else _Descent(trials, part, grid)
+        factor, curvature = rough.minimum(rough.around(factors[index]))
+        minima[number] = _Descent(trials, criterion, grid).near(factor, curvature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -485,18 +490,24 @@ def local_minima(scores: np.ndarray) -> np.ndarray:
 
 
 def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
-    """The grid with fine steps around its least minima.
+    """The grid with fine steps around its least minima that can win.
 
     A sample that enters a compact support puts a kink or a step into the criterion: minima between those of the scan.
     """
     fine = []
     minima = local_minima(scan)
     for index in minima[np.argsort(scan[minima], kind="stable")][:_MOST_FINE_MINIMA]:
-        left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
-        if left < right:
+        left, right, rise = _beside(scan, index)
+        if left < right and scan[index] - rise <= scan.min():
             n_steps = int(np.ceil(np.log(grid[left] / grid[right]) / np.log(_FINE_STEP)))
             fine.append(np.geomspace(grid[left], grid[right], n_steps + 1)[1:-1])
     return np.unique(np.concatenate([grid, *fine]))[::-1]
+
+
+def _beside(scan: np.ndarray, index: int) -> tuple[int, int, float]:
+    """The indices beside one of a minimum, and how much higher the higher score there is."""
+    left, right = max(index - 1, 0), min(index + 1, len(scan) - 1)
+    return left, right, float(max(scan[left], scan[right]) - scan[index])
 
 
 def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.ndarray) -> list[float]:
@@ -508,8 +519,7 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
     indices = local_minima(scan)
     minima, best = [], np.inf
     for index in indices[np.argsort(scan[indices], kind="stable")]:
-        left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
-        rise = max(scan[left], scan[right]) - scan[index]
+        left, right, rise = _beside(scan, index)
         minimum = float(grid[index])
         if left < right and scan[index] - rise <= best:
             between = grid[left : right + 1]
