@@ -56,8 +56,10 @@ class BandwidthSmoother(BaseSmoother):
         search = predictions = None
         if selector is not None and selector in CRITERIA:
             smoother = self._smoother_for_fit(training, kernel, 1 / training.scales, rows, n_passes, line)
-            criterion = Criterion(selector, smoother, training, rows, fixed_ridge)
-            search, predictions = search_bandwidth(criterion, task.step)
+            search, predictions = search_bandwidth(
+                Criterion(selector, smoother, training, rows, fixed_ridge), task.step
+            )
+            del smoother  # before the next one is made: it takes much memory
             bandwidth = search.bandwidths[search.best_index]
         elif selector is not None:
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales

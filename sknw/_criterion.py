@@ -40,13 +40,13 @@ class Judged(NamedTuple):
     score : float
     n_unsupported : int
         Rows that no other sample supports.
-    lines : Lines
-        Around the rows, from the others.
+    predictions : ndarray of shape (m, k) or None
+        Of the rows, from the others.
     """
 
     score: float
     n_unsupported: int
-    lines: Lines
+    predictions: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +83,18 @@ class Criterion:
         where tr is the trace of the smoother matrix, for weighted means tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven &
         Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a score does not exist.
         """
-        scores, n_unsupported = zip(*[judged[:2] for judged in self.judged(factors)], strict=True)
+        scores, n_unsupported, _ = zip(*self.judged(factors, with_predictions=False), strict=True)
         return np.array(scores), np.array(n_unsupported)
 
-    def judged(self, factors: np.ndarray) -> Iterator[Judged]:
-        """The same one after the other, with the lines."""
+    def judged(self, factors: np.ndarray, with_predictions: bool) -> Iterator[Judged]:
+        """The same one after the other, perhaps with the predictions."""
         d, k = 0 if self.smoother.line is None else self.training.X.shape[1], self.smoother.values.shape[1]
         size = max(_BATCH_BYTES // (8 * len(self.rows) * (2 * d + d * k + k + 4)), 1)
         for start in range(0, len(factors), size):
-            for curve in self._curves(factors[start : start + size]):
-                yield Judged(curve(self._ridge_of(curve)), int(curve.unsupported.sum()), curve.lines)
+            # a list, so that of one batch nothing is held any more that takes memory when the next begins
+            yield from [
+                curve.judged(self.ridge, with_predictions) for curve in self._curves(factors[start : start + size])
+            ]
 
     def some(self, n_rows: int) -> Criterion:
         """The same on some of its rows, with the samples near them only: far ones do not matter to small bandwidths.
@@ -157,15 +159,12 @@ class Criterion:
         """The ridge with the smallest score at a bandwidth, or the one given."""
         if self.ridge is not None:
             return self.ridge
-        return self._ridge_of(self._curves(np.array([factor]))[0])
+        return self._curves(np.array([factor]))[0].lowest()
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
         """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""
         share_left = np.array([curve.freedom(ridge) for curve in self._curves(factors)])
         return self.training.sample_weight.sum() * (1.0 - share_left)
-
-    def _ridge_of(self, curve: _RidgeCurve) -> float:
-        return curve.lowest() if self.ridge is None else self.ridge
 
     def _curves(self, factors: np.ndarray) -> list[_RidgeCurve]:
         """The criterion as a function of the ridge, at each bandwidth."""
@@ -247,6 +246,12 @@ class _RidgeCurve:
     weights: np.ndarray
     log_unit: np.ndarray
     n: float
+
+    def judged(self, ridge: float | None, with_predictions: bool) -> Judged:
+        """The score at a ridge, None for the best, and what else there is to say."""
+        ridge = self.lowest() if ridge is None else ridge
+        predictions = self.lines.value(ridge) if with_predictions else None
+        return Judged(self(ridge), int(self.unsupported.sum()), predictions)
 
     def __call__(self, ridge: float) -> float:
         if self.name == "loo":

@@ -37,6 +37,8 @@ _MOST_FINE_MINIMA = 4
 _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 # Bandwidths that share the distances.
 _BATCH = 8
+# Predictions at the best bandwidth are kept if they fit in this many bytes.
+_KEPT_BYTES = 2**26
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
 # More samples of one feature than this are merged for the scan, in so many cells at most, with so many samples in each
@@ -157,10 +159,12 @@ class _Trials:
 
     def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
         self.criterion, self.on_candidate = criterion, on_candidate
-        self.has_lines = criterion.smoother.line is not None
+        # predictions of local lines are not exact enough in a search
+        n_bytes = 8 * len(criterion.rows) * criterion.smoother.values.shape[1]
+        self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_part: dict[float, tuple[float, int]] = {}
-        # the lowest score on all rows, its factor, and the leave-one-out predictions there, of weighted means
+        # the lowest score on all rows, its factor, and the leave-one-out predictions there if they are kept
         self.best: tuple[float, float, np.ndarray | None] = (np.inf, 0.0, None)
 
     def add(self, criterion: Criterion | MergedCriterion | _Thinned, factors: np.ndarray) -> np.ndarray:
@@ -178,10 +182,11 @@ class _Trials:
 
     def _judged(self, factors: np.ndarray) -> Iterator[tuple[float, int]]:
         """Scores and numbers of unsupported rows on all rows."""
-        for factor, judged in zip(factors.tolist(), self.criterion.judged(factors), strict=True):
-            if judged.score < self.best[0]:
-                self.best = (judged.score, factor, None if self.has_lines else judged.lines.y_mean.copy())
-            yield judged.score, judged.n_unsupported
+        judged = self.criterion.judged(factors, self.keeps_predictions)
+        for factor, (score, n_unsupported, predictions) in zip(factors.tolist(), judged, strict=True):
+            if score < self.best[0]:
+                self.best = (score, factor, None if predictions is None else predictions.copy())
+            yield score, n_unsupported
 
 
 def search_bandwidth(

@@ -41,9 +41,11 @@ def _chebyshev(polynomials, points, cell, width, start, stop):
 
 
 @compiled(MULTIPLY_ADD)
-def _leading_product(row, polynomials, a, n):
-    """row[i] *= T_b(x_1) T_c(x_2) ..., of all features but the last; a = ... b P + c."""
+def _leading_product(row, factor, polynomials, a, n):
+    """row[i] = factor[i] T_b(x_1) T_c(x_2) ..., of all features but the last; a = ... b P + c."""
     wide_vectors()
+    for i in range(n):
+        row[i] = factor[i]
     for k in range(polynomials.shape[0] - 2, -1, -1):
         t = polynomials[k, a % P]
         a //= P
@@ -98,8 +100,7 @@ def add_moments(moments, sizes, points, weights, values, cells, of_cell, pieces,
                 _set_column(column, weights, values, v, start, n)
                 sizes[s, v] += _sum_of_magnitudes(column, n)
                 for a in range(P ** (d - 1)):
-                    row[:n] = column[:n]
-                    _leading_product(row, polynomials, a, n)
+                    _leading_product(row, column, polynomials, a, n)
                     add_products(moments[s], v * P ** (d - 1) + a, row, polynomials[d - 1], 0, n)
 
 
@@ -149,10 +150,10 @@ def _set_series(totals, row, polynomials, coefficients, n):
     for v in range(len(totals)):
         total = totals[v]
         _series(total, coefficients, v * P**last, polynomials[last], n)
-        _leading_product(total, polynomials, 0, n)
+        _leading_product(total, total, polynomials, 0, n)
         for a in range(1, P**last):
             _series(row, coefficients, v * P**last + a, polynomials[last], n)
-            _leading_product(row, polynomials, a, n)
+            _leading_product(row, row, polynomials, a, n)
             for i in range(n):
                 total[i] += row[i]
 
@@ -236,10 +237,12 @@ def evaluate_piece(
         n = min(_BLOCK, last - start)
         _chebyshev(polynomials, points, cell, width, start, start + n)
         _set_series(totals, row, polynomials, coefficients, n)
-        is_good[:] = True
+        for i in range(n):
+            is_good[i] = True
         _leave_out_own(totals, is_good, own, share, weights, values, scale, start, n, largest_loss)
         _check(is_good, totals, bound, scale, tolerance, n)
-        good[start : start + n] = is_good[:n]
+        for i in range(n):
+            good[start + i] = is_good[i]
         for v in range(len(sums)):
             for i in range(n):
                 sums[v, start + i] = totals[v, i] if is_good[i] else 0.0

@@ -51,7 +51,7 @@ class GaussianLine:
         reach = int(np.ceil(bandwidth.reach / relative_width))
         done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
-        of_queries, of_keys = (line.queries, self.own, self.share), (line.keys, line.weights, line.values)
+        of_queries, of_keys = (line.queries[np.newaxis], self.own, self.share), (line.keys, line.weights, line.values)
         grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach))
         decay = CELL_ERROR * error_factors(relative_width, reach, c)
         rest = self.points.total * np.exp(-(bandwidth.reach**2) / 2)
@@ -76,10 +76,10 @@ class GaussianLine:
         line = self.line
         keys = Cells.of_line(line.keys[np.newaxis], (line.weights, line.values), width)
         if keys.counts.max() < _FEW_IN_CELL or bytes_of_moments(len(keys.cells), n_columns, 1) > MEMORY:
-            return keys.cells[:0, 2], keys.start[:1], np.empty((n_columns, 0)), np.empty((0, n_columns))
+            return np.empty(0), keys.start[:1], np.empty((n_columns, 0)), np.empty((0, n_columns))
         moments, sizes = moments_of(keys, n_columns, self.problem.n_threads)
         in_rows = np.ascontiguousarray(moments.transpose(2, 0, 1)).reshape(n_columns, -1)
-        return np.ascontiguousarray(keys.cells[:, 2]), keys.start, in_rows, sizes
+        return keys.cells[:, 2].astype(np.float64), keys.start, in_rows, sizes
 
 
 @lru_cache(maxsize=16)

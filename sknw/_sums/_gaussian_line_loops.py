@@ -61,7 +61,7 @@ def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct)
         See `line_sums`.
     direct : tuple (rate, log_small_part, smallest_exponent)
     """
-    queries, own, share = of_queries
+    queries, own, share = of_queries[0][0], of_queries[1], of_queries[2]
     keys, weights, values = of_keys
     rate, log_small_part, smallest_exponent = direct
     log_base = -rate / np.log(2.0)
@@ -126,24 +126,24 @@ def _translate(coefficients, bound, cell, low, high, cells, moments, sizes, matr
         stop = first + 1
         while stop < high and cells[stop] == cells[stop - 1] + 1:
             stop += 1
-        at, n = (reach + cells[first] - cell) * P, (stop - first) * P
+        at, n = (reach + np.int64(cells[first]) - cell) * P, (stop - first) * P
         for v in range(len(bound)):
             add_products(coefficients, v, moments[v, first * P : stop * P], matrices, at, n)
             for s in range(first, stop):
-                bound[v] += sizes[s, v] * decay[reach + cell - cells[s], v]
+                bound[v] += sizes[s, v] * decay[reach + cell - np.int64(cells[s]), v]
         first = stop
 
 
 @compiled()
 def _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs):
     """The sums of the queries for which expansions pay and are accurate; see `line_sums`."""
-    queries, own, share = of_queries
+    points, own, share = of_queries
     _, weights, values = of_keys
     cells, start, moments, sizes = of_cells
     width, largest_index, matrices = grid
     decay, rest, scale, tolerance, largest_loss = errors
-    c, reach, points = len(sums), len(decay) // 2, queries.reshape((1, len(queries)))
-    target, coefficients, bound, work = np.zeros(3), np.empty((P, c)), np.empty(c), working_memory(1, c)
+    c, reach, queries = len(sums), len(decay) // 2, points[0]
+    target, coefficients, bound, work = np.zeros(3, dtype=np.int64), np.empty((P, c)), np.empty(c), working_memory(1, c)
     low = high = 0
     i = first
     while i < last:
@@ -154,8 +154,8 @@ def _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid
         low, high = place_of(cells, cell - reach, low), place_of(cells, cell + reach + 1, high)
         is_exact = abs(cell) < largest_index - reach
         if is_exact and _expansion_pays(n_queries, start[high] - start[low], high - low, c, costs):
-            target[2] = cell
-            _translate(coefficients, bound, np.int64(cell), low, high, cells, moments, sizes, matrices, decay)
+            target[2] = np.int64(cell)
+            _translate(coefficients, bound, target[2], low, high, cells, moments, sizes, matrices, decay)
             evaluate_piece(
                 sums, done, points, coefficients, bound + rest, target, i, end, width, own, share, weights, values,
                 scale, tolerance, largest_loss, work,
@@ -171,12 +171,12 @@ def line_sums(sums, log_scale, done, first, last, of_queries, of_keys, of_cells,
     ----------
     sums, log_scale, done : arrays of shape (1 + k, m), (m,), (m,), zero
         Of all queries; `done` are those that have an expansion.
-    of_queries : tuple of arrays (queries, own, share) of shape (m,)
+    of_queries : tuple of arrays (queries, own, share) of shapes (1, m), (m,), (m,)
         `own` is the number of the key that the query is, or -1, `share` the share of its weight with which it enters.
     of_keys : tuple of arrays (keys, weights, values) of shapes (n,), (n,), (k, n)
         Sorted.
     of_cells : tuple of arrays (cells, start, moments, sizes) of shapes (s,), (s + 1,), (1 + k, s P), (s, 1 + k)
-        The cells of the keys.
+        The cells of the keys, whole numbers in float64.
     grid : tuple (width, largest_index, matrices)
         The matrices (P, (2 r + 1) P) translate by up to r cells.
     errors : tuple (decay, rest, scale, tolerance, largest_loss)

@@ -34,14 +34,16 @@ def end_of_cell(points, first, stop, width, largest_index):
 def cells_of_line(points, width, largest_index):
     """The cells of sorted points, floor(point / width) up to `largest_index`, and where each begins: (s,), (s + 1,)."""
     n = points.size
-    index, start = np.empty(n, dtype=np.int64), np.empty(n + 1, dtype=np.int64)
     count = first = 0
     while first < n:
-        index[count], start[count] = np.int64(cell_of(points[first], width, largest_index)), first
-        count += 1
+        count, first = count + 1, end_of_cell(points, first, n, width, largest_index)
+    index, start = np.empty(count, dtype=np.int64), np.empty(count + 1, dtype=np.int64)
+    first = 0
+    for s in range(count):
+        index[s], start[s] = np.int64(cell_of(points[first], width, largest_index)), first
         first = end_of_cell(points, first, n, width, largest_index)
     start[count] = n
-    return index[:count].copy(), start[: count + 1].copy()
+    return index, start
 
 
 @compiled()
