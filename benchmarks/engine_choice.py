@@ -9,6 +9,7 @@ from _common import print_machine, print_table
 import argparse
 import json
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -67,20 +68,17 @@ def row_of(kernel, n, m, d, h, n_rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
-    parser.add_argument("--records", type=Path, help="where to write all times, as JSON lines")
+    parser.add_argument("--records", type=Path, help="file to which all times are added, as JSON lines")
     arguments = parser.parse_args()
     quick = arguments.quick
     print_machine()
     sizes = [(300, 300)] if quick else [(300, 300), (3000, 3000), (30_000, 30_000), (100_000, 300), (200_000, 20_000)]
-    rows = [
-        row_of(kernel, n, m, d, h, 1 if quick else 2)
-        for kernel in KERNELS
-        for d in (1, 2, 3)
-        for n, m in sizes
-        for h in (0.02, 0.2, 1.0)
-    ]
-    if arguments.records:
-        arguments.records.write_text("".join(json.dumps(row, default=float) + "\n" for row in rows))
+    rows = []
+    for kernel, d, (n, m), h in product(KERNELS, (1, 2, 3), sizes, (0.02, 0.2, 1.0)):
+        rows.append(row_of(kernel, n, m, d, h, 1 if quick else 2))
+        if arguments.records:
+            with arguments.records.open("a") as lines:
+                lines.write(json.dumps(rows[-1], default=float) + "\n")
     header = ["kernel", "n", "m", "d", "h", *(f"{name}, ms" for name in _ENGINES), "auto", "to the best", "expected"]
     print_table("One bandwidth, one thread", header, rows)
     ratios = np.array([row[-2] for row in rows])

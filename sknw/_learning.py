@@ -30,7 +30,7 @@ from scipy.optimize import OptimizeResult, minimize
 
 from sknw._criterion import Criterion
 from sknw._pooling import LOSS_IN_SEARCH, Line, Queries, Smoother, coordinates, weighted_means
-from sknw._selection import local_minima, scan_grid
+from sknw._scan_grid import local_minima, scan_grid
 from sknw._sums import kernel_sums
 from sknw._sums.scatter import Pull, scatter
 from sknw._training import TrainingSet

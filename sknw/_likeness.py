@@ -1,8 +1,9 @@
-"""A cheap likeness of a criterion, for a first look at much data of one feature: samples merged in cells of a grid.
+"""Cheap likenesses of a criterion, for a first look at much data: some of the samples, or all of them merged.
 
-To a kernel much wider than the cells, the samples of a cell are all at their mean. There the smoother is fitted, from
-the cells with the weights of their samples; and as the sum of squares in a cell is known, so is that of the residuals
-of all its samples. Leaving one out divides a residual by 1 - a, a the weight of a sample in its own prediction.
+Samples of one feature are merged in cells of a grid. To a kernel much wider than the cells, the samples of a cell are
+all at their mean. There the smoother is fitted, from the cells with the weights of their samples; and as the sum of
+squares in a cell is known, so is that of the residuals of all its samples. Leaving one out divides a residual by 1 - a,
+a the weight of a sample in its own prediction.
 """
 
 from __future__ import annotations
@@ -22,6 +23,26 @@ _MOST_STEPS = 40
 _LEAST_WIDTH = 2.0**-40
 # A sample with less of others in its prediction, as a part, counts as alone.
 _ALONE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class ThinnedCriterion:
+    """A criterion of some of the samples, at bandwidths for all of them.
+
+    Of n_s among n samples in d features the best bandwidth is (n / n_s)^(1 / (4 + d)) times as wide; what the criterion
+    rises beside it is (n / n_s)^(4 / (4 + d)) times as much.
+    """
+
+    criterion: Criterion
+    widening: float
+
+    @classmethod
+    def of(cls, criterion: Criterion, n_samples: int, n_rows: int) -> ThinnedCriterion:
+        n, d = criterion.smoother.keys.shape
+        return cls(criterion.thinned(n_samples, n_rows), (n / n_samples) ** (1 / (4 + d)))
+
+    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.criterion(self.widening * factors)
 
 
 @dataclass(frozen=True, eq=False)

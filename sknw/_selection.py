@@ -4,41 +4,31 @@ A selector chooses one factor c; feature k gets the bandwidth h_k = c s_k, s_k i
 already divided by s, so that c is the bandwidth.
 
 Steps take values of the criterion only. Derivatives in log c would save nothing: of smooth kernels the refinement takes
-8 or 9 values, with more than 20 000 samples 2, and the secant rule 6 derivatives, each at twice the sums; of compact
+4 to 6 values, with more than 5000 samples 2, and the secant rule 6 derivatives, each at twice the sums; of compact
 kernels it does not converge in 10, because the criterion has kinks (benchmarks/search_evaluations.py).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.spatial import cKDTree
 
 from sknw._criterion import Criterion
-from sknw._likeness import MergedCriterion
-from sknw.kernels import ExponentialForm, Kernel
+from sknw._descent import Descent, SearchStopped, Trials
+from sknw._likeness import MergedCriterion, ThinnedCriterion
+from sknw._scan_grid import COARSE_STEP, EQUAL, STEP, local_minima, reach_of, scan_grid
 
 CRITERIA = ("aicc", "gcv", "loo")
 RULES = ("scott", "silverman")
 
-# From one bandwidth of the scan to the next; the Gaussian weights at c / sqrt(2) are the squares of those at c.
-_STEP = np.sqrt(2.0)
-# Bandwidths below those at which a tenth of the samples see their nearest neighbour change little from one to the next.
-_COARSE_STEP = 2.0
 # Around the minima of a kernel of compact support.
 _FINE_STEP = 2 ** (1 / 16)
 _MOST_FINE_MINIMA = 4
-# exp(-18) = 1.5e-8: where weights stop to matter. The Gaussian reaches 6 bandwidths so far.
-_NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
-# Bandwidths that share the distances.
-_BATCH = 8
-# Predictions at the best bandwidth are kept if they fit in this many bytes.
-_KEPT_BYTES = 2**26
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
 # More samples of one feature than this are merged for the scan, in so many cells at most, with so many samples in each
@@ -53,17 +43,9 @@ _LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
 # With many samples a minimum that the scan finds so much higher than the least with all, as a part of it, cannot be the
 # least; nor can one beside a candidate that is so much higher, where candidates were passed over.
 _SCAN_ERROR, _PROBE_ERROR = 0.1, 0.5
-# With all samples it is left as it is where it is so much higher than the best so far.
-_HOPELESS = 1e-3
-# There the refinement begins with steps in log c of this length, and ends when it expects to gain less, as a part.
-_FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 12
-# In log c, so that engines, which round differently, take the same bandwidths.
-_LOG_RESOLUTION = 2.0**-16
 # With few samples: the least gain, and of compact kernels the tolerance in log c, where the criterion is flat: a
 # relative change of 1e-8 of its curvature.
 _LEAST_REFINED, _LOG_TOLERANCE = 1e-9, 1e-4
-# Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
-_EQUAL = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,7 +67,8 @@ class BandwidthSearch:
         The criterion, to be minimised; infinite where it does not exist. Of one output "loo" and "gcv" are in units of
         y squared; of several they are means of what each output has in units of its variance. For more than 2000
         validation rows, candidates far from every minimum of the scan were scored on a part of them only; for more
-        than 20 000 samples they may be scores of samples merged in cells, or of a part of the samples.
+        than 5000 samples of one feature they may be scores of samples merged in cells, for more than 20 000 of several
+        features, or local lines, of a part of the samples.
     best_index : int
         The chosen candidate.
     local_minima : ndarray of int
@@ -150,45 +133,6 @@ def rule_of_thumb(rule: str, n: float, d: int) -> float:
     return float(base ** (-1 / (d + 4)))
 
 
-class SearchStopped(Exception):
-    """Raised through the search by a callback that has seen enough."""
-
-
-class _Trials:
-    """Scores and numbers of unsupported rows so far: on all rows, and on the part of them that the scan took."""
-
-    def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
-        self.criterion, self.on_candidate = criterion, on_candidate
-        # predictions of local lines are not exact enough in a search
-        n_bytes = 8 * len(criterion.rows) * criterion.smoother.values.shape[1]
-        self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
-        self.on_all: dict[float, tuple[float, int]] = {}
-        self.on_part: dict[float, tuple[float, int]] = {}
-        # the lowest score on all rows, its factor, and the leave-one-out predictions there if they are kept
-        self.best: tuple[float, float, np.ndarray | None] = (np.inf, 0.0, None)
-
-    def add(self, criterion: Criterion | MergedCriterion | _Thinned, factors: np.ndarray) -> np.ndarray:
-        """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
-        seen = self.on_all if criterion is self.criterion else self.on_part
-        new = np.array([factor for factor in factors.tolist() if factor not in seen])
-        for start in range(0, len(new), _BATCH):
-            batch = new[start : start + _BATCH]
-            judged = self._judged(batch) if criterion is self.criterion else zip(*criterion(batch), strict=True)
-            for factor, (score, n_unsupported) in zip(batch.tolist(), judged, strict=True):
-                seen[factor] = (float(score), int(n_unsupported))
-                if self.on_candidate():
-                    raise SearchStopped
-        return np.array([seen[factor][0] for factor in factors.tolist()])
-
-    def _judged(self, factors: np.ndarray) -> Iterator[tuple[float, int]]:
-        """Scores and numbers of unsupported rows on all rows."""
-        judged = self.criterion.judged(factors, self.keeps_predictions)
-        for factor, (score, n_unsupported, predictions) in zip(factors.tolist(), judged, strict=True):
-            if score < self.best[0]:
-                self.best = (score, factor, None if predictions is None else predictions.copy())
-            yield score, n_unsupported
-
-
 def search_bandwidth(
     criterion: Criterion, on_candidate: Callable[[], bool]
 ) -> tuple[BandwidthSearch, np.ndarray | None]:
@@ -213,7 +157,7 @@ def search_bandwidth(
         Of the rows of `criterion`, from the others, at the bandwidth chosen; where the search has them.
     """
     grid, has_equal_keys = scan_grid(criterion.smoother.keys, criterion.smoother.kernel)
-    trials = _Trials(criterion, on_candidate)
+    trials = Trials(criterion, on_candidate)
     minima: list[float] = []
     n, d = criterion.smoother.keys.shape
     # with several features cells merge too little to be worth it, and of local lines they have no likeness
@@ -238,7 +182,7 @@ def search_bandwidth(
             "sample_weight, whose sum is small: scale it to about the number of samples.",
             stacklevel=4,
         )
-    best = max(i for i, factor in enumerate(factors.tolist()) if factor in eligible and scores[i] <= least + _EQUAL)
+    best = max(i for i, factor in enumerate(factors.tolist()) if factor in eligible and scores[i] <= least + EQUAL)
     result = BandwidthSearch(
         criterion=criterion.name,
         factors=factors,
@@ -254,7 +198,7 @@ def search_bandwidth(
     return result, predictions if known == factors[best] else None
 
 
-def _search_few(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima: list[float]) -> None:
+def _search_few(criterion: Criterion, trials: Trials, grid: np.ndarray, minima: list[float]) -> None:
     """Scan some rows, then all of them near the minima; to `minima` come those found."""
     rows, scan_criterion = criterion.rows, criterion
     if len(rows) > _SCAN_ROWS:
@@ -273,7 +217,7 @@ def _search_few(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima:
     minima[:] = _refined(criterion, trials, grid, scan)
 
 
-def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima: list[float]) -> None:
+def _search_many(criterion: Criterion, trials: Trials, grid: np.ndarray, minima: list[float]) -> None:
     """Scan with the samples merged in cells; then take them as they are, at few bandwidths.
 
     For small bandwidths samples cannot be merged. There the scan takes some of them, with wide steps, and where it
@@ -281,7 +225,7 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
     """
     n_cells = min(_SCAN_CELLS, len(criterion.smoother.keys) // _SAMPLES_IN_CELL)
     merged = MergedCriterion.of(criterion, n_cells)
-    least_width = _LEAST_FOR_CELLS * merged.likeness.width / min(_reach(criterion.smoother.kernel), 1.0)
+    least_width = _LEAST_FOR_CELLS * merged.likeness.width / min(reach_of(criterion.smoother.kernel), 1.0)
     wide, narrow = grid[grid >= least_width], grid[grid < least_width]
     factors, scores = wide, trials.add(merged, wide)
     part, difference = criterion, 0.0
@@ -307,45 +251,24 @@ def _search_many(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima
         if np.isfinite(least) and scores[index] > least + _SCAN_ERROR * abs(least):
             break
         is_wide = factors[index] >= wide[-1]
-        rough = _Descent(trials, merged, wide) if is_wide else _Descent(trials, part, grid)
+        rough = Descent(trials, merged, wide) if is_wide else Descent(trials, part, grid)
         factor, curvature = rough.minimum(rough.around(factors[index]))
-        minima[number] = _Descent(trials, criterion, grid).near(factor, curvature)
+        minima[number] = Descent(trials, criterion, grid).near(factor, curvature)
 
 
-@dataclass(frozen=True, eq=False)
-class _Thinned:
-    """A criterion of some of the samples, at bandwidths for all of them.
-
-    Of n_s among n samples in d features the best bandwidth is (n / n_s)^(1 / (4 + d)) times as wide; what the criterion
-    rises beside it is (n / n_s)^(4 / (4 + d)) times as much.
-    """
-
-    criterion: Criterion
-    widening: float
-
-    @classmethod
-    def of(cls, criterion: Criterion) -> _Thinned:
-        n, d = criterion.smoother.keys.shape
-        thinned = criterion.thinned(_SCAN_SAMPLES, _THINNED_ROWS)
-        return cls(thinned, (n / _SCAN_SAMPLES) ** (1 / (4 + d)))
-
-    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.criterion(self.widening * factors)
-
-
-def _search_thinned(criterion: Criterion, trials: _Trials, grid: np.ndarray, minima: list[float]) -> None:
+def _search_thinned(criterion: Criterion, trials: Trials, grid: np.ndarray, minima: list[float]) -> None:
     """Scan with random samples; then take all, at few bandwidths.
 
     These are around the minima found, and around one below where all samples show what a part does not.
     """
-    thinned = _Thinned.of(criterion)
+    thinned = ThinnedCriterion.of(criterion, _SCAN_SAMPLES, _THINNED_ROWS)
     # where steps are wide few of some samples see each other
-    n_fine = np.count_nonzero(grid[:-1] / grid[1:] < (_STEP + _COARSE_STEP) / 2)
+    n_fine = np.count_nonzero(grid[:-1] / grid[1:] < (STEP + COARSE_STEP) / 2)
     scan = trials.add(thinned, grid[: n_fine + 1])
     indices = local_minima(scan)
     minima[:] = grid[indices].tolist()
     starts = indices[scan[indices] <= scan.min() + _SCAN_ERROR * abs(scan.min())]
-    rough, down = _Descent(trials, thinned, grid), _Descent(trials, criterion, grid)
+    rough, down = Descent(trials, thinned, grid), Descent(trials, criterion, grid)
     places = [rough.minimum(rough.around(factor)) for factor in grid[starts].tolist()]
     # all samples of some places
     narrow = grid[starts.max(initial=0) :]
@@ -357,141 +280,6 @@ def _search_thinned(criterion: Criterion, trials: _Trials, grid: np.ndarray, min
     is_known = criterion.smoother.line is None
     for factor, curvature in places:
         minima.append(down.near(factor, is_known * curvature / thinned.widening**4, _THINNED_GAIN))
-
-
-class _Descent:
-    """The way down to a local minimum of a criterion that is smooth, by parabolas in log c."""
-
-    def __init__(self, trials: _Trials, criterion: Criterion | MergedCriterion | _Thinned, grid: np.ndarray):
-        self.trials, self.criterion, self.grid = trials, criterion, grid
-
-    def around(self, factor: float) -> np.ndarray:
-        """A factor between one to each side, descending."""
-        step = np.exp(_FIRST_STEP)
-        return np.clip(factor * np.array([step, 1.0, 1.0 / step]), self.grid[-1], self.grid[0])
-
-    def near(self, factor: float, curvature: float, least_gain: float = _LEAST_GAIN) -> float:
-        """The minimum near a factor, given the second derivative there, or zero where it is not known.
-
-        The factor itself where the criterion is so much higher than at the best so far that no minimum near can win.
-        """
-        best = self.trials.best[0]
-        if np.isfinite(best) and self._scores(factor)[0] > best + _HOPELESS * abs(best):
-            return factor
-        places = self.around(factor)
-        # with a second derivative two are enough
-        return self.minimum(places[:2] if curvature > 0.0 else places, least_gain, curvature)[0]
-
-    def minimum(
-        self, places: np.ndarray, least_gain: float = _LEAST_GAIN, curvature: float = 0.0
-    ) -> tuple[float, float]:
-        """The local minimum near some factors, descending, and the second derivative there, zero if it is not known.
-
-        It ends where another step is expected to gain less than a part of the criterion.
-        """
-        seen = dict(zip(places.tolist(), self._scores(*places), strict=True))
-        for _ in range(_MOST_STEPS if len(seen) > 1 else 0):
-            factors = sorted(seen)
-            f = np.array([seen[factor] for factor in factors])
-            lowest = int(np.argmin(f))
-            first = max(min(lowest - 1, len(f) - 3), 0)
-            x, gain, curvature = _vertex(np.log(factors[first : first + 3]), f[first : first + 3], curvature)
-            x = np.round(x / _LOG_RESOLUTION) * _LOG_RESOLUTION
-            further = float(np.clip(np.exp(x), self.grid[-1], self.grid[0]))
-            if gain <= least_gain * abs(f[lowest]) or further in seen:
-                break
-            seen[further] = self._scores(further)[0]
-        return min(seen, key=lambda factor: (seen[factor], -factor)), curvature
-
-    def _scores(self, *factors: float) -> list[float]:
-        return self.trials.add(self.criterion, np.array(factors)).tolist()
-
-
-def _vertex(x: np.ndarray, f: np.ndarray, curvature: float) -> tuple[float, float, float]:
-    """Of the parabola through three points: its minimum, how much lower it is than the lowest of them, and f''.
-
-    Of the parabola through two points with the second derivative given. Beyond the points it goes at most two of their
-    steps; where it has no minimum as far.
-    """
-    best = int(np.argmin(f))
-    outer = float(3.0 * x[0] - 2.0 * x[1] if best == 0 else 3.0 * x[-1] - 2.0 * x[-2])
-    if not np.all(np.isfinite(f)):
-        inner = float((x[best] + x[np.argmax(~np.isfinite(f))]) / 2.0)
-        return (inner if 0 < best < len(x) - 1 else outer), np.inf, 0.0
-    slopes = np.diff(f) / np.diff(x)
-    if len(x) == 3:
-        curvature = float(2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0]))
-    if curvature <= 0.0:
-        return (x[1], 0.0, 0.0) if 0 < best < len(x) - 1 else (outer, np.inf, 0.0)
-    vertex = (x[0] + x[1]) / 2.0 - slopes[0] / curvature
-    if best in (0, len(x) - 1) and abs(vertex - x[best]) > abs(outer - x[best]):
-        return outer, np.inf, curvature
-    return float(vertex), float(curvature * (vertex - x[best]) ** 2 / 2.0), curvature
-
-
-def scan_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
-    """Bandwidths to scan for keys (n, d), descending, and whether two keys are the same."""
-    spacing, has_equal = _spacing(keys)
-    if not len(spacing):
-        return np.ones(1), has_equal
-    reach = _reach(kernel)
-    largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0)) / min(reach, 1.0)
-    smallest = spacing.min() / 4.0 / max(reach, 1.0)
-    typical = max(np.quantile(spacing, 0.1) / 4.0 / max(reach, 1.0), smallest)
-    n_fine = int(np.ceil(np.log(largest / typical) / np.log(_STEP)))
-    fine = largest * 2.0 ** (-np.arange(n_fine + 1) / 2.0)  # every other exactly half: engines keep what they can
-    n_coarse = max(int(np.ceil(np.log(fine[-1] / smallest) / np.log(_COARSE_STEP))), 0)
-    coarse = fine[-1] / _COARSE_STEP ** np.arange(1, n_coarse + 1)
-    return np.append(fine, coarse), has_equal
-
-
-def _spacing(keys: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Distances from some keys (n, d) to the nearest other that is not the same; and whether two are the same.
-
-    In several features and with many keys they are from a part of them, scaled to how near all would be.
-    """
-    n, d = keys.shape
-    if d == 1:
-        x = keys[:, 0]
-        gaps = np.diff(x if np.all(x[:-1] <= x[1:]) else np.sort(x))
-        has_equal = not np.all(gaps)
-        gaps = gaps[gaps > 0] if has_equal else gaps
-        if not len(gaps):
-            return gaps, has_equal
-        # some of the distinct keys, each between two gaps
-        right = np.arange(0, len(gaps) + 1, -(-(len(gaps) + 1) // _SCAN_ROWS))
-        return np.minimum(gaps[np.maximum(right - 1, 0)], gaps[np.minimum(right, len(gaps) - 1)]), has_equal
-    step = -(-n // _SCAN_SAMPLES)
-    distinct = np.unique(keys[::step], axis=0)
-    has_equal = len(distinct) < len(keys[::step]) or (step > 1 and _has_equal(keys))
-    if len(distinct) == 1:
-        return np.empty(0), has_equal
-    # of so many keys that it takes little time
-    some = distinct[:: -(-len(distinct) // _SCAN_ROWS)]
-    spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0] / step ** (1 / d)
-    return spacing[spacing > 0], has_equal  # the square of a difference may underflow
-
-
-def _has_equal(keys: np.ndarray) -> bool:
-    """Whether two keys are the same: of those with the same weighted sum of coordinates."""
-    sums = keys @ np.sqrt(np.arange(2.0, 2.0 + keys.shape[1]))
-    order = np.argsort(sums)
-    sums = sums[order]
-    same = np.flatnonzero(sums[1:] == sums[:-1])
-    return bool(np.any(np.all(keys[order[same]] == keys[order[same + 1]], axis=1)))
-
-
-def _reach(kernel: Kernel) -> float:
-    """How far a kernel reaches in bandwidths, in units of how far the named ones do."""
-    if isinstance(kernel.form, ExponentialForm):
-        return (_NEGLIGIBLE_EXPONENT / kernel.form.rate) ** (1 / kernel.form.power) / _GAUSSIAN_REACH
-    return kernel.support if np.isfinite(kernel.support) else 1.0
-
-
-def local_minima(scores: np.ndarray) -> np.ndarray:
-    """Indices of the local minima of finite scores, of a level stretch its first."""
-    before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
-    return np.flatnonzero(np.isfinite(scores) & (scores < before - _EQUAL) & (scores <= after))
 
 
 def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
@@ -515,7 +303,7 @@ def _beside(scan: np.ndarray, index: int) -> tuple[int, int, float]:
     return left, right, float(max(scan[left], scan[right]) - scan[index])
 
 
-def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.ndarray) -> list[float]:
+def _refined(criterion: Criterion, trials: Trials, grid: np.ndarray, scan: np.ndarray) -> list[float]:
     """All local minima, those that can still win refined.
 
     Between grid points a parabola through the minimum and its neighbours falls by at most an eighth of the rise to the
@@ -529,7 +317,7 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
         if left < right and scan[index] - rise <= best:
             between = grid[left : right + 1]
             if left < index < right and not np.isfinite(criterion.smoother.kernel.support):
-                minimum = _Descent(trials, criterion, between).minimum(between, _LEAST_REFINED)[0]
+                minimum = Descent(trials, criterion, between).minimum(between, _LEAST_REFINED)[0]
             else:
                 # the parabolas of the minimisation need finite numbers, and none above the neighbours matters
                 ceiling = scan[index] + (rise if np.isfinite(rise) else 1.0)
@@ -539,7 +327,7 @@ def _refined(criterion: Criterion, trials: _Trials, grid: np.ndarray, scan: np.n
     return minima
 
 
-def _lowest_between(criterion: Criterion, trials: _Trials, between: np.ndarray, start: float, ceiling: float) -> float:
+def _lowest_between(criterion: Criterion, trials: Trials, between: np.ndarray, start: float, ceiling: float) -> float:
     """The factor with the lowest score that a bounded minimisation in log c finds, or the start.
 
     For compact kernels, because samples that enter the support put kinks into the criterion, and at the ends of a scan.

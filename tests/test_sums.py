@@ -12,6 +12,7 @@ from processes import run
 from sklearn import config_context
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from sknw import _sums
 from sknw._sums import ALGORITHMS, Own, Problem, choose_algorithm, kernel_sums
 from sknw.kernels import Epanechnikov, Gaussian, Pairwise, resolve_kernel
 
@@ -307,6 +308,7 @@ def test_the_table_of_combinations_is_complete():
 def nothing_loaded(monkeypatch):
     """As in a process in which nothing has been compiled yet."""
     monkeypatch.delitem(sys.modules, "sknw._sums._compile", raising=False)
+    monkeypatch.setattr(_sums, "_lost_seconds", 0.0)
 
 
 @pytest.mark.parametrize(("algorithm", "kernel", "d"), [case for case, takes in TAKES.items() if takes is True])
@@ -336,6 +338,18 @@ def problem_of_size(kernel, n, d):
 @pytest.mark.parametrize("kernel", [Gaussian(), Epanechnikov(), Cauchy()], ids=str)
 def test_auto_compiles_nothing_for_a_small_problem(kernel, d, nothing_loaded):
     assert choose_algorithm(problem_of_size(kernel, 500, d), "auto", n_passes=50) == "dense"
+
+
+def test_many_small_problems_are_worth_compiling(nothing_loaded, monkeypatch):
+    monkeypatch.setattr(_sums.dense, "compute", lambda problem: None)
+    problem = problem_of_size(Gaussian(), 500, 5)
+    saved = _sums.dense.seconds(problem) - _sums.fused.seconds(problem)
+    for _ in range(int(_sums.fused.START_UP / saved) - 1):
+        kernel_sums(problem)
+    assert choose_algorithm(problem, "auto") == "dense"
+    kernel_sums(problem)
+    kernel_sums(problem)
+    assert choose_algorithm(problem, "auto") == "fused"
 
 
 def test_loaded_engines_cost_no_start_up(monkeypatch):

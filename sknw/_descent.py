@@ -1,0 +1,130 @@
+"""Ways down to a minimum of a criterion, and the scores on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from sknw._criterion import Criterion
+from sknw._likeness import MergedCriterion, ThinnedCriterion
+
+# Bandwidths that share the distances.
+_BATCH = 8
+# Predictions at the best bandwidth are kept if they fit in this many bytes.
+_KEPT_BYTES = 2**26
+# The way begins with steps in log c of this length, and ends when it expects to gain less, as a part.
+_FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 12
+# In log c, so that engines, which round differently, take the same bandwidths.
+_LOG_RESOLUTION = 2.0**-16
+# A minimum is left where it is if the criterion is so much higher there, as a part, than at the best so far.
+_HOPELESS = 1e-3
+
+
+class SearchStopped(Exception):
+    """Raised through the search by a callback that has seen enough."""
+
+
+class Trials:
+    """Scores and numbers of unsupported rows so far: on all rows, and on the part of them that the scan took."""
+
+    def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
+        self.criterion, self.on_candidate = criterion, on_candidate
+        # predictions of local lines are not exact enough in a search
+        n_bytes = 8 * len(criterion.rows) * criterion.smoother.values.shape[1]
+        self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
+        self.on_all: dict[float, tuple[float, int]] = {}
+        self.on_part: dict[float, tuple[float, int]] = {}
+        # the lowest score on all rows, its factor, and the leave-one-out predictions there if they are kept
+        self.best: tuple[float, float, np.ndarray | None] = (np.inf, 0.0, None)
+
+    def add(self, criterion: Criterion | MergedCriterion | ThinnedCriterion, factors: np.ndarray) -> np.ndarray:
+        """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
+        seen = self.on_all if criterion is self.criterion else self.on_part
+        new = np.array([factor for factor in factors.tolist() if factor not in seen])
+        for start in range(0, len(new), _BATCH):
+            batch = new[start : start + _BATCH]
+            judged = self._judged(batch) if criterion is self.criterion else zip(*criterion(batch), strict=True)
+            for factor, (score, n_unsupported) in zip(batch.tolist(), judged, strict=True):
+                seen[factor] = (float(score), int(n_unsupported))
+                if self.on_candidate():
+                    raise SearchStopped
+        return np.array([seen[factor][0] for factor in factors.tolist()])
+
+    def _judged(self, factors: np.ndarray) -> Iterator[tuple[float, int]]:
+        """Scores and numbers of unsupported rows on all rows."""
+        judged = self.criterion.judged(factors, self.keeps_predictions)
+        for factor, (score, n_unsupported, predictions) in zip(factors.tolist(), judged, strict=True):
+            if score < self.best[0]:
+                self.best = (score, factor, None if predictions is None else predictions.copy())
+            yield score, n_unsupported
+
+
+class Descent:
+    """The way down to a local minimum of a criterion that is smooth, by parabolas in log c."""
+
+    def __init__(self, trials: Trials, criterion: Criterion | MergedCriterion | ThinnedCriterion, grid: np.ndarray):
+        self.trials, self.criterion, self.grid = trials, criterion, grid
+
+    def around(self, factor: float) -> np.ndarray:
+        """A factor between one to each side, descending."""
+        step = np.exp(_FIRST_STEP)
+        return np.clip(factor * np.array([step, 1.0, 1.0 / step]), self.grid[-1], self.grid[0])
+
+    def near(self, factor: float, curvature: float, least_gain: float = _LEAST_GAIN) -> float:
+        """The minimum near a factor, given the second derivative there, or zero where it is not known.
+
+        The factor itself where the criterion is so much higher than at the best so far that no minimum near can win.
+        """
+        best = self.trials.best[0]
+        if np.isfinite(best) and self._scores(factor)[0] > best + _HOPELESS * abs(best):
+            return factor
+        places = self.around(factor)
+        # with a second derivative two are enough
+        return self.minimum(places[:2] if curvature > 0.0 else places, least_gain, curvature)[0]
+
+    def minimum(
+        self, places: np.ndarray, least_gain: float = _LEAST_GAIN, curvature: float = 0.0
+    ) -> tuple[float, float]:
+        """The local minimum near some factors, descending, and the second derivative there, zero if it is not known.
+
+        It ends where another step is expected to gain less than a part of the criterion.
+        """
+        seen = dict(zip(places.tolist(), self._scores(*places), strict=True))
+        for _ in range(_MOST_STEPS if len(seen) > 1 else 0):
+            factors = sorted(seen)
+            f = np.array([seen[factor] for factor in factors])
+            lowest = int(np.argmin(f))
+            first = max(min(lowest - 1, len(f) - 3), 0)
+            x, gain, curvature = _vertex(np.log(factors[first : first + 3]), f[first : first + 3], curvature)
+            x = np.round(x / _LOG_RESOLUTION) * _LOG_RESOLUTION
+            further = float(np.clip(np.exp(x), self.grid[-1], self.grid[0]))
+            if gain <= least_gain * abs(f[lowest]) or further in seen:
+                break
+            seen[further] = self._scores(further)[0]
+        return min(seen, key=lambda factor: (seen[factor], -factor)), curvature
+
+    def _scores(self, *factors: float) -> list[float]:
+        return self.trials.add(self.criterion, np.array(factors)).tolist()
+
+
+def _vertex(x: np.ndarray, f: np.ndarray, curvature: float) -> tuple[float, float, float]:
+    """Of the parabola through three points: its minimum, how much lower it is than the lowest of them, and f''.
+
+    Of the parabola through two points with the second derivative given. Beyond the points it goes at most two of their
+    steps; where it has no minimum as far.
+    """
+    best = int(np.argmin(f))
+    outer = float(3.0 * x[0] - 2.0 * x[1] if best == 0 else 3.0 * x[-1] - 2.0 * x[-2])
+    if not np.all(np.isfinite(f)):
+        inner = float((x[best] + x[np.argmax(~np.isfinite(f))]) / 2.0)
+        return (inner if 0 < best < len(x) - 1 else outer), np.inf, 0.0
+    slopes = np.diff(f) / np.diff(x)
+    if len(x) == 3:
+        curvature = float(2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0]))
+    if curvature <= 0.0:
+        return (x[1], 0.0, 0.0) if 0 < best < len(x) - 1 else (outer, np.inf, 0.0)
+    vertex = (x[0] + x[1]) / 2.0 - slopes[0] / curvature
+    if best in (0, len(x) - 1) and abs(vertex - x[best]) > abs(outer - x[best]):
+        return outer, np.inf, curvature
+    return float(vertex), float(curvature * (vertex - x[best]) ** 2 / 2.0), curvature
