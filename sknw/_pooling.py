@@ -30,6 +30,8 @@ from sknw.kernels import Kernel
 _TIE_ULPS = 8
 # A weight that exceeds 1 by less was meant to be 1, and scaled: no rest of the sample may predict it.
 _ROUNDED_WEIGHT = 1e-9
+# Nearest keys are looked for one by one, and only if there are so many all within a radius.
+_FEW_TIES = 4
 # A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
 _FAR = 1e8
 # Queries that look for their nearest keys together: at least so many, and more if the keys may all be nearest to each
@@ -438,15 +440,21 @@ def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
     """w_j of the keys nearest to the queries `rows`, their own keys left out: sparse, of shape (len(rows), n)."""
     queries = _drawn_near(problem.queries[rows], problem.key_size)
     own = None if problem.own is None else problem.own.key[rows]
+    distance, key = problem.tree.query(queries, k=range(1, _FEW_TIES + 1))
     # an own key, at distance 0, is the first or one of several first
-    distance = problem.tree.query(queries, k=[1 if own is None else 2])[0][:, 0]
-    has_nearest = np.isfinite(distance)
+    nearest = distance[:, 0 if own is None else 1]
+    has_nearest = np.isfinite(nearest)
     # queries, keys (the largest is 1), and what both were before centring
     size = np.abs(queries).max(axis=1) + 1.0 + problem.rounding_size / problem.key_size
-    radius = np.where(has_nearest, distance + _TIE_ULPS * np.finfo(np.float64).eps * size, 0.0)
-    found = problem.tree.query_ball_point(queries, radius)
-    row = np.repeat(np.arange(len(rows)), [len(keys_of_row) for keys_of_row in found])
-    key = np.concatenate(found).astype(np.intp)
+    radius = np.where(has_nearest, nearest + _TIE_ULPS * np.finfo(np.float64).eps * size, 0.0)
+    is_near = distance <= radius[:, np.newaxis]
+    has_many = is_near[:, -1]
+    row, place = np.nonzero(is_near & ~has_many[:, np.newaxis])
+    key = key[row, place]
+    if has_many.any():
+        found = problem.tree.query_ball_point(queries[has_many], radius[has_many])
+        row = np.append(row, np.repeat(np.flatnonzero(has_many), [len(keys_of_row) for keys_of_row in found]))
+        key = np.append(key, np.concatenate(found).astype(np.intp))
     if own is not None:
         row, key = row[key != own[row]], key[key != own[row]]
     return csr_array((problem.weights[key], (row, key)), shape=(len(rows), len(problem.keys)))
