@@ -75,7 +75,7 @@ def seconds(problem: Problem) -> float:
     """
     (n, d), m, n_factors = problem.keys.shape, len(problem.queries), len(problem.factors)
     if d == 1:
-        return 6e-9 * (n + m) * (1 + n_factors) + 8e-5 * n_factors + 2e-4
+        return 6e-9 * (n + m) * (1 + n_factors) + 8e-5 * n_factors + 3e-4
     form = problem.kernel.form
     assert isinstance(form, ExponentialForm)
     deviations = problem.keys[:: -(-n // _SAMPLE)].std(axis=0) * np.sqrt(2.0 * form.rate)
