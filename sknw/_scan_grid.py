@@ -79,6 +79,6 @@ def reach_of(kernel: Kernel) -> float:
 
 
 def local_minima(scores: np.ndarray) -> np.ndarray:
-    """Indices of the local minima of finite scores, of a level stretch its first."""
+    """Indices of the local minima of finite scores, of a stretch that is level but for rounding its first."""
     before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
-    return np.flatnonzero(np.isfinite(scores) & (scores < before - EQUAL) & (scores <= after))
+    return np.flatnonzero(np.isfinite(scores) & (scores < before - EQUAL) & (scores <= after + EQUAL))

@@ -31,18 +31,18 @@ _FINE_STEP = 2 ** (1 / 16)
 _MOST_FINE_MINIMA = 4
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# More samples of one feature than this are merged for the scan, in so many cells at most, with so many samples in each
-# on average at least.
+# More samples of one feature than this are merged for the scan of smooth kernels, in at most so many cells, with so
+# many samples in each on average at least.
 _MOST_UNMERGED, _SCAN_CELLS, _SAMPLES_IN_CELL = 5000, 5000, 4
-# Of more samples of several features than this so many are taken.
+# More samples than this are merged for all kernels; of several features so many are taken.
 _SCAN_SAMPLES = 20_000
 # Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
 _THINNED_ROWS, _THINNED_GAIN = 1000, 1e-5
-# The least bandwidth for merged samples, in widths of their cells; below, so many candidates are first passed over.
-_LEAST_FOR_CELLS, _PASSED_OVER = 3.0, 6
+# The least bandwidth for merged samples, in widths of their cells; and of how many neighbours the rows below are.
+_LEAST_FOR_CELLS, _NARROW_ROWS = 3.0, 500
 # With many samples a minimum that the scan finds so much higher than the least with all, as a part of it, cannot be the
-# least; nor can one beside a candidate that is so much higher, where candidates were passed over.
-_SCAN_ERROR, _PROBE_ERROR = 0.1, 0.5
+# least.
+_SCAN_ERROR = 0.1
 # With few samples: the least gain, and of compact kernels the tolerance in log c, where the criterion is flat: a
 # relative change of 1e-8 of its curvature.
 _LEAST_REFINED, _LOG_TOLERANCE = 1e-9, 1e-4
@@ -67,8 +67,8 @@ class BandwidthSearch:
         The criterion, to be minimised; infinite where it does not exist. Of one output "loo" and "gcv" are in units of
         y squared; of several they are means of what each output has in units of its variance. For more than 2000
         validation rows, candidates far from every minimum of the scan were scored on a part of them only; for more
-        than 5000 samples of one feature they may be scores of samples merged in cells, for more than 20 000 of several
-        features, or local lines, of a part of the samples.
+        than 5000 samples of one feature they may be scores of samples merged in cells or of a part of them, for more
+        than 20 000 of several features, or local lines, of a part.
     best_index : int
         The chosen candidate.
     local_minima : ndarray of int
@@ -162,7 +162,9 @@ def search_bandwidth(
     n, d = criterion.smoother.keys.shape
     # with several features cells merge too little to be worth it, and of local lines they have no likeness
     can_be_merged = d == 1 and criterion.smoother.line is None
-    if n <= (_MOST_UNMERGED if can_be_merged else _SCAN_SAMPLES):
+    # compact kernels, whose criterion has kinks, ask for many bandwidths with all samples as long as that takes little
+    is_smooth = not np.isfinite(criterion.smoother.kernel.support)
+    if n <= (_MOST_UNMERGED if can_be_merged and is_smooth else _SCAN_SAMPLES):
         search = _search_few
     else:
         search = _search_many if can_be_merged else _search_thinned
@@ -220,30 +222,20 @@ def _search_few(criterion: Criterion, trials: Trials, grid: np.ndarray, minima: 
 def _search_many(criterion: Criterion, trials: Trials, grid: np.ndarray, minima: list[float]) -> None:
     """Scan with the samples merged in cells; then take them as they are, at few bandwidths.
 
-    For small bandwidths samples cannot be merged. There the scan takes some of them, with wide steps, and where it
-    finds a minimum with all.
+    For small bandwidths samples cannot be merged. There the scan takes some of them.
     """
     n_cells = min(_SCAN_CELLS, len(criterion.smoother.keys) // _SAMPLES_IN_CELL)
     merged = MergedCriterion.of(criterion, n_cells)
     least_width = _LEAST_FOR_CELLS * merged.likeness.width / min(reach_of(criterion.smoother.kernel), 1.0)
     wide, narrow = grid[grid >= least_width], grid[grid < least_width]
     factors, scores = wide, trials.add(merged, wide)
-    part, difference = criterion, 0.0
+    part = criterion
     if len(narrow):
-        part = criterion.some(_SCAN_ROWS)
-        difference = scores[-1] - part(wide[-1:])[0][0]  # of these rows from all samples
-        difference = difference if np.isfinite(difference) else 0.0
-        probes = np.append(narrow[_PASSED_OVER : -1 : _PASSED_OVER + 1], narrow[-1])
-        factors, scores = np.append(wide, probes), np.append(scores, trials.add(part, probes) + difference)
-        least = scores.min() + _PROBE_ERROR * abs(scores.min())
-        low = [i for i in local_minima(scores) if i >= len(wide) and scores[i] <= least]
-        # those between such a minimum and the candidates beside it
-        passed_over = np.setdiff1d(narrow, probes)[::-1]
-        below = np.searchsorted(-factors, -passed_over)
-        near = passed_over[np.isin(below, low) | np.isin(below - 1, low)]
-        factors, scores = np.append(factors, near), np.append(scores, trials.add(part, near) + difference)
-        order = np.argsort(-factors)
-        factors, scores = factors[order], scores[order]
+        part = criterion.some(_NARROW_ROWS)
+        at_join = part(wide[-1:])[0][0]
+        is_joined = np.isfinite(at_join) and np.isfinite(scores[-1])
+        difference = scores[-1] - at_join if is_joined else 0.0  # of these rows from all samples
+        factors, scores = grid, np.append(scores, trials.add(part, narrow) + difference)
     indices = local_minima(scores)
     minima[:] = factors[indices].tolist()
     for number in np.argsort(scores[indices], kind="stable").tolist():
