@@ -88,15 +88,24 @@ class Descent:
     ) -> tuple[float, float]:
         """The local minimum near some factors, descending, and the second derivative there, zero if it is not known.
 
-        It ends where another step is expected to gain less than a part of the criterion.
+        It ends where another step is expected to gain less than a part of the criterion. Where parabolas do not halve
+        the bracket in two steps, the larger part of it is halved.
         """
         seen = dict(zip(places.tolist(), self._scores(*places), strict=True))
+        before = last = np.inf
         for _ in range(_MOST_STEPS if len(seen) > 1 else 0):
             factors = sorted(seen)
             f = np.array([seen[factor] for factor in factors])
             lowest = int(np.argmin(f))
             first = max(min(lowest - 1, len(f) - 3), 0)
-            x, gain, curvature = _vertex(np.log(factors[first : first + 3]), f[first : first + 3], curvature)
+            places = np.log(factors[first : first + 3])
+            x, gain, curvature = _vertex(places, f[first : first + 3], curvature)
+            if 0 < lowest < len(f) - 1:
+                length = places[-1] - places[0]
+                if length > before / 2.0:
+                    widest = int(np.argmax(np.diff(places)))
+                    x, length = places[widest : widest + 2].mean(), np.inf
+                before, last = last, length
             x = np.round(x / _LOG_RESOLUTION) * _LOG_RESOLUTION
             further = float(np.clip(np.exp(x), self.grid[-1], self.grid[0]))
             if gain <= least_gain * abs(f[lowest]) or further in seen:

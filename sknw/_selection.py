@@ -38,8 +38,8 @@ _MOST_UNMERGED, _SCAN_CELLS, _SAMPLES_IN_CELL = 5000, 5000, 4
 _SCAN_SAMPLES = 20_000
 # Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
 _THINNED_ROWS, _THINNED_GAIN = 1000, 1e-5
-# The least bandwidth for merged samples, in widths of their cells; and of how many neighbours the rows below are.
-_LEAST_FOR_CELLS, _NARROW_ROWS = 3.0, 500
+# The least bandwidth for merged samples, in widths of their cells.
+_LEAST_FOR_CELLS = 3.0
 # With many samples a minimum that the scan finds so much higher than the least with all, as a part of it, cannot be the
 # least.
 _SCAN_ERROR = 0.1
@@ -231,7 +231,7 @@ def _search_many(criterion: Criterion, trials: Trials, grid: np.ndarray, minima:
     factors, scores = wide, trials.add(merged, wide)
     part = criterion
     if len(narrow):
-        part = criterion.some(_NARROW_ROWS)
+        part = criterion.some(_SCAN_ROWS)
         at_join = part(wide[-1:])[0][0]
         is_joined = np.isfinite(at_join) and np.isfinite(scores[-1])
         difference = scores[-1] - at_join if is_joined else 0.0  # of these rows from all samples
