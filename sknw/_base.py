@@ -150,7 +150,8 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
     ) -> None:
         """Set the fitted attributes that all smoothers have.
 
-        `rows` of the training set are those of leave-one-out, `fitted` their predictions from the others, if known.
+        `rows` of the training set are those of leave-one-out, `fitted` their predictions from the others, if known (as
+        by a search, in other units of the bandwidth: rounding may be other than here).
         """
         weights, k = some_rows(training.sample_weight, rows), training.values.shape[1]
         if fitted is None:

@@ -26,7 +26,10 @@ class SearchStopped(Exception):
 
 
 class Trials:
-    """Scores and numbers of unsupported rows so far: on all rows, and on the part of them that the scan took."""
+    """Scores and numbers of unsupported rows so far: on all rows, and by the likenesses that the scan took for them.
+
+    With the predictions at the best so far.
+    """
 
     def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
         self.criterion, self.on_candidate = criterion, on_candidate
@@ -41,7 +44,7 @@ class Trials:
     def add(self, criterion: Criterion | MergedCriterion | ThinnedCriterion, factors: np.ndarray) -> np.ndarray:
         """The scores at `factors`, descending; of those not yet tried in batches that share the distances."""
         seen = self.on_all if criterion is self.criterion else self.on_part
-        new = np.array([factor for factor in factors.tolist() if factor not in seen])
+        new = np.array([factor for factor in dict.fromkeys(factors.tolist()) if factor not in seen])
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
             judged = self._judged(batch) if criterion is self.criterion else zip(*criterion(batch), strict=True)
@@ -80,8 +83,9 @@ class Descent:
         if np.isfinite(best) and self._scores(factor)[0] > best + _HOPELESS * abs(best):
             return factor
         places = self.around(factor)
-        # with a second derivative two are enough
-        return self.minimum(places[:2] if curvature > 0.0 else places, least_gain, curvature)[0]
+        if curvature > 0.0:  # two are enough
+            places = places[:2] if places[0] > places[1] else places[1:]
+        return self.minimum(places, least_gain, curvature)[0]
 
     def minimum(
         self, places: np.ndarray, least_gain: float = _LEAST_GAIN, curvature: float = 0.0
@@ -98,13 +102,13 @@ class Descent:
             f = np.array([seen[factor] for factor in factors])
             lowest = int(np.argmin(f))
             first = max(min(lowest - 1, len(f) - 3), 0)
-            places = np.log(factors[first : first + 3])
-            x, gain, curvature = _vertex(places, f[first : first + 3], curvature)
+            three = np.log(factors[first : first + 3])
+            x, gain, curvature = _vertex(three, f[first : first + 3], curvature)
             if 0 < lowest < len(f) - 1:
-                length = places[-1] - places[0]
+                length = three[-1] - three[0]
                 if length > before / 2.0:
-                    widest = int(np.argmax(np.diff(places)))
-                    x, length = places[widest : widest + 2].mean(), np.inf
+                    widest = int(np.argmax(np.diff(three)))
+                    x, length = three[widest : widest + 2].mean(), np.inf
                 before, last = last, length
             x = np.round(x / _LOG_RESOLUTION) * _LOG_RESOLUTION
             further = float(np.clip(np.exp(x), self.grid[-1], self.grid[0]))

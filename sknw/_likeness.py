@@ -9,6 +9,7 @@ a the weight of a sample in its own prediction.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -55,6 +56,8 @@ class Likeness:
         Of the cells.
     width : float
         Of a cell.
+    first : int ndarray of shape (s,)
+        The first sample of each.
     mass : ndarray of shape (s,)
         Sums of sample weights.
     unit : ndarray of shape (s,)
@@ -65,6 +68,7 @@ class Likeness:
 
     smoother: Smoother
     width: float
+    first: np.ndarray
     mass: np.ndarray
     unit: np.ndarray
     squares: np.ndarray
@@ -82,7 +86,7 @@ class Likeness:
         values = np.add.reduceat(weights * smoother.values, start) * per_mass
         squares = np.add.reduceat(weights * smoother.values**2, start) * per_mass
         few = replace(smoother, keys=keys, values=values, weights=mass / mass.max())
-        return cls(few, width, mass, unit[:, 0], squares)
+        return cls(few, width, start, mass, unit[:, 0], squares)
 
     def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mean square residual of the samples of each cell, averaged over the outputs, and their own weight a.
@@ -123,8 +127,15 @@ class MergedCriterion:
             freedom = 1.0 - (own / self.likeness.unit) @ weights
             scores = np.array([penalised(name, *of_one, n) for of_one in zip(squares @ weights, freedom, strict=True)])
         if self.criterion.smoother.policy in ("nan", "raise"):
-            scores = np.where(is_alone.any(axis=1), np.inf, scores)
+            scores = np.where(is_alone[:, self._has_rows].any(axis=1), np.inf, scores)
         return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(is_alone, axis=1)
+
+    @cached_property
+    def _has_rows(self) -> np.ndarray:
+        """The cells of the samples that the criterion is averaged over."""
+        is_row = np.zeros(len(self.criterion.smoother.keys), dtype=bool)
+        is_row[self.criterion.rows] = True
+        return np.logical_or.reduceat(is_row, self.likeness.first)
 
 
 def _width_of_cells(points: np.ndarray, n_cells: int) -> float:

@@ -140,9 +140,10 @@ def search_bandwidth(
 
     A geometric scan from a quarter of the smallest spacing (that of 2000 samples where there are more) to four times
     the diameter of the data, or beyond where the kernel reaches more or less far, finds the local minima; each that can
-    still win is refined by a bounded minimisation in log c. On ties the larger bandwidth wins. The leave-one-out error
-    of the top-hat kernel is a step function with as many steps as there are pairs of samples: there, the choice is a
-    low step, not surely the lowest.
+    still win is refined in log c (`_descent`). On ties the larger bandwidth wins. The leave-one-out error of the
+    top-hat kernel is a step function with as many steps as there are pairs of samples: there, the choice is a low step,
+    not surely the lowest. Of many samples the scan takes a likeness of the criterion (`_likeness`); there the choice is
+    surely low, and mostly the lowest to 1e-4.
 
     Parameters
     ----------
@@ -249,7 +250,7 @@ def _search_many(criterion: Criterion, trials: Trials, grid: np.ndarray, minima:
 
 
 def _search_thinned(criterion: Criterion, trials: Trials, grid: np.ndarray, minima: list[float]) -> None:
-    """Scan with random samples; then take all, at few bandwidths.
+    """Scan with random samples; then take all, at few bandwidths. For several features, and for local lines.
 
     These are around the minima found, and around one below where all samples show what a part does not.
     """

@@ -181,3 +181,25 @@ def test_twins_of_two_features_show():
     search = model.fit(np.repeat(X, 2, axis=0), np.repeat(y, 2)).bandwidth_search_
     assert search.has_duplicates
     assert search.factors[search.best_index] <= 4 * search.factors[0]
+
+
+@pytest.mark.parametrize("criterion", ["loo", "aicc", "gcv"])
+@pytest.mark.parametrize("n", [5001, 21_000])
+def test_a_minimum_at_small_bandwidths_only_is_found(n, criterion):
+    """Some ten samples a period; at all larger bandwidths the mean is as good."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=n)
+    y = np.sin(2 * np.pi * n / 10 * x) + 0.1 * rng.normal(size=n)
+    search = NadarayaWatsonRegressor("gaussian", criterion).fit(x[:, np.newaxis], y).bandwidth_search_
+    assert search.bandwidths[search.best_index, 0] < 10 / n
+
+
+@pytest.mark.parametrize("outside", ["nan", "raise"])
+def test_a_lone_sample_that_is_not_judged_is_no_obstacle(outside):
+    X, y = sine()
+    X, y = np.append(X, [[1e3 * np.ptp(X) + X.max()]], axis=0), np.append(y, 0.0)
+    model = NadarayaWatsonRegressor("epanechnikov", outside=outside, validation_samples=300, random_state=1).fit(X, y)
+    search = model.bandwidth_search_
+    assert np.isfinite(search.scores[search.best_index])
+    assert search.bandwidths[search.best_index, 0] < np.ptp(X)
+    assert search.n_unsupported == 0

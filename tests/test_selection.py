@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
 
 from sknw import BandwidthSearch, NadarayaWatsonRegressor
+from sknw._descent import Descent
+from sknw._scan_grid import local_minima
 from sknw.datasets import make_sine_power
 from sknw.kernels import PowerExponential, resolve_kernel
 
@@ -503,3 +505,53 @@ def test_gcv_is_not_decided_by_rounding_where_every_sample_predicts_itself(scale
     X, y = plain(0)
     choice = NadarayaWatsonRegressor(bandwidth="gcv").fit(X, y, np.full(len(y), scale)).bandwidth_
     assert_allclose(choice, NadarayaWatsonRegressor(bandwidth="gcv").fit(X, y).bandwidth_, rtol=1e-3)
+
+
+# What the search keeps and how it goes down
+
+
+@pytest.mark.parametrize("selector", CRITERIA)
+@pytest.mark.parametrize("n", [200, 6000])
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
+def test_predictions_kept_from_the_search_are_those_of_the_bandwidth_chosen(kernel, n, selector):
+    X, y = make_sine_power(n, sort=False, random_state=3)
+    searched = NadarayaWatsonRegressor(kernel, selector).fit(X, y)
+    given = NadarayaWatsonRegressor(kernel, searched.bandwidth_).fit(X, y)
+    assert_close(searched.loo_prediction_, given.loo_prediction_, y)
+    assert searched.loo_score_ == pytest.approx(given.loo_score_, abs=1e-12)
+
+
+class OfFunction:
+    """Trials of a function of log c."""
+
+    def __init__(self, function):
+        self.function, self.n_calls = function, 0
+
+    def add(self, criterion, factors):
+        self.n_calls += len(factors)
+        return np.array([self.function(x) for x in np.log(factors).tolist()])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: 1 + x**2,
+        lambda x: 1 + np.exp(12 * x) / 12 - x,
+        lambda x: 1 + np.exp(-12 * x) / 12 + x,
+        lambda x: 1 + (1e-3 if x < 0 else 10) * x**2,
+        lambda x: 2 - np.exp(-((20 * x) ** 2)),
+    ],
+    ids=["parabola", "steep above", "steep below", "two parabolas", "narrow"],
+)
+def test_the_way_down_ends_at_the_minimum(function):
+    for start in [-0.05, 0.01, 0.04]:
+        trials, places = OfFunction(function), np.exp([0.35, start, -0.7])
+        found, _ = Descent(trials, None, np.exp([2.0, 0.0, -2.0])).minimum(places, 1e-9)
+        assert function(np.log(found)) <= function(0.0) + 1e-5
+        assert trials.n_calls <= 15
+
+
+def test_a_stretch_that_is_level_but_for_rounding_has_one_minimum():
+    scores = np.array([1.0, 0.5, 0.5 - 1e-16, 0.5 + 1e-16, 0.5, 0.7, 0.6, 0.8])
+    assert local_minima(scores).tolist() == [1, 6]
+    assert local_minima(np.full(4, 0.3)).tolist() == [0]

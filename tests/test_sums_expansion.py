@@ -16,7 +16,7 @@ WAYS = {
     "expansions": {
         (expansion, "DIRECT_COST"): 1e9,
         (expansion, "MEMORY"): 2**27,
-        (_gaussian_line, "DIRECT_COST"): 1e9,
+        (_gaussian_line, "_KEY_COST"): 1e9,
         (_gaussian_line, "_FEW_IN_CELL"): 0,
     },
     "direct": {

@@ -72,8 +72,8 @@ def choose_algorithm(problem: Problem, algorithm: str, n_passes: int = 1) -> str
 def _start_up(algorithm: str) -> float:
     """Seconds that loading an engine takes; next to nothing once a compiled one has been loaded.
 
-    Less what NumPy has lost by then because none was: so many small problems take at most twice as long as they would
-    if their number had been known, as one who rents until the rent has cost as much as buying.
+    Less what NumPy, chosen or asked for, has lost by then because none was: many small problems take at most twice as
+    long as they would if their number had been known, as one who rents until the rent has cost as much as buying.
     """
     return 0.0 if _is_loaded() else max(_ENGINES[algorithm].START_UP - _lost_seconds, 0.0)
 

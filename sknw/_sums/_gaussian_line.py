@@ -17,14 +17,14 @@ from sknw._sums._interpolation import (
     moments_of,
     translation_matrices,
 )
-from sknw._sums._line import Line
 from sknw._sums._near import SMALLEST_EXPONENT, TOLERANCE, Bandwidth, Points
 from sknw._sums._order import in_order
+from sknw._sums._sorted_problem import SortedProblem
 from sknw._sums._threads import for_each_chunk
 
-# Nanoseconds, on one thread: of a query before its first key, and of a key; of a cell with an expansion, and of a
+# Nanoseconds, on one thread: of a direct sum before its first key, and of a key; of a cell with an expansion, and of a
 # coefficient of a cell times one of a matrix.
-DIRECT_START, DIRECT_COST, CELL_START, TRANSLATION_COST = 50.0, 0.5, 500.0, 0.06
+_SUM_START, _KEY_COST, _CELL_START, _TRANSLATION_COST = 50.0, 0.5, 500.0, 0.06
 # Fewer keys in a cell than this are summed directly anyway.
 _FEW_IN_CELL = 8
 # Queries that a thread takes together.
@@ -37,7 +37,7 @@ class GaussianLine:
     def __init__(self, points: Points):
         from sknw._sums import _gaussian_line_loops  # here, and not above, because it imports numba
 
-        self.points, self.problem, self.line = points, points.problem, Line.of(points.problem)
+        self.points, self.problem, self.line = points, points.problem, SortedProblem.of(points.problem)
         self.loops, m = _gaussian_line_loops, len(self.line.queries)
         self.own, self.share = np.full(m, -1), np.zeros(m)
         if self.problem.own is not None:
@@ -56,7 +56,7 @@ class GaussianLine:
         decay = CELL_ERROR * error_factors(relative_width, reach, c)
         rest = self.points.total * np.exp(-(bandwidth.reach**2) / 2)
         errors = (decay, rest, self.points.scale, TOLERANCE, LARGEST_LOSS)
-        costs = (DIRECT_START, DIRECT_COST, CELL_START, POINT_COST, TRANSLATION_COST)
+        costs = (_SUM_START, _KEY_COST, _CELL_START, POINT_COST, _TRANSLATION_COST)
         direct = (bandwidth.rate, bandwidth.log_small_part, SMALLEST_EXPONENT)
 
         def sum_some(some: slice) -> None:
@@ -85,4 +85,4 @@ class GaussianLine:
 @lru_cache(maxsize=16)
 def _matrices_in_rows(width: float, reach: int) -> np.ndarray:
     """The `translation_matrices`, transposed."""
-    return np.ascontiguousarray(translation_matrices(width, reach).T)
+    return np.ascontiguousarray(translation_matrices.__wrapped__(width, reach).T)  # not held twice

@@ -110,9 +110,9 @@ def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct)
 @compiled()
 def _expansion_pays(n_queries, n_near, n_cells, n_columns, costs):
     """Whether an expansion in a cell of queries takes less time than direct sums over the keys near."""
-    direct_start, direct, start, point, translation = costs
-    of_expansion = start + n_columns * P * (point * n_queries + translation * P * n_cells)
-    return n_near > 0 and (direct_start + direct * n_near) * n_queries > of_expansion
+    sum_start, key, cell_start, point, translation = costs
+    of_expansion = cell_start + n_columns * P * (point * n_queries + translation * P * n_cells)
+    return n_near > 0 and (sum_start + key * n_near) * n_queries > of_expansion
 
 
 @compiled()
@@ -143,6 +143,7 @@ def _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid
     width, largest_index, matrices = grid
     decay, rest, scale, tolerance, largest_loss = errors
     c, reach, queries = len(sums), len(decay) // 2, points[0]
+    # a cell is three numbers, the first two for further features
     target, coefficients, bound, work = np.zeros(3, dtype=np.int64), np.empty((P, c)), np.empty(c), working_memory(1, c)
     low = high = 0
     i = first

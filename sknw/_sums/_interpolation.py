@@ -12,10 +12,8 @@ import numpy as np
 from sknw._sums._cells import Cells
 from sknw._sums._threads import for_each_chunk
 
-# Polynomials a feature: with cells 1.15 bandwidths wide the kernel is interpolated to 1e-15.
-P = 16
-# Cells are at most so many bandwidths wide: then 16 nodes a feature interpolate the kernel to 1e-15.
-WIDTH = 1.15
+# Polynomials a feature, and the largest width of cells in bandwidths: the kernel is interpolated to 1e-15.
+P, WIDTH = 16, 1.15
 # Bound of the error of one feature's translation between two cells, as a part of exp(-gap^2 / 4). Interpolation of
 # f(u) = exp(-u^2 / 2) in a cell of width w: 2 (w / 4)^P max|f^(P)| / P! < 2.2 (w / 4)^P exp(-gap^2 / 4) / sqrt(P!)
 # = 1e-15, by Cramer's bound of the Hermite functions; five times for interpolating twice and for rounding.

@@ -198,7 +198,7 @@ class DirectSums:
         for_each_chunk(visit, len(pieces), _CHUNK, self.problem.n_threads)
 
     def _add_near_and_further(self, rows: np.ndarray, reach: float) -> None:
-        """Two and three features: sums over the keys nearer than `reach`, and further where there are few."""
+        """Sums over the keys nearer than `reach`, and further where there are few."""
         problem, points = self.problem, self.points
         for n_times in range(_MOST_SEARCHES):
             if len(rows) * len(problem.keys) <= _FEW_PAIRS:

@@ -12,9 +12,9 @@ from types import ModuleType
 
 import numpy as np
 
-from sknw._sums._line import Line
 from sknw._sums._order import in_order
 from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
+from sknw._sums._sorted_problem import SortedProblem
 from sknw._sums._threads import for_each_chunk
 from sknw.kernels import EDGE, ExponentialForm, PolynomialForm
 
@@ -61,7 +61,7 @@ def compute(problem: Problem) -> Sums:
     n_queries, n_columns = len(problem.queries), 1 + problem.values.shape[1]
     sums = np.empty((len(problem.factors), n_columns, n_queries))
     log_scale = np.zeros((len(problem.factors), n_queries))
-    line = Line.of(problem)
+    line = SortedProblem.of(problem)
     set_sums = _set_exponential_sums if isinstance(problem.kernel.form, ExponentialForm) else _set_compact_sums
     for index, h in enumerate(problem.factors.tolist()):
         is_in_order = isinstance(line.order, slice)
@@ -84,7 +84,7 @@ def compute(problem: Problem) -> Sums:
 # None where it is zero everywhere.
 
 
-def _set_compact_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) -> None:
+def _set_compact_sums(sums: np.ndarray, problem: Problem, line: SortedProblem, h: float) -> None:
     """Sums of a compact kernel at bandwidth h."""
     loops, form = _loops(), problem.kernel.form
     power, exponent = form if isinstance(form, PolynomialForm) else (0, 1)
@@ -115,7 +115,7 @@ def _set_compact_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) 
     for_each_chunk(sum_some, len(line.queries), _CHUNK, problem.n_threads)
 
 
-def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: Line, h: float) -> np.ndarray | None:
+def _set_exponential_sums(sums: np.ndarray, problem: Problem, line: SortedProblem, h: float) -> np.ndarray | None:
     """Sums of exp(-rate u) at bandwidth h, relative to the nearest key where they would underflow."""
     assert isinstance(problem.kernel.form, ExponentialForm)
     loops, rate = _loops(), problem.kernel.form.rate / h

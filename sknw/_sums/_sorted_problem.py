@@ -1,4 +1,4 @@
-"""A problem with one feature, in order."""
+"""A problem with one feature, sorted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sknw._sums._problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
-    """A problem in order.
+class SortedProblem:
+    """A problem with one feature, its keys and queries sorted.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Line:
     is_own: bool
 
     @classmethod
-    def of(cls, problem: Problem) -> Line:
+    def of(cls, problem: Problem) -> SortedProblem:
         from sknw._sums import _line_loops  # here, and not above, because it imports numba
 
         key_order = rows_in_order(problem.keys[:, 0])
