@@ -14,7 +14,7 @@ _BATCH = 8
 # Predictions at the best bandwidth are kept if they fit in this many bytes.
 _KEPT_BYTES = 2**26
 # The way begins with steps in log c of this length, and ends when it expects to gain less, as a part.
-_FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 12
+_FIRST_STEP, _LEAST_GAIN, _MOST_STEPS = 0.15, 1e-6, 16
 # In log c, so that engines, which round differently, take the same bandwidths.
 _LOG_RESOLUTION = 2.0**-16
 # A minimum is left where it is if the criterion is so much higher there, as a part, than at the best so far.
