@@ -31,10 +31,11 @@ _FINE_STEP = 2 ** (1 / 16)
 _MOST_FINE_MINIMA = 4
 # The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# More samples of one feature than this are merged for the scan of smooth kernels, in at most so many cells, with so
-# many samples in each on average at least.
-_MOST_UNMERGED, _SCAN_CELLS, _SAMPLES_IN_CELL = 5000, 5000, 4
-# More samples than this are merged for all kernels; of several features so many are taken.
+# More samples than these are not all taken by the scan: of means with a smooth kernel, and of all others.
+_MOST_SMOOTH, _MOST_SAMPLES = 5000, 20_000
+# Of one feature they are merged, in at most so many cells, with so many samples in each on average at least.
+_SCAN_CELLS, _SAMPLES_IN_CELL = 5000, 4
+# Of several features, and for local lines, a half of them are taken, so many at most.
 _SCAN_SAMPLES = 20_000
 # Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
 _THINNED_ROWS, _THINNED_GAIN = 1000, 1e-5
@@ -67,8 +68,7 @@ class BandwidthSearch:
         The criterion, to be minimised; infinite where it does not exist. Of one output "loo" and "gcv" are in units of
         y squared; of several they are means of what each output has in units of its variance. For more than 2000
         validation rows, candidates far from every minimum of the scan were scored on a part of them only; for more
-        than 5000 samples of one feature they may be scores of samples merged in cells or of a part of them, for more
-        than 20 000 of several features, or local lines, of a part.
+        than 5000 samples they may be scores of a part of the samples, or of samples merged in cells.
     best_index : int
         The chosen candidate.
     local_minima : ndarray of int
@@ -161,14 +161,14 @@ def search_bandwidth(
     trials = Trials(criterion, on_candidate)
     minima: list[float] = []
     n, d = criterion.smoother.keys.shape
-    # with several features cells merge too little to be worth it, and of local lines they have no likeness
-    can_be_merged = d == 1 and criterion.smoother.line is None
+    is_of_means = criterion.smoother.line is None
     # compact kernels, whose criterion has kinks, ask for many bandwidths with all samples as long as that takes little
-    is_smooth = not np.isfinite(criterion.smoother.kernel.support)
-    if n <= (_MOST_UNMERGED if can_be_merged and is_smooth else _SCAN_SAMPLES):
+    is_smooth = is_of_means and not np.isfinite(criterion.smoother.kernel.support)
+    if n <= (_MOST_SMOOTH if is_smooth else _MOST_SAMPLES):
         search = _search_few
     else:
-        search = _search_many if can_be_merged else _search_thinned
+        # with several features cells merge too little to be worth it, and of local lines they have no likeness
+        search = _search_many if d == 1 and is_of_means else _search_thinned
     is_complete = False  # a search that was stopped has no edge
     with suppress(SearchStopped):
         search(criterion, trials, grid, minima)
@@ -254,7 +254,8 @@ def _search_thinned(criterion: Criterion, trials: Trials, grid: np.ndarray, mini
 
     These are around the minima found, and around one below where all samples show what a part does not.
     """
-    thinned = ThinnedCriterion.of(criterion, _SCAN_SAMPLES, _THINNED_ROWS)
+    n_samples = min(_SCAN_SAMPLES, len(criterion.smoother.keys) // 2)
+    thinned = ThinnedCriterion.of(criterion, n_samples, _THINNED_ROWS)
     # where steps are wide few of some samples see each other
     n_fine = np.count_nonzero(grid[:-1] / grid[1:] < (STEP + COARSE_STEP) / 2)
     scan = trials.add(thinned, grid[: n_fine + 1])
