@@ -1,5 +1,7 @@
 """The log-log picture of scaling.py: seconds against n, a panel for each number of features."""
 
+import sys
+
 import numpy as np
 
 # Okabe and Ito's palette: told apart by every kind of colour vision. Each line also bears its name and its marker.
@@ -35,7 +37,7 @@ def draw(records, path):
         ax.set(title=f"{d} feature{'s' * (d > 1)}", xlabel="number of samples, n", ylabel="seconds")
     figure.suptitle("Time to choose the bandwidth and predict at all n samples")
     figure.savefig(path, dpi=150)
-    print(f"saved {path}")
+    print(f"saved {path}", file=sys.stderr)
 
 
 def lines_of(records):
@@ -49,7 +51,7 @@ def lines_of(records):
 
 
 def draw_panel(ax, records):
-    """Each line with its name at its end; what ends last is named outside the frame."""
+    """Each line with its name at its end: what ends last is named outside the frame."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=3, foreground="white")]
@@ -59,12 +61,20 @@ def draw_panel(ax, records):
     for n in {points[-1][0] for points in lines.values()}:
         ends = {name: points[-1][1] for name, points in lines.items() if points[-1][0] == n}
         for name, height in apart(ends).items():
-            text = ax.annotate(LABELS.get(name, name), (n, height), (9, 0), textcoords="offset points", va="center")
-            text.set(color=STYLES[name]["color"], fontsize=9, path_effects=halo)
+            place, side = ((-6, 6), "right") if is_named_left(name, lines) else ((9, 0), "left")
+            text = ax.annotate(LABELS.get(name, name), (n, height), place, textcoords="offset points", va="center")
+            text.set(ha=side, color=STYLES[name]["color"], fontsize=9, path_effects=halo)
     ax.xaxis.set_ticks(sorted({record["n"] for record in records}))
     ax.margins(y=0.1)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.3)
+
+
+def is_named_left(name, lines):
+    """Whether there is no room to the right, where others go on, and some to the left, above a line."""
+    sizes = [n for n, _ in lines["np.argsort"]]
+    n_before = sizes.index(lines[name][-1][0])
+    return n_before < len(sizes) - 1 and (n_before > 1 or (n_before == 1 and name.startswith("sknw")))
 
 
 def apart(ends):
