@@ -441,7 +441,10 @@ def test_engines_and_threads_learn_the_same(kernel, d, algorithm, w, degree):
     X = X[:, :d]
     dense = AttentionPoolingRegressor(kernel, w, degree=degree, algorithm="dense", tol=1e-2).fit(X, y)
     model = AttentionPoolingRegressor(kernel, w, degree=degree, algorithm=algorithm, n_jobs=2, tol=1e-2).fit(X, y)
-    assert_allclose(model.loss_path_, dense.loss_path_, rtol=1e-6)
+    # whether one more iteration is made that gains nothing is a matter of rounding
+    n_both = min(len(model.loss_path_), len(dense.loss_path_))
+    assert_allclose(model.loss_path_[:n_both], dense.loss_path_[:n_both], rtol=1e-6)
+    assert_allclose(model.loss_path_[-1], dense.loss_path_[-1], rtol=1e-6)
     assert_close(model.predict(X), dense.predict(X), y, 1e-5)
 
 
