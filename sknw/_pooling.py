@@ -36,7 +36,7 @@ _FEW_TIES = 4
 _FAR = 1e8
 # Queries that look for their nearest keys together: at least so many, and more if the keys may all be nearest to each
 # without more than so many pairs.
-_CHUNK, _PAIRS_OF_CHUNK = 100, 10**7
+_CHUNK, _PAIRS_OF_CHUNK = 50, 10**6
 # A search is content with seven digits.
 LOSS_IN_SEARCH = 1e-9
 # Moments of so many queries are held at a time as fit in this many bytes.
@@ -452,9 +452,11 @@ def nearest_weights(problem: Problem, rows: np.ndarray) -> csr_array:
     row, place = np.nonzero(is_near & ~has_many[:, np.newaxis])
     key = key[row, place]
     if has_many.any():
-        found = problem.tree.query_ball_point(queries[has_many], radius[has_many])
+        # one by one: lists of all would take much memory
+        many = zip(queries[has_many], radius[has_many], strict=True)
+        found = [np.array(problem.tree.query_ball_point(query, r), dtype=np.intp) for query, r in many]
         row = np.append(row, np.repeat(np.flatnonzero(has_many), [len(keys_of_row) for keys_of_row in found]))
-        key = np.append(key, np.concatenate(found).astype(np.intp))
+        key = np.concatenate([key, *found])
     if own is not None:
         row, key = row[key != own[row]], key[key != own[row]]
     return csr_array((problem.weights[key], (row, key)), shape=(len(rows), len(problem.keys)))
