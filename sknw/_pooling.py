@@ -384,14 +384,14 @@ class Substitutes:
 
     def __init__(self, smoother: Smoother, problem: Problem):
         self.smoother, self.problem = smoother, problem
-        self.means: np.ndarray | None = None
-        self.is_known = np.zeros(len(problem.queries), dtype=bool)
+        # of all queries, where any is needed; and which are known
+        self.means, self.is_known = np.empty((0, 0)), np.empty(0, dtype=bool)
 
     def put(self, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
         """Means of shape (b, m, k) with substitutes where `unsupported` (b, m), in place."""
         if unsupported.any():
-            if self.means is None:
-                self.means = np.empty(means.shape[1:])
+            if not len(self.means):
+                self.means, self.is_known = np.empty(means.shape[1:]), np.zeros(means.shape[1], dtype=bool)
             rows = np.flatnonzero(unsupported.any(axis=0))
             if len(new := rows[~self.is_known[rows]]):
                 self.means[new], self.is_known[new] = self.smoother.outside_means(self.problem, new), True

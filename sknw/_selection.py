@@ -4,8 +4,8 @@ A selector chooses one factor c; feature k gets the bandwidth h_k = c s_k, s_k i
 already divided by s, so that c is the bandwidth.
 
 Steps take values of the criterion only. Derivatives in log c would save nothing: of smooth kernels the refinement takes
-4 to 6 values, with more than 5000 samples 2, and the secant rule 6 derivatives, each at twice the sums; of compact
-kernels it does not converge in 10, because the criterion has kinks (benchmarks/search_evaluations.py).
+4 to 8 values, with more than 5000 samples 1 to 3, and the secant rule 5 or 6 derivatives, each at twice the sums; of
+compact kernels it does not converge in 10, because the criterion has kinks (benchmarks/search_evaluations.py).
 """
 
 from __future__ import annotations

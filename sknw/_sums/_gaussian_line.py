@@ -18,7 +18,7 @@ from sknw._sums._interpolation import (
     translation_matrices,
 )
 from sknw._sums._near import SMALLEST_EXPONENT, TOLERANCE, Bandwidth, Points
-from sknw._sums._order import in_order
+from sknw._sums._order import in_order, put_in_order
 from sknw._sums._sorted_problem import SortedProblem
 from sknw._sums._threads import for_each_chunk
 
@@ -65,8 +65,8 @@ class GaussianLine:
 
         for_each_chunk(sum_some, m, _CHUNK, self.problem.n_threads)
         if not is_in_order:
-            for row, row_in_order in zip((*sums, log_scale), (*part, scale), strict=True):
-                row[line.order] = row_in_order  # all rows at once take several times as long
+            put_in_order(sums, line.order, part)
+            log_scale[line.order] = scale
 
     def _moments(self, width: float, n_columns: int) -> tuple[np.ndarray, ...]:
         """The cells of the keys, where each begins, moments and sizes.
@@ -85,4 +85,4 @@ class GaussianLine:
 @lru_cache(maxsize=16)
 def _matrices_in_rows(width: float, reach: int) -> np.ndarray:
     """The `translation_matrices`, transposed."""
-    return np.ascontiguousarray(translation_matrices.__wrapped__(width, reach).T)  # not held twice
+    return np.ascontiguousarray(translation_matrices(width, reach).T)

@@ -54,7 +54,6 @@ def bytes_of_moments(n_cells: int, n_columns: int, d: int) -> int:
     return 8 * n_columns * P**d * n_cells
 
 
-@lru_cache(maxsize=16)
 def translation_matrices(width: float, reach: int) -> np.ndarray:
     """C_jk(D) as [(reach - D, k), j], for cells of `width` bandwidths.
 

@@ -28,6 +28,12 @@ def in_order(array: np.ndarray, rows: Rows) -> np.ndarray:
     return array[..., rows] if isinstance(rows, slice) else np.take(array, rows, axis=-1)
 
 
+def put_in_order(array: np.ndarray, rows: Rows, ordered: np.ndarray) -> None:
+    """array[:, rows] = ordered, row by row: all at once takes several times as long."""
+    for row, row_in_order in zip(array, ordered, strict=True):
+        row[rows] = row_in_order
+
+
 def places(rows: Rows, n: int) -> Rows:
     """The inverse: where in an order `rows` each of n points stands, -1 where it does not."""
     if isinstance(rows, slice) and rows == slice(0, n):

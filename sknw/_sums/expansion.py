@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.special import erf
@@ -42,6 +42,7 @@ from sknw._sums._interpolation import (
     translation_matrices,
 )
 from sknw._sums._near import DIRECT_CELLS, DIRECT_COST, DIRECT_START, TOLERANCE, Bandwidth, DirectSums, Points
+from sknw._sums._order import put_in_order
 from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
 from sknw._sums._threads import for_each_chunk, one_blas_thread
 from sknw.kernels import ExponentialForm
@@ -50,6 +51,9 @@ from sknw.kernels import ExponentialForm
 _NARROWER = 1.5
 # Nanoseconds, on one thread, of a coefficient of a cell times one of a matrix, for two and three features.
 _TRANSLATION_COST = {2: 0.13, 3: 0.12}
+
+
+_cached_matrices = lru_cache(maxsize=16)(translation_matrices)
 
 
 def is_usable_for(problem: Problem) -> bool | str:
@@ -175,8 +179,7 @@ class _Expansion:
 
         for_each_chunk(evaluate, len(pieces), CHUNK, self.n_threads)
         if not in_order:
-            for row, row_in_order in zip(sums, part, strict=True):
-                row[queries.rows] = row_in_order  # both rows at once take several times as long
+            put_in_order(sums, queries.rows, part)
         return done
 
     def _worthwhile(self, queries: Cells) -> np.ndarray:
@@ -213,7 +216,7 @@ class _Expansion:
     def _translated(self, moments: np.ndarray, stops: list[Stop]) -> np.ndarray:
         """L of shape (t, P, (1 + k) P^(d - 1)), feature after feature from the last."""
         width = self.keys.width * self.bandwidth.per_unit
-        matrices = translation_matrices(width, self.n_near)
+        matrices = _cached_matrices(width, self.n_near)
         return self._along(stops, moments, self.loops.translate, matrices, self.n_columns)
 
     def _error_bound(self, sizes: np.ndarray, stops: list[Stop]) -> np.ndarray:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from sknw._sums._order import in_order
+from sknw._sums._order import in_order, put_in_order
 from sknw._sums._problem import SECONDS_PER_EVALUATION, Problem, Sums
 from sknw._sums._sorted_problem import SortedProblem
 from sknw._sums._threads import for_each_chunk
@@ -68,8 +68,7 @@ def compute(problem: Problem) -> Sums:
         part = sums[index] if is_in_order else np.empty((n_columns, n_queries))
         scale = set_sums(part, problem, line, h)
         if not is_in_order:
-            for row, row_in_order in zip(sums[index], part, strict=True):
-                row[line.order] = row_in_order
+            put_in_order(sums[index], line.order, part)
         if scale is not None:
             log_scale[index, line.order] = scale
     if problem.own is not None and problem.own.share.any():
