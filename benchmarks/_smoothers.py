@@ -214,7 +214,7 @@ class FastLowess:
         return local_line(X[:, 0], y, int(self.result.fraction_used * len(X) + 1e-10), rows)
 
 
-class Neighbours:
+class EffectiveNeighbours:
     """The mean of the nearest neighbours, 5 or as many as have the least squared error in 5 folds among 6."""
 
     distribution = "scikit-learn"
@@ -243,7 +243,7 @@ PEERS = {
     "fastlowess": (FastLowess, {}),
     "fastlowess, exact": (FastLowess, {"delta": 0.0}),
     "fastlpr": (FastLPR, {}),
-    "KNeighborsRegressor": (Neighbours, {}),
+    "KNeighborsRegressor": (EffectiveNeighbours, {}),
     "rgram": (Rgram, {}),
     "kernelsmooth": (KernelSmooth, {}),
     "statsmodels KernelReg": (StatsmodelsKernelReg, {}),

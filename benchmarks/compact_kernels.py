@@ -13,7 +13,9 @@ import numpy as np
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 
 from sknw import NadarayaWatsonRegressor
-from sknw._sums import Problem, fused, pruned
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.tiled import engine as fused
+from sknw._kernel_sums.tree import engine as pruned
 from sknw.kernels import Epanechnikov
 
 
@@ -34,7 +36,7 @@ def problem_of(shape, n, m, d, h):
     rng = np.random.default_rng(0)
     points = shape(rng, n + m, d)
     points /= h * points.std(axis=0)
-    return Problem(Epanechnikov(), points[n:], points[:n], weights=np.ones(n), values=rng.normal(size=(n, 1)))
+    return KernelSumRequest(Epanechnikov(), points[n:], points[:n], weights=np.ones(n), values=rng.normal(size=(n, 1)))
 
 
 def engines(shapes, sizes, features, bandwidths, n_rounds):

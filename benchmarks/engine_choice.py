@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sknw._sums import _ENGINES, Own, Problem, choose_algorithm
+from sknw._kernel_sums import _ENGINES, choose_algorithm
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw.kernels import resolve_kernel
 
 KERNELS = ("gaussian", "exponential", "epanechnikov", "tricube")
@@ -30,8 +31,8 @@ def problem_of(kernel, n, m, d, h):
     keys = rng.normal(size=(n, d))
     if d == 1:
         keys.sort(axis=0)  # as a fit has them
-    own = Own(np.arange(n), np.zeros(n)) if m == n else None
-    return Problem(
+    own = LeaveOneOut(np.arange(n), np.zeros(n)) if m == n else None
+    return KernelSumRequest(
         kernel=resolve_kernel(kernel),
         queries=keys if m == n else rng.normal(size=(m, d)),
         keys=keys,

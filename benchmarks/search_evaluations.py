@@ -1,7 +1,7 @@
 """How often the search for a bandwidth takes all samples, and how often steps by the derivative in log c would.
 
 "all": values of the criterion of all samples and rows; "refining": those of them beyond the scan. "secant": derivatives
-that the secant rule takes from either side of the minimum, a third of a step of the scan away, until it moves by less
+that the secant rule takes from either side of the minimum, a third of a step of the scan away, until it shift_bound by less
 than 1e-4; at most ten. A derivative needs twice the sums that a value does.
 """
 
@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from sknw import NadarayaWatsonRegressor
-from sknw._criterion import Criterion
-from sknw._scan_grid import scan_grid
+from sknw._selection.criterion import Criterion
+from sknw._selection.grid import bandwidth_grid
 from sknw.datasets import make_sine_power
 
 KERNELS = ("gaussian", "exponential", "epanechnikov")
@@ -23,14 +23,14 @@ _START, _DIFFERENCE, _TOLERANCE, _MOST = 0.12, 1e-4, 1e-4, 10
 
 
 class Counted(Criterion):
-    """Counts the bandwidths at which all rows were judged."""
+    """Counts the bandwidths at which all rows were evaluations_at."""
 
     seen: list[float]
 
-    def judged(self, factors, with_predictions):
+    def evaluations_at(self, factors, with_predictions):
         if len(self.rows) == len(self.smoother.keys) == self.n_all:
             self.seen.extend(factors.tolist())
-        return super().judged(factors, with_predictions)
+        return super().evaluations_at(factors, with_predictions)
 
 
 def secant_steps(criterion):
@@ -60,7 +60,7 @@ def row_of(kernel, n, seed):
         module.Criterion = original
     smoother = replace(model._smoother, w=1 / model._training.scales)
     keys = (model._training.X - model._training.center) / model._training.scales
-    grid, _ = scan_grid(keys, smoother.kernel)
+    grid, _ = bandwidth_grid(keys, smoother.kernel)
     seen = np.unique(Counted.seen)
     refining = np.count_nonzero(~np.isclose(seen[:, np.newaxis], grid, rtol=1e-9).any(axis=1))
     criterion = Criterion("loo", model._smoother, model._training, np.arange(n))

@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sknw import NadarayaWatsonRegressor
-from sknw._sums import Own, Problem, dense
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw.kernels import Gaussian
 
 N_FEATURES = 5
@@ -30,13 +31,13 @@ def dense_pass(X, y, bandwidth):
     """A function that computes all leave-one-out predictions at one bandwidth."""
     n = len(X)
     keys = (X - X.mean(axis=0)) / bandwidth
-    problem = Problem(
+    problem = KernelSumRequest(
         kernel=Gaussian(),
         queries=keys,
         keys=keys,
         weights=np.ones(n),
         values=y[:, np.newaxis],
-        own=Own(np.arange(n), np.zeros(n)),
+        own=LeaveOneOut(np.arange(n), np.zeros(n)),
     )
     return lambda: dense.compute(problem)
 

@@ -1,14 +1,13 @@
 """Kernel regression for scikit-learn users: Nadaraya-Watson, local lines and learned attention."""
 
-__version__ = "0.1.0"  # before the imports, as estimators store it in pickles
-
 from sknw import datasets, displays, kernels
-from sknw._attention_pooling import AttentionPoolingRegressor
-from sknw._local_linear import LocalLinearRegressor
-from sknw._nadaraya_watson import NadarayaWatsonRegressor
-from sknw._selection import BandwidthSearch
+from sknw._selection.result import BandwidthSearch
+from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
 from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
+from sknw.estimators.attention_pooling import AttentionPoolingRegressor
+from sknw.estimators.local_linear import LocalLinearRegressor
+from sknw.estimators.nadaraya_watson import NadarayaWatsonRegressor
 from sknw.kernels import (
     Biweight,
     Cosine,

@@ -47,7 +47,12 @@ class NotebookViewMixin:
     """How notebooks show an estimator: with a link to its page, and without methods among its attributes."""
 
     _doc_link_module = "sknw"
-    _doc_link_template = "https://scikit-nw.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
+    _doc_link_template = "https://scikit-nw.readthedocs.io/en/stable/api/{page}.html"
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        # the page is that of the public name: estimators are importable from sknw, kernels from sknw.kernels
+        module = "sknw.kernels" if type(self).__module__ == "sknw.kernels" else "sknw"
+        return {"page": f"{module}.{type(self).__name__}"}
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
         # scikit-learn takes every public name that ends in "_" for an attribute

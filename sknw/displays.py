@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from sknw._base import BaseSmoother
-from sknw._criterion import Criterion
+from sknw._selection.criterion import Criterion
+from sknw.estimators.base import BaseSmoother
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

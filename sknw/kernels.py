@@ -411,7 +411,7 @@ class Tricube(_PolynomialFamily):
 
     See Also
     --------
-    sknw.LocalLinearRegressor : Lines with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
+    sknw.LocalLinearRegressor : LocalFits with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
         neighbours.
     Triweight : Less flat at the top.
 

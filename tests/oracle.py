@@ -271,25 +271,25 @@ def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage
     residuals, counts = np.abs(residuals[rows]), w[rows]
     overall = np.average(residuals**2, axis=0, weights=counts)
 
-    def scale(weights, prior_mass):
+    def scale(weights, pseudo_count):
         """Root of the mean square around, with so many more samples that have the mean square of all."""
-        sums = weights[rows] @ residuals**2 + prior_mass * overall
-        return np.sqrt(sums / (weights[rows].sum() + prior_mass))
+        sums = weights[rows] @ residuals**2 + pseudo_count * overall
+        return np.sqrt(sums / (weights[rows].sum() + pseudo_count))
 
-    def cost(prior_mass):
-        s = np.array([scale(weights, prior_mass) for weights in weights_of_rows])
+    def cost(pseudo_count):
+        s = np.array([scale(weights, pseudo_count) for weights in weights_of_rows])
         return np.average(np.log(s), axis=0, weights=counts) + np.log(np.average(residuals / s, axis=0, weights=counts))
 
     weights_of_rows = [fit(X[i], i)[1] for i in rows]
     prior_masses = 2.0 ** np.arange(0, 60, 2)
-    prior_mass = prior_masses[np.argmin([cost(prior_mass) for prior_mass in prior_masses], axis=0)]
-    scores = residuals / [scale(weights, prior_mass) for weights in weights_of_rows]
+    pseudo_count = prior_masses[np.argmin([cost(pseudo_count) for pseudo_count in prior_masses], axis=0)]
+    scores = residuals / [scale(weights, pseudo_count) for weights in weights_of_rows]
     rank = np.floor((1 - coverage) * (counts.sum() + 1) + 1e-9)
     bounds = np.empty((len(Q), y.shape[1], 2))
     for row, q in zip(bounds, np.asarray(Q, dtype=np.longdouble), strict=True):
         fits = [fit(q, i) for i in rows]
         m = np.array([mean for mean, _ in fits])
-        s = np.array([scale(weights, prior_mass) for _, weights in fits])
+        s = np.array([scale(weights, pseudo_count) for _, weights in fits])
         unknown = np.isnan(m)
         lower, upper = np.where(unknown, -np.inf, m - scores * s), np.where(unknown, np.inf, m + scores * s)
         for k in range(y.shape[1]):

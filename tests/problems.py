@@ -17,7 +17,7 @@ KERNELS = {
 # Agreement with the oracle, in units of the scale of y.
 TOLERANCE = 1e-10
 # float32 arithmetic may put an error of 5e-6 on an exponent, about 80 roundings of 6e-8 (see
-# `Problem.products_are_accurate`); numerator and denominator each inherit it.
+# `KernelSumRequest.gemm_distances_ok`); numerator and denominator each inherit it.
 TOLERANCE_FLOAT32 = 1e-5
 
 

@@ -10,7 +10,7 @@ from problems import ENGINES, KERNELS, Cauchy, assert_close, bandwidth, regressi
 from sklearn import config_context
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw._intervals import mean_of_row, without_each
+from sknw._predictive.jackknife import loo_predictions, predict_from_weights
 from sknw.datasets import make_sine_power
 
 RIDGES = [None, 0.0, 0.05]
@@ -427,7 +427,7 @@ def test_learned_attention_tells_as_much(degree, ridge):
     assert np.all(upper > model.predict(Q))
     # a ridge counts among weights that sum to 1 again, so that all of a fit is done again
     query, attention = model._smoother.queries(Q[:1]), model.attention_weights_(Q[:1])[0]
-    means, _ = without_each(model._smoother, query.x[0], attention, attention)
+    means, _ = loo_predictions(model._smoother, query.x[0], attention, attention)
     for i in range(0, 40, 7):
         others = np.where(np.arange(40) == i, 0.0, attention)
-        assert_allclose(means[i], mean_of_row(model._smoother, query.x[0], others / others.sum()), atol=1e-10)
+        assert_allclose(means[i], predict_from_weights(model._smoother, query.x[0], others / others.sum()), atol=1e-10)

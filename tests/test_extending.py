@@ -8,8 +8,11 @@ import pytest
 from numpy.testing import assert_allclose
 from problems import KERNELS
 
-from sknw import NadarayaWatsonRegressor, _base, _sums
-from sknw._sums import Own, Problem, choose_algorithm, dense
+from sknw import NadarayaWatsonRegressor
+from sknw import _kernel_sums as _sums
+from sknw._kernel_sums import choose_algorithm, dense
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw.estimators import base as _base
 from sknw.kernels import resolve_kernel
 
 
@@ -30,8 +33,8 @@ def ages(kernel, d=1, n=200, n_outputs=1, leave_one_out=None, n_ages=20):
     keys[0] = 1.05 * n_ages / 4.0  # one that is nobody else's
     own = None
     if leave_one_out is not None:
-        own = Own(np.arange(n), rng.uniform(size=n) if leave_one_out == "shares" else np.zeros(n))
-    return Problem(
+        own = LeaveOneOut(np.arange(n), rng.uniform(size=n) if leave_one_out == "shares" else np.zeros(n))
+    return KernelSumRequest(
         kernel=resolve_kernel(kernel),
         queries=rng.uniform(0, 6, size=(31, d)) if own is None else keys,
         keys=keys,
@@ -58,7 +61,7 @@ def test_the_merged_engine_is_taken_where_inputs_repeat_and_says_why_where_not(m
     large = ages("gaussian", n=2000, leave_one_out="whole")
     assert merged.is_usable_for(large) is True
     assert merged.seconds(large) < dense.seconds(large)
-    different = Problem(
+    different = KernelSumRequest(
         kernel=large.kernel,
         queries=large.queries,
         keys=np.arange(4.0)[:, np.newaxis],

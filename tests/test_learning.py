@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose
 from problems import DIFFERENTIABLE, ENGINES, DifferentiableCauchy, regression
 
 from sknw import AttentionPoolingRegressor
-from sknw._learning import Loss
-from sknw._pooling import Line
-from sknw._training import TrainingSet
+from sknw._metric.loss import Loss
+from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.training import TrainingSet
 from sknw.kernels import PowerExponential, resolve_kernel
 
 KERNELS = {
@@ -25,8 +25,8 @@ def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="near
     training = TrainingSet.of(X, y, w)
     rows = np.arange(len(training.X)) if rows is None else rows
     model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm)
-    line = Line.of(training, 0.0) if degree else None
-    smoother = model._smoother_for_fit(training, resolve_kernel(kernel), 1 / training.scales, rows, 1, line)
+    line = LocalLinearSpec.of(training, 0.0) if degree else None
+    smoother = model._build_smoother(training, resolve_kernel(kernel), 1 / training.scales, rows, 1, line)
     return Loss(smoother, training, rows)
 
 

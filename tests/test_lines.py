@@ -6,9 +6,17 @@ from numpy.testing import assert_allclose
 from problems import KERNELS, Cauchy, regression
 from sklearn.gaussian_process.kernels import RBF
 
-from sknw._lines import Lines, LocalMoments, line_columns, lines_around, moments_around, n_line_columns
-from sknw._neighbours import Neighbours
-from sknw._sums import Own, Problem, dense
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._smoothing.local_linear import (
+    LocalFits,
+    LocalMoments,
+    line_columns,
+    lines_around,
+    moments_around,
+    n_line_columns,
+)
+from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw.kernels import resolve_kernel
 
 
@@ -50,10 +58,10 @@ def test_moments_and_lines_are_weighted_least_squares(ridge, samples):
     by_sums = moments_of(p, x, y)
     around = moments_around(p, x - query[:, np.newaxis], y, query, np.zeros(7))
     for moments in [by_sums, around]:
-        pull, of_pull = moments.pull_and_slope(query, ridge)
+        pull, of_pull = moments.equivalent_kernel_and_slope(query, ridge)
         assert_allclose(moments.y_mean + np.einsum("md,mdk->mk", pull, moments.xy), value, rtol=1e-9)
         assert_allclose(of_pull, slope, rtol=1e-9)
-        assert_allclose(Lines.of(moments, query).value(ridge), value, rtol=1e-9)
+        assert_allclose(LocalFits.of(moments, query).value(ridge), value, rtol=1e-9)
     exact = lines_around(p, x - query[:, np.newaxis], y, np.zeros(7), 1.0)
     assert_allclose(exact.value(ridge), value, rtol=1e-9)
     assert_allclose(exact.value(np.full(7, ridge)), value, rtol=1e-9)
@@ -81,12 +89,12 @@ def test_samples_on_a_line_have_no_slope_across_it_and_do_not_reach_beyond():
     on, off = np.array([[0.3, 0.6]]), np.array([[0.3 + 2.0, 0.6 - 1.0]])  # the second across from the first
     for query, reaches in [(on, True), (off, False)]:
         for lines in [
-            Lines.of(moments_of(p, x, y), query),
+            LocalFits.of(moments_of(p, x, y), query),
             lines_around(p, x - query[:, np.newaxis], y, np.zeros(1), 1.0),
         ]:
             assert_allclose(lines.value(0.0), [[0.9]], rtol=1e-12)
             assert np.isfinite(lines.reach(0.0))[0] == reaches
-            assert not lines.are_unsure(0.0).any()
+            assert not lines.is_ill_conditioned(0.0).any()
 
 
 def test_lines_of_tiny_weights_are_as_sharp_as_of_large_ones():
@@ -107,9 +115,11 @@ def test_rounding_of_the_inputs_is_no_slope():
 def test_lost_digits_are_noticed(scale, samples):
     p, x, y, query = samples
     moments = moments_of(p, 1.0 + scale * x, y)
-    assert np.all(moments.has_lost_digits(1e-6, 0.0)) == (scale < 1e-3)
-    assert not np.any(moments.has_lost_digits(1e-6, 0.1))
-    assert np.all(Lines.of(moments, query).are_unsure(0.0)) == (scale == 1e-4)  # less is rounding, for all it knows
+    assert np.all(moments.has_cancellation(1e-6, 0.0)) == (scale < 1e-3)
+    assert not np.any(moments.has_cancellation(1e-6, 0.1))
+    assert np.all(LocalFits.of(moments, query).is_ill_conditioned(0.0)) == (
+        scale == 1e-4
+    )  # less is rounding, for all it knows
 
 
 NEIGHBOUR_KERNELS = {
@@ -126,13 +136,15 @@ def test_neighbours_are_the_samples_of_weight(kernel, width, leave_out):
     X, y, w, Q = regression(n=60, weighted=True)
     kept = w > 0
     keys, weights = X[kept] / width, w[kept] / 3.0
-    own = Own(np.arange(len(keys)), np.maximum(w[kept] - 1, 0) / w[kept]) if leave_out else None
+    own = LeaveOneOut(np.arange(len(keys)), np.maximum(w[kept] - 1, 0) / w[kept]) if leave_out else None
     queries = keys if leave_out else Q / width
-    problem = Problem(resolve_kernel(NEIGHBOUR_KERNELS[kernel]), queries, keys, weights, y[kept, np.newaxis], own)
+    problem = KernelSumRequest(
+        resolve_kernel(NEIGHBOUR_KERNELS[kernel]), queries, keys, weights, y[kept, np.newaxis], own
+    )
     expected = dense.weight_rows(problem, slice(None))
     supported = np.flatnonzero(expected.any(axis=1))
     expected[supported] /= expected[supported].sum(axis=1, keepdims=True)
-    neighbours, seen = Neighbours(problem), []
+    neighbours, seen = EffectiveNeighbours(problem), []
     for rows in neighbours.chunks(supported):
         of_rows, p = neighbours.of(rows)
         found = np.zeros((len(rows), len(keys)))

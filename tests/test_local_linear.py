@@ -377,11 +377,11 @@ def test_a_search_on_some_rows_averages_over_those():
 
 
 def test_many_queries_are_taken_in_parts(monkeypatch):
-    from sknw import _pooling
+    from sknw._smoothing import smoother as smoother_module
 
     X, y, w, Q = regression(m=101, weighted=True, n_outputs=2)
     whole = LocalLinearRegressor("tricube").fit(X, y, w)
-    monkeypatch.setattr(_pooling, "_MOMENT_BYTES", 2000)
+    monkeypatch.setattr(smoother_module, "_MOMENT_BYTES", 2000)
     assert len(whole._smoother.parts(101)) > 5
     parted = LocalLinearRegressor("tricube").fit(X, y, w)
     assert_allclose(parted.bandwidth_, whole.bandwidth_, rtol=1e-9)

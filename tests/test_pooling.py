@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, Quartic, assert_close, regression
 
-from sknw import NadarayaWatsonRegressor, _pooling
+from sknw import NadarayaWatsonRegressor
+from sknw._smoothing import smoother as smoother_module
 
 POLICIES = ["nearest", "mean", "nan", "raise"]
 UNBOUNDED = [kernel for kernel in KERNELS if kernel not in oracle.COMPACT]
@@ -206,7 +207,7 @@ def test_queries_in_parts_get_what_all_at_once_would(kernel, criterion, d, monke
 
     whole = fitted()
     expected = whole.predict(Q, return_std=True)
-    monkeypatch.setattr(_pooling, "_POOLED_QUERIES", 100)
+    monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 100)
     in_parts = fitted()
     assert len(in_parts._smoother.parts(len(X))) > 3
     assert_allclose(in_parts.bandwidth_, whole.bandwidth_, rtol=1e-12)
@@ -219,7 +220,7 @@ def test_queries_in_parts_get_what_all_at_once_would(kernel, criterion, d, monke
 def test_parts_of_queries_share_what_engines_make_of_the_keys(kernel, algorithm, h, monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 1))
-    monkeypatch.setattr(_pooling, "_POOLED_QUERIES", 1000)
+    monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 1000)
     model = NadarayaWatsonRegressor(kernel, h, algorithm=algorithm).fit(X, np.sin(3 * X[:, 0]))
     smoother = model._smoother.for_parts()
     parts = [smoother.queries(X[part]) for part in smoother.parts(len(X))]

@@ -6,8 +6,9 @@ import pytest
 from problems import DIFFERENTIABLE, DifferentiableCauchy, regression
 from sklearn import config_context
 
-from sknw._sums import Own, Problem, kernel_sums
-from sknw._sums.scatter import Pull, scatter
+from sknw._kernel_sums import kernel_sums
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.tiled.metric_gradient import WeightCotangent, scatter
 from sknw.kernels import PowerExponential, resolve_kernel
 
 KERNELS = {
@@ -25,17 +26,17 @@ def problem_and_pull(kernel, d=2, n_outputs=None, weighted=False, left_out=True,
     X, y = X[kept], y.reshape(len(X), -1)[kept]
     weights = np.ones(len(X)) if w is None else w[kept]
     rows = rng.permutation(len(X))[:25]  # validation rows
-    own = Own(rows, np.maximum(weights[rows] - 1, 0) / weights[rows]) if left_out else None
+    own = LeaveOneOut(rows, np.maximum(weights[rows] - 1, 0) / weights[rows]) if left_out else None
     x = X[rows] if left_out else Q
     m, k = len(x), y.shape[1]
     W = rng.normal(size=(d, d)) / (width * d)
-    problem = Problem(resolve_kernel(kernel), x @ W, X @ W, weights / weights.max(), y, own, n_jobs=n_jobs)
+    problem = KernelSumRequest(resolve_kernel(kernel), x @ W, X @ W, weights / weights.max(), y, own, n_jobs=n_jobs)
     sums = kernel_sums(problem, "dense")
     log_mass = np.log(np.where(sums.mass[0] > 0, sums.mass[0], 1.0)) + sums.log_scale[0]
     p, g, e, t = (rng.normal(size=shape) for shape in [(m, 1 + d), (m, k), (m, 1 + d), m])
     if not is_line:
         p[:], e[:, 1:], t[:] = [1.0] + [0.0] * d, 0.0, 0.0
-    return problem, x, X, Pull(p, g, e, t, log_mass)
+    return problem, x, X, WeightCotangent(p, g, e, t, log_mass)
 
 
 def scatter_of_pairs(problem, query_x, key_x, pull, of_oracle):
@@ -45,7 +46,7 @@ def scatter_of_pairs(problem, query_x, key_x, pull, of_oracle):
     total, size = 0.0, 0.0
     x, values = np.column_stack([np.ones(len(key_x)), key_x]), problem.values
     for i, q in enumerate(query_x):
-        others = np.arange(len(key_x)) != (-1 if problem.own is None else problem.own.key[i])
+        others = np.arange(len(key_x)) != (-1 if problem.own is None else problem.own.index[i])
         for j in np.flatnonzero(others & (slopes[i] != 0)):
             answer = (pull.p[i] @ x[j]) * (pull.g[i] @ values[j] - pull.e[i] @ x[j]) - pull.t[i]
             term = float(slopes[i, j]) * answer * np.outer(q - key_x[j], q - key_x[j])
@@ -109,10 +110,12 @@ def test_masses_that_underflow_are_as_good_as_others(kernel, left_out, compiled)
 def test_threads_and_blocks_change_nothing(kernel, compiled):
     problem, query_x, key_x, pull = problem_and_pull(kernel, left_out=False, n_jobs=2)
     repeats = np.arange(1203) % len(query_x)
-    many = Problem(problem.kernel, problem.queries[repeats], problem.keys, problem.weights, problem.values, n_jobs=2)
-    many_pull = Pull(*(array[repeats] for array in vars(pull).values()))
+    many = KernelSumRequest(
+        problem.kernel, problem.queries[repeats], problem.keys, problem.weights, problem.values, n_jobs=2
+    )
+    many_pull = WeightCotangent(*(array[repeats] for array in vars(pull).values()))
     counts = np.bincount(repeats)[:, np.newaxis]
-    once = Pull(pull.p * counts, pull.g, pull.e, pull.t * counts[:, 0], pull.log_mass)
+    once = WeightCotangent(pull.p * counts, pull.g, pull.e, pull.t * counts[:, 0], pull.log_mass)
     expected = scatter(problem, query_x, key_x, once, compiled)
     with config_context(working_memory=0.05):
         actual = scatter(many, query_x[repeats], key_x, many_pull, compiled)
@@ -124,9 +127,11 @@ def test_more_keys_than_a_block_holds(compiled):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1100, 3)), rng.normal(size=(1100, 2))
     rows = np.arange(0, 1100, 100)
-    problem = Problem(resolve_kernel("gaussian"), X[rows], X, np.ones(1100), y, Own(rows, np.zeros(11)))
+    problem = KernelSumRequest(
+        resolve_kernel("gaussian"), X[rows], X, np.ones(1100), y, LeaveOneOut(rows, np.zeros(11))
+    )
     p, g, e = (rng.normal(size=(11, k)) for k in (4, 2, 4))
-    pull = Pull(p, g, e, rng.normal(size=11), np.log(kernel_sums(problem, "dense").mass[0]))
+    pull = WeightCotangent(p, g, e, rng.normal(size=11), np.log(kernel_sums(problem, "dense").mass[0]))
     assert_is_scatter(problem, X[rows], X, pull, "gaussian", compiled)
 
 
@@ -140,13 +145,13 @@ def test_every_pair_once(kernel, scale, n_outputs, n_jobs):
     rng = np.random.default_rng(2)
     n, d = 1033, 4
     X, y, weights = rng.normal(size=(n, d)), rng.normal(size=(n, n_outputs)), rng.uniform(0.1, 1.0, size=n)
-    own = Own(np.arange(n), np.maximum(weights - 0.5, 0) / weights)
-    problem = Problem(resolve_kernel(KERNELS[kernel][0]), scale * X, scale * X, weights, y, own, n_jobs=n_jobs)
+    own = LeaveOneOut(np.arange(n), np.maximum(weights - 0.5, 0) / weights)
+    problem = KernelSumRequest(resolve_kernel(KERNELS[kernel][0]), scale * X, scale * X, weights, y, own, n_jobs=n_jobs)
     sums = kernel_sums(problem, "dense")
     assert (sums.log_scale[0].min() < -700) == (scale > 1.0)
     p, g, e = np.zeros((n, 1 + d)), rng.normal(size=(n, n_outputs)), np.zeros((n, 1 + d))
     p[:, 0], e[:, 0] = 1.0, rng.normal(size=n)
-    pull = Pull(p, g, e, np.zeros(n), np.log(sums.mass[0]) + sums.log_scale[0])
+    pull = WeightCotangent(p, g, e, np.zeros(n), np.log(sums.mass[0]) + sums.log_scale[0])
     by_blocks = scatter(problem, X, X, pull, False)
     atol = 1e-11 * np.abs(by_blocks).max()
     np.testing.assert_allclose(scatter(problem, X, X, pull, True), by_blocks, rtol=0, atol=atol)
@@ -155,7 +160,7 @@ def test_every_pair_once(kernel, scale, n_outputs, n_jobs):
 def test_weighted_means_are_lines_without_slope():
     """The compiled loop leaves the products with x out where all of them are zero."""
     problem, query_x, key_x, pull = problem_and_pull("gaussian", is_line=False)
-    tiny = Pull(pull.p, pull.g, pull.e.copy(), pull.t, pull.log_mass)
+    tiny = WeightCotangent(pull.p, pull.g, pull.e.copy(), pull.t, pull.log_mass)
     tiny.e[0, 1] = 1e-30
     np.testing.assert_allclose(
         scatter(problem, query_x, key_x, tiny, True), scatter(problem, query_x, key_x, pull, True), rtol=1e-12

@@ -7,11 +7,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sknw import NadarayaWatsonRegressor
-from sknw._criterion import Criterion
-from sknw._likeness import Likeness, MergedCriterion
-from sknw._pooling import Smoother
-from sknw._selection import _SCAN_SAMPLES
-from sknw._training import TrainingSet
+from sknw._selection.criterion import Criterion
+from sknw._selection.search import _SCAN_SAMPLES
+from sknw._selection.surrogate import BinnedCriterion, BinnedData
+from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.training import TrainingSet
 from sknw.kernels import resolve_kernel
 
 N = _SCAN_SAMPLES + 1000
@@ -67,7 +67,7 @@ def criterion_of(X, y, kernel, name="loo"):
         kernel=resolve_kernel(kernel),
         outside="nearest",
         algorithm="auto",
-        float32_is_enough=False,
+        allow_float32=False,
         n_jobs=None,
     )
     return Criterion(name, smoother, training, np.arange(len(X)))
@@ -96,7 +96,7 @@ def test_choice_is_the_minimum_over_all_samples(sample, kernel):
 def test_merged_samples_score_as_all_do(kernel, width, criterion):
     X, y = sine()
     full = criterion_of(X, y, kernel, criterion)
-    merged = MergedCriterion.of(full, 2000)
+    merged = BinnedCriterion.of(full, 2000)
     factors = merged.likeness.width * width * np.array([100.0, 10.0, 1.0])
     # aicc is a logarithm
     error = np.abs(merged(factors)[0] - full(factors)[0]) / (1.0 if criterion == "aicc" else full(factors)[0])
@@ -108,7 +108,7 @@ def test_merged_samples_keep_mass_means_and_squares():
     X, y = sine(5000)
     w = np.random.default_rng(0).choice([0.5, 1.0, 3.0], len(X))
     smoother = criterion_of(X, y, "gaussian").smoother
-    likeness = Likeness.of(smoother, w, 300)
+    likeness = BinnedData.of(smoother, w, 300)
     assert 50 < len(likeness.mass) < 1500
     assert_allclose(likeness.mass.sum(), w.sum())
     assert_allclose(likeness.mass @ likeness.smoother.values, w @ smoother.values)

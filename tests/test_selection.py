@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
 
 from sknw import BandwidthSearch, NadarayaWatsonRegressor
-from sknw._descent import Descent
-from sknw._scan_grid import local_minima
+from sknw._selection.grid import local_minima
+from sknw._selection.line_search import ParabolicSearch
 from sknw.datasets import make_sine_power
 from sknw.kernels import PowerExponential, resolve_kernel
 
@@ -522,7 +522,7 @@ def test_predictions_kept_from_the_search_are_those_of_the_bandwidth_chosen(kern
 
 
 class OfFunction:
-    """Trials of a function of log c."""
+    """History of a function of log c."""
 
     def __init__(self, function):
         self.function, self.n_calls = function, 0
@@ -546,7 +546,7 @@ class OfFunction:
 def test_the_way_down_ends_at_the_minimum(function):
     for start in [-0.05, 0.01, 0.04]:
         trials, places = OfFunction(function), np.exp([0.35, start, -0.7])
-        found, _ = Descent(trials, None, np.exp([2.0, 0.0, -2.0])).minimum(places, 1e-9)
+        found, _ = ParabolicSearch(trials, None, np.exp([2.0, 0.0, -2.0])).minimum(places, 1e-9)
         assert function(np.log(found)) <= function(0.0) + 1e-5
         assert trials.n_calls <= 19
 

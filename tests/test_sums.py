@@ -12,8 +12,9 @@ from processes import run
 from sklearn import config_context
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sknw import _sums
-from sknw._sums import ALGORITHMS, Own, Problem, choose_algorithm, kernel_sums
+from sknw import _kernel_sums as _sums
+from sknw._kernel_sums import ALGORITHMS, choose_algorithm, kernel_sums
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw.kernels import Epanechnikov, Gaussian, Pairwise, resolve_kernel
 
 # from bandwidths at which all weights are 1 - 1e-8 to those at which most are 0
@@ -28,17 +29,17 @@ def sum_problem(kernel, d=2, n=45, m=22, n_outputs=1, leave_one_out=None, seed=0
     if leave_one_out is not None:
         key = rng.choice(n, m, replace=False)
         share = rng.choice([0.0, 0.3, 1.0], m) if leave_one_out == "shares" else np.zeros(m)
-        parameters["own"] = Own(key, share)
+        parameters["own"] = LeaveOneOut(key, share)
         queries = keys[key]
     parameters = {"queries": queries, "weights": rng.choice([0.1, 0.5, 1.0], n)} | parameters
-    return Problem(kernel=kernel, keys=keys, values=rng.normal(size=(n, n_outputs)), **parameters)
+    return KernelSumRequest(kernel=kernel, keys=keys, values=rng.normal(size=(n, n_outputs)), **parameters)
 
 
 def oracle_log_weights(problem, kernel, factor):
     """log(K_ij w_j) of every query and key, shape (m, n)."""
     weights = np.tile(problem.weights.astype(np.longdouble), (len(problem.queries), 1))
     if problem.own is not None:
-        weights[np.arange(len(weights)), problem.own.key] *= problem.own.share
+        weights[np.arange(len(weights)), problem.own.index] *= problem.own.retained
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
     u = oracle.distances(problem.queries, problem.keys, np.full(problem.keys.shape[1], factor))
@@ -144,7 +145,7 @@ def test_several_bandwidths_at_once_are_one_at_a_time(kernel, algorithm):
 def test_tiny_sample_weights_count_where_they_are_alone(kernel, algorithm):
     """Two keys of weight 1e-100 pool a query beside them, however heavy the keys far away."""
     keys = np.array([[0.0], [0.5], [1e3]])
-    problem = Problem(
+    problem = KernelSumRequest(
         kernel=resolve_kernel(kernel),
         queries=np.array([[0.25], [0.5], [-33.0], [-700.0]]),
         keys=keys,
@@ -166,13 +167,13 @@ def test_tiny_sample_weights_count_where_they_are_alone(kernel, algorithm):
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
 def test_tiny_sample_weights_count_in_leave_one_out(kernel, algorithm):
     """A sample that keeps half of its own weight, 1e-250, is pooled with its neighbour of as little weight."""
-    problem = Problem(
+    problem = KernelSumRequest(
         kernel=resolve_kernel(kernel),
         queries=np.array([[0.0], [0.5]]),
         keys=np.array([[0.0], [0.5], [1e3]]),
         weights=np.array([1e-250, 1e-250, 1.0]),
         values=np.array([[1.0], [4.0], [100.0]]),
-        own=Own(np.array([0, 1]), np.array([0.5, 0.5])),
+        own=LeaveOneOut(np.array([0, 1]), np.array([0.5, 0.5])),
     )
     sums = kernel_sums(problem, algorithm)
     other = float(np.exp(oracle.log_kernel(kernel, 0.5)))
@@ -200,16 +201,16 @@ def test_threads_and_blocks_change_nothing(kernel, algorithm):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_float32_is_allowed_only_where_it_is_accurate(kernel, d, algorithm):
     parameter, of_oracle = KERNELS[kernel]
-    problem = sum_problem(resolve_kernel(parameter), d, n=300, float32_is_enough=True)
+    problem = sum_problem(resolve_kernel(parameter), d, n=300, allow_float32=True)
     assert_sums_are_the_oracles(problem, of_oracle, algorithm, rtol=1e-5)
 
 
 def test_radius_decides_whether_products_and_float32_are_used():
     """The error of ||q||^2 - 2 q.z + ||z||^2 grows with the square of the radius: offsets must not cost digits."""
     for radius in [1.0, 10.0, 30.0, 100.0, 1e3, 1e5]:
-        problem = sum_problem(Gaussian(), 6, float32_is_enough=True)
+        problem = sum_problem(Gaussian(), 6, allow_float32=True)
         offset = radius / np.sqrt(6)
-        shifted = Problem(
+        shifted = KernelSumRequest(
             kernel=problem.kernel,
             queries=problem.queries + offset,
             keys=problem.keys + offset,
@@ -261,7 +262,7 @@ def test_callers_in_several_threads_leave_the_number_of_blas_threads_as_it_was()
 
 
 def test_without_a_place_for_its_cache_numba_compiles_all_the_same(monkeypatch):
-    from sknw._sums import _compile
+    from sknw._kernel_sums import numba as _compile
 
     def njit(cache=False, **options):
         if cache:
@@ -307,7 +308,7 @@ def test_the_table_of_combinations_is_complete():
 @pytest.fixture
 def nothing_loaded(monkeypatch):
     """As in a process in which nothing has been compiled yet."""
-    monkeypatch.delitem(sys.modules, "sknw._sums._compile", raising=False)
+    monkeypatch.delitem(sys.modules, "sknw._kernel_sums.numba", raising=False)
     monkeypatch.setattr(_sums, "_lost_seconds", 0.0)
 
 
@@ -331,7 +332,9 @@ def test_fused_refuses_sample_weights_that_vanish_beside_the_others():
 
 def problem_of_size(kernel, n, d):
     points = np.broadcast_to(0.0, (n, d))
-    return Problem(kernel, points, points, weights=np.broadcast_to(1.0, n), values=np.broadcast_to(1.0, (n, 1)))
+    return KernelSumRequest(
+        kernel, points, points, weights=np.broadcast_to(1.0, n), values=np.broadcast_to(1.0, (n, 1))
+    )
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])
@@ -353,7 +356,7 @@ def test_many_small_problems_are_worth_compiling(nothing_loaded, monkeypatch):
 
 
 def test_loaded_engines_cost_no_start_up(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sknw._sums._compile", sys)
+    monkeypatch.setitem(sys.modules, "sknw._kernel_sums.numba", sys)
     assert choose_algorithm(problem_of_size(Gaussian(), 500, 5), "auto", n_passes=50) == "fused"
 
 

@@ -5,8 +5,12 @@ import oracle
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sknw._sums import _cells, _gaussian_line, _near, dense, expansion
-from sknw._sums._problem import Own, Problem
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.fast_gauss import engine as expansion
+from sknw._kernel_sums.fast_gauss import grid as _cells
+from sknw._kernel_sums.fast_gauss import line as _gaussian_line
+from sknw._kernel_sums.fast_gauss import near_field as _near
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw.kernels import Epanechnikov, Exponential, Gaussian, PowerExponential
 
 EPS = np.finfo(float).eps
@@ -45,8 +49,8 @@ def problem_of(
         queries = keys[key]
         if leave_one_out is not None:
             share = rng.choice([0.0, 0.3, 1.0], len(key)) if leave_one_out == "shares" else np.zeros(len(key))
-            own = Own(key, share)
-    return Problem(
+            own = LeaveOneOut(key, share)
+    return KernelSumRequest(
         kernel=kernel or Gaussian(),
         keys=keys,
         queries=np.asarray(queries, dtype=float).reshape(len(queries), -1),
@@ -61,7 +65,7 @@ def brute_force(problem, factor):
     """Mass, moments and moments of |V| in long double, relative to the largest weight, and its logarithm."""
     weights = np.tile(problem.weights.astype(np.longdouble), (len(problem.queries), 1))
     if problem.own is not None:
-        weights[np.arange(len(weights)), problem.own.key] *= problem.own.share
+        weights[np.arange(len(weights)), problem.own.index] *= problem.own.retained
     u = oracle.distances(problem.queries, problem.keys, np.full(problem.keys.shape[1], factor))
     with np.errstate(divide="ignore"):
         exponents = np.log(weights) - problem.kernel.form.rate * u**2
@@ -161,8 +165,8 @@ def test_one_huge_outlier_neither_costs_memory_nor_digits(d, way):
     for outlier in [1e3, 1e8, 1e14, 1e30]:
         keys[17] = outlier
         problem = problem_of(keys, leave_one_out="whole", factors=np.array([1.0, 0.3]))
-        kept = np.flatnonzero(problem.own.key != 17)
-        own = Own(problem.own.key[kept], problem.own.share[kept])
+        kept = np.flatnonzero(problem.own.index != 17)
+        own = LeaveOneOut(problem.own.index[kept], problem.own.retained[kept])
         assert_sums_are_right(replace(problem, queries=problem.queries[kept], own=own))
 
 
@@ -195,8 +199,8 @@ def test_all_keys_as_queries_in_their_order_are_right(d, way):
     """Leave-one-out over the training set: the engine sorts it only once."""
     keys = sample(d, 300)
     keys[5] = 1e20
-    own = Own(np.arange(300), np.where(np.arange(300) % 3 == 0, 0.3, 0.0))
-    own.share[5] = 1.0
+    own = LeaveOneOut(np.arange(300), np.where(np.arange(300) % 3 == 0, 0.3, 0.0))
+    own.retained[5] = 1.0
     assert_sums_are_right(replace(problem_of(keys, keys, factors=np.array([1.0, 0.3])), own=own))
 
 
@@ -209,7 +213,7 @@ def test_any_number_of_keys_and_queries_is_taken(n, m, d, way):
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_a_key_without_others_has_no_mass(d, way):
-    own = Own(np.zeros(1, dtype=np.intp), np.zeros(1))
+    own = LeaveOneOut(np.zeros(1, dtype=np.intp), np.zeros(1))
     sums = expansion.compute(replace(problem_of(np.zeros((1, d)), np.zeros((1, d))), own=own))
     assert sums.mass[0, 0] < 1e-300
 
@@ -219,13 +223,13 @@ def test_isolated_keys_are_not_lost_to_subtraction(way):
     for d in [1, 2, 3]:
         keys = np.vstack([np.random.default_rng(5).uniform(-0.5, 0.5, (400, d)), np.full((1, d), 7.5 / np.sqrt(d))])
         problem = problem_of(keys, keys[-1:], weighted=False)
-        assert_sums_are_right(replace(problem, own=Own(np.array([400]), np.zeros(1))))
+        assert_sums_are_right(replace(problem, own=LeaveOneOut(np.array([400]), np.zeros(1))))
 
 
 def test_an_extreme_own_value_leaves_no_trace(way):
     keys = sample(1)
     problem = problem_of(keys, leave_one_out="whole", factors=np.array([0.3]))
-    problem.values[problem.own.key[0]] = 1e14
+    problem.values[problem.own.index[0]] = 1e14
     sums = expansion.compute(problem)
     mass, moments = brute_force(problem, 0.3)[:2]
     assert_allclose(sums.moments[0, 0] / sums.mass[0, 0], (moments[0] / mass[0]).astype(float), rtol=1e-12)
@@ -286,7 +290,14 @@ def test_bandwidths_together_are_each_alone(d, way):
 
 def test_read_only_input_is_taken():
     problem = problem_of(sample(2), leave_one_out="whole")
-    for array in [problem.keys, problem.queries, problem.weights, problem.values, problem.own.key, problem.own.share]:
+    for array in [
+        problem.keys,
+        problem.queries,
+        problem.weights,
+        problem.values,
+        problem.own.index,
+        problem.own.retained,
+    ]:
         array.setflags(write=False)
     assert_sums_are_right(problem)
 

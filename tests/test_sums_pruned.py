@@ -12,7 +12,9 @@ from scipy.sparse import issparse
 from test_sums import assert_sums_are_the_oracles, oracle_log_weights
 
 from sknw import NadarayaWatsonRegressor
-from sknw._sums import Own, Problem, choose_algorithm, dense, pruned
+from sknw._kernel_sums import choose_algorithm, dense
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.tree import engine as pruned
 from sknw.kernels import Epanechnikov, Gaussian, Kernel, PolynomialForm, resolve_kernel
 
 NAMES = oracle.COMPACT
@@ -35,12 +37,12 @@ class FourthExponent(Kernel):
 
 
 def reach_problem(kernel, keys, queries=None, own=None, n_outputs=1, factors=(1.0,), weights=None, n_jobs=None):
-    """With `own` (an `Own`) the queries are keys."""
+    """With `own` (a `LeaveOneOut`) the queries are keys."""
     rng = np.random.default_rng(0)
     keys = np.asarray(keys, dtype=float)
-    return Problem(
+    return KernelSumRequest(
         kernel=resolve_kernel(kernel),
-        queries=keys[own.key] if own is not None else np.asarray(queries, dtype=float),
+        queries=keys[own.index] if own is not None else np.asarray(queries, dtype=float),
         keys=keys,
         weights=rng.choice([0.1, 0.5, 1.0], len(keys)) if weights is None else weights,
         values=rng.normal(size=(len(keys), n_outputs)),
@@ -56,7 +58,7 @@ def some_own(n, m, leave_one_out):
         return None
     rng = np.random.default_rng(1)
     share = rng.choice([0.0, 0.3, 1.0], m) if leave_one_out == "shares" else np.zeros(m)
-    return Own(rng.integers(0, n, m), share)
+    return LeaveOneOut(rng.integers(0, n, m), share)
 
 
 def assert_means_are_the_oracles(problem, name, tolerance=1e-11):
@@ -133,7 +135,7 @@ def test_means_are_the_oracles_whatever_the_shape_of_the_data(name, data, leave_
 def test_keys_on_the_edge_are_in_the_support_of_every_engine_or_of_none(name, d, h):
     line = h / 3 * np.arange(-4, 5)
     keys = np.stack(np.meshgrid(*[line] * d), axis=-1).reshape(-1, d)
-    own = Own(np.arange(len(keys)), np.zeros(len(keys)))
+    own = LeaveOneOut(np.arange(len(keys)), np.zeros(len(keys)))
     problem = reach_problem(name, keys, own=own, factors=[h * 2, h * np.sqrt(2), h * 1.00000001, h, h / 3])
     sums, reference = pruned.compute(problem), dense.compute(problem)
     assert_array_equal(sums.mass > 0, reference.mass > 0)
@@ -155,7 +157,9 @@ def test_the_largest_squared_distance_is_that_of_the_kernel():
 @pytest.mark.parametrize("name", NAMES)
 def test_duplicates_of_the_own_key_stay(name):
     keys = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [5.0, 5.0]])
-    problem = reach_problem(name, keys, own=Own(np.arange(4), np.zeros(4)), weights=np.array([1.0, 2.0, 4.0, 8.0]))
+    problem = reach_problem(
+        name, keys, own=LeaveOneOut(np.arange(4), np.zeros(4)), weights=np.array([1.0, 2.0, 4.0, 8.0])
+    )
     assert_allclose(pruned.compute(problem).mass[0], [6.0, 5.0, 3.0, 0.0], rtol=1e-14)
 
 
@@ -194,7 +198,7 @@ def test_threads_the_order_and_other_bandwidths_change_nothing(name, leave_one_o
     rng = np.random.default_rng(7)
     n, m, factors = 3000, 5000, [2.0, 0.3, 1e-3]
     keys, queries = rng.normal(size=(n, 3)), rng.normal(size=(m, 3))
-    own = Own(np.arange(n), np.zeros(n)) if leave_one_out == "every key" else some_own(n, m, leave_one_out)
+    own = LeaveOneOut(np.arange(n), np.zeros(n)) if leave_one_out == "every key" else some_own(n, m, leave_one_out)
     problem = reach_problem(name, keys, queries, own, 2, factors)
     one = pruned.compute(problem)
     two = pruned.compute(reach_problem(name, keys, queries, own, 2, factors, n_jobs=2))
@@ -204,7 +208,7 @@ def test_threads_the_order_and_other_bandwidths_change_nothing(name, leave_one_o
         alone = pruned.compute(reach_problem(name, keys, queries, own, 2, [factor]))
         assert_array_equal(alone.mass[0], one.mass[b])
     rows = rng.permutation(len(problem.queries))[:300]
-    some = None if own is None else Own(own.key[rows], own.share[rows])
+    some = None if own is None else LeaveOneOut(own.index[rows], own.retained[rows])
     part = pruned.compute(reach_problem(name, keys, problem.queries[rows], some, 2, factors))
     assert_allclose(part.mass, one.mass[:, rows], rtol=1e-14)
     assert_allclose(part.moments, one.moments[:, rows], rtol=0, atol=1e-12)
@@ -225,7 +229,7 @@ def test_inputs_may_be_read_only_and_strided():
     keys = np.random.default_rng(9).normal(size=(300, 5))
     keys.flags.writeable = False
     values, weights = np.broadcast_to(1.0, (300, 1)), np.broadcast_to(1.0, 300)
-    problem = Problem(resolve_kernel("tricube"), keys[::3, 1::2], keys[:, 1::2], weights, values)
+    problem = KernelSumRequest(resolve_kernel("tricube"), keys[::3, 1::2], keys[:, 1::2], weights, values)
     before = keys.copy()
     assert_sums_are_the_oracles(problem, "tricube", "pruned")
     assert_array_equal(keys, before)
@@ -331,9 +335,9 @@ def test_sparse_attention_is_listed_where_it_pays(monkeypatch):
     model, Q = fitted("epanechnikov", 0.1, "auto")
     smoother = model._smoother
     small = smoother.problem(smoother.queries(Q))
-    monkeypatch.setitem(sys.modules, "sknw._sums._compile", object())
+    monkeypatch.setitem(sys.modules, "sknw._kernel_sums.numba", object())
     assert smoother.lists_pairs(small)
-    monkeypatch.delitem(sys.modules, "sknw._sums._compile")
+    monkeypatch.delitem(sys.modules, "sknw._kernel_sums.numba")
     assert not smoother.lists_pairs(small)
     large = reach_problem("epanechnikov", points / 0.1, points / 0.1)
     assert smoother.lists_pairs(large)

@@ -5,7 +5,9 @@ import oracle
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sknw._sums import Own, Problem, dense, sorted
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.sweep import engine as sorted
 from sknw.kernels import Gaussian, Kernel, PolynomialForm, PowerExponential, resolve_kernel
 
 NAMES = [name for name in oracle.NAMES if name != "gaussian"]
@@ -23,11 +25,11 @@ class FourthPower(Kernel):
 
 
 def line_problem(kernel, keys, queries=None, own=None, n_outputs=1, factors=(1.0,), weights=None, seed=0, n_jobs=None):
-    """A problem of one feature; with `own` (an `Own`) the queries are keys."""
+    """A problem of one feature; with `own` (a `LeaveOneOut`) the queries are keys."""
     rng = np.random.default_rng(seed)
     keys = np.asarray(keys, dtype=float)
-    queries = keys[own.key] if own is not None else np.asarray(queries, dtype=float)
-    return Problem(
+    queries = keys[own.index] if own is not None else np.asarray(queries, dtype=float)
+    return KernelSumRequest(
         kernel=resolve_kernel(kernel),
         queries=queries[:, np.newaxis],
         keys=keys[:, np.newaxis],
@@ -43,14 +45,14 @@ def some_own(n, m, leave_one_out, seed=1):
     """Keys, some of them several times, that are queries; left out whole or keeping a share."""
     rng = np.random.default_rng(seed)
     share = rng.choice([0.0, 0.3, 1.0], m) if leave_one_out == "shares" else np.zeros(m)
-    return Own(rng.integers(0, n, m), share)
+    return LeaveOneOut(rng.integers(0, n, m), share)
 
 
 def log_weights(problem, name, factor):
     """log(K_ij w_j) in long double, of shape (m, n)."""
     weights = np.tile(problem.weights.astype(np.longdouble), (len(problem.queries), 1))
     if problem.own is not None:
-        weights[np.arange(len(weights)), problem.own.key] *= problem.own.share
+        weights[np.arange(len(weights)), problem.own.index] *= problem.own.retained
     with np.errstate(divide="ignore"):
         return oracle.log_kernel(name, oracle.distances(problem.queries, problem.keys, [factor])) + np.log(weights)
 
@@ -133,7 +135,7 @@ def test_means_are_the_oracles_whatever_the_shape_of_the_data(name, data, leave_
 def test_keys_on_the_edge_are_in_the_support_of_every_engine_or_of_none(name, h):
     keys = h / 3 * np.arange(-20, 30)
     factors = [h * 2, h * 1.00000001, h, h / 3]
-    own = Own(np.arange(len(keys)), np.zeros(len(keys)))
+    own = LeaveOneOut(np.arange(len(keys)), np.zeros(len(keys)))
     problem = line_problem(name, keys, own=own, factors=factors)
     sums, reference = sorted.compute(problem), dense.compute(problem)
     assert_array_equal(sums.mass > 0, reference.mass > 0)
@@ -173,7 +175,9 @@ def test_a_few_far_apart_keys_at_the_edge_are_the_oracles(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_duplicates_of_the_own_key_stay(name):
     keys = np.array([0.0, 0.0, 0.0, 5.0])
-    problem = line_problem(name, keys, own=Own(np.arange(4), np.zeros(4)), weights=np.array([1.0, 2.0, 4.0, 8.0]))
+    problem = line_problem(
+        name, keys, own=LeaveOneOut(np.arange(4), np.zeros(4)), weights=np.array([1.0, 2.0, 4.0, 8.0])
+    )
     mass = sorted.compute(problem).mass[0]
     others = np.array([6.0, 5.0, 3.0])
     far = 8 * np.exp(-5.0) if name == "exponential" else 0.0
@@ -182,7 +186,7 @@ def test_duplicates_of_the_own_key_stay(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_key_alone_has_no_others(name):
-    sums = sorted.compute(line_problem(name, [0.5], own=Own(np.zeros(1, dtype=np.intp), np.zeros(1))))
+    sums = sorted.compute(line_problem(name, [0.5], own=LeaveOneOut(np.zeros(1, dtype=np.intp), np.zeros(1))))
     assert_array_equal(sums.mass, 0.0)
     assert_array_equal(sums.moments, 0.0)
     assert_array_equal(sums.log_scale, 0.0)
@@ -191,7 +195,7 @@ def test_a_key_alone_has_no_others(name):
 @pytest.mark.parametrize("leave_one_out", [None, "shares"])
 def test_exponential_far_from_all_keys_is_relative_to_the_nearest(leave_one_out):
     keys = np.array([0.0, 1.0, 1.5, 4e3, 9e3])
-    own = None if leave_one_out is None else Own(np.arange(5), np.array([0.0, 0.0, 1.0, 0.0, 0.5]))
+    own = None if leave_one_out is None else LeaveOneOut(np.arange(5), np.array([0.0, 0.0, 1.0, 0.0, 0.5]))
     queries = [-1e5, -601.0, -599.0, 1.2, 2e3, 2.0008e3, 1e9]
     problem = line_problem("exponential", keys, queries, own, n_outputs=2, factors=[1e3, 1.0, 0.01, 1e-4])
     assert_means_are_the_oracles(problem, "exponential")
@@ -223,7 +227,7 @@ def test_rounding_does_not_pile_up_over_many_keys(data, name):
     n = 60_000
     rng = np.random.default_rng(6)
     keys = rng.permutation(np.arange(n) / n if data == "regular grid" else rng.normal(size=n))
-    own = Own(np.array([0, n // 2, keys.argmin(), keys.argmax()]), np.zeros(4))
+    own = LeaveOneOut(np.array([0, n // 2, keys.argmin(), keys.argmax()]), np.zeros(4))
     problem = line_problem(name, keys, own=own, factors=[100.0, 1.0, 0.0503], weights=np.ones(n))
     assert_sums_are_the_oracles(problem, name, rtol=2e-12)
 
@@ -236,7 +240,7 @@ def test_threads_the_order_and_other_bandwidths_change_nothing(name, leave_one_o
     keys, queries = rng.normal(size=n), rng.normal(size=m)
     own = None if leave_one_out is None else some_own(n, m, leave_one_out)
     if leave_one_out == "every key":
-        own = Own(np.arange(n), np.zeros(n))
+        own = LeaveOneOut(np.arange(n), np.zeros(n))
     problem = line_problem(name, keys, queries, own, n_outputs=2, factors=factors)
     one = sorted.compute(problem)
     two = sorted.compute(line_problem(name, keys, queries, own, n_outputs=2, factors=factors, n_jobs=2))
@@ -246,13 +250,13 @@ def test_threads_the_order_and_other_bandwidths_change_nothing(name, leave_one_o
         alone = sorted.compute(line_problem(name, keys, queries, own, n_outputs=2, factors=[factor]))
         assert_array_equal(alone.mass[0], one.mass[b])
     rows = rng.permutation(len(problem.queries))
-    shuffled = Problem(
+    shuffled = KernelSumRequest(
         kernel=problem.kernel,
         queries=problem.queries[rows],
         keys=problem.keys,
         weights=problem.weights,
         values=problem.values,
-        own=None if own is None else Own(own.key[rows], own.share[rows]),
+        own=None if own is None else LeaveOneOut(own.index[rows], own.retained[rows]),
         factors=problem.factors,
     )
     assert_allclose(sorted.compute(shuffled).mass, one.mass[:, rows], rtol=1e-14)
@@ -262,7 +266,7 @@ def test_threads_the_order_and_other_bandwidths_change_nothing(name, leave_one_o
 def test_the_unit_of_the_feature_changes_nothing(name):
     """Also where squares of the inputs would overflow or vanish."""
     keys = np.random.default_rng(10).normal(size=200)
-    own = Own(np.arange(200), np.zeros(200))
+    own = LeaveOneOut(np.arange(200), np.zeros(200))
     sums = sorted.compute(line_problem(name, keys, own=own, factors=[1.0, 0.1]))
     for unit in [2.0**600, 2.0**-600]:
         rescaled = sorted.compute(line_problem(name, unit * keys, own=own, factors=[unit, unit * 0.1]))
@@ -280,7 +284,7 @@ def test_inputs_may_be_read_only_and_strided():
     keys.flags.writeable = False
     values = np.broadcast_to(1.0, (100, 1))
     weights = np.broadcast_to(1.0, 100)
-    problem = Problem(resolve_kernel("tricube"), keys[::3, 1:], keys[:, 1:], weights, values)
+    problem = KernelSumRequest(resolve_kernel("tricube"), keys[::3, 1:], keys[:, 1:], weights, values)
     assert_sums_are_the_oracles(problem, "tricube")
 
 
@@ -302,5 +306,5 @@ def test_takes_one_feature(name):
 )
 def test_refuses_with_the_reason(kernel, d, reason):
     points = np.zeros((3, d))
-    problem = Problem(resolve_kernel(kernel), points, points, np.ones(3), np.ones((3, 1)))
+    problem = KernelSumRequest(resolve_kernel(kernel), points, points, np.ones(3), np.ones((3, 1)))
     assert reason in sorted.is_usable_for(problem)

@@ -7,15 +7,13 @@ from mypy import api
 USER = """
     import numpy as np
 
-    from sknw import (
-        AttentionDisplay,
-        AttentionPoolingRegressor,
-        BandwidthSearch,
-        Kernel,
-        LocalLinearRegressor,
-        NadarayaWatsonRegressor,
-        make_sine_power,
-    )
+    from sknw import AttentionDisplay
+    from sknw import AttentionPoolingRegressor
+    from sknw import BandwidthSearch
+    from sknw import Kernel
+    from sknw import LocalLinearRegressor
+    from sknw import NadarayaWatsonRegressor
+    from sknw import make_sine_power
 
 
     class Cauchy(Kernel):

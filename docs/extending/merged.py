@@ -8,13 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from sknw._sums import Own, Problem, Sums, dense
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw.kernels import Pairwise
 
 START_UP = 0.0
 
 
-def is_usable_for(problem: Problem) -> bool | str:
+def is_usable_for(problem: KernelSumRequest) -> bool | str:
     """Functions of the distance, and keys of which there are two at a place or more, on average."""
     if isinstance(problem.kernel, Pairwise):
         return "takes kernels that are functions of the distance"
@@ -22,18 +24,18 @@ def is_usable_for(problem: Problem) -> bool | str:
     return True if 2 * n_places <= n else f"takes keys that repeat, and {n_places} of {n} are different"
 
 
-def seconds(problem: Problem) -> float:
+def seconds(problem: KernelSumRequest) -> float:
     """About how long `compute` takes: to sort the keys, then the dense engine on the places."""
     n = len(problem.keys)
     return 1e-7 * n * np.log2(n + 1) + dense.seconds(problem) * len(_places(problem)[0]) / n
 
 
-def n_evaluations(problem: Problem) -> float:
+def n_evaluations(problem: KernelSumRequest) -> float:
     """Of kernels: one for each query and place."""
     return problem.n_evaluations * len(_places(problem)[0]) / len(problem.keys)
 
 
-def compute(problem: Problem) -> Sums:
+def compute(problem: KernelSumRequest) -> ScaledSums:
     """The sums of `problem`."""
     keys, place = _places(problem)
     weights = _at_places(problem.weights, place)
@@ -44,24 +46,24 @@ def compute(problem: Problem) -> Sums:
     return _leave_one_out(problem, merged, place)
 
 
-def _leave_one_out(problem: Problem, merged: Problem, place: np.ndarray) -> Sums:
+def _leave_one_out(problem: KernelSumRequest, merged: KernelSumRequest, place: np.ndarray) -> ScaledSums:
     """Sums without a part of each query's own key.
 
     What is taken away is taken from the weight of its place, not from the sum: beside a place that is left empty no
     digit is lost.
     """
-    own, at = problem.own, place[problem.own.key]
-    removed = (1.0 - own.share) * problem.weights[own.key]
+    own, at = problem.own, place[problem.own.index]
+    removed = (1.0 - own.retained) * problem.weights[own.index]
     is_alone = np.bincount(place)[at] == 1
-    left = np.where(is_alone, own.share * merged.weights[at], merged.weights[at] - removed)
-    sums = dense.compute(replace(merged, own=Own(at, left / merged.weights[at])))
+    left = np.where(is_alone, own.retained * merged.weights[at], merged.weights[at] - removed)
+    sums = dense.compute(replace(merged, own=LeaveOneOut(at, left / merged.weights[at])))
     # of the mean value of the place a part was taken; it was to be the own value
-    too_much = removed[:, np.newaxis] * (problem.values[own.key] - merged.values[at])
+    too_much = removed[:, np.newaxis] * (problem.values[own.index] - merged.values[at])
     at_zero = problem.kernel.profile(np.zeros(1)) * np.exp(-sums.log_scale)
     return replace(sums, moments=sums.moments - at_zero[..., np.newaxis] * too_much)
 
 
-def _places(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+def _places(problem: KernelSumRequest) -> tuple[np.ndarray, np.ndarray]:
     """The distinct keys (v, d), and which of them each key is (n,); kept for other problems with the same keys."""
 
     def make() -> tuple[np.ndarray, np.ndarray]:

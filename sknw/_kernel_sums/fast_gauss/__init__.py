@@ -1,0 +1,1 @@
+"""The Gaussian in one to three features: expansions in cells."""

@@ -1,0 +1,61 @@
+"""What interpolating the Gaussian between cells takes: moments of the keys, matrices, and bounds of the error.
+
+See `expansion` for the formulas.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from sknw._kernel_sums.fast_gauss.constants import CHUNK, P
+from sknw._kernel_sums.fast_gauss.grid import Cells
+from sknw._kernel_sums.threads import for_each_chunk
+
+
+def moments_of(keys: Cells, n_columns: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """M of shape (s, P, n_columns P^(d - 1)), and the sums of |w V| (s, n_columns)."""
+    from sknw._kernel_sums.fast_gauss import chebyshev_loops as _expansion_loops
+
+    cell, pieces = keys.pieces(np.arange(len(keys.cells)))
+    moments = np.zeros((len(pieces), P, n_columns * P ** (len(keys.points) - 1)))
+    sizes = np.zeros((len(pieces), n_columns))
+
+    def add(some: slice) -> None:
+        _expansion_loops.add_moments(
+            *(moments[some], sizes[some], keys.points, *keys.attached),
+            *(keys.cells, cell[some], pieces[some], keys.width),
+        )
+
+    for_each_chunk(add, len(pieces), CHUNK, n_threads)
+    if len(pieces) == len(keys.cells):
+        return moments, sizes
+    first = np.searchsorted(cell, np.arange(len(keys.cells)))
+    return np.add.reduceat(moments, first, axis=0), np.add.reduceat(sizes, first, axis=0)
+
+
+def bytes_of_moments(n_cells: int, n_columns: int, d: int) -> int:
+    """Memory that the coefficients of so many cells take."""
+    return 8 * n_columns * P**d * n_cells
+
+
+def translation_matrices(width: float, reach: int) -> np.ndarray:
+    """C_jk(D) as [(reach - D, k), j], for cells of `width` bandwidths.
+
+    The values of the kernel at the P Chebyshev nodes of both cells, transformed in both to coefficients.
+    """
+    angles = np.pi * (np.arange(P) + 0.5) / P
+    to_coefficients = 2.0 / P * np.cos(np.arange(P)[:, np.newaxis] * angles)
+    to_coefficients[0] /= 2.0
+    nodes = np.cos(angles) / 2.0
+    distance = np.arange(reach, -reach - 1, -1)[:, np.newaxis, np.newaxis]
+    u = width * (distance + nodes - nodes[:, np.newaxis])  # [D, node of the key, node of the query]
+    return np.ascontiguousarray((to_coefficients @ np.exp(-(u**2) / 2) @ to_coefficients.T).reshape(-1, P))
+
+
+@lru_cache(maxsize=16)
+def error_factors(width: float, reach: int, n_columns: int) -> np.ndarray:
+    """exp(-gap^2 / 4) of cells D = -reach..reach apart, for every column: (2 reach + 1, n_columns)."""
+    gap = np.maximum(np.abs(np.arange(-reach, reach + 1)) - 1, 0) * width
+    return np.repeat(np.exp(-(gap**2) / 4)[:, np.newaxis], n_columns, axis=1)

@@ -1,0 +1,188 @@
+"""Points by cell of a grid, and lists of cells.
+
+A cell is three whole numbers, zeros first where there are fewer features; lists of cells are sorted lexicographically.
+The grid is made of whole multiples of its width, and cells exist where there are points: neither queries nor outliers
+move or multiply them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sknw._kernel_sums.permutation import Rows, in_order, rows_in_order
+
+# Centres of cells must be exact numbers: whole multiples, up to this one, of a width of few digits.
+LARGEST_INDEX = 2.0**45
+_DIGITS_OF_WIDTH = 5
+# Points of one cell that are worked on together.
+_PIECE = 2048
+
+
+def cell_width(largest: float) -> float:
+    """A width up to `largest` with so few digits that its whole multiples are exact."""
+    mantissa, exponent = np.frexp(largest)
+    return float(np.ldexp(np.floor(np.ldexp(mantissa, _DIGITS_OF_WIDTH)), exponent - _DIGITS_OF_WIDTH))
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Points by cell.
+
+    Attributes
+    ----------
+    rows : slice or ndarray of shape (n,)
+        Where they stand among the points as given.
+    points : ndarray of shape (d, n)
+    attached : tuple of ndarrays of shape (..., n)
+        What belongs to the points.
+    cells : int64 ndarray of shape (s, 3), sorted
+        Points in a cell that is not within `LARGEST_INDEX` may be anywhere.
+    start : int64 ndarray of shape (s + 1,)
+        The first point of each cell.
+    width : float
+    """
+
+    rows: Rows
+    points: np.ndarray
+    attached: tuple[np.ndarray, ...]
+    cells: np.ndarray
+    start: np.ndarray
+    width: float
+
+    @classmethod
+    def of_line(cls, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
+        """Points (1, n) of one feature that are sorted already."""
+        from sknw._kernel_sums import line_loops as _line_loops
+
+        index, start = _line_loops.cells_of_line(points[0], width, LARGEST_INDEX)
+        cells = np.zeros((len(index), 3), dtype=np.int64)
+        cells[:, 2] = index
+        return cls(slice(0, points.shape[1]), points, attached, cells, start, width)
+
+    @classmethod
+    def of_points(cls, rows: Rows, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
+        """The points `rows` among points (d, m), but those too far away; `attached` belongs to all m."""
+        index = np.floor(in_order(points, rows) / width)
+        if index.size and max(index.max(), -index.min()) >= LARGEST_INDEX:
+            kept = np.flatnonzero(np.all(np.abs(index) < LARGEST_INDEX, axis=0))
+            rows, index = kept + rows.start if isinstance(rows, slice) else rows[kept], index[:, kept]
+        order, first = _by_cell(index.astype(np.int64))
+        if not isinstance(order, slice):
+            rows = order + rows.start if isinstance(rows, slice) else rows[order]
+        cells = np.zeros((len(first), 3), dtype=np.int64)
+        cells[:, 3 - len(points) :] = in_order(index, order)[:, first].T
+        attached = tuple(in_order(array, rows) for array in attached)
+        points = np.ascontiguousarray(in_order(points, rows))
+        return cls(rows, points, attached, cells, np.append(first, points.shape[1]), width)
+
+    def __len__(self) -> int:
+        return self.points.shape[1]
+
+    @property
+    def counts(self) -> np.ndarray:
+        return np.diff(self.start)
+
+    def pieces(self, of_cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The points of some cells in pieces of limited size: of which cell, and from where to where."""
+        n_pieces = -(-self.counts[of_cells] // _PIECE)
+        cell = np.repeat(of_cells, n_pieces)
+        number = np.arange(len(cell)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
+        begin = self.start[cell] + number * _PIECE
+        return cell, np.column_stack([begin, np.minimum(begin + _PIECE, self.start[cell + 1])])
+
+    def subset(self, taken: np.ndarray) -> Cells:
+        """The points with a True in `taken` (n,)."""
+        counts = np.diff(np.append(0, np.cumsum(taken))[self.start])
+        return replace(
+            self,
+            rows=np.arange(len(self))[taken] if isinstance(self.rows, slice) else self.rows[taken],
+            points=self.points[:, taken],
+            attached=tuple(array[..., taken] for array in self.attached),
+            cells=self.cells[counts > 0],
+            start=np.concatenate([[0], np.cumsum(counts[counts > 0])]),
+        )
+
+
+def _by_cell(index: np.ndarray) -> tuple[Rows, np.ndarray]:
+    """The order of n cells, given as (d, n), and the places in that order at which another cell begins."""
+    n = index.shape[1]
+    if n == 0:
+        return slice(0, 0), np.empty(0, dtype=np.int64)
+    changes = np.ones(n, dtype=bool)
+    lowest = index.min(axis=1)
+    extent = index.max(axis=1) - lowest + 1
+    if np.prod(extent.astype(float)) >= 2.0**62:
+        order = np.lexsort(index[::-1])
+        changes[1:] = np.any(index[:, order[1:]] != index[:, order[:-1]], axis=0)
+        return order, np.flatnonzero(changes)
+    # a single number for each cell sorts several times faster
+    number = np.zeros(n, dtype=np.int64)
+    for axis, low, length in zip(index, lowest, extent, strict=True):
+        number *= length
+        number += axis - low
+    rows = rows_in_order(number)
+    number = in_order(number, rows)
+    np.not_equal(number[1:], number[:-1], out=changes[1:])
+    return rows, np.flatnonzero(changes)
+
+
+# Routes
+
+
+@dataclass(frozen=True, eq=False)
+class TranslationStage:
+    """Where sums arrive when brought along one feature.
+
+    Attributes
+    ----------
+    cells : (t, 3)
+    turned : (t, 3)
+        The same, the last feature made the first; sorted.
+    """
+
+    cells: np.ndarray
+    turned: np.ndarray
+
+
+def translation_plan(cells: np.ndarray, targets: np.ndarray, d: int, reach: int) -> list[TranslationStage]:
+    """The stops from `cells` to `targets`: near the stop before, and near a target in the features still to come."""
+    stops = []
+    for n_done in range(d):
+        turned = _sorted(_turned(targets, d))
+        if n_done < d - 1:
+            wanted = targets
+            for axis in range(3 - d + n_done, 2):
+                wanted = _dilated(wanted, axis, reach)
+            turned = _sorted(_turned(_common(_dilated(cells, 2, reach), wanted), d))
+        stops.append(TranslationStage(_turned_back(turned, d), turned))
+        cells, targets = turned, _turned(targets, d)
+    return stops
+
+
+def _turned(cells: np.ndarray, d: int) -> np.ndarray:
+    return np.hstack([cells[:, : 3 - d], cells[:, 2:], cells[:, 3 - d : 2]])
+
+
+def _turned_back(cells: np.ndarray, d: int) -> np.ndarray:
+    return np.hstack([cells[:, : 3 - d], cells[:, 4 - d :], cells[:, 3 - d : 4 - d]])
+
+
+def _dilated(cells: np.ndarray, axis: int, reach: int) -> np.ndarray:
+    """All cells at most `reach` from one of `cells` along an axis."""
+    dilated = np.repeat(cells, 2 * reach + 1, axis=0)
+    dilated[:, axis] += np.tile(np.arange(-reach, reach + 1), len(cells))
+    order, first = _by_cell(dilated.T)
+    return dilated[order][first]
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cells in both of two lists without repetitions."""
+    both = np.vstack([a, b])
+    order, first = _by_cell(both.T)
+    return np.delete(both[order], first, axis=0)
+
+
+def _sorted(cells: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(cells[_by_cell(cells.T)[0]])

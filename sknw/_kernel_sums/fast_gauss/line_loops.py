@@ -1,0 +1,191 @@
+"""The compiled loops of Gaussian sums over one feature: expansions where they pay, else windows around the queries.
+
+Keys and queries are sorted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_piece, working_memory
+from sknw._kernel_sums.fast_gauss.constants import P
+from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR, exponentials, product
+from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+
+
+@compiled(REORDERED)
+def _scaled(weights, column, n):
+    """weights[j] *= column[j]; the sum of them."""
+    wide_vectors()
+    total = 0.0
+    for j in range(n):
+        weights[j] *= column[j]
+        total += weights[j]
+    return total
+
+
+@compiled()
+def _nearest(keys, query, place, left_out):
+    """The index of the nearest of sorted keys, `place` of them below the query, without one; -1 if there is none."""
+    left, right = place - 1, place
+    left -= left == left_out
+    right += right == left_out
+    if left < 0:
+        return right if right < len(keys) else -1
+    if right >= len(keys):
+        return left
+    return left + (right - left) * (keys[right] - query < query - keys[left])
+
+
+@compiled(MULTIPLY_ADD)
+def _squared_distances(work, query, keys):
+    wide_vectors()
+    for j in range(len(keys)):
+        work[j] = (query - keys[j]) ** 2
+
+
+@compiled()
+def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
+    """The direct sums of the queries that are not done, over the keys that matter, those in a window around the query.
+
+    With the nearest key at distance a, of weight w, these are the keys at distances x with
+
+        exp(-rate x^2) >= exp(-log_small_part) w exp(-rate a^2)
+
+    Sums whose exponents are all below `smallest_exponent` are relative to the nearest key.
+
+    Parameters
+    ----------
+    sums, log_scale, done, begin, end, of_queries, of_keys
+        See `line_sums`.
+    direct : tuple (rate, log_small_part, smallest_exponent)
+    """
+    queries, own, share = of_queries[0][0], of_queries[1], of_queries[2]
+    keys, weights, values = of_keys
+    rate, log_small_part, smallest_exponent = direct
+    log_base = -rate / np.log(2.0)
+    work = np.empty(TILE)
+    place = first_place = last_place = 0
+    for i in range(begin, end):
+        if done[i]:
+            continue
+        query = queries[i]
+        place = place_of(keys, query, place)
+        nearest = _nearest(keys, query, place, own[i] if share[i] == 0.0 else -1)
+        if nearest < 0:
+            continue
+        shift = (query - keys[nearest]) ** 2
+        if not np.isfinite(rate * shift):
+            continue  # without support
+        log_weight = np.log(weights[nearest] * (share[i] if nearest == own[i] else 1.0))
+        # x - a = (x^2 - a^2) / (x + a), on the side of the nearest added to its own coordinate: far out q - x and q - a
+        # would round to the same number
+        distance, window = abs(query - keys[nearest]), max(log_small_part - log_weight, 0.0) / rate
+        further = window / (np.sqrt(shift + window) + distance)
+        low = min(keys[nearest], query - distance) - further
+        high = max(keys[nearest], query + distance) + further
+        # mostly, where there are few, a vector of keys is enough, which need not be searched for
+        first, last = max(place - VECTOR // 2, 0), min(place + VECTOR // 2, len(keys))
+        if (first > 0 and keys[first] >= low) or (last < len(keys) and keys[last - 1] <= high):
+            first = first_place = place_of(keys, low, first_place)
+            last = last_place = place_of(keys, np.nextafter(high, np.inf), last_place)
+            # a few more keys fill the vectors
+            last = min(first + -(-(last - first) // VECTOR) * VECTOR, len(keys))
+        if log_weight - rate * shift > smallest_exponent:
+            shift = 0.0
+        log_scale[i] = -rate * shift
+        for start in range(first, last, TILE):
+            n = min(TILE, last - start)
+            _squared_distances(work, query, keys[start : start + n])
+            exponentials(work, shift, log_base, FURTHEST / log_base, n)
+            if start <= own[i] < start + n:
+                # beside a far nearest key the own one may be infinite
+                work[own[i] - start] = share[i] * work[own[i] - start] if share[i] > 0.0 else 0.0
+            sums[0, i] += _scaled(work, weights[start : start + n], n)
+            for v in range(len(values)):
+                sums[v + 1, i] += product(work, values[v, start : start + n], n)
+
+
+@compiled()
+def _expansion_pays(n_queries, n_near, n_cells, n_columns, costs):
+    """Whether an expansion in a cell of queries takes less time than direct sums over the keys near."""
+    sum_start, key, cell_start, point, translation = costs
+    of_expansion = cell_start + n_columns * P * (point * n_queries + translation * P * n_cells)
+    return n_near > 0 and (sum_start + key * n_near) * n_queries > of_expansion
+
+
+@compiled()
+def _translate(coefficients, bound, cell, low, high, cells, moments, sizes, matrices, decay):
+    """The coefficients (P, 1 + k) in a cell, and the bound of their errors, from the cells low..high of the keys."""
+    coefficients[:], bound[:] = 0.0, 0.0
+    reach = len(decay) // 2
+    first = low
+    while first < high:
+        # cells beside each other together
+        stop = first + 1
+        while stop < high and cells[stop] == cells[stop - 1] + 1:
+            stop += 1
+        at, n = (reach + np.int64(cells[first]) - cell) * P, (stop - first) * P
+        for v in range(len(bound)):
+            add_products(coefficients, v, moments[v, first * P : stop * P], matrices, at, n)
+            for s in range(first, stop):
+                bound[v] += sizes[s, v] * decay[reach + cell - np.int64(cells[s]), v]
+        first = stop
+
+
+@compiled()
+def _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs):
+    """The sums of the queries for which expansions pay and are accurate; see `line_sums`."""
+    points, own, share = of_queries
+    _, weights, values = of_keys
+    cells, start, moments, sizes = of_cells
+    width, largest_index, matrices = grid
+    decay, rest, scale, tolerance, largest_loss = errors
+    c, reach, queries = len(sums), len(decay) // 2, points[0]
+    # a cell is three numbers, the first two for further features
+    target, coefficients, bound, work = np.zeros(3, dtype=np.int64), np.empty((P, c)), np.empty(c), working_memory(1, c)
+    low = high = 0
+    i = first
+    while i < last:
+        cell = cell_of(queries[i], width, largest_index)
+        end = end_of_cell(queries, i, last, width, largest_index)
+        # all queries of the cell, whichever thread takes them
+        n_queries = place_of(queries, (cell + 1.0) * width, end) - place_of(queries, cell * width, i)
+        low, high = place_of(cells, cell - reach, low), place_of(cells, cell + reach + 1, high)
+        is_exact = abs(cell) < largest_index - reach
+        if is_exact and _expansion_pays(n_queries, start[high] - start[low], high - low, c, costs):
+            target[2] = np.int64(cell)
+            _translate(coefficients, bound, target[2], low, high, cells, moments, sizes, matrices, decay)
+            evaluate_piece(
+                sums, done, points, coefficients, bound + rest, target, i, end, width, own, share, weights, values,
+                scale, tolerance, largest_loss, work,
+            )  # fmt: skip
+        i = end
+
+
+@compiled()
+def line_sums(sums, log_scale, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs, direct):
+    """The sums of the sorted queries from `first` to before `last`, without their own terms.
+
+    Parameters
+    ----------
+    sums, log_scale, done : arrays of shape (1 + k, m), (m,), (m,), zero
+        Of all queries; `done` are those that have an expansion.
+    of_queries : tuple of arrays (queries, own, share) of shapes (1, m), (m,), (m,)
+        `own` is the number of the key that the query is, or -1, `share` the share of its weight with which it enters.
+    of_keys : tuple of arrays (keys, weights, values) of shapes (n,), (n,), (k, n)
+        Sorted.
+    of_cells : tuple of arrays (cells, start, moments, sizes) of shapes (s,), (s + 1,), (1 + k, s P), (s, 1 + k)
+        The cells of the keys, whole numbers in float64.
+    grid : tuple (width, largest_index, matrices)
+        The matrices (P, (2 r + 1) P) translate by up to r cells.
+    errors : tuple (decay, rest, scale, tolerance, largest_loss)
+        Of shapes (2 r + 1, 1 + k), (1 + k,), (1 + k,): bounds for cells in reach, as a part of their size; the bound
+        for all that is further; and what `evaluate` compares them with.
+    costs, direct : tuples
+        See `_expansion_pays` and `_add_windows`.
+    """
+    if len(of_cells[0]):
+        _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs)
+    _add_windows(sums, log_scale, done, first, last, of_queries, of_keys, direct)

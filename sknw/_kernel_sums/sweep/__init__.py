@@ -1,0 +1,1 @@
+"""One feature: exact running sums along the sorted keys."""

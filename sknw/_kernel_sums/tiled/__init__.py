@@ -1,0 +1,1 @@
+"""Compiled brute force, in tiles that stay in the cache."""

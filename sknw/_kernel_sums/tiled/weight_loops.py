@@ -1,0 +1,99 @@
+"""Compiled loops for the kernel weights themselves, or sums of some of them; layout and arguments as in `_tiles`."""
+
+from __future__ import annotations
+
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._kernel_sums.tiled.loops import (
+    EXPONENTIAL,
+    POLYNOMIAL,
+    accumulate,
+    cosines,
+    exponentials,
+    polynomials,
+    powers,
+    row_length,
+    squared_distances,
+    subtract,
+)
+
+
+@compiled(REORDERED)
+def largest_of(row):
+    """The largest of numbers that are not negative."""
+    wide_vectors()
+    largest = 0.0
+    for j in range(row.size):
+        largest = max(largest, row[j])
+    return largest
+
+
+@compiled(MULTIPLY_ADD)
+def _write_product(row, weights, sample_weights):
+    wide_vectors()
+    for j in range(row_length(weights)):
+        row[j] = weights[j] * sample_weights[j]
+
+
+@compiled()
+def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
+    """weights[r, j] = K(queries[r], key j of block s), relative to that at the distance `shift`.
+
+    Parameters
+    ----------
+    tile, weights : arrays of shape (4, j)
+        The first is working memory.
+    queries, start, shift : arrays of shape (4, d), (4,), (4,)
+    layout : (keys, key_start, columns, products)
+    kernel : (power, kind, exponent, rate, furthest)
+    """
+    keys, key_start, _, products = layout
+    power, kind, exponent, rate, furthest = kernel
+    flat_tile, flat_weights = tile.reshape(4 * row_length(keys)), weights.reshape(4 * row_length(keys))
+    squared_distances(tile, queries, start, keys[s], key_start[s], products)
+    if power != 2.0:
+        powers(flat_tile, power)
+    for r in range(4):
+        if shift[r] != 0.0:
+            subtract(tile[r], shift[r])
+    if kind == EXPONENTIAL:
+        exponentials(flat_weights, flat_tile, rate, furthest)
+    elif kind == POLYNOMIAL:
+        polynomials(flat_weights, flat_tile, rate, exponent)
+    else:
+        cosines(flat_weights, flat_tile, rate)
+
+
+@compiled()
+def write_weights(tile, weights, queries, start, shift, layout, kernel, rows):
+    """rows[i, s, j] = K(queries[i], key j of block s) times the key's sample weight, columns[s, 0, j]."""
+    columns = layout[2]
+    for s in range(columns.shape[0]):
+        for i in range(0, queries.shape[0], 4):
+            four = slice(i, i + 4)
+            fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+            for r in range(4):
+                _write_product(rows[i + r, s], weights[r], columns[s, 0])
+
+
+@compiled()
+def write_parts(tile, weights, queries, start, shift, layout, kernel, parts, rows):
+    """rows[i, j] as of `write_weights`, for the one block parts[i // 4] that each four queries look at."""
+    columns = layout[2]
+    for i in range(0, queries.shape[0], 4):
+        four, s = slice(i, i + 4), parts[i // 4]
+        fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+        for r in range(4):
+            _write_product(rows[i + r], weights[r], columns[s, 0])
+
+
+@compiled()
+def add_sums_of_parts(tile, weights, queries, start, shift, layout, kernel, sums, largest):
+    """sums[i, s, v] += sum_j K(queries[i], key j of block s) columns[s, v, j]; largest[i, s] the largest of these K."""
+    columns = layout[2]
+    for s in range(columns.shape[0]):
+        for i in range(0, queries.shape[0], 4):
+            four = slice(i, i + 4)
+            fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
+            accumulate(sums[four, s], weights, columns[s])
+            for r in range(4):
+                largest[i + r, s] = largest_of(weights[r])

@@ -1,0 +1,1 @@
+"""Compact kernels: only the pairs of blocks within reach of each other."""

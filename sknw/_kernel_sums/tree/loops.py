@@ -1,0 +1,323 @@
+"""The compiled loops of the pruned engine: a tree of blocks of points, and the pairs of blocks in reach of each other.
+
+Layout. A tree halves the points in the feature along which they spread most, until blocks of `BLOCK` points are left;
+the last block may have fewer. Nodes are numbered depth first: a node that holds s blocks is followed by that of its
+first r = s // 2 blocks, and the node of the others comes 2 r places after it. Blocks stand by feature, blocks[s, k, i]
+= feature k of point i of block s, so that inner loops run over contiguous rows of a length that the compiler knows.
+
+In the loops a tile is a few queries of one block against all keys of another.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._kernel_sums.tiled.loops import SINE
+from sknw._kernel_sums.tree.engine import BLOCK
+
+# Queries of a tile, which then stays in the first-level cache.
+_ROWS = 16
+# A tree of 2^60 blocks is not so deep.
+_DEEPEST = 64
+# What is left of 1 - u^power at the edge, where rounding may leave nothing.
+_SMALLEST_BASE = 2.0**-53
+# Squared distances are rounded as NumPy rounds them, without multiply-adds, so that every engine has the same keys in
+# reach.
+_AS_WRITTEN = frozenset({"nnan", "nsz"})
+
+
+# The tree
+
+
+@compiled()
+def build_tree(order, blocks, lower, upper, leaf, points, permute):
+    """Set the order of `points` by block, the blocks, the boxes of all nodes, and the node that each block is.
+
+    Parameters
+    ----------
+    order : int64 array of shape (n,)
+        0, 1, ..., n - 1 to begin with.
+    blocks : array of shape (s, d, BLOCK)
+        Infinite to begin with, as it stays behind the last point.
+    lower, upper : arrays of shape (2 s - 1, d)
+    leaf : int64 array of shape (s,)
+    points : array of shape (n, d)
+        Its rows are permuted too.
+    permute : bool
+        False: blocks are made of the points as they come, and a node of several blocks has no bounds.
+    """
+    n, d = points.shape
+    stack = np.empty((_DEEPEST, 3), dtype=np.int64)  # nodes to do, each with its first block and the one after its last
+    stack[0] = 0, 0, len(blocks)
+    n_nodes = 1
+    while n_nodes:
+        n_nodes -= 1
+        node, first, last = stack[n_nodes]
+        start, stop = first * BLOCK, min(last * BLOCK, n)
+        half = (last - first) // 2
+        if half and not permute:
+            lower[node], upper[node] = -np.inf, np.inf
+        else:
+            widest = _set_box(lower[node], upper[node], points, start, stop)
+        if half:
+            if permute:
+                _select(points, order, start, stop, start + half * BLOCK, widest)
+            stack[n_nodes] = node + 1, first, first + half
+            stack[n_nodes + 1] = node + 2 * half, first + half, last
+            n_nodes += 2
+        else:
+            leaf[first] = node
+            for k in range(d):
+                for i in range(stop - start):
+                    blocks[first, k, i] = points[start + i, k]
+
+
+@compiled()
+def _set_box(lower, upper, points, start, stop):
+    """The least and largest value of each feature; returns the feature in which they are furthest apart."""
+    widest, spread = 0, -1.0
+    for k in range(lower.size):
+        low = high = points[start, k]
+        for i in range(start + 1, stop):
+            low, high = min(low, points[i, k]), max(high, points[i, k])
+        lower[k], upper[k] = low, high
+        if high - low > spread:
+            widest, spread = k, high - low
+    return widest
+
+
+@compiled()
+def _select(points, order, start, stop, middle, k):
+    """Permute start <= i < stop until feature k of no point before `middle` exceeds that of one from there on.
+
+    C. A. R. Hoare, "Algorithm 65: Find", Communications of the ACM 4 (1961) 321-322.
+    """
+    first, last = start, stop - 1
+    while first < last:
+        a, b, c = points[first, k], points[(first + last) // 2, k], points[last, k]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = first, last
+        while i <= j:
+            while points[i, k] < pivot:
+                i += 1
+            while points[j, k] > pivot:
+                j -= 1
+            if i <= j:
+                order[i], order[j] = order[j], order[i]
+                for feature in range(points.shape[1]):
+                    points[i, feature], points[j, feature] = points[j, feature], points[i, feature]
+                i += 1
+                j -= 1
+        if middle <= j:
+            last = j
+        elif middle >= i:
+            first = i
+        else:
+            return
+
+
+@compiled()
+def _blocks_in_reach(found, keys, queries, block, reach):
+    """The blocks of keys with a squared distance of at most `reach` from a block of queries: found[:count]."""
+    _, lower, upper, _ = keys
+    low, high = queries[1][queries[3][block]], queries[2][queries[3][block]]
+    stack = np.empty((_DEEPEST, 3), dtype=np.int64)
+    stack[0] = 0, 0, len(found)
+    n_nodes, count = 1, 0
+    while n_nodes:
+        n_nodes -= 1
+        node, first, last = stack[n_nodes]
+        gap = 0.0
+        for k in range(low.size):
+            beyond = max(lower[node, k] - high[k], low[k] - upper[node, k], 0.0)
+            gap += beyond * beyond
+            if gap > reach:
+                break
+        if gap > reach:
+            continue
+        half = (last - first) // 2
+        if half:
+            stack[n_nodes] = node + 1, first, first + half
+            stack[n_nodes + 1] = node + 2 * half, first + half, last
+            n_nodes += 2
+        else:
+            found[count] = first
+            count += 1
+    return count
+
+
+@compiled(_AS_WRITTEN)
+def _queries_in_reach(near, gaps, queries, n_queries, keys, s, reach):
+    """The queries with a squared distance `gaps` of at most `reach` from the block s of keys: near[:count]."""
+    wide_vectors()
+    low, high = keys[1][keys[3][s]], keys[2][keys[3][s]]
+    gaps[:] = 0.0
+    for k in range(low.size):
+        for i in range(BLOCK):
+            beyond = max(low[k] - queries[k, i], queries[k, i] - high[k], 0.0)
+            gaps[i] += beyond * beyond
+    count = 0
+    for i in range(n_queries):
+        near[count] = i
+        count += gaps[i] <= reach
+    return count
+
+
+# A tile
+
+
+@compiled(_AS_WRITTEN)
+def _set_squared_distances(tile, near, queries, keys):
+    """tile[r, j] = ||queries[:, near[r]] - keys[:, j]||^2."""
+    wide_vectors()
+    d = len(keys)
+    for r in range(near.size):
+        i = near[r]
+        q0 = queries[0, i]
+        for j in range(BLOCK):
+            u0 = q0 - keys[0, j]
+            tile[r, j] = u0 * u0
+        n_single = 1 + (d - 1) % 4
+        for k in range(1, n_single):
+            q0 = queries[k, i]
+            for j in range(BLOCK):
+                u0 = q0 - keys[k, j]
+                tile[r, j] += u0 * u0
+        for k in range(n_single, d, 4):
+            q0, q1, q2, q3 = queries[k, i], queries[k + 1, i], queries[k + 2, i], queries[k + 3, i]
+            for j in range(BLOCK):
+                u0, u1, u2, u3 = q0 - keys[k, j], q1 - keys[k + 1, j], q2 - keys[k + 2, j], q3 - keys[k + 3, j]
+                tile[r, j] = tile[r, j] + u0 * u0 + u1 * u1 + u2 * u2 + u3 * u3
+
+
+@compiled(MULTIPLY_ADD)
+def _set_weights(weights, sq, n, kernel, limit, rate):
+    """K(sqrt(rate sq)) of the first n elements, zero where sq is above the limit and nowhere else."""
+    wide_vectors()
+    power, exponent, is_cosine = kernel
+    if exponent == 0:
+        for j in range(n):
+            weights[j] = 1.0 if sq[j] <= limit else 0.0
+    elif power == 1:
+        for j in range(n):
+            weights[j] = max(1.0 - np.sqrt(rate * sq[j]), _SMALLEST_BASE) if sq[j] <= limit else 0.0
+    elif power == 2:
+        for j in range(n):
+            weights[j] = max(1.0 - rate * sq[j], _SMALLEST_BASE) if sq[j] <= limit else 0.0
+    else:
+        for j in range(n):
+            u2 = rate * sq[j]
+            weights[j] = max(1.0 - u2 * np.sqrt(u2), _SMALLEST_BASE) if sq[j] <= limit else 0.0
+    if exponent == 2:
+        for j in range(n):
+            weights[j] *= weights[j]
+    elif exponent == 3:
+        for j in range(n):
+            weights[j] *= weights[j] * weights[j]
+    elif is_cosine:
+        # cos(pi u / 2) = sin(pi v / 2) with v = 1 - u
+        for j in range(n):
+            x = weights[j] * weights[j]
+            p = ((SINE[9] * x + SINE[8]) * x + SINE[7]) * x + SINE[6]
+            p = (((p * x + SINE[5]) * x + SINE[4]) * x + SINE[3]) * x + SINE[2]
+            weights[j] *= (p * x + SINE[1]) * x + SINE[0]
+
+
+@compiled(REORDERED)
+def _add_products(sums, near, weights, columns):
+    """sums[near[r], v] += sum_j weights[r, j] columns[v, j]."""
+    wide_vectors()
+    for r in range(near.size):
+        for v in range(len(columns)):
+            total = 0.0
+            for j in range(BLOCK):
+                total += weights[r, j] * columns[v, j]
+            sums[near[r], v] += total
+
+
+@compiled()
+def _multiply_own(weights, near, own, share, first_key):
+    """Each query's own key, where it is in the block that starts at `first_key`, has its share only."""
+    for r in range(near.size):
+        j = own[near[r]] - first_key
+        if 0 <= j < BLOCK:
+            weights[r, j] *= share[near[r]]
+
+
+# Pairs of blocks
+
+
+@compiled()
+def add_sums(sums, queries, keys, columns, own, share, kernel, limits, rates, first, last):
+    """sums[f, i, v] += sum_j K_f(query i, key j) columns[v, j] for the queries i of the blocks first <= s < last.
+
+    Parameters
+    ----------
+    sums : array of shape (f, m, c)
+        Of queries in the order of their tree.
+    queries, keys : tuples (blocks, lower, upper, leaf) of `build_tree`
+    columns : array of shape (s, c, BLOCK)
+        Of the keys, by block.
+    own, share : arrays of shape (m,), int64 and float64
+        The place, in the keys' tree, of the key that each query is, -1 for none, and the share of it that stays.
+    kernel : tuple (power, exponent, is_cosine)
+        (1 - u^power)^exponent, or with power and exponent 1 the cosine.
+    limits, rates : arrays of shape (f,), descending and ascending
+        For each bandwidth the largest squared distance with a positive weight, and what multiplies it.
+    """
+    tile, weights = np.empty((_ROWS, BLOCK)), np.empty((_ROWS, BLOCK))
+    flat_tile, flat_weights = tile.reshape(_ROWS * BLOCK), weights.reshape(_ROWS * BLOCK)
+    found = np.empty(len(keys[0]), dtype=np.int64)
+    near, gaps = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK)
+    for block in range(first, last):
+        points, start, stop = queries[0][block], block * BLOCK, min((block + 1) * BLOCK, sums.shape[1])
+        for s in found[: _blocks_in_reach(found, keys, queries, block, limits[0])]:
+            n_near = _queries_in_reach(near, gaps, points, stop - start, keys, s, limits[0])
+            for r in range(0, n_near, _ROWS):
+                some = near[r : min(r + _ROWS, n_near)]
+                _set_squared_distances(tile, some, points, keys[0][s])
+                nearest = gaps[some].min()
+                for f in range(limits.size):
+                    if nearest > limits[f]:
+                        break
+                    _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
+                    _multiply_own(weights, some, own[start:stop], share[start:stop], s * BLOCK)
+                    _add_products(sums[f, start:stop], some, weights, columns[s])
+
+
+@compiled()
+def list_pairs(column, value, end, order, queries, keys, columns, own, share, kernel, limit, rate, first, last):
+    """For each query i the keys j in reach, as column[e] = order[j], value[e] = K(query i, key j) columns[0, j].
+
+    Parameters
+    ----------
+    column, value : arrays of shape (nnz,), int64 and float64
+    end : int64 array of shape (m,)
+        For each query the place of its first pair; it becomes the place after its last.
+    order : int64 array of shape (n,)
+        The numbers of the keys in the order of their tree.
+    queries, keys, columns, own, share, kernel, limit, rate, first, last
+        As in `add_sums`, at one bandwidth.
+    """
+    tile, weights = np.empty((_ROWS, BLOCK)), np.empty((_ROWS, BLOCK))
+    flat_tile, flat_weights = tile.reshape(_ROWS * BLOCK), weights.reshape(_ROWS * BLOCK)
+    found = np.empty(len(keys[0]), dtype=np.int64)
+    near, gaps = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK)
+    for block in range(first, last):
+        points, start, stop = queries[0][block], block * BLOCK, min((block + 1) * BLOCK, end.size)
+        for s in found[: _blocks_in_reach(found, keys, queries, block, limit)]:
+            n_near = _queries_in_reach(near, gaps, points, stop - start, keys, s, limit)
+            for r in range(0, n_near, _ROWS):
+                some = near[r : min(r + _ROWS, n_near)]
+                _set_squared_distances(tile, some, points, keys[0][s])
+                _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limit, rate)
+                for a in range(some.size):
+                    e = end[start + some[a]]
+                    for j in range(BLOCK):
+                        if weights[a, j] > 0.0:
+                            place = s * BLOCK + j
+                            part = share[start + some[a]] if own[start + some[a]] == place else 1.0
+                            column[e], value[e] = order[place], part * weights[a, j] * columns[s, 0, j]
+                            e += 1
+                    end[start + some[a]] = e

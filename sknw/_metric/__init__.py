@@ -1,0 +1,1 @@
+"""Learning w, the metric."""

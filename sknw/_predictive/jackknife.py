@@ -1,0 +1,175 @@
+"""Prediction intervals from leave-one-out: the jackknife+ in closed form, with a local scale.
+
+They take rows of attention weights, a_j >= 0 of sum 1, a block of queries at a time. Values are standardised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from sknw._kernel_sums import rows_are_compiled
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut, weight_at_zero
+from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
+from sknw._predictive.quantiles import ForEachBlock
+from sknw._smoothing.local_linear import solve
+from sknw._smoothing.smoother import Queries, Smoother
+from sknw.kernels import Pairwise
+
+# A mass below this may have lost terms to underflow.
+_TINY = 1e-200
+# A variance below this part of the largest is rounding.
+_SINGULAR = 1e-10
+
+
+def interval(
+    smoother: Smoother,
+    queries: Queries,
+    sample_weight: np.ndarray,
+    calibration: ConformalCalibration,
+    coverage: float,
+    attention_blocks: Callable[[Queries], ForEachBlock],
+) -> np.ndarray:
+    """Jackknife+ bounds of a new observation at the queries, of shape (m, k, 2).
+
+    From the predictions m_-i(q) and scales s_-i(q) that all samples but the i-th give (Barber, Candes, Ramdas &
+    Tibshirani 2021), in closed form for a smoother. The samples of `smoother`, `sample_weight`, in units of samples,
+    and the attention of `attention_blocks` are in the order of the calibration.
+    """
+    bounds = np.full((len(queries), smoother.values.shape[1], 2), np.nan)
+    if _has_compiled_bounds(smoother, queries, sample_weight, calibration, coverage):
+        from sknw._predictive.jackknife_blocks import compiled_bounds
+
+        bounds[:, 0] = compiled_bounds(smoother, queries, calibration, coverage)
+    rest = np.flatnonzero(np.isnan(bounds[:, 0, 0]))
+    if not rest.size:
+        return bounds
+    queries = queries[rest]
+    problem, unit, p = smoother.problem(queries), sample_weight.max(), len(calibration.scores)
+    every = smoother.left_out(np.arange(len(sample_weight)), sample_weight).own
+    assert every is not None
+
+    def of_query(i: int, a: np.ndarray, log_mass: float) -> np.ndarray:
+        here = replace(smoother, line=None) if np.isneginf(log_mass) else smoother
+        removed, x = (1.0 - every.retained) * a, queries.x[i]
+        means, leverage = loo_predictions(here, x, a, removed)
+        for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE):
+            own = LeaveOneOut(np.array([j]), every.retained[[j]])
+            others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], own, a, log_mass)
+            here = replace(smoother, line=None) if np.isneginf(log_mass_of_others) else smoother
+            means[j] = predict_from_weights(here, x, others)
+        return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], removed[:p], coverage)
+
+    def block(rows: slice, attention: np.ndarray) -> None:
+        log_mass = _log_mass(problem, rows, attention)
+        for i in np.flatnonzero(~np.isnan(attention[:, 0])):
+            bounds[rest[rows.start + i]] = of_query(rows.start + i, attention[i], log_mass[i])
+
+    attention_blocks(queries)(block)
+    return bounds
+
+
+def _has_compiled_bounds(
+    smoother: Smoother, queries: Queries, sample_weight: np.ndarray, calibration: ConformalCalibration, coverage: float
+) -> bool:
+    """Whether `compiled_bounds` takes the queries: weighted means of one output, of samples that count once.
+
+    And so many that NumPy would lose the time that compiled loops take to load.
+    """
+    n_scores, n_outputs = calibration.scores.shape
+    is_simple = smoother.line is None and n_outputs == 1 and np.all(sample_weight == 1)
+    if not is_simple or not 0 < calibration.rank(coverage) <= n_scores:
+        return False
+    return rows_are_compiled(smoother.problem(queries), smoother.algorithm)
+
+
+def predict_from_weights(smoother: Smoother, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """The prediction at x, of shape (k,), with attention weights a."""
+    mean = a @ smoother.values
+    if smoother.line is None:
+        return mean
+    offsets = smoother.line.x - a @ smoother.line.x
+    weighted = a[:, np.newaxis] * offsets
+    slope = solve(weighted.T @ offsets, weighted.T @ (smoother.values - mean), smoother.line.ridge)
+    return mean + (x - a @ smoother.line.x) @ slope
+
+
+def loo_predictions(
+    smoother: Smoother, x: np.ndarray, a: np.ndarray, removed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions at x without a part of the attention of each sample in turn.
+
+    With e_i the residual of sample i from the fit around x, l_i = a_i t_i its weight in the prediction and H_i its
+    leverage in the fit, leaving it out shift_bound the prediction by -l_i e_i / (1 - H_i) (Sherman & Morrison 1950); of a
+    weighted mean t_i = 1 and H_i = a_i. The others' weights sum to 1 - a_i, so that beside them a ridge counts
+    (1 - a_i) times as much as before.
+
+    Parameters
+    ----------
+    smoother : Smoother
+    x : ndarray of shape (d,)
+        The query, as in `Queries.x`.
+    a, removed : ndarray of shape (n,)
+        Attention, and how much of it is taken from each sample.
+
+    Returns
+    -------
+    means : ndarray of shape (n, k)
+    leverage : ndarray of shape (n,)
+    """
+    removed = removed[:, np.newaxis]
+    mean = a @ smoother.values
+    residuals = smoother.values - mean
+    leverage, pull = removed, np.ones(1)
+    if smoother.line is not None:
+        line = smoother.line
+        offsets = line.x - a @ line.x
+        weighted = a[:, np.newaxis] * offsets
+        variances, axes = np.linalg.eigh(weighted.T @ offsets)
+        along, to_query = offsets @ axes, (x - a @ line.x) @ axes  # coordinates in which the covariance is diagonal
+        slopes = axes.T @ (weighted.T @ residuals)
+        inverse = _regularised_inverse(variances, line.ridge * (1.0 - removed))
+        mean = mean + (inverse * to_query) @ slopes
+        residuals = residuals - (inverse * along) @ slopes
+        pull = 1.0 + (inverse * along) @ to_query[:, np.newaxis]
+        leverage = removed * (1.0 + (inverse * along**2).sum(axis=1, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a leverage of 1; such samples are left out by other means
+        return mean - removed * pull * residuals / (1.0 - leverage), leverage[:, 0]
+
+
+def _regularised_inverse(variances: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """1 / (variances + ridge) of the eigenvalues (d,) of C, ascending; 0 for directions without variance."""
+    total = variances + ridge
+    return np.divide(1.0, total, out=np.zeros_like(total), where=total > _SINGULAR * variances[-1])
+
+
+def _log_mass(problem: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:
+    """log(D / unit) of the queries `rows`, from the sample that each attends to most: D a_j = K_j w_j / K(0)."""
+    main = np.argmax(attention, axis=1)
+    most = np.take_along_axis(attention, main[:, np.newaxis], axis=1)[:, 0]
+    queries, keys = problem.queries[rows], problem.keys[main]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        if isinstance(problem.kernel, Pairwise):
+            pairs = zip(queries[:, np.newaxis], keys[:, np.newaxis], strict=True)
+            log_weight = np.log([problem.kernel.between(q, z)[0, 0] for q, z in pairs])
+        else:
+            log_weight = problem.kernel.log_profile(((queries - keys) ** 2).sum(axis=1))
+        at_zero = weight_at_zero(replace(problem, queries=queries))[0]
+        log_mass = log_weight + np.log(problem.weights[main]) - np.log(most) - np.log(at_zero)
+    return np.where(np.isneginf(log_weight), -np.inf, log_mass)
+
+
+def _attention_of_others(
+    smoother: Smoother, query: Queries, own: LeaveOneOut, a: np.ndarray, log_mass: float
+) -> tuple[np.ndarray, float]:
+    """Attention a and log mass of one query with a sample left out."""
+    others = a.copy()
+    others[own.index] *= own.retained
+    rest = others.sum()
+    if own.retained[0] > 0 or rest * np.exp(log_mass) > _TINY:
+        return others / rest, log_mass + np.log(rest)
+    problem = smoother.problem(replace(query, own=own))
+    others = smoother.attention(problem, slice(0, 1))
+    return others[0], _log_mass(problem, slice(0, 1), others)[0]

@@ -1,0 +1,1 @@
+"""The choice of the bandwidth and of the ridge."""

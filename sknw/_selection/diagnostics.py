@@ -1,0 +1,68 @@
+"""When the outcome of a bandwidth search deserves a warning, and what to do then."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sknw._selection.result import BandwidthSearch
+from sknw._smoothing.training import TrainingSet
+
+# Fewer samples say too little about a bandwidth for a warning, and a smaller share of them is not many.
+_FEW, _MANY = 100, 0.25
+# Scores that differ by less, relative to the largest, are all the same.
+_EQUAL = 1e-10
+
+
+def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndarray, with_lines: bool) -> str | None:
+    """What is wrong with the choice, if anything, and the remedy.
+
+    Local lines with the largest bandwidth are one line for all, which may be right. With few samples the criterion
+    often is least at an edge, and with scores that are all the same, as of a constant target, the largest bandwidth is
+    as good as any: none of these is worth a warning.
+    """
+    factor, scores = search.factors[search.best_index], search.scores[np.isfinite(search.scores)]
+    # The search begins at a quarter of the smallest spacing, in the reach of the kernel; a compact kernel sees no other
+    # places from there to the spacing, and of equal scores the largest bandwidth is chosen.
+    near_zero = factor <= 4.0 * search.factors[0] or search.scores[0] <= search.scores[search.best_index]
+    if len(rows) < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
+        return None
+    if search.has_duplicates and near_zero:
+        n_copies = _n_copies(training)
+        name = "leave-one-out" if search.criterion == "loo" else f'"{search.criterion}"'
+        if n_copies > _MANY * training.sample_weight.sum():
+            return (
+                f"{name} chose a bandwidth near zero ({factor:.2g} standard deviations), at which copies of a sample "
+                f"predict it: {n_copies:g} of {training.sample_weight.sum():g} samples have copies, of the same inputs "
+                "and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights that are "
+                "not counts to at most 1, or give a number."
+            )
+    if search.at_edge and search.best_index > 0:
+        if with_lines:
+            return None
+        return (
+            f'the criterion "{search.criterion}" is best at the largest bandwidth tried, at which every prediction is '
+            "nearly the mean of all targets: these inputs, on one scale, do not help to predict. Leave out features "
+            "that do not matter, or learn a weight for each with AttentionPoolingRegressor."
+        )
+    if search.at_edge:
+        return (
+            f'the criterion "{search.criterion}" is best at the smallest bandwidth tried, at which every prediction is '
+            "nearly the target of the nearest sample. If that is not what the data are like, choose another criterion "
+            'among "loo", "aicc" and "gcv", or give a number.'
+        )
+    if search.n_unsupported > _MANY * len(rows):
+        return (
+            f"{search.n_unsupported} of {len(rows)} samples have no other one in the kernel's support at the chosen "
+            "bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
+            '"gaussian", or give a larger bandwidth.'
+        )
+    return None
+
+
+def _n_copies(training: TrainingSet) -> float:
+    """Samples, counted by weight, that are not the only ones with their inputs and targets."""
+    _, which, multiplicity = np.unique(
+        np.hstack([training.X, training.values]), axis=0, return_inverse=True, return_counts=True
+    )
+    is_copied = (multiplicity[which.ravel()] > 1) | (training.sample_weight > 1)
+    return float(training.sample_weight[is_copied].sum())

@@ -1,0 +1,1 @@
+"""Kernel-weighted means and local lines of training samples."""

@@ -1,0 +1,245 @@
+"""Local lines: the algebra that turns kernel sums of (1, y, x, x x', x y) into weighted least-squares lines.
+
+At a query x0, with attention weights P_j (non-negative, of sum 1) and inputs x in units of their standard deviations,
+the line minimises
+
+    sum_j P_j (y_j - b0 - b'(x_j - x0))^2 + ridge ||b||^2
+
+and its value at x0 is
+
+    m = y_mean + b'(x0 - x_mean),   b = (C + ridge I)^-1 c,   C = cov(x, x), c = cov(x, y),
+
+means and covariances weighted by P (Cleveland 1979; Fan 1992; with a ridge Seifert & Gasser 1996). A large ridge leaves
+the weighted mean, which is Nadaraya-Watson. Along the principal axes of C, of variances v_i, the line at every ridge is
+a sum of shrunken parts,
+
+    m(ridge) = y_mean + sum_i a_i c_i / (v_i + ridge),   a_i and c_i the components of x0 - x_mean and c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+# Sums of squares carry rounding of about 2e-16 of their size. A variance with the ridge above this part of the size has
+# ten digits;
+ACCURATE = 1e-6
+# below this it is rounding: the inputs do not vary in that direction, and the line has no slope along it.
+_ROUNDING = 1e-14
+# Of samples seen from the query itself, whose differences are not squared, much smaller variances are known.
+_ROUNDING_OF_DIFFERENCES = 1e-22
+_ROUNDING_OF_DEVIATIONS = 1e-15
+# Without a ridge: below this part of the largest variance there is nothing to be had from the moments.
+_SINGULAR = 1e-10
+_NO_RIDGE = 1e-14
+
+
+def line_columns(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The columns (y, x, x x', x y) of which a line needs the sums, for x (n, d) and values (n, k)."""
+    rows, columns = np.triu_indices(x.shape[1])
+    products = x[:, rows] * x[:, columns]
+    mixed = x[:, :, np.newaxis] * values[:, np.newaxis, :]
+    return np.hstack([values, x, products, mixed.reshape(len(x), -1)])
+
+
+def n_line_columns(d: int, k: int) -> int:
+    """How many columns `line_columns` returns."""
+    return k + d + d * (d + 1) // 2 + d * k
+
+
+class _PerQuery:
+    """Base of dataclasses of arrays whose first axes, (...), are bandwidths and queries."""
+
+    def __getitem__(self, index: Any) -> Self:
+        return type(self)(*(array[index] for array in vars(self).values()))
+
+    def __setitem__(self, index: Any, others: Self) -> None:
+        for array, other in zip(vars(self).values(), vars(others).values(), strict=True):
+            array[index] = other
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Those of consecutive parts of the queries, the second axis."""
+        by_attribute = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(arrays, axis=1) for arrays in by_attribute))
+
+
+@dataclass(frozen=True, eq=False)
+class LocalMoments(_PerQuery):
+    """Weighted means and covariances around each of some queries, of any leading shape (...).
+
+    Attributes
+    ----------
+    x_mean : ndarray of shape (..., d)
+    y_mean : ndarray of shape (..., k)
+    xx : ndarray of shape (..., d, d)
+        The covariances C.
+    xy : ndarray of shape (..., d, k)
+        The covariances c.
+    squares : ndarray of shape (..., d)
+        The weighted mean squares of what xx and xy are differences of.
+    log_mass : ndarray of shape (...)
+        The logarithm of the sum of weights before they were made to sum to 1.
+    """
+
+    x_mean: np.ndarray
+    y_mean: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    squares: np.ndarray
+    log_mass: np.ndarray
+
+    @classmethod
+    def of(cls, means: np.ndarray, log_mass: np.ndarray, d: int, k: int) -> LocalMoments:
+        """From the weighted means of `line_columns`, of shape (..., n_line_columns(d, k))."""
+        y_mean, x_mean, products, mixed = np.split(means, np.cumsum([k, d, d * (d + 1) // 2]), axis=-1)
+        xx = np.empty((*means.shape[:-1], d, d))
+        rows, columns = np.triu_indices(d)
+        xx[..., rows, columns] = xx[..., columns, rows] = products
+        squares = np.diagonal(xx, axis1=-2, axis2=-1).copy()
+        xx -= x_mean[..., :, np.newaxis] * x_mean[..., np.newaxis, :]
+        xy = mixed.reshape(*means.shape[:-1], d, k) - x_mean[..., :, np.newaxis] * y_mean[..., np.newaxis, :]
+        return cls(x_mean, y_mean, xx, xy, squares, log_mass)
+
+    def has_cancellation(self, largest_loss: float, ridge: float) -> np.ndarray:
+        """Where a variance with the ridge is less than `largest_loss` of the square x_mean^2 taken off: bool (...)."""
+        variances = np.diagonal(self.xx, axis1=-2, axis2=-1)
+        return np.any(variances + ridge < largest_loss * self.x_mean**2, axis=-1)
+
+    def equivalent_kernel_and_slope(self, x: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """u = (C + ridge I)^-1 (x - x_mean) at queries x (..., d), with which m = y_mean + u'c, and b (..., d, k)."""
+        both = solve(self.xx, np.concatenate([(x - self.x_mean)[..., np.newaxis], self.xy], axis=-1), ridge)
+        return both[..., 0], both[..., 1:]
+
+
+def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
+    """(C + ridge I)^-1 times `right`, with one ridge or one for each feature (d,).
+
+    For ridge = 0 and C singular the limit ridge -> 0, the pseudo-inverse.
+    """
+    if np.all(ridge >= _NO_RIDGE):
+        return np.linalg.solve(xx + ridge * np.eye(xx.shape[-1]), right)
+    variances, directions = np.linalg.eigh(xx)
+    varies = variances > _SINGULAR * variances[..., -1:]
+    inverse = np.divide(1.0, variances, out=np.zeros_like(variances), where=varies)
+    along = np.swapaxes(directions, -2, -1) @ right
+    return directions @ (inverse[..., np.newaxis] * along)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFits(_PerQuery):
+    """Local lines at some queries, of any leading shape (...), along the principal axes of C around each.
+
+    Attributes
+    ----------
+    y_mean : ndarray of shape (..., k)
+    variances : ndarray of shape (..., d)
+        The v_i.
+    along : ndarray of shape (..., d)
+        The components a_i of x0 - x_mean.
+    covariances : ndarray of shape (..., d, k)
+        The components c_i.
+    known : ndarray of shape (..., d)
+        Variances with the ridge are accurate from here on.
+    least : ndarray of shape (..., d)
+        Variances below are rounding.
+    log_mass : ndarray of shape (...)
+        As of `LocalMoments`.
+    """
+
+    y_mean: np.ndarray
+    variances: np.ndarray
+    along: np.ndarray
+    covariances: np.ndarray
+    known: np.ndarray
+    least: np.ndarray
+    log_mass: np.ndarray
+
+    @classmethod
+    def of(cls, moments: LocalMoments, x: np.ndarray) -> LocalFits:
+        """From the moments around the queries x (..., d)."""
+        variances, axes = np.linalg.eigh(moments.xx)
+        axes = np.swapaxes(axes, -2, -1)
+        along = (axes @ (x - moments.x_mean)[..., np.newaxis])[..., 0]
+        size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2  # of what each v_i is made from
+        known, least = ACCURATE * size, _ROUNDING * size
+        return cls(moments.y_mean, np.maximum(variances, 0.0), along, axes @ moments.xy, known, least, moments.log_mass)
+
+    @classmethod
+    def of_means(cls, means: np.ndarray, log_mass: np.ndarray) -> LocalFits:
+        """Weighted means (..., k), as lines that have no axes."""
+        no_axes = np.empty((*log_mass.shape, 0))
+        return cls(means, *(no_axes,) * 2, np.empty((*no_axes.shape, means.shape[-1])), *(no_axes,) * 2, log_mass)
+
+    def value(self, ridge: float | np.ndarray) -> np.ndarray:
+        """m of shape (..., k), at one ridge or at one for each query."""
+        if self.variances.shape[-1] == 0:
+            return self.y_mean
+        return self.y_mean + np.einsum("...i,...ik->...k", self.along * self._inverse(ridge), self.covariances)
+
+    def reach(self, ridge: float | np.ndarray) -> np.ndarray:
+        """(x0 - x_mean)' (C + ridge I)^-1 (x0 - x_mean), of shape (...); infinite off the plane of the samples."""
+        inverse, squares = self._inverse(ridge), self.along**2
+        has_slope = self.variances + np.asarray(ridge)[..., np.newaxis] > self.least
+        return np.where(has_slope | (squares <= self.least), squares * inverse, np.inf).sum(axis=-1)
+
+    def is_ill_conditioned(self, ridge: float) -> np.ndarray:
+        """Where a variance is neither accurate nor surely nothing: bool of shape (...)."""
+        total = self.variances + ridge
+        return np.any((total < self.known) & (total > self.least), axis=-1)
+
+    def _inverse(self, ridge: float | np.ndarray) -> np.ndarray:
+        total = self.variances + np.asarray(ridge)[..., np.newaxis]
+        return np.divide(1.0, total, out=np.zeros_like(total), where=total > self.least)
+
+
+def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarray, size: float) -> LocalFits:
+    """Local lines at m queries from the samples around each, by singular values, which need no squares.
+
+    Parameters
+    ----------
+    p : ndarray of shape (m, l)
+        The weights, of sum 1.
+    x : ndarray of shape (m, l, d)
+        The inputs as seen from the query, x_j - x0.
+    y : ndarray of shape (m, l, k)
+    log_mass : ndarray of shape (m,)
+    size : float
+        The largest input, of which all have the rounding.
+    """
+    x_mean, y_mean, x, y = _centred(p, x, y)
+    root = np.sqrt(p)[..., np.newaxis]
+    missing = max(x.shape[2] - x.shape[1], 0)  # as many singular values as features
+    design, targets = (np.pad(root * a, [(0, 0), (0, missing), (0, 0)]) for a in (x, y))
+    left, deviations, axes = np.linalg.svd(design, full_matrices=False)
+    deviations[deviations < _ROUNDING_OF_DEVIATIONS * np.maximum(deviations[:, :1], size)] = 0.0
+    covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
+    variances, along = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
+    least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
+    return LocalFits(y_mean, variances, along, covariances, np.zeros_like(least), least, log_mass)
+
+
+def moments_around(
+    p: np.ndarray, x: np.ndarray, y: np.ndarray, query: np.ndarray, log_mass: np.ndarray
+) -> LocalMoments:
+    """Moments around the queries (m, d) from the samples around each, given as in `lines_around`."""
+    x_mean, y_mean, x, y = _centred(p, x, y)
+    weighted = np.swapaxes(p[..., np.newaxis] * x, -2, -1)
+    xx = weighted @ x
+    return LocalMoments(query + x_mean, y_mean, xx, weighted @ y, np.diagonal(xx, axis1=-2, axis2=-1), log_mass)
+
+
+def _centred(p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted means of x and y, and both less their means.
+
+    First less those of the heaviest sample: where it has almost all of the weight, the mean differs from it by little.
+    """
+    heaviest = p.argmax(axis=1)[:, np.newaxis, np.newaxis]
+    origins = [np.take_along_axis(a, heaviest, axis=1) for a in (x, y)]
+    x, y = (a - origin for a, origin in zip((x, y), origins, strict=True))
+    means = [p[:, np.newaxis] @ a for a in (x, y)]
+    x_mean, y_mean = ((origin + mean)[:, 0] for origin, mean in zip(origins, means, strict=True))
+    return x_mean, y_mean, x - means[0], y - means[1]

@@ -1,0 +1,114 @@
+"""Training data as the smoothers want them: of positive weight, with centres and scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Multiples and sums of a few such values still are float64 numbers.
+_TOO_LARGE = 1e304
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Samples of positive weight, their centres and scales.
+
+    Those of one feature are sorted by it: the engines for one feature need not sort them again.
+
+    Attributes
+    ----------
+    given : ndarray of shape (n_given, d)
+        The inputs of all samples, as given.
+    rows : slice or ndarray of int, of shape (n,)
+        Where those of positive weight stand among them.
+    center, scales : ndarrays of shape (d,)
+        Weighted means and standard deviations; a constant feature has the scale 1.
+    values : ndarray of shape (n, k)
+        (y - y_center) / y_scales.
+    y_center, y_scales : ndarrays of shape (k,)
+    sample_weight : ndarray of shape (n,)
+        In units of samples.
+    """
+
+    given: np.ndarray
+    rows: slice | np.ndarray
+    center: np.ndarray
+    scales: np.ndarray
+    values: np.ndarray
+    y_center: np.ndarray
+    y_scales: np.ndarray
+    sample_weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where some of the samples stand among those given."""
+        return rows if isinstance(self.rows, slice) else np.take(self.rows, rows)
+
+    @property
+    def X(self) -> np.ndarray:
+        """The inputs (n, d), put in order whenever they are asked for: they take much memory."""
+        return taken(self.given, self.rows)
+
+    @property
+    def relative_weight(self) -> np.ndarray:
+        """Sample weights of which the largest is 1."""
+        largest = self.sample_weight.max()
+        return self.sample_weight if largest == 1.0 else self.sample_weight / largest
+
+    @classmethod
+    def of(cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> TrainingSet:
+        """The samples of positive weight among X (n, d), y (n,) or (n, k)."""
+        rows: slice | np.ndarray = slice(0, len(X))
+        if sample_weight is not None and not np.all(sample_weight > 0):
+            rows = np.flatnonzero(sample_weight > 0)
+        if X.shape[1] == 1:
+            order = np.argsort(X[rows, 0])
+            # half the memory
+            order = order.astype(np.int32) if len(X) <= np.iinfo(np.int32).max else order
+            rows = order if isinstance(rows, slice) else rows[order]
+        inputs = taken(X, rows)
+        weights = np.ones(len(inputs)) if sample_weight is None else taken(sample_weight, rows)
+        center, scales, _ = _standardisation(inputs, weights, "X")
+        del inputs
+        y_center, y_scales, values = _standardisation(taken(y.reshape(len(y), -1), rows), weights, "y")
+        values /= y_scales
+        return cls(X, rows, center, scales, values, y_center, y_scales, weights)
+
+    def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
+        """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
+        return (w.T / self.scales).T
+
+
+def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """array[rows] for distinct ascending rows, without a copy where these are all."""
+    return array if len(rows) == len(array) else array[rows]
+
+
+def taken(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+    """array[rows], without a copy where these are all in order."""
+    if isinstance(rows, slice):
+        return array[rows]
+    # take(): indexing with an array of rows is several times slower
+    return np.take(array, rows, axis=0)
+
+
+def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), and the centred columns."""
+    centred, weights = columns.astype(np.float64), weights / weights.sum()
+    with np.errstate(over="ignore", invalid="ignore"):
+        highest, lowest = centred.max(axis=0), centred.min(axis=0)
+        constant = highest == lowest  # a computed mean would differ by rounding
+        means = np.where(constant, lowest, weights @ centred)
+        centred -= means
+        # taken out, so that no square overflows
+        largest = np.where(constant, 1.0, np.maximum(highest - means, means - lowest))
+        squares = centred / largest
+        squares *= squares
+        scales = largest * np.sqrt(weights @ squares)
+    if not np.all(largest < _TOO_LARGE):
+        raise ValueError(f"{name} has values too large to compute with; divide it by a constant.")
+    scales[constant] = 1.0
+    return means, scales, centred

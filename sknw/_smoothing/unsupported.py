@@ -1,0 +1,105 @@
+"""What a query gets that no training sample supports."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from sknw._kernel_sums.request import KernelSumRequest
+
+# Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
+# coordinates are ties.
+_TIE_ULPS = 8
+# Nearest keys are looked for one by one, and only if there are so many all within a radius.
+_FEW_TIES = 4
+# A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
+_FAR = 1e8
+# Queries that look for their nearest keys together: at least so many, and more if the keys may all be nearest to each
+# without more than so many pairs.
+_CHUNK, _PAIRS_OF_CHUNK = 50, 10**6
+
+
+class UnsupportedPolicy:
+    """What queries without support get instead of weighted means; each is found when it is needed first."""
+
+    def __init__(self, policy: str, problem: KernelSumRequest):
+        self.policy, self.problem = policy, problem
+        # of all queries, where any is needed; and which are known
+        self.means, self.is_known = np.empty((0, 0)), np.empty(0, dtype=bool)
+
+    def put(self, means: np.ndarray, unsupported: np.ndarray) -> np.ndarray:
+        """Means of shape (b, m, k) with substitutes where `unsupported` (b, m), in place."""
+        if unsupported.any():
+            if not len(self.means):
+                self.means, self.is_known = np.empty(means.shape[1:]), np.zeros(means.shape[1], dtype=bool)
+            rows = np.flatnonzero(unsupported.any(axis=0))
+            if len(new := rows[~self.is_known[rows]]):
+                self.means[new], self.is_known[new] = policy_means(self.policy, self.problem, new), True
+            means[:, rows] = np.where(unsupported[:, rows, np.newaxis], self.means[rows], means[:, rows])
+        return means
+
+
+def policy_means(policy: str, problem: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
+    """What the queries `rows`, without support, get by a policy: (len(rows), k)."""
+    if policy == "nearest":
+        # a chunk at a time, because many equal keys may be nearest
+        size = max(_CHUNK, _PAIRS_OF_CHUNK // len(problem.keys))
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return np.vstack([_means_of_nearest(problem, chunk) for chunk in chunks])
+    if policy == "mean":
+        return _means_of_all(problem, rows)
+    return np.full((len(rows), problem.values.shape[1]), np.nan)
+
+
+def _means_of_nearest(problem: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
+    weights = nearest_weights(problem, rows)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
+        return (weights @ problem.values) / weights.sum(axis=1)[:, np.newaxis]
+
+
+def nearest_weights(problem: KernelSumRequest, rows: np.ndarray) -> csr_array:
+    """w_j of the keys nearest to the queries `rows`, their own keys left out: sparse, of shape (len(rows), n)."""
+    queries = _project_far_queries(problem.queries[rows], problem.max_abs_key)
+    own = None if problem.own is None else problem.own.index[rows]
+    distance, key = problem.tree.query(queries, k=range(1, _FEW_TIES + 1))
+    # an own key, at distance 0, is the first or one of several first
+    nearest = distance[:, 0 if own is None else 1]
+    has_nearest = np.isfinite(nearest)
+    # queries, keys (the largest is 1), and what both were before centring
+    size = np.abs(queries).max(axis=1) + 1.0 + problem.offset_magnitude / problem.max_abs_key
+    radius = np.where(has_nearest, nearest + _TIE_ULPS * np.finfo(np.float64).eps * size, 0.0)
+    is_near = distance <= radius[:, np.newaxis]
+    has_many = is_near[:, -1]
+    row, place = np.nonzero(is_near & ~has_many[:, np.newaxis])
+    key = key[row, place]
+    if has_many.any():
+        # one by one: lists of all would take much memory
+        many = zip(queries[has_many], radius[has_many], strict=True)
+        found = [np.array(problem.tree.query_ball_point(query, r), dtype=np.intp) for query, r in many]
+        row = np.append(row, np.repeat(np.flatnonzero(has_many), [len(keys_of_row) for keys_of_row in found]))
+        key = np.concatenate([key, *found])
+    if own is not None:
+        row, key = row[key != own[row]], key[key != own[row]]
+    return csr_array((problem.weights[key], (row, key)), shape=(len(rows), len(problem.keys)))
+
+
+def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
+    """Queries in units of the keys' size; those far beyond all keys, of which the direction counts, are drawn near."""
+    with np.errstate(over="ignore"):
+        queries = np.clip(queries / max_abs_key, -np.finfo(np.float64).max, np.finfo(np.float64).max)
+    size = np.abs(queries).max(axis=1, keepdims=True)
+    return queries * (_FAR / np.maximum(size, _FAR))
+
+
+def _means_of_all(problem: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
+    """Weighted means of all values, of each query's own one with its share only."""
+    mass, moments = problem.weights.sum(), problem.weights @ problem.values
+    if problem.own is None:
+        return np.broadcast_to(moments / mass, (len(rows), len(moments)))
+    own = problem.own.index[rows]
+    left_out = (1.0 - problem.own.retained[rows]) * problem.weights[own]
+    mass = mass - left_out
+    with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no others
+        return (moments - left_out[:, np.newaxis] * problem.values[own]) / np.where(mass > 0, mass, np.nan)[
+            :, np.newaxis
+        ]

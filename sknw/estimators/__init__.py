@@ -1,0 +1,1 @@
+"""The estimators: thin shells of parameters, docstrings and fitted attributes."""

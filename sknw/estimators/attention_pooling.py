@@ -1,0 +1,341 @@
+"""Parametric attention pooling: Nadaraya-Watson and local lines whose distances are learned."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+
+from sknw._kernel_sums.threads import one_blas_thread
+from sknw._metric.loss import Loss, MetricFit
+from sknw._metric.optimizer import MetricOptimizer, Progress, learn, prune_features, scalar_starts
+from sknw._metric.parametrization import STRUCTURES
+from sknw._selection.criterion import Criterion
+from sknw._sklearn_compat import FitTask, Interval, StrOptions, validates_params
+from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.training import TrainingSet
+from sknw.estimators.base import BaseSmoother
+from sknw.kernels import Kernel, resolve_kernel
+
+# Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
+_PASSES_OF_LEARNING = 500
+
+
+class AttentionPoolingRegressor(BaseSmoother):
+    """Kernel regression that learns which features matter: parametric attention pooling.
+
+    The prediction pools the training targets with attention weights::
+
+        f(x) = sum_i a(x, x_i) y_i,   a(x, x_i) = K(u_i) w_i / sum_j K(u_j) w_j,   u_i = ||(x - x_i) w||,
+
+    where w, a number for each feature or a matrix, is learned. With the Gaussian kernel the weights a(x, .) are the
+    softmax of -u_i^2 / 2 = -||(x - x_i) w||^2 / 2, the parametric attention pooling of [1]_; with w = 1 / h the
+    prediction is that of :class:`NadarayaWatsonRegressor`. The loss is the mean squared error of predicting each
+    training sample from all the others, and L-BFGS-B minimises it by its exact gradient [2]_.
+
+    Parameters
+    ----------
+    kernel : str, Kernel or callable, default="gaussian"
+        As of :class:`NadarayaWatsonRegressor`. To learn w it must have a derivative, which of the named kernels all but
+        "tophat" have; a callable has none, and takes w in numbers.
+    w : {"scalar", "diagonal", "low_rank", "full"}, float or array-like, default="diagonal"
+        What to learn:
+
+        * "scalar": one number c, w_k = c / s_k with s_k the standard deviation of feature k;
+        * "diagonal": one number w_k >= 0 for each feature; 0 switches the feature off;
+        * "low_rank": a matrix of shape (n_features, rank), u_i = ||(x - x_i) w||;
+        * "full": a matrix of shape (n_features, n_features), which learns most and, from few samples, too much;
+
+        or what to use: a number, one for each feature, or a matrix of shape (n_features, r).
+    rank : int, default=None
+        The number of columns of a "low_rank" w. None: 3, or n_features where that is smaller.
+    degree : {0, 1}, default=0
+        0 pools the targets, 1 local lines as :class:`LocalLinearRegressor` does, which is more accurate on smooth
+        targets.
+    ridge : float, array-like of shape (n_features,) or "loo", default="loo"
+        Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
+        "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
+        that does not matter goes. Without effect for degree 0.
+    penalty : float, default=3.0
+        Weight of a penalty that keeps many learned numbers from fitting the noise of few samples, non-negative.
+        Minimised is log L + (1 - 1/d) penalty / n P, with L the loss, d and n the numbers of features and samples,
+        P = sum_k ||w_k s_k||, s_k the standard deviation of feature k and w_k what multiplies it. With a ridge for each
+        feature P also has 0.01 times the squared deviations of the log ridges from their mean. "scalar" is not
+        gcv_or_aicc. 0 minimises the loss itself.
+    max_iter : int, default=200
+        Iterations of one minimisation.
+    tol : float, default=1e-6
+        A minimisation ends when the logarithm of the loss falls by less, as a part of itself or of 1, in an iteration.
+        It is the slack, too, with which features are switched off: at the end those of small w are set to 0 as long as
+        the logarithm of the loss, with its penalty, does not rise by more.
+    outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
+        What a query gets that has no training sample in the support of the kernel, as of
+        :class:`NadarayaWatsonRegressor`.
+    validation_samples : int, "auto" or None, default="auto"
+        How many training samples the loss and `loo_score_` are averaged over; each is predicted from all others. "auto"
+        takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+    algorithm : str, default="auto"
+        How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
+    n_jobs : int, default=None
+        Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
+        processors.
+    warm_start : bool, default=False
+        Whether `fit` starts from the w and ridge of the fit before, if there is one of the same structure and number of
+        features.
+    random_state : int, RandomState instance or None, default=None
+        Draws the validation samples where not all are taken.
+    verbose : int, default=0
+        1 prints the loss of every iteration.
+
+    Attributes
+    ----------
+    w_ : ndarray of shape (n_features,) or (n_features, r)
+        What multiplies x.
+    ridge_ : ndarray of shape (n_features,) or None
+        The ridge used; None for degree 0.
+    n_iter_ : int
+        Iterations of the last minimisation, at least 1, also where w was given.
+    loss_path_ : ndarray
+        The loss at the start of the last minimisation and after each iteration: mean squared leave-one-out error, in
+        units of the variance of y and averaged over outputs. Empty where w was given.
+    kernel_ : Kernel
+        The kernel object used.
+    loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Each training sample predicted from the others, leaving out one unit of its weight. NaN in rows that were not
+        used for validation.
+    loo_score_ : float
+        The weighted R^2 of `loo_prediction_`.
+    n_validation_ : int
+        The number of samples that `loo_score_` rests on.
+    X_train_ : ndarray of shape (n_samples, n_features)
+        The keys.
+    y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The values.
+    sample_weight_ : ndarray of shape (n_samples,) or None
+        The sample weights; None without.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        The names of the features; defined only when X has feature names that are all strings.
+
+    See Also
+    --------
+    NadarayaWatsonRegressor : A bandwidth instead of w.
+    LocalLinearRegressor : The same for degree 1.
+
+    Notes
+    -----
+    Inputs may have any units: a feature in other units gets another w_k, and the same predictions.
+
+    References
+    ----------
+    .. [1] A. Zhang, Z. C. Lipton, M. Li, A. J. Smola, "Dive into Deep Learning", Cambridge University Press 2023,
+       chapter on attention pooling by similarity.
+    .. [2] K. Q. Weinberger, G. Tesauro, "Metric learning for kernel regression", AISTATS 2007, 612-619.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw import AttentionPoolingRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, size=(300, 3))
+    >>> y = np.sin(4 * X[:, 0]) + 0.1 * rng.normal(size=300)  # of three features one matters
+    >>> model = AttentionPoolingRegressor().fit(X, y)
+    >>> bool(model.w_[0] > 20 * model.w_[1:].max())
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseSmoother._parameter_constraints,
+        "w": [StrOptions(set(STRUCTURES)), Real, "array-like"],
+        "rank": [Interval(Integral, 1, None, closed="left"), None],
+        "degree": [Interval(Integral, 0, 1, closed="both")],
+        "ridge": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left"), "array-like"],
+        "penalty": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    w_: np.ndarray
+    ridge_: np.ndarray | None
+    _structure: str | None  # that was learned
+
+    def __init__(
+        self,
+        kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray] = "gaussian",
+        w: str | float | ArrayLike = "diagonal",
+        *,
+        rank: int | None = None,
+        degree: int = 0,
+        ridge: str | float | ArrayLike = "loo",
+        penalty: float = 3.0,
+        max_iter: int = 200,
+        tol: float = 1e-6,
+        outside: str = "nearest",
+        validation_samples: int | str | None = "auto",
+        algorithm: str = "auto",
+        n_jobs: int | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.kernel = kernel
+        self.w = w
+        self.rank = rank
+        self.degree = degree
+        self.ridge = ridge
+        self.penalty = penalty
+        self.max_iter = max_iter
+        self.tol = tol
+        self.outside = outside
+        self.validation_samples = validation_samples
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @validates_params
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Keep the training samples and learn w.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, the keys.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Training targets, the values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; an integer weight is the same as so many equal rows, as of
+            :class:`NadarayaWatsonRegressor`. None: all 1.
+
+        Returns
+        -------
+        AttentionPoolingRegressor
+            The fitted estimator, itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
+        """
+        learns = isinstance(self.w, str)
+        goes_on = self.warm_start and learns and hasattr(self, "_smoother") and self._structure == self.w
+        before = (self.w_, self.ridge_) if goes_on else None
+        X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
+        rows = self._validation_rows(len(training), float(len(training)) ** 2)
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
+        kernel, learned = self._kernel(learns), None
+        if learns:
+            with one_blas_thread():
+                learned = self._learn(training, kernel, rows, before, task.step)
+            w = training.in_units_of_x(learned.w)
+        else:
+            w = self._fixed_w(X.shape[1])
+        smoother = self._build_smoother(training, kernel, w, rows, _PASSES_OF_LEARNING if learns else 1, None)
+        self.ridge_ = None
+        if self.degree == 1:
+            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, rows)
+            smoother = replace(smoother, line=LocalLinearSpec.of(training, self.ridge_))
+        self._store_fit(X, y, sample_weight, training, smoother, rows)
+        self.w_, self._structure = w, str(self.w) if learns else None
+        self.loss_path_ = np.array(learned.path if learned else [])
+        self.n_iter_ = max(len(self.loss_path_) - 1, 1)
+        task.end()
+        return self
+
+    def _kernel(self, learns: bool) -> Kernel:
+        kernel = resolve_kernel(self.kernel)
+        if learns and not kernel.is_differentiable:
+            raise ValueError(
+                f"kernel={self.kernel!r} has no derivative, which learning w takes; choose another kernel, such as "
+                '"gaussian" or a subclass of sknw.kernels.Kernel with a method derivative(sq), or give w in numbers.'
+            )
+        return kernel
+
+    def _learn(
+        self,
+        training: TrainingSet,
+        kernel: Kernel,
+        rows: np.ndarray,
+        before: tuple[np.ndarray, np.ndarray | None] | None,
+        on_iteration: Callable[[], bool],
+    ) -> MetricFit:
+        """The learned w, in units of standardised inputs."""
+        d = training.X.shape[1]
+        rank = min(d, 3) if self.rank is None else self.rank
+        if self.w == "low_rank" and rank > d:
+            raise ValueError(f"rank must be at most the number of features, {d}, got {self.rank}.")
+        line = LocalLinearSpec.of(training, 0.0) if self.degree == 1 else None
+        smoother = self._build_smoother(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
+        fixed_ridge = None if isinstance(self.ridge, str) else self._fixed_ridge(d)
+        structure = str(self.w)
+        learner = MetricOptimizer(
+            loss=Loss(smoother, training, rows),
+            fixed_ridge=fixed_ridge,
+            penalty=0.0 if structure == "scalar" else self.penalty,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            report=Progress(on_iteration, self.verbose),
+        )
+        shape = (d,) if structure in ("scalar", "diagonal") else (d, d if structure == "full" else rank)
+        if before is not None and before[0].shape == shape:
+            w = (before[0].T * training.scales).T
+            learned = learner.minimise(w, np.full(d, 0.1) if before[1] is None else before[1], structure)
+        else:
+            criterion = Criterion("loo", smoother, training, rows)
+            if line is not None:
+                criterion = replace(criterion, ridge=None if fixed_ridge is None else float(np.median(fixed_ridge)))
+            starts = scalar_starts(criterion)
+            learned = learn(learner, structure, rank, starts)
+        if not learned.converged:
+            warnings.warn(
+                f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
+                "penalty.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return prune_features(learner, learned)
+
+    def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:
+        """The ridge at a given w."""
+        d = training.X.shape[1]
+        if not isinstance(self.ridge, str):
+            return self._fixed_ridge(d)
+        with_line = replace(smoother, line=LocalLinearSpec.of(training, 0.0))
+        return np.full(d, Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
+
+    def _fixed_ridge(self, d: int) -> np.ndarray:
+        try:
+            ridge = np.asarray(self.ridge, dtype=np.float64)
+        except (TypeError, ValueError):
+            ridge = np.full(d, np.nan)
+        least = 0.0 if ridge.ndim == 0 else np.finfo(np.float64).tiny
+        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= least)):
+            raise ValueError(
+                f'ridge must be "loo", a non-negative number, or {d} positive numbers, one for each feature; '
+                f"got {self.ridge!r}."
+            )
+        return np.broadcast_to(ridge, (d,))
+
+    def _fixed_w(self, d: int) -> np.ndarray:
+        try:
+            w = np.asarray(self.w, dtype=np.float64)
+        except (TypeError, ValueError):
+            w = np.full(0, np.nan)
+        if w.ndim == 0:
+            w = np.full(d, w)
+        if w.ndim not in (1, 2) or len(w) != d or w.size == 0 or not np.all(np.isfinite(w)):
+            raise ValueError(
+                f"w must be one of {list(STRUCTURES)}, a number, {d} numbers, one for each feature, or a matrix of "
+                f"{d} rows; got {self.w!r}."
+            )
+        return w

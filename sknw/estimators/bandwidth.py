@@ -1,0 +1,114 @@
+"""What the two estimators with a bandwidth share: its choice, and that of the ridge of local lines."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from numbers import Real
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sknw._kernel_sums import choose_algorithm, n_evaluations
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._selection.criterion import Criterion
+from sknw._selection.diagnostics import search_warning
+from sknw._selection.result import BandwidthSearch
+from sknw._selection.rules import CRITERIA, RULES, rule_of_thumb
+from sknw._selection.search import search_bandwidth
+from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.training import TrainingSet
+from sknw.estimators.base import BaseSmoother
+from sknw.kernels import Kernel, resolve_kernel
+
+# A search is about this many passes over the data.
+_PASSES_OF_A_SEARCH = 45
+
+
+class BandwidthSmoother(BaseSmoother):
+    """Base of the estimators with a bandwidth."""
+
+    # set by the subclasses' __init__
+    kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray]
+    bandwidth: float | ArrayLike | str
+
+    # set by fit
+    bandwidth_: np.ndarray
+    bandwidth_search_: BandwidthSearch | None
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseSmoother._parameter_constraints,
+        "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
+    }
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, ridge: float | str | None = None
+    ) -> Self:
+        """Keep the training samples and choose the bandwidth; `ridge` of local lines, None pools weighted means."""
+        X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
+        selector = self.bandwidth if isinstance(self.bandwidth, str) else None
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
+        kernel = resolve_kernel(self.kernel)
+        rows = self._validation_rows(len(training), self._n_evaluations(training, kernel))
+        n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
+        line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
+        fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
+        search = predictions = None
+        if selector is not None and selector in CRITERIA:
+            smoother = self._build_smoother(training, kernel, 1 / training.scales, rows, n_passes, line)
+            search, predictions = search_bandwidth(
+                Criterion(selector, smoother, training, rows, fixed_ridge), task.step
+            )
+            del smoother  # before the next one is made: it takes much memory
+            bandwidth = search.bandwidths[search.best_index]
+        elif selector is not None:
+            bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
+        else:
+            bandwidth = self._fixed_bandwidth(X.shape[1])
+        smoother = self._build_smoother(training, kernel, _inverse(bandwidth), rows, n_passes, line)
+        if line is not None:
+            criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
+            self.ridge_ = criterion.best_ridge(1.0)
+            smoother = replace(smoother, line=replace(line, ridge=self.ridge_))
+        self._store_fit(X, y, sample_weight, training, smoother, rows, predictions)
+        self.bandwidth_, self.bandwidth_search_ = bandwidth, search
+        warning = None if search is None else search_warning(search, training, rows, line is not None)
+        if warning is not None:
+            warnings.warn(warning, UserWarning, stacklevel=4)  # where fit was called, beyond its decorator
+        task.end()
+        return self
+
+    def _n_evaluations(self, training: TrainingSet, kernel: Kernel) -> float:
+        """Of kernels, in a pass of leave-one-out over all rows at a common bandwidth, by the engine for that."""
+        keys = training.X / training.scales
+        problem = KernelSumRequest(
+            kernel=kernel,
+            queries=keys,
+            keys=keys,
+            weights=training.sample_weight,
+            values=training.values,
+            factors=np.array([rule_of_thumb("scott", len(keys), keys.shape[1])]),
+        )
+        return n_evaluations(problem, choose_algorithm(problem, self.algorithm, _PASSES_OF_A_SEARCH))
+
+    def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
+        try:
+            bandwidth = np.asarray(self.bandwidth, dtype=np.float64)
+        except (TypeError, ValueError):
+            bandwidth = np.full(n_features, np.nan)
+        if bandwidth.ndim == 0:
+            bandwidth = np.full(n_features, bandwidth)
+        if bandwidth.shape != (n_features,) or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
+            raise ValueError(
+                f"bandwidth must be a selector, a positive float, or {n_features} positive floats, one for each "
+                f"feature; got {self.bandwidth!r}."
+            )
+        return bandwidth
+
+
+def _inverse(bandwidth: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1.0 / bandwidth

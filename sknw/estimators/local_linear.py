@@ -1,0 +1,158 @@
+"""Local linear regression: at each query a line, fitted with the weights of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sknw._sklearn_compat import Interval, StrOptions, validates_params
+from sknw.estimators.bandwidth import BandwidthSmoother
+from sknw.kernels import Kernel
+
+
+class LocalLinearRegressor(BandwidthSmoother):
+    """Local linear kernel regression.
+
+    At each query x the prediction is the value b0 of the weighted least-squares line that minimises::
+
+        sum_i a(x, x_i) (y_i - b0 - b'(x_i - x))^2 + ridge sum_k s_k^2 b_k^2,
+
+    with the attention weights a(x, x_i) of :class:`NadarayaWatsonRegressor` and s_k the standard deviation of feature k
+    [1]_ [2]_. Where the weighted mean is pulled towards the inside at the edge of the data, and uphill where the
+    samples are denser on one side, a line is not. The ridge keeps the slope in bounds where few samples carry it [3]_:
+    0 is the plain local line, and a large one leaves the weighted mean.
+
+    Parameters
+    ----------
+    kernel : str, Kernel or callable, default="gaussian"
+        As of :class:`NadarayaWatsonRegressor`.
+    bandwidth : float, array-like of shape (n_features,), or str, default="loo"
+        A positive number for every feature, in units of X; one for each feature; or a selector, "loo", "aicc", "gcv",
+        "scott" or "silverman", as of :class:`NadarayaWatsonRegressor`.
+    ridge : float or "loo", default="loo"
+        Penalty on the squared slope per standard deviation of each feature, in units of the (squared) standardised
+        inputs; non-negative. "loo" chooses it together with the bandwidth, by the same criterion; by leave-one-out
+        where the bandwidth is given or comes from a rule of thumb. With 0, and where the samples in reach do not
+        determine the line, the prediction is the limit of a vanishing ridge; samples of less than 1e-26 of the largest
+        weight are out of reach.
+    outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
+        What a query gets that has no training sample in the support of the kernel, as of
+        :class:`NadarayaWatsonRegressor`.
+    validation_samples : int, "auto" or None, default="auto"
+        How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
+        "auto" takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+    algorithm : str, default="auto"
+        How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
+    n_jobs : int, default=None
+        Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
+        processors.
+    random_state : int, RandomState instance or None, default=None
+        Draws the validation samples where not all are taken.
+
+    Attributes
+    ----------
+    bandwidth_ : ndarray of shape (n_features,)
+        The bandwidth h of each feature, in units of X.
+    bandwidth_search_ : BandwidthSearch or None
+        What the selector saw, at each bandwidth with the best ridge; None where nothing was searched.
+    ridge_ : float
+        The ridge used.
+    kernel_ : Kernel
+        The kernel object used.
+    loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Each training sample predicted from the others, leaving out one unit of its weight. NaN in rows that were not
+        used for validation.
+    loo_score_ : float
+        The weighted R^2 of `loo_prediction_`.
+    n_validation_ : int
+        The number of samples that `loo_score_` rests on.
+    X_train_ : ndarray of shape (n_samples, n_features)
+        The keys.
+    y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The values.
+    sample_weight_ : ndarray of shape (n_samples,) or None
+        The sample weights; None without.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        The names of the features; defined only when X has feature names that are all strings.
+
+    See Also
+    --------
+    NadarayaWatsonRegressor : The weighted mean, which needs no line and never leaves the range of y.
+    AttentionPoolingRegressor : Learns what each feature is worth to the distance; with ``degree=1`` it pools lines.
+
+    References
+    ----------
+    .. [1] W. S. Cleveland, "Robust locally weighted regression and smoothing scatterplots", Journal of the American
+       Statistical Association 74 (1979) 829-836.
+    .. [2] J. Fan, "Design-adaptive nonparametric regression", Journal of the American Statistical Association 87 (1992)
+       998-1004.
+    .. [3] B. Seifert, T. Gasser, "Finite-sample variance of local polynomials: analysis and solutions", Journal of the
+       American Statistical Association 91 (1996) 267-275.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknw import LocalLinearRegressor
+    >>> X = np.linspace(0.0, 1.0, 50)[:, np.newaxis]
+    >>> model = LocalLinearRegressor(bandwidth=0.2, ridge=0.0).fit(X, 3.0 * X[:, 0] + 1.0)
+    >>> model.predict([[0.0], [0.5], [1.5]])  # a straight line, also at the edge and beyond
+    array([1. , 2.5, 5.5])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BandwidthSmoother._parameter_constraints,
+        "ridge": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray] = "gaussian",
+        bandwidth: float | ArrayLike | str = "loo",
+        *,
+        ridge: float | str = "loo",
+        outside: str = "nearest",
+        validation_samples: int | str | None = "auto",
+        algorithm: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.kernel = kernel
+        self.bandwidth = bandwidth
+        self.ridge = ridge
+        self.outside = outside
+        self.validation_samples = validation_samples
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    @validates_params
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Keep the training samples, choose the bandwidth and the ridge.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Training targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; an integer weight is the same as so many equal rows, as of
+            :class:`NadarayaWatsonRegressor`. None: all 1.
+
+        Returns
+        -------
+        LocalLinearRegressor
+            The fitted estimator, itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
+        """
+        return self._fit(X, y, sample_weight, self.ridge)

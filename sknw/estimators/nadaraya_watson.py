@@ -1,0 +1,169 @@
+"""Nadaraya-Watson regression: the kernel-weighted mean of the training targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sknw._sklearn_compat import validates_params
+from sknw.estimators.bandwidth import BandwidthSmoother
+from sknw.kernels import Kernel
+
+
+class NadarayaWatsonRegressor(BandwidthSmoother):
+    """Nadaraya-Watson kernel regression.
+
+    The prediction is the mean of the training targets weighted by a kernel of the distance between query and sample::
+
+        f(x) = sum_i a(x, x_i) y_i,   a(x, x_i) = K(u_i) w_i / sum_j K(u_j) w_j,   u_i = ||(x - x_i) / h||,
+
+    where h, the bandwidth, divides feature by feature, and w_i are the sample weights (1 without) [1]_ [2]_. Read as
+    attention, x is the query, the x_i are the keys, the y_i the values, and for the Gaussian kernel a(x, .) is the
+    softmax of -u_i^2 / 2.
+
+    Parameters
+    ----------
+    kernel : str, Kernel or callable, default="gaussian"
+        One of "gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine", "biweight", "triweight",
+        "tricube"; an object of :mod:`sknw.kernels`, whose parameters can be searched as ``kernel__<parameter>``; or a
+        function ``kernel(A, B)`` that returns non-negative weights of shape (len(A), len(B)) for inputs already divided
+        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`. Such a function works at the
+        speed of NumPy and has no derivative: `gradient` refuses it.
+    bandwidth : float, array-like of shape (n_features,), or str, default="loo"
+        A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one
+        number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one):
+
+        * "loo": the smallest mean squared leave-one-out error;
+        * "aicc": the improved Akaike criterion of Hurvich, Simonoff and Tsai [3]_;
+        * "gcv": generalised cross-validation [4]_;
+        * "scott", "silverman": rules of thumb for densities of normal data, c = n^(-1 / (d + 4)) and
+          c = (n (d + 2) / 4)^(-1 / (d + 4)) with n the sum of weights. Quick, and blind to y.
+
+        The first three search all bandwidths from a quarter of the smallest spacing of the data to four times their
+        diameter. Each counts samples by `sample_weight`. With compact kernels "gcv" can prefer a tiny bandwidth at
+        which few pairs of samples are left within reach.
+    outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
+        What a query gets that has no training sample in the support of the kernel: the target of its nearest sample
+        (ties share), which is the limit of a bandwidth_inflation kernel; the mean of all; NaN; or a ValueError. Leave-one-out does
+        the same, except that it gives NaN instead of raising; with "nan" and "raise" a selector takes no bandwidth that
+        leaves a sample without support.
+    validation_samples : int, "auto" or None, default="auto"
+        How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
+        "auto" takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+    algorithm : {"auto", "dense", "fused", "sorted", "expansion", "pruned"}, default="auto"
+        How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled
+        brute force, many times faster, and takes every named kernel. The others do not look at every pair of query
+        and sample: "sorted" takes one feature and the kernels of compact support or "exponential", "expansion" the
+        Gaussian kernel with up to three features, "pruned" the kernels of compact support with any number of features.
+        "auto" takes the one that it expects to be done first.
+    n_jobs : int, default=None
+        Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
+        processors.
+    random_state : int, RandomState instance or None, default=None
+        Draws the validation samples where not all are taken.
+
+    Attributes
+    ----------
+    bandwidth_ : ndarray of shape (n_features,)
+        The bandwidth h of each feature, in units of X.
+    bandwidth_search_ : BandwidthSearch or None
+        What the selector saw; None where nothing was searched.
+    kernel_ : Kernel
+        The kernel object used.
+    loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Each training sample predicted from the others, leaving out one unit of its weight. NaN in rows that were not
+        used for validation.
+    loo_score_ : float
+        The weighted R^2 of `loo_prediction_`.
+    n_validation_ : int
+        The number of samples that `loo_score_` rests on.
+    X_train_ : ndarray of shape (n_samples, n_features)
+        The keys.
+    y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The values.
+    sample_weight_ : ndarray of shape (n_samples,) or None
+        The sample weights; None without.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        The names of the features; defined only when X has feature names that are all strings.
+
+    See Also
+    --------
+    LocalLinearRegressor : A local line instead of the mean, without bias at the edge of the data.
+    AttentionPoolingRegressor : Learns what each feature is worth to the distance.
+    sklearn.neighbors.KNeighborsRegressor : The mean of a fixed number of neighbours.
+    sklearn.gaussian_process.GaussianProcessRegressor : Kernels as covariances, at a cost of n^3.
+
+    References
+    ----------
+    .. [1] E. A. Nadaraya, "On estimating regression", Theory of Probability and Its Applications 9 (1964) 141-142.
+    .. [2] G. S. Watson, "Smooth regression analysis", Sankhya A 26 (1964) 359-372.
+    .. [3] C. M. Hurvich, J. S. Simonoff, C.-L. Tsai, "Smoothing parameter selection in nonparametric regression using
+       an improved Akaike information criterion", Journal of the Royal Statistical Society B 60 (1998) 271-293.
+    .. [4] P. Craven, G. Wahba, "Smoothing noisy data with spline functions", Numerische Mathematik 31 (1979) 377-403.
+
+    Examples
+    --------
+    >>> from sknw import NadarayaWatsonRegressor
+    >>> from sknw.datasets import make_sine_power
+    >>> X, y = make_sine_power(n_samples=200, random_state=0)
+    >>> model = NadarayaWatsonRegressor().fit(X, y)
+    >>> bool(model.loo_score_ > 0.6)
+    True
+    >>> model.predict(X[:3]).shape
+    (3,)
+    >>> weights = model.attention_weights_(X[:3])
+    >>> weights.shape
+    (3, 200)
+    """
+
+    def __init__(
+        self,
+        kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray] = "gaussian",
+        bandwidth: float | ArrayLike | str = "loo",
+        *,
+        outside: str = "nearest",
+        validation_samples: int | str | None = "auto",
+        algorithm: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.kernel = kernel
+        self.bandwidth = bandwidth
+        self.outside = outside
+        self.validation_samples = validation_samples
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    @validates_params
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Keep the training samples and choose the bandwidth.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, the keys.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Training targets, the values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; an integer weight is the same as so many equal rows. Leave-one-out leaves out one
+            sample, a weight of 1: of a row of larger weight the rest stays and predicts its own target. So scale
+            weights that are not counts to at most 1 for "loo", and to a sum of about the number of samples for "aicc"
+            and "gcv". None: all 1.
+
+        Returns
+        -------
+        NadarayaWatsonRegressor
+            The fitted estimator, itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
+        """
+        return self._fit(X, y, sample_weight)
