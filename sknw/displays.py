@@ -533,10 +533,10 @@ def _apart(numbers: np.ndarray, places: np.ndarray, distance: float) -> tuple[np
 
 def _degrees_of_freedom(smoother: BaseSmoother, factors: np.ndarray) -> np.ndarray:
     """At bandwidths in units of the one chosen, ascending."""
-    training = smoother._training
+    training, fitted = smoother._fitted.training, smoother._fitted.smoother
     rows = np.arange(0, len(training), -(-len(training) // _TRACE_ROWS))
-    ridge = 0.0 if smoother._smoother.line is None else smoother._smoother.line.ridge
-    criterion = Criterion("gcv", smoother._smoother, training, rows, ridge)
+    ridge = 0.0 if fitted.line is None else fitted.line.ridge
+    criterion = Criterion("gcv", fitted, training, rows, ridge)
     return criterion.degrees_of_freedom(factors[::-1], ridge)[::-1]
 
 

@@ -6,11 +6,14 @@ to a smoother, so kernels are not normalised: K(0) = 1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple, cast
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 
 from sknw._sklearn_compat import NotebookViewMixin
@@ -34,22 +37,156 @@ __all__ = [
 EDGE = 1.0 + 1e-10
 
 
-class ExponentialForm(NamedTuple):
+class Form(ABC):
+    """The formula of a kernel, from which everything else follows; engines ask it and never the kernel's name.
+
+    Attributes
+    ----------
+    family : {"exponential", "polynomial", "cosine"}
+        The loops that know the formula.
+    rate, power, exponent : float, float, int
+        Its numbers; K is a function of rate u^power.
+    support : float
+        The largest u of positive weight.
+    """
+
+    family: ClassVar[str]
+    rate: float
+    power: float
+    exponent: int
+    support: ClassVar[float]
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether K has a derivative but for a kink."""
+        return True
+
+    @abstractmethod
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        """K as a function of u^2."""
+
+    def log_profile(self, sq: np.ndarray) -> np.ndarray:
+        """log K, ``-inf`` where the weight is zero."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.profile(sq), dtype=np.float64)
+
+    @abstractmethod
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        """dK / d(u^2), 0 where it is infinite."""
+
+    def log_derivative(self, sq: np.ndarray) -> np.ndarray:
+        """d(log K) / d(u^2) where K is positive, else 0; 0 where it is infinite."""
+        weight = self.profile(sq)
+        return np.divide(self.derivative(sq), weight, out=np.zeros_like(weight), where=weight > 0)
+
+    @abstractmethod
+    def square(self) -> Form:
+        """The formula of K^2."""
+
+    def derivative_form(self) -> tuple[float, Form] | None:
+        """A factor and a formula of which dK / d(u^2) is the product, if there is one."""
+        return None
+
+
+@dataclass(frozen=True)
+class ExponentialForm(Form):
     """K(u) = exp(-rate u^power)."""
 
+    family = "exponential"
+    support = np.inf
+    exponent = 1
     rate: float
     power: float
 
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        return np.exp(self.log_profile(sq))
 
-class PolynomialForm(NamedTuple):
+    def log_profile(self, sq: np.ndarray) -> np.ndarray:
+        return -self.rate * _power(sq, self.power)
+
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        return self.log_derivative(sq) * self.profile(sq)
+
+    def log_derivative(self, sq: np.ndarray) -> np.ndarray:
+        return -0.5 * self.rate * self.power * _power_or_zero(sq, self.power / 2 - 1)
+
+    def square(self) -> ExponentialForm:
+        return ExponentialForm(2.0 * self.rate, self.power)
+
+    def derivative_form(self) -> tuple[float, Form] | None:
+        return (-self.rate, self) if self.power == 2 else None
+
+
+@dataclass(frozen=True)
+class PolynomialForm(Form):
     """K(u) = (1 - u^power)^exponent for u <= 1, else 0."""
 
+    family = "polynomial"
+    support = 1.0
+    rate = 1.0
     power: int
     exponent: int
 
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether K has a derivative: a step has none."""
+        return self.exponent > 0
 
-class CosineForm(NamedTuple):
-    """K(u) = cos(pi u / 2) for u <= 1, else 0."""
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        if self.exponent == 0:
+            return (sq <= EDGE).astype(sq.dtype)
+        return np.maximum(1.0 - _power(np.minimum(sq, 1.0), self.power), 0.0) ** self.exponent
+
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        outer = PolynomialForm(self.power, self.exponent - 1).profile(sq)
+        return -0.5 * self.exponent * self.power * _power_or_zero(sq, self.power / 2 - 1) * outer
+
+    def square(self) -> PolynomialForm:
+        return PolynomialForm(self.power, 2 * self.exponent)
+
+    def derivative_form(self) -> tuple[float, Form] | None:
+        if self.power != 2 or self.exponent == 0:
+            return None
+        return -float(self.exponent), PolynomialForm(2, self.exponent - 1)
+
+
+@dataclass(frozen=True)
+class CosineForm(Form):
+    """K(u) = cos(pi u / 2)^exponent for u <= 1, else 0."""
+
+    family = "cosine"
+    support = 1.0
+    rate = 1.0
+    power = 1
+    exponent: int = 1
+
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        # cos(pi u / 2) = sin(pi (1 - u) / 2) keeps its relative accuracy at the edge, where the cosine would cancel
+        return np.sin(0.5 * np.pi * np.maximum(1.0 - np.sqrt(sq), 0.0)) ** self.exponent
+
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        # -sin(pi u / 2) / u, by sin(pi x) / (pi x), which knows its limit at 0
+        inner = np.where(sq < 1.0, -0.125 * np.pi**2 * np.sinc(0.5 * np.sqrt(sq)), 0.0)
+        return inner if self.exponent == 1 else self.exponent * CosineForm(self.exponent - 1).profile(sq) * inner
+
+    def square(self) -> CosineForm:
+        return CosineForm(2 * self.exponent)
+
+
+def _power(sq: np.ndarray, power: float) -> np.ndarray:
+    """u^power from u^2."""
+    if power == 2:
+        return sq
+    if power == 1:
+        return np.sqrt(sq)
+    return sq * np.sqrt(sq) if power == 3 else sq ** (power / 2)
+
+
+def _power_or_zero(sq: np.ndarray, exponent: float) -> np.ndarray:
+    """sq^exponent, with a negative exponent 0 at 0."""
+    if exponent >= 0:
+        return sq**exponent
+    return np.power(sq, exponent, out=np.zeros_like(sq, dtype=np.float64), where=sq > 0)
 
 
 class Kernel(NotebookViewMixin, BaseEstimator):
@@ -61,13 +198,14 @@ class Kernel(NotebookViewMixin, BaseEstimator):
 
     Attributes
     ----------
-    support : float
-        The largest scaled distance u that gets a positive weight; ``inf`` unless the class says otherwise, which a
-        kernel that cuts off should: a query with no training sample in a finite support is handled by the estimator's
-        `outside`, and one that an unbounded kernel gives no weight gets the nearest sample.
     form : ExponentialForm, PolynomialForm, CosineForm or None
-        The formula of the kernel in terms that the compiled engine knows. A kernel without one works everywhere, at the
-        speed of NumPy.
+        The formula of the kernel in terms that the compiled loops know. A kernel that has one needs nothing else:
+        `profile`, `derivative` and `support` follow from it. A kernel without one works everywhere, at the speed of
+        NumPy.
+    support : float
+        The largest scaled distance u that gets a positive weight: that of the form, or ``inf`` unless the class says
+        otherwise, which a kernel that ends should. A query with no training sample in a finite support is handled by
+        the estimator's `outside`; one that an unbounded kernel gives no weight gets the nearest sample.
 
     See Also
     --------
@@ -87,8 +225,22 @@ class Kernel(NotebookViewMixin, BaseEstimator):
     array([1.])
     """
 
-    support: float = np.inf
-    form: ExponentialForm | PolynomialForm | CosineForm | None = None
+    form: Form | None = None
+
+    @property
+    def support(self) -> float:
+        """The largest scaled distance u that gets a positive weight."""
+        return np.inf if self.form is None else self.form.support
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether weights are surely zero beyond the `support`."""
+        return bool(np.isfinite(self.support))
+
+    @property
+    def reaches_everywhere(self) -> bool:
+        """Whether every sample has a positive weight, be it too small for a floating-point number."""
+        return not self.is_compact
 
     def profile(self, sq: np.ndarray) -> np.ndarray:
         """Weight as a function of the squared scaled distance.
@@ -108,7 +260,9 @@ class Kernel(NotebookViewMixin, BaseEstimator):
         NotImplementedError
             If the class does not say what its profile is.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement profile(sq).")
+        if self.form is None:
+            raise NotImplementedError(f"{type(self).__name__} must implement profile(sq).")
+        return self.form.profile(sq)
 
     def log_profile(self, sq: np.ndarray) -> np.ndarray:
         """Logarithm of `profile`, exact also where `profile` underflows if the class says how.
@@ -123,12 +277,16 @@ class Kernel(NotebookViewMixin, BaseEstimator):
         ndarray of the same shape
             The logarithms log K(u), ``-inf`` where the weight is zero.
         """
+        if self.form is not None:
+            return self.form.log_profile(sq)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(self.profile(sq), dtype=np.float64)
 
     @property
     def is_differentiable(self) -> bool:
         """Whether `derivative` can be had."""
+        if self.form is not None:
+            return self.form.is_differentiable
         return type(self).derivative is not Kernel.derivative
 
     def derivative(self, sq: np.ndarray) -> np.ndarray:
@@ -150,27 +308,12 @@ class Kernel(NotebookViewMixin, BaseEstimator):
         NotImplementedError
             If the kernel has none, see `is_differentiable`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement derivative(sq).")
+        if not self.is_differentiable:
+            raise NotImplementedError(f"{type(self).__name__} must implement derivative(sq).")
+        assert self.form is not None
+        return self.form.derivative(sq)
 
-
-class _ExponentialFamily(Kernel):
-    """K(u) = exp(-rate u^power)."""
-
-    def profile(self, sq: np.ndarray) -> np.ndarray:
-        return np.exp(self.log_profile(sq))
-
-    def log_profile(self, sq: np.ndarray) -> np.ndarray:
-        rate, power = cast(ExponentialForm, self.form)
-        if power == 2:
-            return -rate * sq
-        if power == 1:
-            return -rate * np.sqrt(sq)
-        return -rate * sq ** (power / 2)
-
-    def derivative(self, sq: np.ndarray) -> np.ndarray:
-        return self.log_slope(sq) * self.profile(sq)
-
-    def log_slope(self, sq: np.ndarray) -> np.ndarray:
+    def log_derivative(self, sq: np.ndarray) -> np.ndarray:
         """Derivative of `log_profile`.
 
         Parameters
@@ -181,39 +324,53 @@ class _ExponentialFamily(Kernel):
         Returns
         -------
         ndarray of the same shape
-            The derivatives d(log K) / d(u^2), 0 where they are infinite.
+            The derivatives d(log K) / d(u^2) where K is positive, else 0; 0 where they are infinite.
         """
-        rate, power = cast(ExponentialForm, self.form)
-        return -0.5 * rate * power * _power_or_zero(sq, power / 2 - 1)
+        if self.form is not None:
+            return self.form.log_derivative(sq)
+        weight = self.profile(sq)
+        return np.divide(self.derivative(sq), weight, out=np.zeros_like(weight), where=weight > 0)
+
+    def square(self) -> Kernel:
+        """The kernel K^2, whose sums the effective sample size needs.
+
+        Returns
+        -------
+        Kernel
+            By its form where this one has a form, so that it is computed as fast.
+        """
+        return Formula(self.form.square()) if self.form is not None else _Square(self)
 
 
-class _PolynomialFamily(Kernel):
-    """K(u) = (1 - u^power)^exponent for u <= 1, else 0."""
+class Formula(Kernel):
+    """The kernel of a form."""
 
-    support = 1.0
+    def __init__(self, form: Form):
+        self.form = form
 
-    def profile(self, sq: np.ndarray) -> np.ndarray:
-        power, exponent = cast(PolynomialForm, self.form)
-        if exponent == 0:
-            return (sq <= EDGE).astype(sq.dtype)
-        sq = np.minimum(sq, 1.0)
-        distance_power = sq if power == 2 else np.sqrt(sq) if power == 1 else sq * np.sqrt(sq)
-        return np.maximum(1.0 - distance_power, 0.0) ** exponent
+
+class _Square(Kernel):
+    """The square of a kernel without a form."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
 
     @property
-    def is_differentiable(self) -> bool:
-        return cast(PolynomialForm, self.form).exponent > 0  # a step has no derivative
+    def support(self) -> float:
+        return self.kernel.support
 
-    def derivative(self, sq: np.ndarray) -> np.ndarray:
-        power, exponent = cast(PolynomialForm, self.form)
-        if exponent == 0:
-            return super().derivative(sq)
-        base = np.maximum(1.0 - sq ** (power / 2), 0.0)
-        outer = base ** (exponent - 1) if exponent > 1 else (base > 0).astype(sq.dtype)
-        return -0.5 * exponent * power * _power_or_zero(sq, power / 2 - 1) * outer
+    @property
+    def reaches_everywhere(self) -> bool:
+        return self.kernel.reaches_everywhere
+
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        return np.asarray(self.kernel.profile(sq)) ** 2
+
+    def log_profile(self, sq: np.ndarray) -> np.ndarray:
+        return 2.0 * np.asarray(self.kernel.log_profile(sq))
 
 
-class Gaussian(_ExponentialFamily):
+class Gaussian(Kernel):
     """K(u) = exp(-u^2 / 2).
 
     The default of all estimators. Its weights, scaled to sum to 1, are the softmax of -u^2 / 2. It is the smoothest of
@@ -235,7 +392,7 @@ class Gaussian(_ExponentialFamily):
     form = ExponentialForm(rate=0.5, power=2)
 
 
-class Exponential(_ExponentialFamily):
+class Exponential(Kernel):
     """K(u) = exp(-u).
 
     It reaches everywhere and has a peak at u = 0: the nearest samples count for more than with the Gaussian kernel, and
@@ -257,7 +414,7 @@ class Exponential(_ExponentialFamily):
     form = ExponentialForm(rate=1.0, power=1)
 
 
-class PowerExponential(_ExponentialFamily):
+class PowerExponential(Kernel):
     """K(u) = exp(-u^power).
 
     The power is a parameter, which a grid search can choose as ``kernel__power``.
@@ -292,7 +449,7 @@ class PowerExponential(_ExponentialFamily):
         return ExponentialForm(rate=1.0, power=float(self.power))
 
 
-class TopHat(_PolynomialFamily):
+class TopHat(Kernel):
     """K(u) = 1 for u <= 1, else 0.
 
     The prediction is the plain mean of all samples within the bandwidth, and jumps where one enters or leaves: the
@@ -314,7 +471,7 @@ class TopHat(_PolynomialFamily):
     form = PolynomialForm(power=2, exponent=0)
 
 
-class Epanechnikov(_PolynomialFamily):
+class Epanechnikov(Kernel):
     """K(u) = 1 - u^2 for u <= 1, else 0.
 
     The parabola, which of all non-negative kernels has the smallest asymptotic mean squared error [1]_; the others come
@@ -341,7 +498,7 @@ class Epanechnikov(_PolynomialFamily):
     form = PolynomialForm(power=2, exponent=1)
 
 
-class Biweight(_PolynomialFamily):
+class Biweight(Kernel):
     """K(u) = (1 - u^2)^2 for u <= 1, else 0.
 
     Also called the quartic or bisquare kernel. It has a derivative everywhere, also where it ends.
@@ -362,7 +519,7 @@ class Biweight(_PolynomialFamily):
     form = PolynomialForm(power=2, exponent=2)
 
 
-class Triweight(_PolynomialFamily):
+class Triweight(Kernel):
     """K(u) = (1 - u^2)^3 for u <= 1, else 0.
 
     The smoothest of the kernels of compact support here, and the closest to the Gaussian one.
@@ -383,7 +540,7 @@ class Triweight(_PolynomialFamily):
     form = PolynomialForm(power=2, exponent=3)
 
 
-class Linear(_PolynomialFamily):
+class Linear(Kernel):
     """K(u) = 1 - u for u <= 1, else 0.
 
     Also called the triangular kernel. The curve has a kink at each training sample.
@@ -404,7 +561,7 @@ class Linear(_PolynomialFamily):
     form = PolynomialForm(power=1, exponent=1)
 
 
-class Tricube(_PolynomialFamily):
+class Tricube(Kernel):
     """K(u) = (1 - u^3)^3 for u <= 1, else 0.
 
     The weights of LOWESS [1]_: flat near the query, smooth where they end.
@@ -448,23 +605,7 @@ class Cosine(Kernel):
     array([1.        , 0.70710678, 0.        ])
     """
 
-    support = 1.0
     form = CosineForm()
-
-    def profile(self, sq: np.ndarray) -> np.ndarray:
-        # cos(pi u / 2) = sin(pi (1 - u) / 2) keeps its relative accuracy at the edge, where the cosine would cancel.
-        return np.sin(0.5 * np.pi * np.maximum(1.0 - np.sqrt(sq), 0.0))
-
-    def derivative(self, sq: np.ndarray) -> np.ndarray:
-        # -sin(pi u / 2) / u, by sin(pi x) / (pi x), which knows its limit at 0
-        return np.where(sq < 1.0, -0.125 * np.pi**2 * np.sinc(0.5 * np.sqrt(sq)), 0.0)
-
-
-def _power_or_zero(sq: np.ndarray, exponent: float) -> np.ndarray:
-    """sq^exponent, with a negative exponent 0 at 0."""
-    if exponent >= 0:
-        return sq**exponent
-    return np.power(sq, exponent, out=np.zeros_like(sq, dtype=np.float64), where=sq > 0)
 
 
 class Pairwise(Kernel):
@@ -476,10 +617,15 @@ class Pairwise(Kernel):
         ``function(A, B)`` returns the weights, of shape (len(A), len(B)), for inputs already divided by the bandwidth.
     """
 
-    support = np.nan  # not known: neither surely bounded nor surely unbounded
+    # the function does not say where it ends: it may be zero far away, or anywhere
+    is_compact = False
+    reaches_everywhere = False
 
     def __init__(self, function: Callable[[np.ndarray, np.ndarray], np.ndarray]):
         self.function = function
+
+    def square(self) -> Pairwise:
+        return Pairwise(lambda queries, keys: self.between(queries, keys) ** 2)
 
     def between(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Weights of shape (m, n) for queries (m, d) and keys (n, d), checked to be finite and non-negative."""
@@ -517,10 +663,31 @@ def resolve_kernel(kernel: str | Kernel | Callable) -> Kernel:
     if isinstance(kernel, str) and kernel in NAMED_KERNELS:
         return NAMED_KERNELS[kernel]()
     if isinstance(kernel, Kernel):
-        return clone(kernel)
+        copy: Kernel = clone(kernel)
+        _check_form(copy)
+        return copy
     if callable(kernel) and not isinstance(kernel, type):
         return Pairwise(kernel)
     raise ValueError(
         f"kernel must be one of {sorted(NAMED_KERNELS)}, a sknw.kernels.Kernel object, or a callable kernel(A, B), "
         f"got {kernel!r}."
     )
+
+
+def _check_form(kernel: Kernel) -> None:
+    """Refuse a kernel whose own methods say something else than its form, by which engines compute."""
+    if kernel.form is None or type(kernel).__module__ == __name__:
+        return
+    sq = np.array([0.0, 0.04, 0.25, 0.81, 1.44, 4.0])
+    told: dict[str, tuple[ArrayLike, ArrayLike]] = {
+        "profile": (kernel.profile(sq), kernel.form.profile(sq)),
+        "support": (kernel.support, kernel.form.support),
+    }
+    if kernel.form.is_differentiable:
+        told["derivative"] = kernel.derivative(sq), kernel.form.derivative(sq)
+    for name, (own, of_form) in told.items():
+        if not np.allclose(own, of_form, rtol=1e-6, atol=1e-12):
+            raise ValueError(
+                f"{name} of kernel {type(kernel).__name__} must agree with its form {kernel.form!r}; leave {name} out, "
+                "because it follows from the form, or leave out the form."
+            )

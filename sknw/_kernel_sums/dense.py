@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from sklearn import get_config
 
+from sknw._kernel_sums.costs import DENSE_PAIR
+from sknw._kernel_sums.index import squared_norms
+from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
-from sknw.kernels import ExponentialForm, Kernel, Pairwise
+from sknw.kernels import Kernel, Pairwise
 
 # A block of this many bytes stays in the second-level cache of today's processors.
 _BLOCK_BYTES = 2**21
@@ -20,114 +23,143 @@ _SMALLEST_EXPONENT = -600.0
 # Each squaring of a weight doubles its relative error: after eight it is 2^8 eps = 6e-14.
 _MOST_SQUARINGS = 8
 
-
-def is_usable_for(problem: KernelSumRequest) -> bool | str:
-    """Every problem."""
-    return True
+# The exponential of this, and its products, are float64 numbers.
+LARGEST_EXPONENT = 650.0
 
 
-# Nothing to load, and about 10 ns for a kernel evaluation.
-START_UP = 0.0
+class Dense(Engine):
+    """NumPy."""
+
+    name = "dense"
+    is_compiled = False
+
+    def refusal(self, request: KernelSumRequest) -> str | None:
+        """Takes every request."""
+        return None
+
+    def estimate_seconds(self, request: KernelSumRequest) -> float:
+        return 1e-9 * DENSE_PAIR * request.n_pairs
+
+    def compute(self, request: KernelSumRequest) -> ScaledSums:
+        """The sums, in blocks of queries: memory O(n + m)."""
+        n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
+        columns = request.index.of_columns("weighted", lambda: _weighted_columns(request))
+        sums = np.empty((n_bandwidths, n_queries, columns.shape[1]))
+        log_scale = np.empty((n_bandwidths, n_queries))
+
+        def sum_block(rows: slice) -> None:
+            for b, (weights, scale) in enumerate(_weights(request, rows)):
+                sums[b, rows], log_scale[b, rows] = weights @ columns, scale
+
+        with one_blas_thread():
+            for_each_chunk(sum_block, n_queries, rows_per_block(request), request.n_threads)
+        return ScaledSums.of_columns(sums, log_scale)
+
+    def weight_rows(self, request: KernelSumRequest) -> Callable[[slice], np.ndarray]:
+        """As of `registry.WritesWeights`; own keys have what they retain."""
+        return lambda rows: weight_rows(request, rows)
+
+    def derivative_refusal(self, request: KernelSumRequest) -> str | None:
+        """Takes every kernel that has a derivative."""
+        return None
+
+    def derivative_sums(self, request: KernelSumRequest, log_mass: np.ndarray) -> np.ndarray:
+        """As of `registry.DifferentiatesSums`."""
+        columns = request.index.of_columns("weighted", lambda: _weighted_columns(request))
+        sums = np.empty((len(request.queries), columns.shape[1], request.keys.shape[1]))
+        h = request.bandwidths[0]
+
+        def sum_block(rows: slice) -> None:
+            sq = squared_distances(request, rows) / h**2
+            slopes = 2.0 / h**2 * relative_derivatives(request.kernel, sq, log_mass[rows])
+            if request.leave_out is not None:
+                slopes[np.arange(len(slopes)), request.leave_out.index[rows]] = 0.0  # a difference of zero
+            for a, z in enumerate(request.keys.T):
+                sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
+
+        with one_blas_thread():
+            for_each_chunk(sum_block, len(sums), rows_per_block(request), request.n_threads)
+        return sums
 
 
-def seconds(problem: KernelSumRequest) -> float:
-    """About how long `compute` takes."""
-    return 1e-8 * problem.n_evaluations
+register(Dense())
 
 
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """One for every pair."""
-    return problem.n_evaluations
+def _weighted_columns(request: KernelSumRequest) -> np.ndarray:
+    """w_j (1, V_j), of shape (n, 1 + k)."""
+    return request.weights[:, np.newaxis] * np.column_stack([np.ones(len(request.keys)), request.columns])
 
 
-def compute(problem: KernelSumRequest) -> ScaledSums:
-    """The sums of `problem`, in blocks of queries: memory O(n + m)."""
-    n_factors, n_queries = len(problem.factors), len(problem.queries)
-    columns = problem.weights[:, np.newaxis] * np.column_stack([np.ones(len(problem.keys)), problem.values])
-    sums = np.empty((n_factors, n_queries, columns.shape[1]))
-    log_scale = np.empty((n_factors, n_queries))
-
-    def sum_block(rows: slice) -> None:
-        for index, (weights, scale) in enumerate(_weights(problem, rows)):
-            sums[index, rows], log_scale[index, rows] = weights @ columns, scale
-
-    with one_blas_thread():
-        for_each_chunk(sum_block, n_queries, rows_per_block(problem), problem.n_threads)
-    return ScaledSums(sums[..., 0], sums[..., 1:], log_scale)
-
-
-def rows_per_block(problem: KernelSumRequest) -> int:
+def rows_per_block(request: KernelSumRequest) -> int:
     """How many queries make a block that fits the cache and scikit-learn's ``working_memory``."""
     # distances, weights and one temporary are alive at a time
     block_bytes = min(_BLOCK_BYTES, get_config()["working_memory"] * 2**20 / 3)
-    return max(1, int(block_bytes // (8 * len(problem.keys))))
+    return max(1, int(block_bytes // (8 * len(request.keys))))
 
 
-def weight_rows(problem: KernelSumRequest, rows: slice) -> np.ndarray:
-    """K(q_i, z_j) w_j for the queries `rows` and all keys at the first factor, each row up to a factor of its own."""
-    weights, _ = next(_weights(problem, rows))
-    return weights * problem.weights
+def weight_rows(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarray:
+    """K(q_i, z_j) w_j for the queries `rows` and all keys, at the first bandwidth, each row up to a factor."""
+    weights, _ = next(_weights(request, rows))
+    return weights * request.weights
 
 
 # Weights K(q_i, z_j) / exp(s_i) of shape (m, n), and the s_i.
 _Weights = tuple[np.ndarray, np.ndarray]
 
 
-def _weights(problem: KernelSumRequest, rows: slice) -> Iterator[_Weights]:
-    """The weights of the queries `rows` at each factor; a query's own key has its share only."""
-    queries, kernel, factors = problem.queries[rows], problem.kernel, problem.factors
-    own = _OwnEntries(problem, rows)
-    if isinstance(kernel, Pairwise):
-        return _pairwise_weights(kernel, queries, problem.keys, factors, own)
-    sq = squared_distances(problem, queries)
-    if np.isfinite(kernel.support):
-        return _compact_weights(kernel, sq, factors, own)
-    smallest_exponent = _SMALLEST_EXPONENT - np.log(problem.weights.min())
-    return _unbounded_weights(kernel, sq, factors, own, smallest_exponent)
+def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[_Weights]:
+    """The weights of the queries `rows` at each bandwidth; a query's own key has what it retains."""
+    own = _OwnEntries(request, rows)
+    if isinstance(request.kernel, Pairwise):
+        return _pairwise_weights(request.kernel, request.queries[rows], request.keys, request.bandwidths, own)
+    sq = squared_distances(request, rows)
+    if request.kernel.is_compact:
+        return _compact_weights(request.kernel, sq, request.bandwidths, own)
+    smallest_exponent = _SMALLEST_EXPONENT - np.log(request.index.smallest_weight)
+    return _unbounded_weights(request.kernel, sq, request.bandwidths, own, smallest_exponent)
 
 
 class _OwnEntries:
     """The entries of a block of weights that belong to a query and its own key."""
 
-    def __init__(self, problem: KernelSumRequest, rows: slice):
-        n_queries = len(problem.queries[rows])
-        if problem.own is None:
+    def __init__(self, request: KernelSumRequest, rows: slice | np.ndarray):
+        if request.leave_out is None:
             self.at = (np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp))
             self.retained = np.empty(0)
         else:
-            self.at = (np.arange(n_queries), problem.own.index[rows])
-            self.retained = problem.own.retained[rows]
+            self.at = (np.arange(len(request.queries[rows])), request.leave_out.index[rows])
+            self.retained = request.leave_out.retained[rows]
 
 
 def _pairwise_weights(
-    kernel: Pairwise, queries: np.ndarray, keys: np.ndarray, factors: np.ndarray, own: _OwnEntries
+    kernel: Pairwise, queries: np.ndarray, keys: np.ndarray, bandwidths: np.ndarray, own: _OwnEntries
 ) -> Iterator[_Weights]:
-    for factor in factors:
-        weights = kernel.between(queries / factor, keys / factor)
+    for h in bandwidths:
+        weights = kernel.between(queries / h, keys / h)
         weights[own.at] *= own.retained
         yield weights, np.zeros(len(weights))
 
 
-def _compact_weights(kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _OwnEntries) -> Iterator[_Weights]:
-    for factor in factors:
-        weights = _profile(kernel, sq / factor**2)
+def _compact_weights(kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: _OwnEntries) -> Iterator[_Weights]:
+    for h in bandwidths:
+        weights = _profile(kernel, sq / h**2)
         weights[own.at] *= own.retained
         yield weights, np.zeros(len(weights))
 
 
 def _unbounded_weights(
-    kernel: Kernel, sq: np.ndarray, factors: np.ndarray, own: _OwnEntries, smallest_exponent: float
+    kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: _OwnEntries, smallest_exponent: float
 ) -> Iterator[_Weights]:
     """Relative to the largest weight of the row where all of them would underflow.
 
-    For K = exp(-rate u^power) the weight at bandwidth c / 2^(1 / power) is the square of the weight at c, which spares
+    For K = exp(-rate u^power) the weight at bandwidth h / 2^(1 / power) is the square of the weight at h, which spares
     the exponential.
     """
-    power = kernel.form.power if isinstance(kernel.form, ExponentialForm) else None
+    power = None if kernel.form is None else kernel.form.power
     previous, n_squarings = np.inf, 0
     weights, top, log_scale = np.empty(0), np.empty(0), np.empty(0)
-    for factor in factors:
-        is_square = power is not None and abs((previous / factor) ** power - 2.0) < 1e-14
+    for h in bandwidths:
+        is_square = power is not None and abs((previous / h) ** power - 2.0) < 1e-14
         if is_square and n_squarings < _MOST_SQUARINGS and np.all(2.0 * (top - log_scale) > smallest_exponent):
             n_squarings += 1
             np.square(weights, out=weights)
@@ -137,7 +169,7 @@ def _unbounded_weights(
             top, log_scale = 2.0 * top, 2.0 * log_scale
         else:
             n_squarings = 0
-            exponents = _log_profile(kernel, sq / factor**2)
+            exponents = _log_profile(kernel, sq / h**2)
             exponents[own.at] = np.where(own.retained > 0, exponents[own.at], -np.inf)
             top = exponents.max(axis=1)
             # the largest of a row without any weight is no scale
@@ -146,7 +178,7 @@ def _unbounded_weights(
                 exponents -= log_scale[:, np.newaxis]
             weights = np.exp(exponents, out=exponents)
             weights[own.at] *= own.retained
-        previous = factor
+        previous = h
         yield weights, log_scale
 
 
@@ -178,15 +210,24 @@ def _not_weights(kernel: Kernel) -> ValueError:
     )
 
 
-def squared_distances(problem: KernelSumRequest, queries: np.ndarray) -> np.ndarray:
-    """||q_i - z_j||^2 of shape (len(queries), n)."""
-    keys = problem.keys
-    if problem.gemm_distances_ok(np.float64):
+def squared_distances(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarray:
+    """||q_i - z_j||^2 of the queries `rows`, of shape (len(rows), n)."""
+    queries, keys = request.queries[rows], request.keys
+    ok = request.gemm_distances_ok(np.float64, rows)
+    if not ok.any():
+        return _by_differences(queries, keys)
+    with np.errstate(over="ignore", invalid="ignore"):  # of far queries, which are done again
         sq = queries @ keys.T
         sq *= -2.0
-        sq += np.einsum("ij,ij->i", queries, queries)[:, np.newaxis]
-        sq += np.einsum("ij,ij->i", keys, keys)
-        return np.maximum(sq, 0.0, out=sq)
+        sq += squared_norms(queries)[:, np.newaxis]
+        sq += request.index.of_keys("squared norms", lambda: squared_norms(keys))
+        np.maximum(sq, 0.0, out=sq)
+    if not ok.all():
+        sq[~ok] = _by_differences(queries[~ok], keys)
+    return sq
+
+
+def _by_differences(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     sq = np.zeros((len(queries), len(keys)))
     with np.errstate(over="ignore"):  # a distance that overflows is as infinite as it should be
         for query_feature, key_feature in zip(queries.T, keys.T, strict=True):
@@ -194,3 +235,13 @@ def squared_distances(problem: KernelSumRequest, queries: np.ndarray) -> np.ndar
             difference *= difference
             sq += difference
     return sq
+
+
+def relative_derivatives(kernel: Kernel, sq: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
+    """K'(sq) / D; of the exponential family also where K and D underflow."""
+    with np.errstate(under="ignore"):
+        if kernel.form is None or kernel.is_compact:
+            return kernel.derivative(sq) * np.exp(-log_mass)[:, np.newaxis]
+        # an own key may outweigh the mass of the others by any factor
+        log_ratio = np.minimum(kernel.log_profile(sq) - log_mass[:, np.newaxis], LARGEST_EXPONENT)
+        return np.exp(log_ratio) * kernel.log_derivative(sq)

@@ -1,4 +1,4 @@
-"""A problem with one feature, sorted."""
+"""A request of one feature, its keys and queries sorted."""
 
 from __future__ import annotations
 
@@ -6,53 +6,58 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sknw._kernel_sums.permutation import Rows, in_order, places, rows_in_order
+from sknw._kernel_sums.permutation import Rows, inverse_permutation, sorting_rows, take_last
 from sknw._kernel_sums.request import KernelSumRequest
 
 
 @dataclass(frozen=True, eq=False)
-class SortedProblem:
-    """A problem with one feature, its keys and queries sorted.
+class SortedRequest:
+    """A request of one feature, its keys and queries sorted.
 
     Attributes
     ----------
     order : slice or ndarray of shape (m,)
         What sorts the queries.
-    keys, weights, values : ndarrays of shape (n,), (n,), (k, n)
+    keys, weights, columns : ndarrays of shape (n,), (n,), (k, n)
     queries : ndarray of shape (m,)
-    place : ndarray of shape (m,)
+    rank : ndarray of shape (m,)
         How many keys stand left of each query; of several keys at a query that is its own key, the others stand on
         either side.
     is_own : bool
-        Whether the key at its place is the query's own.
+        Whether the key at its rank is the query's own.
     """
 
     order: Rows
     keys: np.ndarray
     weights: np.ndarray
-    values: np.ndarray
+    columns: np.ndarray
     queries: np.ndarray
-    place: np.ndarray
+    rank: np.ndarray
     is_own: bool
 
     @classmethod
-    def of(cls, problem: KernelSumRequest) -> SortedProblem:
-        from sknw._kernel_sums import line_loops as _line_loops
+    def of(cls, request: KernelSumRequest) -> SortedRequest:
+        """Sort a request; what is made of the keys is kept in their index."""
+        from sknw._kernel_sums import line_loops
 
-        key_order = rows_in_order(problem.keys[:, 0])
-        keys, weights, values = (
-            np.ascontiguousarray(in_order(array, key_order))
-            for array in (problem.keys[:, 0], problem.weights, problem.values.T)
+        index = request.index
+        key_order = index.of_keys("order on the line", lambda: sorting_rows(index.keys[:, 0]))
+        keys, weights = index.of_keys(
+            "sorted keys and weights",
+            lambda: [np.ascontiguousarray(take_last(a, key_order)) for a in (index.keys[:, 0], index.weights)],
         )
-        if problem.own is None:
-            order = rows_in_order(problem.queries[:, 0])
-            queries = np.ascontiguousarray(in_order(problem.queries[:, 0], order))
-            place = _line_loops.count_below(keys, queries)
+        columns = index.of_columns(
+            "sorted columns", lambda: np.ascontiguousarray(take_last(index.columns.T, key_order))
+        )
+        if request.leave_out is None:
+            order = sorting_rows(request.queries[:, 0])
+            queries = np.ascontiguousarray(take_last(request.queries[:, 0], order))
+            rank = line_loops.count_below(keys, queries)
         else:
-            place_of_key = places(key_order, len(keys))
-            own = problem.own.index
-            place = own if isinstance(place_of_key, slice) else np.take(place_of_key, own)
-            order = rows_in_order(place)
-            place = in_order(place, order)
-            queries = np.take(keys, place)
-        return cls(order, keys, weights, values, queries, place, problem.own is not None)
+            rank_of_key = index.of_keys("rank on the line", lambda: inverse_permutation(key_order, len(keys)))
+            own = request.leave_out.index
+            rank = own if isinstance(rank_of_key, slice) else np.take(rank_of_key, own)
+            order = sorting_rows(rank)
+            rank = take_last(rank, order)
+            queries = np.take(keys, rank)
+        return cls(order, keys, weights, columns, queries, rank, request.leave_out is not None)

@@ -1,4 +1,4 @@
-"""Points in an order; those that come in it are not copied."""
+"""Points in an order; those that come in it already are not copied."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 
 # Where points in an order stand among the points as given: a slice where they are the same, in the same order.
 Rows = slice | np.ndarray
-
 
 # Rows that are worked on at a time where all at once would take much memory.
 _BLOCK = 2**16
@@ -17,12 +16,12 @@ def row_blocks(n: int) -> list[slice]:
     return [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
 
 
-def rows_in_order(x: np.ndarray) -> Rows:
+def sorting_rows(x: np.ndarray) -> Rows:
     """The order that sorts x."""
     return slice(0, len(x)) if np.all(x[:-1] <= x[1:]) else np.argsort(x)
 
 
-def in_order(array: np.ndarray, rows: Rows) -> np.ndarray:
+def take_last(array: np.ndarray, rows: Rows) -> np.ndarray:
     """The points `rows` of an array whose last axis goes through the points."""
     # take(): indexing with an array of rows is four times slower
     return array[..., rows] if isinstance(rows, slice) else np.take(array, rows, axis=-1)
@@ -34,8 +33,8 @@ def scatter_rows(array: np.ndarray, rows: Rows, ordered: np.ndarray) -> None:
         row[rows] = row_in_order
 
 
-def places(rows: Rows, n: int) -> Rows:
-    """The inverse: where in an order `rows` each of n points stands, -1 where it does not."""
+def inverse_permutation(rows: Rows, n: int) -> Rows:
+    """Where in an order `rows` each of n points stands, -1 where it does not."""
     if isinstance(rows, slice) and rows == slice(0, n):
         return rows
     place = np.full(n, -1)

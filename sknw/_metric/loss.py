@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from sknw._kernel_sums import kernel_sums
-from sknw._kernel_sums.tiled.metric_gradient import WeightCotangent, scatter
-from sknw._smoothing.smoother import LOSS_IN_SEARCH, LocalLinearSpec, Queries, Smoother, coordinates, weighted_means
+from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
+from sknw._kernel_sums.registry import kernel_sums
+from sknw._smoothing.smoother import LOSS_IN_SEARCH, LocalLinearSpec, Queries, Smoother, coordinates
 from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.unsupported import UnsupportedPolicy
 
 # Starts besides the scalar optimum: every w, every ridge.
 START_W, START_RIDGE = (0.3, 1.0), 0.1
@@ -46,7 +47,7 @@ class Loss:
         smoother, weights = self._at(w, ridge), self.sample_weight[self.rows]
         d = self.x.shape[1]
         loss, s, ridge_gradient = 0.0, np.zeros((d, d)), np.zeros(d)
-        for part in smoother.parts(len(self.rows)):
+        for part in smoother.batches(len(self.rows)):
             rows = self.rows[part]
             queries = smoother.left_out(rows, weights[part])
             pooled = _Means(smoother, queries) if smoother.line is None else _Lines(smoother, queries, ridge)
@@ -56,7 +57,7 @@ class Loss:
             g = -2.0 * share[:, np.newaxis] * residuals  # dL / dm
             g[pooled.unsupported] = 0.0  # what a query without support gets does not change with w
             pull, ridge_part = pooled.pull(g)
-            s += scatter(smoother.problem(queries), self.x[rows], self.x, pull, smoother.algorithm != "dense")
+            s += metric_gradient(smoother.value_request(queries), self.x[rows], self.x, pull, smoother.algorithm)
             ridge_gradient += ridge_part
         return loss, 2.0 * (np.diagonal(s) * w if w.ndim == 1 else s @ w), ridge_gradient
 
@@ -64,26 +65,28 @@ class Loss:
         """The slopes of leave-one-out local lines at some rows: (len(rows), d, k)."""
         ridge = np.maximum(learned.ridge, START_RIDGE)
         line = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), START_RIDGE)
-        smoother = replace(self._at(learned.w, ridge), line=line)
+        smoother = self._at(learned.w, ridge).with_line(line)
         return _Lines(smoother, smoother.left_out(rows, self.sample_weight[rows]), ridge).slope
 
     def _at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         # z as predictions compute it: whether a key is in a compact support may hang by a rounding
         w = self.training.in_units_of_x(w)
         keys = coordinates(self.training.X, self.training.center, w)
-        line = self.smoother.line
-        least = float(ridge.min())  # decides where digits are lost
-        return replace(self.smoother, w=w, keys=keys, line=None if line is None else replace(line, ridge=least))
+        smoother = self.smoother.with_metric(w, keys)
+        # the least ridge decides where digits are lost
+        return smoother if smoother.line is None else smoother.with_ridge(float(ridge.min()))
 
 
 class _Means:
     """Weighted means at some queries: values (m, k), unsupported (m,)."""
 
     def __init__(self, smoother: Smoother, queries: Queries):
-        problem = smoother.problem(queries)
-        means, log_mass, unsupported = weighted_means(kernel_sums(problem, smoother.algorithm))
-        self.values, self.unsupported = smoother.with_substitutes(problem, means, unsupported)[0], unsupported[0]
-        self.log_mass, self.d = log_mass[0], smoother.center.size
+        request = smoother.request(queries)
+        sums = kernel_sums(request, smoother.algorithm)
+        self.log_mass, self.d = sums.log_mass()[0], smoother.center.size
+        means, unsupported = sums.into_means()
+        self.values = UnsupportedPolicy(smoother.policy, request).put(means, unsupported)[0]
+        self.unsupported = unsupported[0]
 
     def pull(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:
         """g'(y_j - m_i), and 0, the derivative in the ridge, which is not used."""
@@ -101,7 +104,7 @@ class _Lines:
         self.ridge = ridge
         self.u, self.slope = (array[0] for array in self.moments.equivalent_kernel_and_slope(queries.x, self.ridge))
         values = self.moments.y_mean + np.einsum("id,bidk->bik", self.u, self.moments.xy)
-        self.values = smoother.with_substitutes(smoother.problem(queries), values, unsupported)[0]
+        self.values = UnsupportedPolicy(smoother.policy, smoother.value_request(queries)).put(values, unsupported)[0]
         self.unsupported = unsupported[0]
 
     def pull(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from sknw._kernel_sums import kernel_sums
-from sknw._kernel_sums.request import weight_at_zero
-from sknw._smoothing.smoother import Queries, Smoother, weighted_means
+from sknw._kernel_sums.registry import kernel_sums
+from sknw._smoothing.smoother import Queries, Smoother
 
-# Prior masses to choose from, in samples; beside the last one the scale is the same everywhere.
-_PRIOR_MASSES = 2.0 ** np.arange(0, 60, 2)
+# Pseudo-counts to choose from, in samples; beside the last one the scale is the same everywhere.
+_PSEUDO_COUNTS = 2.0 ** np.arange(0, 60, 2)
 # So many training samples choose.
 _MOST_ROWS = 5000
 # A sample with a higher leverage is left out by pooling the others again: 1 - leverage would lose digits.
@@ -27,18 +25,18 @@ class ConformalCalibration:
 
     The scale at a point is s = sqrt((S_2 + kappa V) / (S_0 + kappa)), with S_0 = sum_j K_j w_j and S_2 the same sum of
     squared leave-one-out residuals r_j^2, K(0) = 1: the mean of the squares around, drawn towards V, that of all of
-    them, as by kappa samples more.
+    them, as kappa samples more would draw it.
 
     Attributes
     ----------
     order : ndarray of int, of shape (n,)
-        The training samples: the p that have a leave-one-out residual, by descending score of the first output, and
-        then the others. The arrays below are in this order.
+        The training samples: the p that have a leave-one-out residual, by descending nonconformity of the first output, and then the
+        others. The arrays below are in this order.
     counts : ndarray of shape (p,)
         Sample weights.
     squares : ndarray of shape (p, k)
         r_i^2.
-    scores : ndarray of shape (p, k)
+    nonconformity : ndarray of shape (p, k)
         R_i = |r_i| / s_i, the scale without the sample itself.
     pseudo_count, prior_variance : ndarray of shape (k,)
         kappa and V.
@@ -47,41 +45,50 @@ class ConformalCalibration:
     order: np.ndarray
     counts: np.ndarray
     squares: np.ndarray
-    scores: np.ndarray
+    nonconformity: np.ndarray
     pseudo_count: np.ndarray
     prior_variance: np.ndarray
+
+    @classmethod
+    def of_fit(cls, smoother: Smoother, squares: np.ndarray, sample_weight: np.ndarray) -> ConformalCalibration:
+        """From the squared leave-one-out residuals (n, k) of a fit, NaN where there is none."""
+        rows = np.flatnonzero(np.isfinite(squares).all(axis=1))
+        weights = sample_weight[rows]
+        if not rows.size:
+            nothing = np.ones(squares.shape[1])
+            return cls(np.arange(len(squares)), weights, squares[rows], squares[rows], nothing, nothing)
+        left_out = smoother.left_out(rows, weights)
+        mass, sums = sums_of_squares(smoother, left_out, squares, sample_weight.max())
+        return cls.of(len(squares), rows, squares[rows], weights, mass, sums)
 
     @classmethod
     def of(
         cls, n: int, rows: np.ndarray, squares: np.ndarray, counts: np.ndarray, mass: np.ndarray, sums: np.ndarray
     ) -> ConformalCalibration:
-        """From squared residuals of some `rows` (l,) of n samples, NaN where there is none, and S_0 and S_2 of others.
+        """From squared residuals of some `rows` (l,) of n samples, and S_0 and S_2 of the others around them.
 
         `squares` and `sums` are of shape (l, k), `counts` and `mass` (l,).
 
-        kappa makes the scores alike: it maximises the likelihood of residuals that have Laplace distributions of scale
+        kappa makes the scores R_i alike: it maximises the likelihood of residuals that have Laplace distributions of scale
         proportional to s_i, that is, it minimises mean(log s_i) + log(mean(|r_i| / s_i)).
         """
-        known = np.isfinite(squares).all(axis=1)
-        rows, squares, counts = rows[known], squares[known], counts[known]
-        mass, sums = mass[known, np.newaxis], sums[known]
-        nothing = np.ones(squares.shape[1])
-        if not rows.size:
-            return cls(np.arange(n), counts, squares, squares, nothing, nothing)
+        mass, nothing = mass[:, np.newaxis], np.ones(squares.shape[1])
         prior_variance = np.average(squares, axis=0, weights=counts)
         prior_variance[prior_variance == 0] = 1.0  # with residuals that are all zero any scale does
         pseudo_count, some = nothing, slice(None, None, -(-len(rows) // _MOST_ROWS))
         least = np.full_like(nothing, np.inf)
-        for kappa in _PRIOR_MASSES:
+        for kappa in _PSEUDO_COUNTS:
             s = _scale(mass[some], sums[some], kappa, prior_variance)
             with np.errstate(divide="ignore"):
                 log_ratio = np.log(np.average(np.sqrt(squares[some]) / s, axis=0, weights=counts[some]))
             cost = np.average(np.log(s), axis=0, weights=counts[some]) + log_ratio
             pseudo_count, least = np.where(cost < least, kappa, pseudo_count), np.minimum(cost, least)
-        scores = np.sqrt(squares) / _scale(mass, sums, pseudo_count, prior_variance)
-        descending = np.argsort(-scores[:, 0], kind="stable")
+        nonconformity = np.sqrt(squares) / _scale(mass, sums, pseudo_count, prior_variance)
+        descending = np.argsort(-nonconformity[:, 0], kind="stable")
         order = np.concatenate([rows[descending], np.setdiff1d(np.arange(n), rows)])
-        return cls(order, counts[descending], squares[descending], scores[descending], pseudo_count, prior_variance)
+        return cls(
+            order, counts[descending], squares[descending], nonconformity[descending], pseudo_count, prior_variance
+        )
 
     def rank(self, coverage: float) -> float:
         """k = floor((1 - coverage) (n + 1))."""
@@ -95,7 +102,7 @@ class ConformalCalibration:
         """
         paid, taken = mass * a, mass * removed[:, np.newaxis]
         sums = paid @ self.squares - taken * self.squares
-        reach = self.scores * _scale(paid.sum() - taken, sums, self.pseudo_count, self.prior_variance)
+        reach = self.nonconformity * _scale(paid.sum() - taken, sums, self.pseudo_count, self.prior_variance)
         unknown = np.isnan(means)  # where the others do not predict
         lower, upper = np.where(unknown, -np.inf, means - reach), np.where(unknown, np.inf, means + reach)
         rank = self.rank(coverage)
@@ -120,39 +127,12 @@ def sums_of_squares(
     columns = np.where(known, squares, 0.0)
     if not known.all():
         columns = np.hstack([columns, known[:, :1]])
-    problem = replace(smoother.problem(queries), values=columns)
-    means, log_mass, unsupported = weighted_means(kernel_sums(problem, smoother.algorithm))
-    mass = np.where(unsupported, 0.0, np.exp(log_mass) * unit / weight_at_zero(problem))[0]
-    sums = mass[:, np.newaxis] * means[0]
-    return (mass, sums) if known.all() else (sums[:, -1], sums[:, :-1])
-
-
-@dataclass(frozen=True, eq=False)
-class Residuals:
-    """Leave-one-out residuals of a fit, calibrated when an interval is first asked for.
-
-    Attributes
-    ----------
-    smoother : Smoother
-    rows : ndarray of int, of shape (p,)
-        The training samples that were left out.
-    squares : ndarray of shape (n, k)
-        Squared residuals, NaN in all other rows.
-    sample_weight : ndarray of shape (n,)
-        In units of samples.
-    """
-
-    smoother: Smoother
-    rows: np.ndarray
-    squares: np.ndarray
-    sample_weight: np.ndarray
-
-    @cached_property
-    def calibration(self) -> ConformalCalibration:
-        weights = self.sample_weight[self.rows]
-        left_out = self.smoother.left_out(self.rows, weights)
-        mass, sums = sums_of_squares(self.smoother, left_out, self.squares, self.sample_weight.max())
-        return ConformalCalibration.of(len(self.squares), self.rows, self.squares[self.rows], weights, mass, sums)
+    request = replace(smoother.request(queries), index=smoother.index.with_columns(columns), allow_float32=False)
+    sums = kernel_sums(request, smoother.algorithm)
+    log_mass, (means, unsupported) = sums.log_mass(), sums.into_means()
+    mass = np.where(unsupported, 0.0, np.exp(log_mass) * unit / request.weight_at_zero())[0]
+    sums_of_columns = mass[:, np.newaxis] * means[0]
+    return (mass, sums_of_columns) if known.all() else (sums_of_columns[:, -1], sums_of_columns[:, :-1])
 
 
 def order_statistic(values: np.ndarray, counts: np.ndarray, rank: float) -> np.ndarray:

@@ -1,59 +1,103 @@
-"""Derivatives of the prediction in the inputs."""
+"""Derivatives of the prediction in the inputs.
+
+With S(q) = sum_j K_j w_j V_j the sums and G = dS / dq their derivatives in the query, the weighted mean m = S_V / S_1
+has the derivative
+
+    dm / dq = (G_V - m G_1) / S_1,
+
+which for the Gaussian kernel is cov_a(z, V), the covariance under the attention weights. The weighted means of all
+columns (y, x, x x', x y) have it, and so it is known how the value of a local line changes:
+
+    m = y_mean + u'c,   dm = dy_mean + b'(dx - dx_mean) + u'(dc - dC b),   u = (C + ridge I)^-1 (x - x_mean),
+
+C = cov(x, x), c = cov(x, y), and b = (C + ridge I)^-1 c the slope (see `local_linear`).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from sknw._predictive.quantiles import ForEachBlock
-from sknw._smoothing.local_linear import solve
+from sknw._kernel_sums.derivative import derivative_sums
+from sknw._kernel_sums.registry import kernel_sums
+from sknw._smoothing.local_linear import ACCURATE, LocalMoments, solve
+from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw._smoothing.smoother import Queries, Smoother
-from sknw.kernels import ExponentialForm, Kernel
 
 
-def gradients(smoother: Smoother, queries: Queries, for_each_block: ForEachBlock) -> np.ndarray:
-    """Derivatives dm / dx of the predictions in the inputs: of shape (m, k, d).
+def gradients(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives dm / dx of the predictions in the inputs, (m, k, d), and which queries had no support.
 
-    With g_j = d log K_j / dx, t_j and e_j as in `_intervals.loo_predictions` and b the slope of the line (0 for means),
+    0 for queries without support that get the mean or the nearest value, NaN for those that get NaN.
+    """
+    batches = [_of_batch(smoother, queries[batch]) for batch in smoother.batches(len(queries), len(smoother.center))]
+    found, unsupported = zip(*batches, strict=True)
+    return np.concatenate(found), np.concatenate(unsupported)
+
+
+def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+    request = smoother.request(queries)
+    sums = kernel_sums(request, smoother.algorithm)
+    log_mass, (means, no_support) = sums.log_mass()[0], sums.into_means()
+    mean, unsupported = means[0], no_support[0]
+    relative = derivative_sums(request, log_mass, smoother.algorithm)
+    by_z = relative[:, 1:] - mean[:, :, np.newaxis] * relative[:, :1]
+    if smoother.line is None:
+        found = _in_x(by_z, smoother.w)
+    else:
+        moments = LocalMoments.of(means, sums.log_mass(), smoother.line.x.shape[1], smoother.values.shape[1])
+        found = _of_lines(smoother, queries, moments[0], _in_x(by_z, smoother.w))
+        lost = np.flatnonzero(moments.has_cancellation(ACCURATE, smoother.line.ridge)[0] & ~unsupported)
+        neighbours = EffectiveNeighbours(smoother.value_request(queries))
+        for rows in neighbours.chunks(lost) if lost.size else []:
+            found[rows] = _around(smoother, queries[rows], *neighbours.of(rows))
+    found[unsupported] = 0.0 if smoother.policy in ("nearest", "mean") else np.nan
+    return found, unsupported
+
+
+def _in_x(by_z: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Derivatives (..., d) in x from those in z = (x - center) w, (..., r)."""
+    return by_z * w if w.ndim == 1 else by_z @ w.T
+
+
+def _of_lines(smoother: Smoother, queries: Queries, moments: LocalMoments, by_x: np.ndarray) -> np.ndarray:
+    """dm / dx (m, k, d), from the derivatives `by_x` (m, c, d) of the weighted means of all columns."""
+    assert smoother.line is not None
+    d, k = smoother.line.x.shape[1], smoother.values.shape[1]
+    y, x, products, mixed = np.split(by_x, np.cumsum([k, d, d * (d + 1) // 2]), axis=1)
+    xx = np.empty((len(by_x), d, d, d))
+    rows, columns = np.triu_indices(d)
+    xx[:, rows, columns] = xx[:, columns, rows] = products
+    xx -= np.einsum("mia,mj->mija", x, moments.x_mean) + np.einsum("mi,mja->mija", moments.x_mean, x)
+    xy = mixed.reshape(len(by_x), d, k, d)
+    xy = xy - np.einsum("mia,mk->mika", x, moments.y_mean) - np.einsum("mi,mka->mika", moments.x_mean, y)
+    u, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)
+    change = xy - np.einsum("mija,mjk->mika", xx, slope)
+    found = y - np.einsum("mik,mia->mka", slope, x) + np.einsum("mi,mika->mka", u, change)
+    return found + np.swapaxes(slope, 1, 2) / smoother.line.scales
+
+
+def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """dm / dx (m, k, d) of local lines, from the keys (m, l) near each query and their attention (m, l).
+
+    With g_j = d log K_j / dx, the residuals e_j from the line and t_j = 1 + u'(x_j - x_mean),
 
         dm / dx = b + sum_j a_j t_j e_j (g_j - sum_l a_l g_l)
-
-    which for the Gaussian kernel and weighted means is w^2 cov_a(x, y).
     """
-    found = np.empty((len(queries), smoother.values.shape[1], len(smoother.center)))
-    line = smoother.line
-
-    def of_query(i: int, a: np.ndarray) -> np.ndarray:
-        seen = np.flatnonzero(a)
-        a, difference = a[seen], queries.z[i] - smoother.keys[seen]
-        with np.errstate(over="ignore"):
-            sq = (difference**2).sum(axis=1)
-        falls = 2.0 * _log_derivative(smoother.kernel, sq)[:, np.newaxis] * difference
-        falls -= a @ falls
-        residuals = smoother.values[seen] - a @ smoother.values[seen]
-        slope: np.ndarray | float = 0.0
-        pull: np.ndarray | float = 1.0
-        if line is not None and np.isfinite(smoother.kernel.log_profile(sq)).any():
-            offsets = line.x[seen] - a @ line.x[seen]
-            weighted = a[:, np.newaxis] * offsets
-            xx = weighted.T @ offsets
-            slopes = solve(xx, weighted.T @ residuals, line.ridge)
-            residuals = residuals - offsets @ slopes
-            pull = 1.0 + offsets @ solve(xx, (queries.x[i] - a @ line.x[seen])[:, np.newaxis], line.ridge)
-            slope = slopes.T / line.scales
-        by_z = ((a[:, np.newaxis] * pull) * residuals).T @ falls
-        return slope + (by_z * smoother.w if smoother.w.ndim == 1 else by_z @ smoother.w.T)
-
-    def block(rows: slice, attention: np.ndarray) -> None:
-        for i, a in zip(range(rows.start, rows.stop), attention, strict=True):
-            found[i] = np.nan if np.isnan(a[0]) else of_query(i, a)
-
-    for_each_block(block)
-    return found
-
-
-def _log_derivative(kernel: Kernel, sq: np.ndarray) -> np.ndarray:
-    """d log K / d(u^2) where K is positive, else 0."""
-    if isinstance(kernel.form, ExponentialForm):
-        return kernel.log_slope(sq)  # also where K underflows
-    weight = kernel.profile(sq)
-    return np.divide(kernel.derivative(sq), weight, out=np.zeros_like(sq), where=weight > 0)
+    line, kernel = smoother.line, smoother.kernel
+    assert line is not None
+    difference = queries.z[:, np.newaxis] - smoother.keys[keys]
+    with np.errstate(over="ignore"):
+        sq = (difference**2).sum(axis=2)
+    g = 2.0 * kernel.log_derivative(sq)[..., np.newaxis] * difference
+    g -= np.einsum("ml,mla->ma", a, g)[:, np.newaxis]
+    x, y = line.x[keys], smoother.values[keys]
+    x_mean = np.einsum("ml,mld->md", a, x)
+    offsets = x - x_mean[:, np.newaxis]
+    residuals = y - np.einsum("ml,mlk->mk", a, y)[:, np.newaxis]
+    weighted = np.swapaxes(a[..., np.newaxis] * offsets, 1, 2)
+    right = np.concatenate([(queries.x - x_mean)[..., np.newaxis], weighted @ residuals], axis=2)
+    solved = solve(weighted @ offsets, right, line.ridge)
+    u, slope = solved[..., :1], solved[..., 1:]
+    t = 1.0 + offsets @ u
+    by_z = np.swapaxes((a[..., np.newaxis] * t) * (residuals - offsets @ slope), 1, 2) @ g
+    return np.swapaxes(slope, 1, 2) / line.scales + _in_x(by_z, smoother.w)

@@ -5,15 +5,16 @@ They take rows of attention weights, a_j >= 0 of sum 1, a block of queries at a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums import rows_are_compiled
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut, weight_at_zero
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.costs import TILED_WRITTEN
+from sknw._kernel_sums.registry import SumsBlocks, dispatcher
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
-from sknw._predictive.quantiles import ForEachBlock
+from sknw._smoothing.attention import attention_rows, for_each_attention_block
 from sknw._smoothing.local_linear import solve
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
@@ -30,59 +31,61 @@ def interval(
     sample_weight: np.ndarray,
     calibration: ConformalCalibration,
     coverage: float,
-    attention_blocks: Callable[[Queries], ForEachBlock],
-) -> np.ndarray:
-    """Jackknife+ bounds of a new observation at the queries, of shape (m, k, 2).
+) -> tuple[np.ndarray, np.ndarray]:
+    """Jackknife+ bounds of a new observation at the queries, of shape (m, k, 2), and which queries had no support.
 
     From the predictions m_-i(q) and scales s_-i(q) that all samples but the i-th give (Barber, Candes, Ramdas &
-    Tibshirani 2021), in closed form for a smoother. The samples of `smoother`, `sample_weight`, in units of samples,
-    and the attention of `attention_blocks` are in the order of the calibration.
+    Tibshirani 2021), in closed form for a smoother. The samples of `smoother` and `sample_weight`, in units of samples,
+    are in the order of the calibration.
     """
+    unsupported = np.zeros(len(queries), dtype=bool)
     bounds = np.full((len(queries), smoother.values.shape[1], 2), np.nan)
-    if _has_compiled_bounds(smoother, queries, sample_weight, calibration, coverage):
+    engine = _block_engine(smoother, queries, sample_weight, calibration, coverage)
+    if engine is not None:
         from sknw._predictive.jackknife_blocks import compiled_bounds
 
-        bounds[:, 0] = compiled_bounds(smoother, queries, calibration, coverage)
+        bounds[:, 0] = compiled_bounds(engine, smoother, queries, calibration, coverage)
     rest = np.flatnonzero(np.isnan(bounds[:, 0, 0]))
     if not rest.size:
-        return bounds
+        return bounds, unsupported
     queries = queries[rest]
-    problem, unit, p = smoother.problem(queries), sample_weight.max(), len(calibration.scores)
-    every = smoother.left_out(np.arange(len(sample_weight)), sample_weight).own
+    request, unit, p = smoother.value_request(queries), sample_weight.max(), len(calibration.nonconformity)
+    every = smoother.left_out(np.arange(len(sample_weight)), sample_weight).leave_out
     assert every is not None
 
     def of_query(i: int, a: np.ndarray, log_mass: float) -> np.ndarray:
-        here = replace(smoother, line=None) if np.isneginf(log_mass) else smoother
+        here = smoother.without_line() if np.isneginf(log_mass) else smoother
         removed, x = (1.0 - every.retained) * a, queries.x[i]
         means, leverage = loo_predictions(here, x, a, removed)
         for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE):
             own = LeaveOneOut(np.array([j]), every.retained[[j]])
             others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], own, a, log_mass)
-            here = replace(smoother, line=None) if np.isneginf(log_mass_of_others) else smoother
+            here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
             means[j] = predict_from_weights(here, x, others)
         return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], removed[:p], coverage)
 
     def block(rows: slice, attention: np.ndarray) -> None:
-        log_mass = _log_mass(problem, rows, attention)
+        log_mass = _log_mass(request, rows, attention)
         for i in np.flatnonzero(~np.isnan(attention[:, 0])):
             bounds[rest[rows.start + i]] = of_query(rows.start + i, attention[i], log_mass[i])
 
-    attention_blocks(queries)(block)
-    return bounds
+    unsupported[rest] = for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
+    return bounds, unsupported
 
 
-def _has_compiled_bounds(
+def _block_engine(
     smoother: Smoother, queries: Queries, sample_weight: np.ndarray, calibration: ConformalCalibration, coverage: float
-) -> bool:
-    """Whether `compiled_bounds` takes the queries: weighted means of one output, of samples that count once.
+) -> SumsBlocks | None:
+    """The engine for `compiled_bounds`: of weighted means of one output, of samples that count once.
 
-    And so many that NumPy would lose the time that compiled loops take to load.
+    None for other requests, and for those that NumPy has done before compiled loops are loaded.
     """
-    n_scores, n_outputs = calibration.scores.shape
+    n_scores, n_outputs = calibration.nonconformity.shape
     is_simple = smoother.line is None and n_outputs == 1 and np.all(sample_weight == 1)
     if not is_simple or not 0 < calibration.rank(coverage) <= n_scores:
-        return False
-    return rows_are_compiled(smoother.problem(queries), smoother.algorithm)
+        return None
+    request = smoother.request(queries)
+    return dispatcher.choose_capable(SumsBlocks, request, smoother.algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
 
 
 def predict_from_weights(smoother: Smoother, x: np.ndarray, a: np.ndarray) -> np.ndarray:
@@ -145,31 +148,32 @@ def _regularised_inverse(variances: np.ndarray, ridge: np.ndarray) -> np.ndarray
     return np.divide(1.0, total, out=np.zeros_like(total), where=total > _SINGULAR * variances[-1])
 
 
-def _log_mass(problem: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:
+def _log_mass(request: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:
     """log(D / unit) of the queries `rows`, from the sample that each attends to most: D a_j = K_j w_j / K(0)."""
     main = np.argmax(attention, axis=1)
     most = np.take_along_axis(attention, main[:, np.newaxis], axis=1)[:, 0]
-    queries, keys = problem.queries[rows], problem.keys[main]
+    queries, keys = request.queries[rows], request.keys[main]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        if isinstance(problem.kernel, Pairwise):
+        if isinstance(request.kernel, Pairwise):
             pairs = zip(queries[:, np.newaxis], keys[:, np.newaxis], strict=True)
-            log_weight = np.log([problem.kernel.between(q, z)[0, 0] for q, z in pairs])
+            log_weight = np.log([request.kernel.between(q, z)[0, 0] for q, z in pairs])
         else:
-            log_weight = problem.kernel.log_profile(((queries - keys) ** 2).sum(axis=1))
-        at_zero = weight_at_zero(replace(problem, queries=queries))[0]
-        log_mass = log_weight + np.log(problem.weights[main]) - np.log(most) - np.log(at_zero)
+            log_weight = request.kernel.log_profile(((queries - keys) ** 2).sum(axis=1))
+        at_zero = request.take(rows).weight_at_zero()[0]
+        log_mass = log_weight + np.log(request.weights[main]) - np.log(most) - np.log(at_zero)
     return np.where(np.isneginf(log_weight), -np.inf, log_mass)
 
 
 def _attention_of_others(
-    smoother: Smoother, query: Queries, own: LeaveOneOut, a: np.ndarray, log_mass: float
+    smoother: Smoother, query: Queries, leave_out: LeaveOneOut, a: np.ndarray, log_mass: float
 ) -> tuple[np.ndarray, float]:
     """Attention a and log mass of one query with a sample left out."""
     others = a.copy()
-    others[own.index] *= own.retained
+    others[leave_out.index] *= leave_out.retained
     rest = others.sum()
-    if own.retained[0] > 0 or rest * np.exp(log_mass) > _TINY:
+    if leave_out.retained[0] > 0 or rest * np.exp(log_mass) > _TINY:
         return others / rest, log_mass + np.log(rest)
-    problem = smoother.problem(replace(query, own=own))
-    others = smoother.attention(problem, slice(0, 1))
-    return others[0], _log_mass(problem, slice(0, 1), others)[0]
+    request = replace(smoother.value_request(query), leave_out=leave_out)
+    rows = slice(0, 1)
+    others = attention_rows(request, smoother.policy, rows, dense.Dense().weight_rows(request))
+    return others[0], _log_mass(request, rows, others)[0]

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums import compiled_parts
+from sknw._kernel_sums.registry import SumsBlocks
 from sknw._kernel_sums.tiled.blocks import LazyBlocks
 from sknw._predictive import jackknife_loops as _interval_loops
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
@@ -23,7 +23,7 @@ _NEARBY = 200
 
 
 def compiled_bounds(
-    smoother: Smoother, queries: Queries, calibration: ConformalCalibration, coverage: float
+    engine: SumsBlocks, smoother: Smoother, queries: Queries, calibration: ConformalCalibration, coverage: float
 ) -> np.ndarray:
     """Bounds (m, 2) of weighted means of one output, of samples that count once.
 
@@ -36,7 +36,8 @@ def compiled_bounds(
         pooled = _Pooled(parts, samples)
         bounds[rows][pooled.rows] = _searched(parts, pooled, samples)
 
-    compiled_parts(replace(smoother.problem(queries), values=samples.columns), of_chunk)
+    request = smoother.request(queries)
+    engine.for_each_chunk_of_blocks(replace(request, index=request.index.with_columns(samples.columns)), of_chunk)
     return bounds
 
 
@@ -45,8 +46,8 @@ class _Samples:
 
     def __init__(self, smoother: Smoother, calibration: ConformalCalibration, rank: int):
         self.calibration, self.rank = calibration, rank
-        p = len(calibration.scores)
-        self.scores, self.squares = calibration.scores[:, 0].copy(), calibration.squares[:, 0].copy()
+        p = len(calibration.nonconformity)
+        self.scores, self.squares = calibration.nonconformity[:, 0].copy(), calibration.squares[:, 0].copy()
         self.y = smoother.values[:p, 0].copy()
         self.columns = np.zeros((len(smoother.values), 3))
         self.columns[:, 0] = smoother.values[:, 0]

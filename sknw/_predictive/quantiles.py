@@ -1,62 +1,105 @@
-"""What rows of attention weights, a_j >= 0 of sum 1, tell beyond the mean: quantiles, draws, derivatives."""
+"""The attention-weighted distribution of the targets: quantiles and draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums.tiled.blocks import Parts
+from sknw._kernel_sums.costs import TILED_WRITTEN
+from sknw._kernel_sums.registry import SumsBlocks, dispatcher
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.tiled.blocks import LazyBlocks
+from sknw._smoothing.attention import NEGLIGIBLE, for_each_attention_block
 
 # Cumulated weights that differ by less are equal.
 _ROUNDING = 1e-12
-# A weight below this part of all counts as none: it may be what underflow has left, and engines differ in that.
-NEGLIGIBLE = 1e-80
 
-# Calls task(rows, attention) for consecutive blocks of queries; attention of shape (len(rows), n).
-ForEachBlock = Callable[[Callable[[slice, np.ndarray], None]], None]
+# For a target of each row (b,): the position at which the weights of the row, cumulated from either end, reach it.
+InverseCdf = Callable[[np.ndarray, bool], np.ndarray]
 
 
-def quantiles(parts: Parts, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The smallest of `values` (n,), ascending, up to which the weights reach each level (q,): of shape (b, q).
+def quantiles(
+    request: KernelSumRequest, policy: str, algorithm: str, values: np.ndarray, levels: np.ndarray
+) -> np.ndarray:
+    """For each query the smallest of `values` (n,) up to which the attention sums to each level (q,): (m, q).
 
-    For level 1 the largest from which on they are not negligible; NaN where the weights are NaN or all 0.
+    For level 1 the largest from which on weights are not negligible. NaN for queries without support where the policy
+    is "nan" or "raise".
     """
-    total = parts.masses.sum(axis=1)
+    order = np.argsort(values, kind="stable")  # once for all queries
+    values = values[order]
+    index = request.index.with_columns(np.empty((len(order), 0))).take(order)
+    request = replace(request, index=index)
+    found = np.full((len(request.queries), len(levels)), np.nan)
+
+    def of_blocks(rows: slice, blocks: LazyBlocks) -> None:
+        found[rows] = _quantiles(inverse_cdf_of_blocks(blocks), blocks.block_sums.sum(axis=1), values, levels)
+
+    engine = dispatcher.choose_capable(SumsBlocks, request, algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
+    if engine is not None:
+        engine.for_each_chunk_of_blocks(request, of_blocks)
+    rest = np.flatnonzero(np.isnan(found[:, 0]))  # without support, or all
+
+    def of_rows(rows: slice, attention: np.ndarray) -> None:
+        found[rest[rows]] = _quantiles(inverse_cdf_of_rows(attention), attention.sum(axis=1), values, levels)
+
+    if rest.size:
+        for_each_attention_block(request.take(rest), policy, algorithm, of_rows)
+    return found
+
+
+def _quantiles(inverse_cdf: InverseCdf, total: np.ndarray, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
     found = np.empty((len(total), len(levels)))
-    for index, level in enumerate(levels):
+    for column, level in zip(found.T, levels, strict=True):
         share = NEGLIGIBLE if level == 1.0 else max(level - _ROUNDING, NEGLIGIBLE)
-        position = inverse_cdf(parts, share * total, backwards=level == 1.0)
-        found[:, index] = values[np.minimum(position, len(values) - 1)]  # beyond the end where all weights are 0
+        position = inverse_cdf(share * total, level == 1.0)
+        column[:] = values[np.minimum(position, len(values) - 1)]  # beyond the end where all weights are 0
     found[~(total > 0)] = np.nan
     return found
 
 
-def inverse_cdf(parts: Parts, target: np.ndarray, backwards: bool) -> np.ndarray:
-    """The position at which the weights of each row, cumulated from either end, reach its target (b,)."""
-    step, rows = -1 if backwards else 1, np.arange(len(target))
-    cumulated = np.cumsum(parts.masses[:, ::step], axis=1)
-    n_parts = cumulated.shape[1]
-    nth = np.minimum(_n_below(cumulated, target), n_parts - 1)
-    before = np.where(nth > 0, cumulated[rows, nth - 1], 0.0)
-    part = n_parts - 1 - nth if backwards else nth
-    weights = parts.weights(rows, part)[:, ::step]
+def inverse_cdf_of_rows(weights: np.ndarray) -> InverseCdf:
+    """Of weights (b, n) that are written out."""
+
+    def position(target: np.ndarray, backwards: bool) -> np.ndarray:
+        from_end = weights[:, ::-1] if backwards else weights
+        place = _first_reached(np.zeros(len(weights)), from_end, target)
+        return weights.shape[1] - 1 - place if backwards else place
+
+    return position
+
+
+def inverse_cdf_of_blocks(blocks: LazyBlocks) -> InverseCdf:
+    """Of weights by blocks: the sums of all blocks tell which one to look into."""
+
+    def position(target: np.ndarray, backwards: bool) -> np.ndarray:
+        step, rows = -1 if backwards else 1, np.arange(len(target))
+        cumulated = np.cumsum(blocks.block_sums[:, ::step], axis=1)
+        n_blocks = cumulated.shape[1]
+        nth = np.minimum(_n_below(cumulated, target), n_blocks - 1)
+        before = np.where(nth > 0, cumulated[rows, nth - 1], 0.0)
+        block = n_blocks - 1 - nth if backwards else nth
+        place = _first_reached(before, blocks.weights(rows, block)[:, ::step], target)
+        return block * blocks.size + (blocks.size - 1 - place if backwards else place)
+
+    return position
+
+
+def _first_reached(before: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Where `before` (b,) and the weights (b, l) that follow sum to the target: at the last positive one at most."""
     one_by_one = before[:, np.newaxis] + np.cumsum(weights, axis=1)
     # rounding of the sums must not lead to a sample without weight
-    place = np.minimum(_n_below(one_by_one, target), _last_positive(weights))
-    return part * parts.size + (parts.size - 1 - place if backwards else place)
+    last_positive = (weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)) * np.any(weights > 0, axis=1)
+    return np.minimum(_n_below(one_by_one, target), last_positive)
 
 
 def _n_below(cumulated: np.ndarray, target: np.ndarray) -> np.ndarray:
     return (cumulated < target[:, np.newaxis]).sum(axis=1)
 
 
-def _last_positive(weights: np.ndarray) -> np.ndarray:
-    """The last position of a positive weight in each row; 0 where there is none."""
-    return (weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)) * np.any(weights > 0, axis=1)
-
-
-def sample_indices(uniform: np.ndarray, for_each_block: ForEachBlock) -> np.ndarray:
+def sample_indices(request: KernelSumRequest, policy: str, algorithm: str, uniform: np.ndarray) -> np.ndarray:
     """The samples drawn with the attention as probabilities, by uniform numbers (m, s): indices, -1 for none."""
     drawn = np.empty(uniform.shape, dtype=np.intp)
 
@@ -66,5 +109,5 @@ def sample_indices(uniform: np.ndarray, for_each_block: ForEachBlock) -> np.ndar
             last = np.searchsorted(a, a[-1])
             drawn[i] = -1 if np.isnan(a[-1]) else np.minimum(np.searchsorted(a, uniform[i] * a[-1], side="right"), last)
 
-    for_each_block(block)
+    for_each_attention_block(request, policy, algorithm, block)
     return drawn

@@ -8,11 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from sknw._kernel_sums import kernel_sums
-from sknw._kernel_sums.request import weight_at_zero
+from sknw._kernel_sums.registry import kernel_sums
 from sknw._selection.ridge_path import Evaluation, RidgePath
 from sknw._smoothing.local_linear import LocalFits
-from sknw._smoothing.smoother import Queries, Smoother, means_of, weighted_means
+from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._smoothing.unsupported import UnsupportedPolicy
 
@@ -106,7 +105,7 @@ class Criterion:
         weights = self.training.sample_weight[taken]
         # so few want another engine, and one that is loaded
         algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
-        few = replace(self.smoother.in_order(taken), algorithm=algorithm)
+        few = replace(self.smoother.take(taken), algorithm=algorithm)
         return replace(self, smoother=few, training=replace(self.training, sample_weight=weights), rows=rows)
 
     @cached_property
@@ -127,7 +126,7 @@ class Criterion:
     @cached_property
     def _substitutes(self) -> UnsupportedPolicy:
         """Of the rows; whether others are near does not depend on the bandwidth."""
-        return UnsupportedPolicy(self.smoother.policy, self.smoother.problem(self._queries))
+        return UnsupportedPolicy(self.smoother.policy, self.smoother.value_request(self._queries))
 
     def best_ridge(self, factor: float) -> float:
         """The ridge with the smallest score at a bandwidth, or the one given."""
@@ -148,7 +147,7 @@ class Criterion:
         log_unit = np.broadcast_to(0.0, unsupported.shape)
         if self.name != "loo":
             unit = take_rows(smoother.weights, self.rows) * np.minimum(1.0, 1.0 / weights)  # what was left out
-            at_zero = weight_at_zero(smoother.problem(queries, factors))
+            at_zero = smoother.request(queries, factors).weight_at_zero()
             with np.errstate(divide="ignore"):
                 log_unit = np.broadcast_to(np.log(unit) + np.log(at_zero), unsupported.shape)
         n = self.training.sample_weight.sum()
@@ -161,26 +160,25 @@ class Criterion:
         smoother = self.smoother
         if smoother.line is None:
             return self._means(queries, factors)
-        parts = [queries[part] for part in smoother.parts(len(queries), len(factors))]
+        parts = [queries[part] for part in smoother.batches(len(queries), len(factors))]
         if self.ridge is None:
             found = [smoother.lines_for_any_ridge(part, factors) for part in parts]
         else:
-            smoother = replace(smoother, line=replace(smoother.line, ridge=self.ridge))
+            smoother = smoother.with_ridge(self.ridge)
             found = [smoother.lines(part, factors) for part in parts]
         lines, unsupported = zip(*found, strict=True)
         return LocalFits.joined(lines), np.concatenate(unsupported, axis=1)
 
     def _means(self, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
-        smoother, shape = self.smoother.for_parts(), (len(factors), len(queries))
+        smoother, shape = self.smoother, (len(factors), len(queries))
         means, unsupported = np.empty((*shape, smoother.values.shape[1])), np.empty(shape, dtype=bool)
         # "loo" needs no logarithm
         log_mass = np.broadcast_to(0.0, shape) if self.name == "loo" else np.empty(shape)
-        for part in smoother.parts(len(queries), len(factors)):
-            sums = kernel_sums(smoother.problem(queries[part], factors), smoother.algorithm)
-            if self.name == "loo":
-                means[:, part], unsupported[:, part] = means_of(sums)
-            else:
-                means[:, part], log_mass[:, part], unsupported[:, part] = weighted_means(sums)
+        for part in smoother.batches(len(queries), len(factors)):
+            sums = kernel_sums(smoother.request(queries[part], factors), smoother.algorithm)
+            if self.name != "loo":
+                log_mass[:, part] = sums.log_mass()
+            means[:, part], unsupported[:, part] = sums.into_means()
         return LocalFits.of_means(means, log_mass), unsupported
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from sknw.kernels import ExponentialForm, Kernel
+from sknw.kernels import Kernel
 
 # From one bandwidth of the scan to the next; the Gaussian weights at c / sqrt(2) are the squares of those at c.
 STEP = np.sqrt(2.0)
@@ -73,9 +73,9 @@ def _has_equal(keys: np.ndarray) -> bool:
 
 def effective_support(kernel: Kernel) -> float:
     """How far a kernel reaches in bandwidths, in units of how far the named ones do."""
-    if isinstance(kernel.form, ExponentialForm):
+    if kernel.form is not None and not kernel.is_compact:
         return (_NEGLIGIBLE_EXPONENT / kernel.form.rate) ** (1 / kernel.form.power) / _GAUSSIAN_REACH
-    return kernel.support if np.isfinite(kernel.support) else 1.0
+    return kernel.support if kernel.is_compact else 1.0
 
 
 def local_minima(scores: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def search_bandwidth(
     n, d = criterion.smoother.keys.shape
     is_of_means = criterion.smoother.line is None
     # compact kernels, whose criterion has kinks, ask for many bandwidths with all samples as long as that takes little
-    is_smooth = is_of_means and not np.isfinite(criterion.smoother.kernel.support)
+    is_smooth = is_of_means and not criterion.smoother.kernel.is_compact
     if n <= (_MOST_SMOOTH if is_smooth else _MOST_SAMPLES):
         search = _search_few
     else:
@@ -128,7 +128,7 @@ def _search_few(criterion: Criterion, trials: History, grid: np.ndarray, minima:
         near = np.isin(np.arange(len(grid)), (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
         grid = grid[near]
         scan = trials.add(criterion, grid)
-    if np.isfinite(criterion.smoother.kernel.support):
+    if criterion.smoother.kernel.is_compact:
         grid = _with_fine_steps(grid, scan)
         scan = trials.add(criterion, grid)
     minima[:] = _refined(criterion, trials, grid, scan)
@@ -224,7 +224,7 @@ def _refined(criterion: Criterion, trials: History, grid: np.ndarray, scan: np.n
         minimum = float(grid[index])
         if left < right and scan[index] - rise <= best:
             between = grid[left : right + 1]
-            if left < index < right and not np.isfinite(criterion.smoother.kernel.support):
+            if left < index < right and not criterion.smoother.kernel.is_compact:
                 minimum = ParabolicSearch(trials, criterion, between).minimum(between, _LEAST_REFINED)[0]
             else:
                 # the parabolas of the minimisation need finite numbers, and none above the neighbours matters

@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
-from sknw._kernel_sums import kernel_sums
-from sknw._kernel_sums.request import weight_at_zero
+from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.registry import kernel_sums
 from sknw._selection.criterion import Criterion
 from sknw._selection.ridge_path import gcv_or_aicc
-from sknw._smoothing.smoother import Queries, Smoother, means_of
+from sknw._smoothing.smoother import Queries, Smoother
 
 # Points whose cells are counted to find a width.
 _SAMPLE = 20_000
@@ -87,7 +87,8 @@ class BinnedData:
         unit = np.add.reduceat(weights * np.minimum(weights, 1.0), start) * per_mass
         values = np.add.reduceat(weights * smoother.values, start) * per_mass
         squares = np.add.reduceat(weights * smoother.values**2, start) * per_mass
-        few = replace(smoother, keys=keys, values=values, weights=mass / mass.max())
+        index = KeyIndex(keys, mass / mass.max(), values, smoother.index.offset_magnitude)
+        few = replace(smoother, values=values, index=index)
         return cls(few, width, start, mass, unit[:, 0], squares)
 
     def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,11 +97,11 @@ class BinnedData:
         Both of shape (b, s).
         """
         smoother = self.smoother
-        problem = smoother.problem(Queries(smoother.keys, smoother.keys[:, :0]), factors)
-        sums = kernel_sums(problem, smoother.algorithm)
-        log_unit = np.log(self.unit * weight_at_zero(problem) / self.mass.max())
+        request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0]), factors)
+        sums = kernel_sums(request, smoother.algorithm)
+        log_unit = np.log(self.unit * request.weight_at_zero() / self.mass.max())
         own = np.exp(log_unit - sums.log_scale) / sums.mass
-        fitted, _ = means_of(sums)
+        fitted, _ = sums.into_means()
         fitted[own > 1.0 - _ALONE] = 0.0
         squares = self.squares - 2.0 * fitted * smoother.values + fitted**2
         return np.maximum(squares, 0.0).mean(axis=2), own

@@ -1,16 +1,133 @@
-"""Attention weights as sparse arrays."""
+"""Attention weights: kernel weights that sum to 1, in dense rows or sparse."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
+
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.costs import TILED_WRITTEN
+from sknw._kernel_sums.registry import ListsPairs, WritesWeights, dispatcher, kernel_sums
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
+from sknw._smoothing.unsupported import nearest_weights
+
+# A weight below this part of all counts as none: it may be what underflow has left, and engines differ in that.
+NEGLIGIBLE = 1e-80
+
+# Weights whose binary logarithms differ by less are equal.
+_TIE = 1e-10
+
+# Rows of weights (len(rows), n) for a slice of the queries that begins at a multiple of four.
+WeightRows = Callable[[slice], np.ndarray]
 
 
-def _at_rows(part: csr_array, rows: np.ndarray, n_rows: int) -> csr_array:
-    """The rows of `part` as the `rows`, ascending, of an array that is empty elsewhere."""
-    count = np.zeros(n_rows, dtype=part.indptr.dtype)
-    count[rows] = np.diff(part.indptr)
-    return csr_array((part.data, part.indices, np.append(0, np.cumsum(count))), shape=(n_rows, part.shape[1]))
+def weight_rows(request: KernelSumRequest, algorithm: str) -> WeightRows:
+    """K_j w_j of a slice of queries, each row up to a factor: compiled where that pays, else by NumPy."""
+    engine = None
+    if request.leave_out is None:
+        engine = dispatcher.choose_capable(WritesWeights, request, algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
+    return (engine or dense.Dense()).weight_rows(request)
+
+
+def attention_rows(request: KernelSumRequest, policy: str, rows: slice, weight_rows: WeightRows) -> np.ndarray:
+    """Weights a_j = K_j w_j / sum_l K_l w_l of the queries `rows`, of shape (len(rows), n).
+
+    NaN for queries without support where the policy is "nan" or "raise".
+    """
+    weights = weight_rows(rows)
+    total = weights.sum(axis=1, keepdims=True)
+    unsupported = np.flatnonzero(total == 0)
+    if unsupported.size:
+        if policy == "nearest":
+            weights[unsupported] = nearest_weights(
+                request, np.arange(len(request.queries))[rows][unsupported]
+            ).toarray()
+        else:
+            weights[unsupported] = request.weights if policy == "mean" else np.nan
+        total = weights.sum(axis=1, keepdims=True)
+    weights /= total
+    return weights
+
+
+def for_each_attention_block(
+    request: KernelSumRequest, policy: str, algorithm: str, task: Callable[[slice, np.ndarray], None]
+) -> np.ndarray:
+    """Call ``task(rows, weights)`` for blocks of queries; returns which had no support, where that makes them NaN."""
+    unsupported = np.zeros(len(request.queries), dtype=bool)
+    rows_of_weights = weight_rows(request, algorithm)
+
+    def block(rows: slice) -> None:
+        weights = attention_rows(request, policy, rows, rows_of_weights)
+        unsupported[rows] = np.isnan(weights[:, 0])
+        task(rows, weights)
+
+    # rows of weights, with what is made of them, fit the cache
+    size = max(dense.rows_per_block(request) // 2, 1)
+    with one_blas_thread():
+        for_each_chunk(block, len(request.queries), size, request.n_threads, multiple_of=4)
+    return unsupported
+
+
+def sparse_attention(
+    request: KernelSumRequest, policy: str, algorithm: str, top_k: int | None, positions: np.ndarray, n_given: int
+) -> tuple[csr_array, np.ndarray]:
+    """Attention weights of all queries, all or the `top_k` largest of each row, and which had no support.
+
+    Rows without support are empty where the policy is "raise". Of equal weights those of the first samples, as given,
+    count as the largest.
+
+    Parameters
+    ----------
+    positions : int ndarray of shape (n,)
+        The position of each key among the `n_given` samples.
+
+    Returns
+    -------
+    weights : csr_array of shape (m, n_given)
+    unsupported : bool ndarray of shape (m,)
+    """
+
+    def among_given(weights: csr_array) -> csr_array:
+        shape = (weights.shape[0], n_given)
+        return largest(csr_array((weights.data, positions[weights.indices], weights.indptr), shape=shape), top_k)
+
+    engine = dispatcher.choose_capable(ListsPairs, request, algorithm)  # type: ignore[type-abstract]
+    if engine is not None:
+        weights = engine.weight_pairs(request)
+        unsupported = np.diff(weights.indptr) == 0
+        weights = normalised(_with_substitutes(weights, request, policy, np.flatnonzero(unsupported)))
+        return among_given(weights), unsupported
+    blocks = {}
+
+    def compress(rows: slice, block: np.ndarray) -> None:
+        least = np.full((len(block), 1), NEGLIGIBLE)
+        if top_k is not None and top_k < block.shape[1]:
+            kth = np.partition(block, -top_k, axis=1)[:, -top_k, np.newaxis]
+            least = np.maximum(least, (1.0 - 2.0 * _TIE) * kth)
+        block[block < least] = 0.0
+        blocks[rows.start] = among_given(csr_array(block))
+
+    unsupported = for_each_attention_block(request, policy, algorithm, compress)
+    return vstack([blocks[start] for start in sorted(blocks)], format="csr"), unsupported
+
+
+def _with_substitutes(weights: csr_array, request: KernelSumRequest, policy: str, rows: np.ndarray) -> csr_array:
+    """The weights, with what a policy says in the empty `rows`, ascending."""
+    if not rows.size or policy == "raise":
+        return weights
+    if policy == "nearest":
+        substitutes = nearest_weights(request, rows)
+    else:
+        row = request.weights if policy == "mean" else np.full(len(request.weights), np.nan)
+        substitutes = csr_array(np.tile(row, (len(rows), 1)))
+    count = np.zeros(weights.shape[0], dtype=substitutes.indptr.dtype)
+    count[rows] = np.diff(substitutes.indptr)
+    indptr = np.append(0, np.cumsum(count))
+    return weights + csr_array((substitutes.data, substitutes.indices, indptr), shape=weights.shape)
 
 
 def normalised(weights: csr_array) -> csr_array:
@@ -19,3 +136,39 @@ def normalised(weights: csr_array) -> csr_array:
     weights.data /= np.repeat(weights.sum(axis=1), count)
     weights.eliminate_zeros()
     return weights
+
+
+def largest(weights: csr_array, top_k: int | None) -> csr_array:
+    """The `top_k` largest entries of each row, scaled to sum to 1; rows of NaN as they are; None keeps all.
+
+    Entries that are equal but for rounding are taken in their order.
+    """
+    weights.sort_indices()
+    if top_k is None:
+        return weights
+    row = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    with np.errstate(invalid="ignore"):
+        level = np.round(np.log2(weights.data) / _TIE)
+    descending = np.lexsort((weights.indices, -level, row))
+    rank = np.empty_like(row)
+    rank[descending] = np.arange(len(row)) - weights.indptr[row]
+    kept = np.flatnonzero((rank < top_k) | np.isnan(weights.data))
+    indptr = np.searchsorted(kept, weights.indptr)
+    return normalised(csr_array((weights.data[kept], weights.indices[kept], indptr), shape=weights.shape))
+
+
+def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
+    """1 / sum_j (a_j^2 / w_j) = (sum_j K_j w_j)^2 / sum_j K_j^2 w_j at the queries: (m,), and which had no support."""
+    request = replace(request, index=request.index.with_columns(np.empty((len(request.keys), 0))))
+    sums, squares = (
+        kernel_sums(replace(request, kernel=kernel), algorithm) for kernel in (request.kernel, request.kernel.square())
+    )
+    unsupported = (sums.mass[0] == 0) | (squares.mass[0] == 0)
+    size = np.exp(2.0 * sums.log_mass()[0] - squares.log_mass()[0])
+    rows = np.flatnonzero(unsupported)
+    if rows.size:
+        if policy == "nearest":
+            size[rows] = nearest_weights(request, rows).sum(axis=1)
+        else:
+            size[rows] = request.weights.sum() if policy == "mean" else np.nan
+    return size, unsupported

@@ -50,7 +50,7 @@ class TrainingSet:
     @property
     def X(self) -> np.ndarray:
         """The inputs (n, d), put in order whenever they are asked for: they take much memory."""
-        return taken(self.given, self.rows)
+        return take(self.given, self.rows)
 
     @property
     def relative_weight(self) -> np.ndarray:
@@ -69,13 +69,25 @@ class TrainingSet:
             # half the memory
             order = order.astype(np.int32) if len(X) <= np.iinfo(np.int32).max else order
             rows = order if isinstance(rows, slice) else rows[order]
-        inputs = taken(X, rows)
-        weights = np.ones(len(inputs)) if sample_weight is None else taken(sample_weight, rows)
+        inputs = take(X, rows)
+        weights = np.ones(len(inputs)) if sample_weight is None else take(sample_weight, rows)
         center, scales, _ = _standardisation(inputs, weights, "X")
         del inputs
-        y_center, y_scales, values = _standardisation(taken(y.reshape(len(y), -1), rows), weights, "y")
+        y_center, y_scales, values = _standardisation(take(y.reshape(len(y), -1), rows), weights, "y")
         values /= y_scales
         return cls(X, rows, center, scales, values, y_center, y_scales, weights)
+
+    def into_units_of_y(self, values: np.ndarray) -> np.ndarray:
+        """y_center + y_scales * values, in place of the values (m, k)."""
+        values *= self.y_scales
+        values += self.y_center
+        return values
+
+    def squared_residuals(self, predictions: np.ndarray) -> np.ndarray:
+        """Squares (n, k) of the standardised residuals of predictions for all samples as given, in units of y."""
+        standardised = take(predictions.reshape(len(predictions), -1), self.rows) - self.y_center
+        standardised /= self.y_scales
+        return (self.values - standardised) ** 2
 
     def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
         """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
@@ -87,7 +99,7 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return array if len(rows) == len(array) else array[rows]
 
 
-def taken(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+def take(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
     """array[rows], without a copy where these are all in order."""
     if isinstance(rows, slice):
         return array[rows]

@@ -22,8 +22,8 @@ _CHUNK, _PAIRS_OF_CHUNK = 50, 10**6
 class UnsupportedPolicy:
     """What queries without support get instead of weighted means; each is found when it is needed first."""
 
-    def __init__(self, policy: str, problem: KernelSumRequest):
-        self.policy, self.problem = policy, problem
+    def __init__(self, policy: str, request: KernelSumRequest):
+        self.policy, self.request = policy, request
         # of all queries, where any is needed; and which are known
         self.means, self.is_known = np.empty((0, 0)), np.empty(0, dtype=bool)
 
@@ -34,39 +34,39 @@ class UnsupportedPolicy:
                 self.means, self.is_known = np.empty(means.shape[1:]), np.zeros(means.shape[1], dtype=bool)
             rows = np.flatnonzero(unsupported.any(axis=0))
             if len(new := rows[~self.is_known[rows]]):
-                self.means[new], self.is_known[new] = policy_means(self.policy, self.problem, new), True
+                self.means[new], self.is_known[new] = policy_means(self.policy, self.request, new), True
             means[:, rows] = np.where(unsupported[:, rows, np.newaxis], self.means[rows], means[:, rows])
         return means
 
 
-def policy_means(policy: str, problem: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
+def policy_means(policy: str, request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
     """What the queries `rows`, without support, get by a policy: (len(rows), k)."""
     if policy == "nearest":
         # a chunk at a time, because many equal keys may be nearest
-        size = max(_CHUNK, _PAIRS_OF_CHUNK // len(problem.keys))
+        size = max(_CHUNK, _PAIRS_OF_CHUNK // len(request.keys))
         chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return np.vstack([_means_of_nearest(problem, chunk) for chunk in chunks])
+        return np.vstack([_means_of_nearest(request, chunk) for chunk in chunks])
     if policy == "mean":
-        return _means_of_all(problem, rows)
-    return np.full((len(rows), problem.values.shape[1]), np.nan)
+        return _means_of_all(request, rows)
+    return np.full((len(rows), request.columns.shape[1]), np.nan)
 
 
-def _means_of_nearest(problem: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
-    weights = nearest_weights(problem, rows)
+def _means_of_nearest(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
+    weights = nearest_weights(request, rows)
     with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
-        return (weights @ problem.values) / weights.sum(axis=1)[:, np.newaxis]
+        return (weights @ request.columns) / weights.sum(axis=1)[:, np.newaxis]
 
 
-def nearest_weights(problem: KernelSumRequest, rows: np.ndarray) -> csr_array:
+def nearest_weights(request: KernelSumRequest, rows: np.ndarray) -> csr_array:
     """w_j of the keys nearest to the queries `rows`, their own keys left out: sparse, of shape (len(rows), n)."""
-    queries = _project_far_queries(problem.queries[rows], problem.max_abs_key)
-    own = None if problem.own is None else problem.own.index[rows]
-    distance, key = problem.tree.query(queries, k=range(1, _FEW_TIES + 1))
+    queries = _project_far_queries(request.queries[rows], request.index.max_abs_key)
+    own = None if request.leave_out is None else request.leave_out.index[rows]
+    distance, key = request.index.tree.query(queries, k=range(1, _FEW_TIES + 1))
     # an own key, at distance 0, is the first or one of several first
     nearest = distance[:, 0 if own is None else 1]
     has_nearest = np.isfinite(nearest)
     # queries, keys (the largest is 1), and what both were before centring
-    size = np.abs(queries).max(axis=1) + 1.0 + problem.offset_magnitude / problem.max_abs_key
+    size = np.abs(queries).max(axis=1) + 1.0 + request.index.offset_magnitude / request.index.max_abs_key
     radius = np.where(has_nearest, nearest + _TIE_ULPS * np.finfo(np.float64).eps * size, 0.0)
     is_near = distance <= radius[:, np.newaxis]
     has_many = is_near[:, -1]
@@ -75,12 +75,12 @@ def nearest_weights(problem: KernelSumRequest, rows: np.ndarray) -> csr_array:
     if has_many.any():
         # one by one: lists of all would take much memory
         many = zip(queries[has_many], radius[has_many], strict=True)
-        found = [np.array(problem.tree.query_ball_point(query, r), dtype=np.intp) for query, r in many]
+        found = [np.array(request.index.tree.query_ball_point(query, r), dtype=np.intp) for query, r in many]
         row = np.append(row, np.repeat(np.flatnonzero(has_many), [len(keys_of_row) for keys_of_row in found]))
         key = np.concatenate([key, *found])
     if own is not None:
         row, key = row[key != own[row]], key[key != own[row]]
-    return csr_array((problem.weights[key], (row, key)), shape=(len(rows), len(problem.keys)))
+    return csr_array((request.weights[key], (row, key)), shape=(len(rows), len(request.keys)))
 
 
 def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
@@ -91,15 +91,15 @@ def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
     return queries * (_FAR / np.maximum(size, _FAR))
 
 
-def _means_of_all(problem: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
+def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
     """Weighted means of all values, of each query's own one with its share only."""
-    mass, moments = problem.weights.sum(), problem.weights @ problem.values
-    if problem.own is None:
+    mass, moments = request.weights.sum(), request.weights @ request.columns
+    if request.leave_out is None:
         return np.broadcast_to(moments / mass, (len(rows), len(moments)))
-    own = problem.own.index[rows]
-    left_out = (1.0 - problem.own.retained[rows]) * problem.weights[own]
+    own = request.leave_out.index[rows]
+    left_out = (1.0 - request.leave_out.retained[rows]) * request.weights[own]
     mass = mass - left_out
     with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no others
-        return (moments - left_out[:, np.newaxis] * problem.values[own]) / np.where(mass > 0, mass, np.nan)[
+        return (moments - left_out[:, np.newaxis] * request.columns[own]) / np.where(mass > 0, mass, np.nan)[
             :, np.newaxis
         ]

@@ -228,7 +228,7 @@ class AttentionPoolingRegressor(BaseSmoother):
             If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
         """
         learns = isinstance(self.w, str)
-        goes_on = self.warm_start and learns and hasattr(self, "_smoother") and self._structure == self.w
+        goes_on = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
         before = (self.w_, self.ridge_) if goes_on else None
         X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
         rows = self._validation_rows(len(training), float(len(training)) ** 2)
@@ -244,13 +244,16 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.ridge_ = None
         if self.degree == 1:
             self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, rows)
-            smoother = replace(smoother, line=LocalLinearSpec.of(training, self.ridge_))
+            smoother = smoother.with_line(LocalLinearSpec.of(training, self.ridge_))
         self._store_fit(X, y, sample_weight, training, smoother, rows)
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
         task.end()
         return self
+
+    def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
+        return self.w_, self.ridge_
 
     def _kernel(self, learns: bool) -> Kernel:
         kernel = resolve_kernel(self.kernel)
@@ -310,7 +313,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         d = training.X.shape[1]
         if not isinstance(self.ridge, str):
             return self._fixed_ridge(d)
-        with_line = replace(smoother, line=LocalLinearSpec.of(training, 0.0))
+        with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0))
         return np.full(d, Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
 
     def _fixed_ridge(self, d: int) -> np.ndarray:

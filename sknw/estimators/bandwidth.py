@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Real
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sknw._kernel_sums import choose_algorithm, n_evaluations
-from sknw._kernel_sums.request import KernelSumRequest
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import search_warning
 from sknw._selection.result import BandwidthSearch
@@ -20,7 +17,6 @@ from sknw._selection.rules import CRITERIA, RULES, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec
-from sknw._smoothing.training import TrainingSet
 from sknw.estimators.base import BaseSmoother
 from sknw.kernels import Kernel, resolve_kernel
 
@@ -52,7 +48,7 @@ class BandwidthSmoother(BaseSmoother):
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
-        rows = self._validation_rows(len(training), self._n_evaluations(training, kernel))
+        rows = self._validation_rows(len(training), float(len(training)))
         n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
@@ -72,7 +68,7 @@ class BandwidthSmoother(BaseSmoother):
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
             self.ridge_ = criterion.best_ridge(1.0)
-            smoother = replace(smoother, line=replace(line, ridge=self.ridge_))
+            smoother = smoother.with_ridge(self.ridge_)
         self._store_fit(X, y, sample_weight, training, smoother, rows, predictions)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         warning = None if search is None else search_warning(search, training, rows, line is not None)
@@ -81,18 +77,8 @@ class BandwidthSmoother(BaseSmoother):
         task.end()
         return self
 
-    def _n_evaluations(self, training: TrainingSet, kernel: Kernel) -> float:
-        """Of kernels, in a pass of leave-one-out over all rows at a common bandwidth, by the engine for that."""
-        keys = training.X / training.scales
-        problem = KernelSumRequest(
-            kernel=kernel,
-            queries=keys,
-            keys=keys,
-            weights=training.sample_weight,
-            values=training.values,
-            factors=np.array([rule_of_thumb("scott", len(keys), keys.shape[1])]),
-        )
-        return n_evaluations(problem, choose_algorithm(problem, self.algorithm, _PASSES_OF_A_SEARCH))
+    def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
+        return _inverse(self.bandwidth_), getattr(self, "ridge_", None)
 
     def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
         try:

@@ -1,6 +1,6 @@
 """What interpolating the Gaussian between cells takes: moments of the keys, matrices, and bounds of the error.
 
-See `expansion` for the formulas.
+See `engine` for the formulas.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from sknw._kernel_sums.threads import for_each_chunk
 
 def moments_of(keys: Cells, n_columns: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """M of shape (s, P, n_columns P^(d - 1)), and the sums of |w V| (s, n_columns)."""
-    from sknw._kernel_sums.fast_gauss import chebyshev_loops as _expansion_loops
+    from sknw._kernel_sums.fast_gauss import chebyshev_loops
 
-    cell, pieces = keys.pieces(np.arange(len(keys.cells)))
-    moments = np.zeros((len(pieces), P, n_columns * P ** (len(keys.points) - 1)))
-    sizes = np.zeros((len(pieces), n_columns))
+    cell, chunks = keys.chunks(np.arange(len(keys.cells)))
+    moments = np.zeros((len(chunks), P, n_columns * P ** (len(keys.points) - 1)))
+    sizes = np.zeros((len(chunks), n_columns))
 
     def add(some: slice) -> None:
-        _expansion_loops.add_moments(
+        chebyshev_loops.add_moments(
             *(moments[some], sizes[some], keys.points, *keys.attached),
-            *(keys.cells, cell[some], pieces[some], keys.width),
+            *(keys.cells, cell[some], chunks[some], keys.width),
         )
 
-    for_each_chunk(add, len(pieces), CHUNK, n_threads)
-    if len(pieces) == len(keys.cells):
+    for_each_chunk(add, len(chunks), CHUNK, n_threads)
+    if len(chunks) == len(keys.cells):
         return moments, sizes
     first = np.searchsorted(cell, np.arange(len(keys.cells)))
     return np.add.reduceat(moments, first, axis=0), np.add.reduceat(sizes, first, axis=0)

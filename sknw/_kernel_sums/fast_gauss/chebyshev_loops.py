@@ -1,6 +1,6 @@
 """The compiled loops of expansions: moments of cells, translation, evaluation.
 
-Layout. Points stand by feature, (d, n), sorted by cell, so that those of a cell are a contiguous piece of each row. A
+Layout. Points stand by feature, (d, n), sorted by cell, so that those of a cell are a contiguous chunk of each row. A
 cell is three whole numbers (zeros first where d < 3), a list of cells is sorted lexicographically. The coefficients
 of a cell are (P, (1 + k) P^(d - 1)), in the order [k, (v, a, ...)]: of T_a(x_1) ... T_k(x_d) for the mass, v = 0, and
 each column of V. The last feature comes first, so that translation along it is a product of matrices.
@@ -22,7 +22,7 @@ _BLOCK = 96
 def _chebyshev(polynomials, points, cell, width, start, stop):
     """polynomials[k, a, i] = T_a of feature k of point start + i, in the coordinate that goes from -1 to 1 in the cell.
 
-    The centre of the cell is exact (see `_cells.cell_width`), and so is the difference of a point from it.
+    The centre of the cell is exact (see `grid.cell_width`), and so is the difference of a point from it.
     """
     wide_vectors()
     n = stop - start
@@ -73,8 +73,8 @@ def add_products(coefficients, line, row, t, at, n):
 
 
 @compiled()
-def add_moments(moments, sizes, points, weights, values, cells, of_cell, pieces, width):
-    """The moments of pieces, and their sizes, over i in piece s.
+def add_moments(moments, sizes, points, weights, values, cells, of_cell, chunks, width):
+    """The moments of chunks, and their sizes, over i in chunk s.
 
         moments[s, k, (v, a, ...)] += sum_i w_i V_iv T_a(x_i1) ... T_k(x_id),    sizes[s, v] += sum_i |w_i V_iv|
 
@@ -85,15 +85,15 @@ def add_moments(moments, sizes, points, weights, values, cells, of_cell, pieces,
     moments, sizes : arrays of shape (s, P, (1 + k) P^(d - 1)), (s, 1 + k)
     points, weights, values : arrays of shape (d, n), (n,), (k, n)
     cells : int64 array of shape (., 3)
-    of_cell, pieces : int64 arrays of shape (s,), (s, 2)
-        The cell of each piece, its first point and the point after its last.
+    of_cell, chunks : int64 arrays of shape (s,), (s, 2)
+        The cell of each chunk, its first point and the point after its last.
     width : float
     """
     d = points.shape[0]
     polynomials, column, row = np.empty((d, P, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK)
     for s in range(len(of_cell)):
-        for start in range(pieces[s, 0], pieces[s, 1], _BLOCK):
-            stop = min(start + _BLOCK, pieces[s, 1])
+        for start in range(chunks[s, 0], chunks[s, 1], _BLOCK):
+            stop = min(start + _BLOCK, chunks[s, 1])
             n = stop - start
             _chebyshev(polynomials, points, cells[of_cell[s]], width, start, stop)
             for v in range(1 + len(values)):
@@ -192,7 +192,7 @@ def _check(good, totals, bound, scale, tolerance, n):
 
 @compiled()
 def evaluate(
-    sums, good, points, coefficients, bound, cells, of_cell, pieces, width, own, share, weights, values, scale,
+    sums, good, points, coefficients, bound, cells, of_cell, chunks, width, own, share, weights, values, scale,
     tolerance, largest_loss,
 ):  # fmt: skip
     """The sums of queries without their own terms, and whether they are accurate; zero where they are not.
@@ -205,16 +205,16 @@ def evaluate(
     sums, good : arrays of shape (1 + k, m), (m,)
     points : array of shape (d, m)
     coefficients, bound : arrays of shape (t, P, (1 + k) P^(d - 1)), (t, 1 + k)
-    cells, of_cell, pieces : int64 arrays of shape (t, 3), (s,), (s, 2)
-        The cell of each piece of the queries.
+    cells, of_cell, chunks : int64 arrays of shape (t, 3), (s,), (s, 2)
+        The cell of each chunk of the queries.
     own, share : arrays of shape (m,)
         The key that each query is, or -1.
     weights, values, scale : arrays of shape (n,), (k, n), (1 + k,)
     """
     work = working_memory(len(points), len(sums))
     for s in range(len(of_cell)):
-        cell, first, last = of_cell[s], pieces[s, 0], pieces[s, 1]
-        evaluate_piece(
+        cell, first, last = of_cell[s], chunks[s, 0], chunks[s, 1]
+        evaluate_chunk(
             sums, good, points, coefficients[cell], bound[cell], cells[cell], first, last, width, own, share, weights,
             values, scale, tolerance, largest_loss, work,
         )  # fmt: skip
@@ -227,7 +227,7 @@ def working_memory(d, n_columns):
 
 
 @compiled()
-def evaluate_piece(
+def evaluate_chunk(
     sums, good, points, coefficients, bound, cell, first, last, width, own, share, weights, values, scale, tolerance,
     largest_loss, work,
 ):  # fmt: skip

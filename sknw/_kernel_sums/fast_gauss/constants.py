@@ -10,9 +10,7 @@ P, WIDTH = 16, 1.15
 CELL_ERROR = 5e-15
 # An own term is subtracted from a sum only if the sum keeps this part of it; else the rest is summed directly.
 LARGEST_LOSS = 0.1
-# Nanoseconds, on one thread, of a coefficient times a point.
-POINT_COST = 0.25
 # Coefficients of all cells, in bytes, that may be held.
 MEMORY = 2**30
-# Pieces that a thread takes.
+# Chunks that a thread takes.
 CHUNK = 512

@@ -14,71 +14,101 @@ level. Hence three steps, each linear:
     evaluation     S(q) = sum_j L_j T_j(x)
 
 Each sum comes with a bound of its error; queries for which it is not small enough, as those in a gap beside many keys,
-and those for which it would not pay, get the direct sum over the keys near them (`_near`).
+and those for which it would not pay, get the direct sum over the keys near them (`near_field`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
 from scipy.special import erf
 
+from sknw._kernel_sums.costs import (
+    CELLS_CALL,
+    CELLS_POINT,
+    COEFFICIENT_POINT,
+    LINE_BANDWIDTH,
+    LINE_CALL,
+    LINE_POINT,
+    NEAR_KEY,
+    NEAR_LINE,
+    NEAR_PAIR,
+    NEAR_PAIR_ESTIMATED,
+    NEAR_QUERY,
+    TRANSLATION,
+    TRANSLATION_OVERHEAD,
+)
 from sknw._kernel_sums.fast_gauss.chebyshev import bytes_of_moments, error_factors, moments_of, translation_matrices
-from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, CHUNK, LARGEST_LOSS, MEMORY, POINT_COST, WIDTH, P
+from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, CHUNK, LARGEST_LOSS, MEMORY, WIDTH, P
 from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells, TranslationStage, cell_width, translation_plan
 from sknw._kernel_sums.fast_gauss.line import GaussianLine
-from sknw._kernel_sums.fast_gauss.near_field import DIRECT_CELLS, DIRECT_COST, DIRECT_START, DirectSums
+from sknw._kernel_sums.fast_gauss.near_field import DIRECT_CELLS, DirectSums
 from sknw._kernel_sums.fast_gauss.points import TOLERANCE, Bandwidth, Points
 from sknw._kernel_sums.permutation import scatter_rows
-from sknw._kernel_sums.request import SECONDS_PER_EVALUATION, KernelSumRequest
+from sknw._kernel_sums.registry import Engine, register
+from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
-from sknw.kernels import ExponentialForm
 
 # Cells of one bandwidth also serve wider ones whose own would be at most so many times as wide.
 _NARROWER = 1.5
-# Nanoseconds, on one thread, of a coefficient of a cell times one of a matrix, for two and three features.
-_TRANSLATION_COST = {2: 0.13, 3: 0.12}
-
-
 _cached_matrices = lru_cache(maxsize=16)(translation_matrices)
 
 
-def is_usable_for(problem: KernelSumRequest) -> bool | str:
-    """Gaussian kernels in one to three features."""
-    form = problem.kernel.form
-    if not isinstance(form, ExponentialForm) or form.power != 2:
-        return "computes the Gaussian kernel only, exp(-rate u^2)"
-    if problem.keys.shape[1] > 3:
-        return f"takes one to three features, and there are {problem.keys.shape[1]}"
-    return True
-
-
-# As for the fused engine: the time to load numba.
-START_UP = 0.4
-# Bandwidths that stand for the reach of near keys when the cost is estimated, and keys that stand for all.
+# Bandwidths within which keys are near when the cost is estimated, and keys that stand for all.
 _USUAL_REACH, _SAMPLE = 9.0, 1000
 
 
-def seconds(problem: KernelSumRequest) -> float:
-    """About how long `compute` takes: with one feature by the number of points; with more as if these were normal.
+class FastGauss(Engine):
+    """Expansions in cells."""
 
-    Then in every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less.
-    """
-    (n, d), m, n_factors = problem.keys.shape, len(problem.queries), len(problem.factors)
-    if d == 1:
-        return 6e-9 * (n + m) * (1 + n_factors) + 8e-5 * n_factors + 3e-4
-    form = problem.kernel.form
-    assert isinstance(form, ExponentialForm)
-    deviations = problem.keys[:: -(-n // _SAMPLE)].std(axis=0) * np.sqrt(2.0 * form.rate)
-    total = 5e-4
-    for s in deviations / problem.factors[:, np.newaxis]:  # in bandwidths
-        expansions = _seconds_of_expansions(n, m, s, 1 + problem.values.shape[1])
-        total += 2e-7 * (n + m) + min(expansions, _seconds_of_direct_sums(n, m, s))
-    return total
+    name = "expansion"
+
+    def refusal(self, request: KernelSumRequest) -> str | None:
+        """Gaussian kernels in one to three features."""
+        form = request.kernel.form
+        if form is None or form.family != "exponential" or form.power != 2:
+            return "computes the Gaussian kernel only, exp(-rate u^2)"
+        if request.keys.shape[1] > 3:
+            return f"takes one to three features, and there are {request.keys.shape[1]}"
+        return None
+
+    def estimate_seconds(self, request: KernelSumRequest) -> float:
+        """With one feature by the number of points; with more as if these were normal.
+
+        Then at every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less.
+        """
+        (n, d), m, n_bandwidths = request.keys.shape, len(request.queries), len(request.bandwidths)
+        if d == 1:
+            return 1e-9 * (LINE_POINT * (n + m) * (1 + n_bandwidths) + LINE_BANDWIDTH * n_bandwidths + LINE_CALL)
+        form = request.kernel.form
+        assert form is not None
+        deviations = request.index.of_keys("deviations", lambda: request.keys[:: -(-n // _SAMPLE)].std(axis=0))
+        total = CELLS_CALL
+        for s in deviations * np.sqrt(2.0 * form.rate) / request.bandwidths[:, np.newaxis]:  # in bandwidths
+            expansions = _cost_of_expansions(n, m, s, 1 + request.columns.shape[1])
+            total += CELLS_POINT * (n + m) + min(expansions, _cost_of_direct_sums(n, m, s))
+        return 1e-9 * total
+
+    def compute(self, request: KernelSumRequest) -> ScaledSums:
+        """The sums, one bandwidth after the other, from the narrowest: neighbours share cells and moments."""
+        n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
+        sums = np.zeros((n_bandwidths, 1 + request.columns.shape[1], n_queries))
+        log_scale = np.zeros((n_bandwidths, n_queries))
+        points, width = Points(request), 0.0
+        set_sums = GaussianLine(points).set_sums if points.d == 1 else partial(_set_sums, points)
+        for b in range(n_bandwidths - 1, -1, -1):
+            bandwidth = Bandwidth.of(points, float(request.bandwidths[b]))
+            widest = WIDTH / bandwidth.per_unit
+            if not width <= widest <= _NARROWER * width:
+                width = cell_width(widest)
+            set_sums(sums[b], log_scale[b], bandwidth, width)
+        return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
+
+
+register(FastGauss())
 
 
 def _n_cells(s: np.ndarray, width: float) -> float:
@@ -86,41 +116,19 @@ def _n_cells(s: np.ndarray, width: float) -> float:
     return float(np.prod(1.0 + 5.0 * s / width))
 
 
-def _seconds_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
+def _cost_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
     d, n_coefficients = len(s), n_columns * P ** len(s)
     line = min(2.0 * _USUAL_REACH / WIDTH, 1.0 + 5.0 * s.max() / WIDTH)
-    translation = d * line * n_coefficients * P * _TRANSLATION_COST[d]
-    return 1e-9 * (POINT_COST * n_coefficients * (n + m) + 1.5 * translation * min(_n_cells(s, WIDTH), n))
+    translation = TRANSLATION_OVERHEAD * d * line * n_coefficients * P * TRANSLATION[d]
+    return COEFFICIENT_POINT * n_coefficients * (n + m) + translation * min(_n_cells(s, WIDTH), n)
 
 
-def _seconds_of_direct_sums(n: int, m: int, s: np.ndarray) -> float:
+def _cost_of_direct_sums(n: int, m: int, s: np.ndarray) -> float:
     """Keys near are found, and copied, once for the queries of a cell."""
     near = n * float(np.prod(erf(_USUAL_REACH / (2.0 * np.maximum(s, 1e-9)))))
     n_cells = min(_n_cells(s, _USUAL_REACH / DIRECT_CELLS), m)
-    return n_cells * (2e-7 * (2 * DIRECT_CELLS + 1) ** (len(s) - 1) + 4e-9 * near) + 1.3e-9 * m * near
-
-
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """As many as take the time."""
-    return seconds(problem) / SECONDS_PER_EVALUATION
-
-
-def compute(problem: KernelSumRequest) -> ScaledSums:
-    """The sums of `problem`, one bandwidth after the other, from the narrowest: neighbours share cells and moments."""
-    n_factors, n_queries = len(problem.factors), len(problem.queries)
-    sums = np.zeros((n_factors, 1 + problem.values.shape[1], n_queries))
-    log_scale = np.zeros((n_factors, n_queries))
-    if problem.of_keys is None:
-        problem = replace(problem, of_keys={})
-    points, width = Points(problem), 0.0
-    set_sums = GaussianLine(points).set_sums if points.d == 1 else partial(_set_sums, points)
-    for index in range(n_factors - 1, -1, -1):
-        bandwidth = Bandwidth.of(points, float(problem.factors[index]))
-        widest = WIDTH / bandwidth.per_unit
-        if not width <= widest <= _NARROWER * width:
-            width = cell_width(widest)
-        set_sums(sums[index], log_scale[index], bandwidth, width)
-    return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
+    of_cell = NEAR_LINE * (2 * DIRECT_CELLS + 1) ** (len(s) - 1) + NEAR_KEY * near
+    return n_cells * of_cell + NEAR_PAIR_ESTIMATED * m * near
 
 
 def _set_sums(points: Points, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
@@ -136,11 +144,11 @@ class _Expansion:
     """The sums over all keys at one bandwidth, for the queries for which it pays and is accurate."""
 
     def __init__(self, points: Points, bandwidth: Bandwidth, keys: Cells):
-        from sknw._kernel_sums.fast_gauss import chebyshev_loops as _expansion_loops
+        from sknw._kernel_sums.fast_gauss import chebyshev_loops
 
-        self.points, self.bandwidth, self.keys, self.loops = points, bandwidth, keys, _expansion_loops
-        self.n_threads, self.d = points.problem.n_threads, len(keys.points)
-        self.n_columns = 1 + points.problem.values.shape[1]
+        self.points, self.bandwidth, self.keys, self.loops = points, bandwidth, keys, chebyshev_loops
+        self.n_threads, self.d = points.request.n_threads, len(keys.points)
+        self.n_columns = 1 + len(points.columns)
         # cells on each side in which keys may be near
         self.n_near = int(np.ceil(bandwidth.reach / (bandwidth.per_unit * keys.width)))
 
@@ -152,23 +160,23 @@ class _Expansion:
             return done
         targets = queries.cells[chosen]
         stops = translation_plan(self.keys.cells, targets, self.d, self.n_near)
-        moments, sizes = self.points.problem.once(
+        moments, sizes = self.points.index.of_bandwidth(
             ("moments", self.keys.width), lambda: moments_of(self.keys, self.n_columns, self.n_threads)
         )
         coefficients, bound = self._translated(moments, stops), self._error_bound(sizes, stops)
-        cell, pieces = queries.pieces(chosen)
+        cell, chunks = queries.chunks(chosen)
         place = np.searchsorted(chosen, cell)
-        own, share = self.points.own(queries, self.keys)
+        own, retained = self.points.own(queries, self.keys)
         in_order = isinstance(queries.rows, slice)
         part = sums[:, queries.rows] if in_order else np.zeros((len(sums), len(queries)))
 
         def evaluate(some: slice) -> None:
             self.loops.evaluate(
-                *(part, done, queries.points, coefficients, bound, targets, place[some], pieces[some]),
-                *(self.keys.width, own, share, *self.keys.attached, self.points.scale, TOLERANCE, LARGEST_LOSS),
+                *(part, done, queries.points, coefficients, bound, targets, place[some], chunks[some]),
+                *(self.keys.width, own, retained, *self.keys.attached, self.points.scale, TOLERANCE, LARGEST_LOSS),
             )
 
-        for_each_chunk(evaluate, len(pieces), CHUNK, self.n_threads)
+        for_each_chunk(evaluate, len(chunks), CHUNK, self.n_threads)
         if not in_order:
             scatter_rows(sums, queries.rows, part)
         return done
@@ -179,10 +187,10 @@ class _Expansion:
         if not len(keys.cells) or not len(queries.cells):
             return np.empty(0, dtype=np.intp)
         n_coefficients = self.n_columns * P**d
-        translation = _TRANSLATION_COST[d] * line * n_coefficients * P  # of one feature to one cell
-        evaluation = POINT_COST * n_coefficients * queries.counts
+        translation = TRANSLATION[d] * line * n_coefficients * P  # of one feature to one cell
+        evaluation = COEFFICIENT_POINT * n_coefficients * queries.counts
         near_at_most = min(float(line) ** d * keys.counts.max(), len(keys))
-        direct_at_most = DIRECT_COST * (DIRECT_START + near_at_most) * queries.counts
+        direct_at_most = NEAR_PAIR * (NEAR_QUERY + near_at_most) * queries.counts
         is_exact = np.all(np.abs(queries.cells) < LARGEST_INDEX - self.n_near, axis=1)
         chosen = np.flatnonzero(is_exact & (direct_at_most > evaluation + translation))
         if not len(chosen) or self._bytes(keys.cells, chosen) > MEMORY:
@@ -191,10 +199,10 @@ class _Expansion:
         if self._bytes(*(stop.cells for stop in stops)) > MEMORY:
             return chosen[:0]
         near = self._spread(keys.counts[:, np.newaxis].astype(float), stops, np.ones((line, 1)))[:, 0]
-        direct = DIRECT_COST * np.where(near > 0, DIRECT_START + near, 0.0) * queries.counts[chosen]
+        direct = NEAR_PAIR * np.where(near > 0, NEAR_QUERY + near, 0.0) * queries.counts[chosen]
         saved = direct - evaluation[chosen]
         pays = saved > translation
-        moments = POINT_COST * n_coefficients * len(keys)
+        moments = COEFFICIENT_POINT * n_coefficients * len(keys)
         translations = translation * sum(len(stop.cells) for stop in stops)
         if saved[pays].sum() < moments + translations:
             return chosen[:0]

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sknw._kernel_sums.permutation import Rows, in_order, rows_in_order
+from sknw._kernel_sums.permutation import Rows, sorting_rows, take_last
 
 # Centres of cells must be exact numbers: whole multiples, up to this one, of a width of few digits.
 LARGEST_INDEX = 2.0**45
 _DIGITS_OF_WIDTH = 5
 # Points of one cell that are worked on together.
-_PIECE = 2048
+_CHUNK = 2048
 
 
 def cell_width(largest: float) -> float:
@@ -64,7 +64,7 @@ class Cells:
     @classmethod
     def of_points(cls, rows: Rows, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
         """The points `rows` among points (d, m), but those too far away; `attached` belongs to all m."""
-        index = np.floor(in_order(points, rows) / width)
+        index = np.floor(take_last(points, rows) / width)
         if index.size and max(index.max(), -index.min()) >= LARGEST_INDEX:
             kept = np.flatnonzero(np.all(np.abs(index) < LARGEST_INDEX, axis=0))
             rows, index = kept + rows.start if isinstance(rows, slice) else rows[kept], index[:, kept]
@@ -72,9 +72,9 @@ class Cells:
         if not isinstance(order, slice):
             rows = order + rows.start if isinstance(rows, slice) else rows[order]
         cells = np.zeros((len(first), 3), dtype=np.int64)
-        cells[:, 3 - len(points) :] = in_order(index, order)[:, first].T
-        attached = tuple(in_order(array, rows) for array in attached)
-        points = np.ascontiguousarray(in_order(points, rows))
+        cells[:, 3 - len(points) :] = take_last(index, order)[:, first].T
+        attached = tuple(take_last(array, rows) for array in attached)
+        points = np.ascontiguousarray(take_last(points, rows))
         return cls(rows, points, attached, cells, np.append(first, points.shape[1]), width)
 
     def __len__(self) -> int:
@@ -84,13 +84,13 @@ class Cells:
     def counts(self) -> np.ndarray:
         return np.diff(self.start)
 
-    def pieces(self, of_cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def chunks(self, of_cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The points of some cells in pieces of limited size: of which cell, and from where to where."""
-        n_pieces = -(-self.counts[of_cells] // _PIECE)
-        cell = np.repeat(of_cells, n_pieces)
-        number = np.arange(len(cell)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
-        begin = self.start[cell] + number * _PIECE
-        return cell, np.column_stack([begin, np.minimum(begin + _PIECE, self.start[cell + 1])])
+        n_chunks = -(-self.counts[of_cells] // _CHUNK)
+        cell = np.repeat(of_cells, n_chunks)
+        number = np.arange(len(cell)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
+        begin = self.start[cell] + number * _CHUNK
+        return cell, np.column_stack([begin, np.minimum(begin + _CHUNK, self.start[cell + 1])])
 
     def subset(self, taken: np.ndarray) -> Cells:
         """The points with a True in `taken` (n,)."""
@@ -122,8 +122,8 @@ def _by_cell(index: np.ndarray) -> tuple[Rows, np.ndarray]:
     for axis, low, length in zip(index, lowest, extent, strict=True):
         number *= length
         number += axis - low
-    rows = rows_in_order(number)
-    number = in_order(number, rows)
+    rows = sorting_rows(number)
+    number = take_last(number, rows)
     np.not_equal(number[1:], number[:-1], out=changes[1:])
     return rows, np.flatnonzero(changes)
 

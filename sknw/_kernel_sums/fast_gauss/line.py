@@ -6,18 +6,16 @@ from functools import lru_cache
 
 import numpy as np
 
+from sknw._kernel_sums.costs import COEFFICIENT_POINT, LINE_CELL, LINE_KEY, LINE_SUM, LINE_TRANSLATION
 from sknw._kernel_sums.fast_gauss.chebyshev import bytes_of_moments, error_factors, moments_of, translation_matrices
-from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, LARGEST_LOSS, MEMORY, POINT_COST
+from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, LARGEST_LOSS, MEMORY
 from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells
 from sknw._kernel_sums.fast_gauss.near_field import SMALLEST_EXPONENT
 from sknw._kernel_sums.fast_gauss.points import TOLERANCE, Bandwidth, Points
-from sknw._kernel_sums.line import SortedProblem
-from sknw._kernel_sums.permutation import in_order, scatter_rows
+from sknw._kernel_sums.line import SortedRequest
+from sknw._kernel_sums.permutation import scatter_rows, take_last
 from sknw._kernel_sums.threads import for_each_chunk
 
-# Nanoseconds, on one thread: of a direct sum before its first key, and of a key; of a cell with an expansion, and of a
-# coefficient of a cell times one of a matrix.
-_SUM_START, _KEY_COST, _CELL_START, _TRANSLATION_COST = 50.0, 0.5, 500.0, 0.06
 # Fewer keys in a cell than this are summed directly anyway.
 _FEW_IN_CELL = 8
 # Queries that a thread takes together.
@@ -25,38 +23,41 @@ _CHUNK = 2**14
 
 
 class GaussianLine:
-    """The sums of a problem with one feature, at one bandwidth after the other."""
+    """The sums of a request of one feature, at one bandwidth after the other."""
 
     def __init__(self, points: Points):
-        from sknw._kernel_sums.fast_gauss import line_loops as _gaussian_line_loops
+        from sknw._kernel_sums.fast_gauss import line_loops
 
-        self.points, self.problem, self.line = points, points.problem, SortedProblem.of(points.problem)
-        self.loops, m = _gaussian_line_loops, len(self.line.queries)
-        self.own, self.share = np.full(m, -1), np.zeros(m)
-        if self.problem.own is not None:
-            self.own, self.share = self.line.place, in_order(self.problem.own.retained, self.line.order)
+        self.points, self.request, self.line = points, points.request, SortedRequest.of(points.request)
+        self.loops, m = line_loops, len(self.line.queries)
+        self.own, self.retained = np.full(m, -1), np.zeros(m)
+        if self.request.leave_out is not None:
+            self.own, self.retained = self.line.rank, take_last(self.request.leave_out.retained, self.line.order)
 
     def set_sums(self, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
         """Set the sums (1 + k, m) and their scale (m,) at a bandwidth, given the width of cells."""
         line, c, m = self.line, len(sums), len(log_scale)
-        of_cells = self.problem.once(("moments", width), lambda: self._moments(width, c))
+        of_cells = self.points.index.of_bandwidth(("moments", width), lambda: self._moments(width, c))
         relative_width = width * bandwidth.per_unit
         reach = int(np.ceil(bandwidth.reach / relative_width))
         done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
-        of_queries, of_keys = (line.queries[np.newaxis], self.own, self.share), (line.keys, line.weights, line.values)
+        of_queries, of_keys = (
+            (line.queries[np.newaxis], self.own, self.retained),
+            (line.keys, line.weights, line.columns),
+        )
         grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach))
         decay = CELL_ERROR * error_factors(relative_width, reach, c)
         rest = self.points.total * np.exp(-(bandwidth.reach**2) / 2)
         errors = (decay, rest, self.points.scale, TOLERANCE, LARGEST_LOSS)
-        costs = (_SUM_START, _KEY_COST, _CELL_START, POINT_COST, _TRANSLATION_COST)
+        costs = (LINE_SUM, LINE_KEY, LINE_CELL, COEFFICIENT_POINT, LINE_TRANSLATION)
         direct = (bandwidth.rate, bandwidth.log_small_part, SMALLEST_EXPONENT)
 
         def sum_some(some: slice) -> None:
             where = (part, scale, done, some.start, some.stop)
             self.loops.line_sums(*where, of_queries, of_keys, of_cells, grid, errors, costs, direct)
 
-        for_each_chunk(sum_some, m, _CHUNK, self.problem.n_threads)
+        for_each_chunk(sum_some, m, _CHUNK, self.request.n_threads)
         if not is_in_order:
             scatter_rows(sums, line.order, part)
             log_scale[line.order] = scale
@@ -67,10 +68,10 @@ class GaussianLine:
         No cells where all have few keys, or too many cells have some.
         """
         line = self.line
-        keys = Cells.of_line(line.keys[np.newaxis], (line.weights, line.values), width)
+        keys = Cells.of_line(line.keys[np.newaxis], (line.weights, line.columns), width)
         if keys.counts.max() < _FEW_IN_CELL or bytes_of_moments(len(keys.cells), n_columns, 1) > MEMORY:
             return np.empty(0), keys.start[:1], np.empty((n_columns, 0)), np.empty((0, n_columns))
-        moments, sizes = moments_of(keys, n_columns, self.problem.n_threads)
+        moments, sizes = moments_of(keys, n_columns, self.request.n_threads)
         in_rows = np.ascontiguousarray(moments.transpose(2, 0, 1)).reshape(n_columns, -1)
         return keys.cells[:, 2].astype(np.float64), keys.start, in_rows, sizes
 

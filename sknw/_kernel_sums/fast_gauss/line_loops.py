@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_piece, working_memory
+from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_chunk, working_memory
 from sknw._kernel_sums.fast_gauss.constants import P
 from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR, exponentials, product
 from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
@@ -157,7 +157,7 @@ def _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid
         if is_exact and _expansion_pays(n_queries, start[high] - start[low], high - low, c, costs):
             target[2] = np.int64(cell)
             _translate(coefficients, bound, target[2], low, high, cells, moments, sizes, matrices, decay)
-            evaluate_piece(
+            evaluate_chunk(
                 sums, done, points, coefficients, bound + rest, target, i, end, width, own, share, weights, values,
                 scale, tolerance, largest_loss, work,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Direct Gaussian sums in two and three features, and what all Gaussian sums share.
+"""Direct Gaussian sums in two and three features.
 
 The keys are those in the cells near by, and further where these are few.
 """
@@ -11,15 +11,11 @@ import numpy as np
 
 from sknw._kernel_sums.fast_gauss.grid import Cells, cell_width
 from sknw._kernel_sums.fast_gauss.points import Bandwidth, Points
-from sknw._kernel_sums.permutation import in_order
-from sknw._kernel_sums.request import LeaveOneOut
+from sknw._kernel_sums.permutation import take_last
+from sknw._kernel_sums.registry import ENGINES
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw._kernel_sums.tiled import engine as fused
 
-# Nanoseconds, on one thread, of a direct kernel evaluation; and what a query costs before its first, in such
-# evaluations.
-DIRECT_COST, DIRECT_START = 1.0, 200.0
-# Pieces of queries that a thread takes.
+# Chunks of queries that a thread takes.
 _CHUNK = 512
 # Fewer pairs than this are left to the fused engine when only far queries remain.
 _FEW_PAIRS = 2e7
@@ -35,14 +31,14 @@ class DirectSums:
     """Sums over the keys near a query, written to `sums` (1 + k, m) and `log_scale` (m,)."""
 
     def __init__(self, points: Points, bandwidth: Bandwidth, sums: np.ndarray, log_scale: np.ndarray):
-        from sknw._kernel_sums.fast_gauss import near_field_loops as _near_loops
+        from sknw._kernel_sums.fast_gauss import near_field_loops
 
-        self.points, self.problem, self.bandwidth = points, points.problem, bandwidth
-        self.sums, self.log_scale, self.loops = sums, log_scale, _near_loops
+        self.points, self.request, self.bandwidth = points, points.request, bandwidth
+        self.sums, self.log_scale, self.loops = sums, log_scale, near_field_loops
 
     def add_rest(self, keys: Cells, queries: Cells, done: np.ndarray) -> None:
         """The sums of all queries but those of `queries` with a True in `done`."""
-        is_left = np.ones(len(self.problem.queries), dtype=bool)
+        is_left = np.ones(len(self.request.queries), dtype=bool)
         is_left[queries.rows] = ~done
         reach = self.bandwidth.reach / self.bandwidth.per_unit
         if done.any() and not done.all():
@@ -72,39 +68,38 @@ class DirectSums:
         with np.errstate(divide="ignore"):
             log_mass = np.log(sums[0]) + log_scale
         good = log_mass > self.bandwidth.log_small_part - rate * (reach * keys.width) ** 2
-        rows = in_order(np.arange(len(is_left)), queries.rows)[good]
+        rows = take_last(np.arange(len(is_left)), queries.rows)[good]
         self.sums[:, rows], self.log_scale[rows], is_left[rows] = sums[:, good], log_scale[good], False
 
     def _visit(
         self, sums: np.ndarray, nearest: np.ndarray, keys: Cells, queries: Cells, reach: float, searching: bool
     ) -> None:
-        own, share = self.points.own(queries, keys)
-        cell, pieces = queries.pieces(np.arange(len(queries.cells)))
+        own, retained = self.points.own(queries, keys)
+        cell, chunks = queries.chunks(np.arange(len(queries.cells)))
         rate = -self.bandwidth.rate / np.log(2.0)
 
         def visit(some: slice) -> None:
             self.loops.add_near_keys(
-                *(sums, nearest, searching, queries.points, own, share, queries.cells, cell[some], pieces[some]),
+                *(sums, nearest, searching, queries.points, own, retained, queries.cells, cell[some], chunks[some]),
                 *(keys.points, *keys.attached, keys.cells, keys.start, reach, rate),
             )
 
-        for_each_chunk(visit, len(pieces), _CHUNK, self.problem.n_threads)
+        for_each_chunk(visit, len(chunks), _CHUNK, self.request.n_threads)
 
     def _add_near_and_further(self, rows: np.ndarray, reach: float) -> None:
         """Sums over the keys nearer than `reach`, and further where there are few."""
-        problem, points = self.problem, self.points
+        request, points = self.request, self.points
         for n_times in range(_MOST_SEARCHES):
-            if len(rows) * len(problem.keys) <= _FEW_PAIRS:
+            if len(rows) * len(request.keys) <= _FEW_PAIRS:
                 break
             width = cell_width(1.07 * reach / DIRECT_CELLS)
             keys, queries = points.key_cells(width), points.query_cells(width, rows)
-            is_left = np.ones(len(problem.queries), dtype=bool)
+            is_left = np.ones(len(request.queries), dtype=bool)
             self._add_near(keys, queries, float(DIRECT_CELLS), is_left, searching=n_times > 0)
             n_before, rows = len(rows), rows[is_left[rows]]
             reach *= 2.0 if 2 * len(rows) < n_before else 8.0
         if len(rows):
-            own = None if problem.own is None else LeaveOneOut(problem.own.index[rows], problem.own.retained[rows])
-            factors = np.array([self.bandwidth.factor])
-            sums = fused.compute(replace(problem, queries=problem.queries[rows], own=own, factors=factors))
+            there = replace(request.take(rows), bandwidths=np.array([self.bandwidth.h]))
+            sums = ENGINES["fused"].compute(there)
             self.sums[0, rows], self.sums[1:, rows] = sums.mass[0], sums.moments[0].T
             self.log_scale[rows] = sums.log_scale[0]

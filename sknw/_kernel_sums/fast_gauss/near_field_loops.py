@@ -1,6 +1,6 @@
 """The compiled loops of direct Gaussian sums over the keys near a query, in two and three features.
 
-Points stand by feature, (d, n), sorted by cell; a list of cells is sorted lexicographically (see `_cells`).
+Points stand by feature, (d, n), sorted by cell; a list of cells is sorted lexicographically (see `grid`).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _visit_tile(sums, nearest, searching, points, own, share, start, stop, tile,
 
 @compiled()
 def add_near_keys(
-    sums, nearest, searching, points, own, share, cells, of_cell, pieces, keys, weights, values, key_cells, key_start,
+    sums, nearest, searching, points, own, share, cells, of_cell, chunks, keys, weights, values, key_cells, key_start,
     reach, rate,
 ):  # fmt: skip
     """The direct sums over the keys in cells nearer than `reach` widths.
@@ -177,7 +177,7 @@ def add_near_keys(
     points, own, share : arrays of shape (d, m), (m,), (m,)
         The queries sorted by cell; `own` is the number of the key that the query is, or -1, `share` the share of its
         weight with which it enters.
-    cells, of_cell, pieces : int64 arrays of shape (., 3), (s,), (s, 2)
+    cells, of_cell, chunks : int64 arrays of shape (., 3), (s,), (s, 2)
         Pieces of the queries, each in one cell.
     keys, weights, values, key_cells, key_start : arrays of shape (d, n), (n,), (k, n), (s, 3), (s + 1,)
     """
@@ -187,7 +187,7 @@ def add_near_keys(
     tile = (np.empty((d, TILE)), np.empty((1 + len(values), TILE)))
     work = np.empty(TILE)
     for s in range(len(of_cell)):
-        cell, first, last = cells[of_cell[s]], pieces[s, 0], pieces[s, 1]
+        cell, first, last = cells[of_cell[s]], chunks[s, 0], chunks[s, 1]
         n_runs = _near_runs(runs, cell, key_cells, key_start, reach, d)
         home = find_cell(key_cells, cell[0], cell[1], cell[2])
         home_key = key_start[home]

@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from sknw._kernel_sums.fast_gauss.grid import Cells
-from sknw._kernel_sums.permutation import Rows, in_order, places, row_blocks
+from sknw._kernel_sums.permutation import Rows, inverse_permutation, row_blocks, take_last
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw.kernels import ExponentialForm
 
 # The part of a sum that its error may be.
 TOLERANCE = 1e-12
@@ -29,60 +28,62 @@ class Points:
         No set of keys has a larger mass, nor a moment larger than so many times the scale.
     """
 
-    def __init__(self, problem: KernelSumRequest):
-        self.problem, self.d = problem, problem.keys.shape[1]
-        self.keys, self.queries = problem.keys.T, problem.queries.T
-        self.values = np.ascontiguousarray(problem.values.T)
-        self.total, largest = problem.once("totals", self._totals)
+    def __init__(self, request: KernelSumRequest):
+        self.request, self.index, self.d = request, request.index, request.keys.shape[1]
+        self.keys, self.queries = request.keys.T, request.queries.T
+        self.columns = self.index.of_columns("by column", lambda: np.ascontiguousarray(request.columns.T))
+        self.total, largest = self.index.of_columns("totals", self._totals)
         self.scale = self.total / self.total[0]
         unevenness = np.max(np.divide(largest, self.scale, out=np.ones_like(largest), where=self.scale > 0))
         self.most = float(self.total[0] * unevenness)
 
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
         """Sums of w and |w V|, and the largest of 1 and |V|."""
-        weights = self.problem.weights
-        total, largest = np.zeros((2, 1 + len(self.values)))
+        weights = self.index.weights
+        total, largest = np.zeros((2, 1 + len(self.columns)))
         total[0], largest[0] = weights.sum(), 1.0
         for some in row_blocks(len(weights)):
-            magnitudes = np.abs(self.values[:, some])
+            magnitudes = np.abs(self.columns[:, some])
             total[1:] += np.einsum("ki,i->k", magnitudes, weights[some])
             largest[1:] = np.maximum(largest[1:], magnitudes.max(axis=1))
         return total, largest
 
     def key_cells(self, width: float) -> Cells:
-        rows, attached = slice(0, len(self.problem.keys)), (self.problem.weights, self.values)
-        return self.problem.once(("cells", width), lambda: Cells.of_points(rows, self.keys, attached, width))
+        """The keys in cells of a grid."""
+        rows, attached = slice(0, len(self.index)), (self.index.weights, self.columns)
+        return self.index.of_bandwidth(("cells", width), lambda: Cells.of_points(rows, self.keys, attached, width))
 
     def query_cells_beside(self, keys: Cells) -> Cells:
         """All queries, in cells as those of all keys."""
         if self.queries_are_keys:
-            return replace(keys, attached=tuple(in_order(array, keys.rows) for array in self._own))
-        return self.query_cells(keys.width, slice(0, len(self.problem.queries)))
+            return replace(keys, attached=tuple(take_last(array, keys.rows) for array in self._own))
+        return self.query_cells(keys.width, slice(0, len(self.request.queries)))
 
     @cached_property
     def queries_are_keys(self) -> bool:
         """Whether query i is key i, for all of them."""
-        own, n = self.problem.own, len(self.problem.keys)
-        return own is not None and len(own.index) == n and np.array_equal(own.index, np.arange(n))
+        leave_out = self.request.leave_out
+        return leave_out is not None and leave_out.is_all_in_order(len(self.index))
 
     def query_cells(self, width: float, rows: Rows) -> Cells:
+        """Some queries in cells of a grid."""
         return Cells.of_points(rows, self.queries, self._own, width)
 
     @property
     def _own(self) -> tuple[np.ndarray, ...]:
-        """The key that each query is, and its share; none without leave-one-out."""
-        own = self.problem.own
-        return () if own is None else (own.index, own.retained)
+        """The key that each query is, and what it retains; none without leave-one-out."""
+        leave_out = self.request.leave_out
+        return () if leave_out is None else (leave_out.index, leave_out.retained)
 
     def own(self, queries: Cells, keys: Cells) -> tuple[np.ndarray, np.ndarray]:
-        """The place among `keys` of the key that each query is, and its share."""
-        if self.problem.own is None:
+        """The position among `keys` of the key that each query is, and what it retains."""
+        if self.request.leave_out is None:
             return np.full(len(queries), -1), np.zeros(len(queries))
-        own, share = queries.attached
+        own, retained = queries.attached
         if queries.rows is keys.rows:  # of all keys
-            return np.arange(len(keys)), share
-        place = places(keys.rows, len(self.problem.keys))
-        return own if isinstance(place, slice) else np.take(place, own), share
+            return np.arange(len(keys)), retained
+        position = inverse_permutation(keys.rows, len(self.index))
+        return own if isinstance(position, slice) else np.take(position, own), retained
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Bandwidth:
 
     Attributes
     ----------
-    factor : float
+    h : float
+        In units of the keys.
     rate : float
         The weight at distance x is exp(-rate x^2).
     per_unit : float
@@ -102,19 +104,19 @@ class Bandwidth:
         In bandwidths: how far keys are near.
     """
 
-    factor: float
+    h: float
     rate: float
     per_unit: float
     log_small_part: float
     reach: float
 
     @classmethod
-    def of(cls, points: Points, factor: float) -> Bandwidth:
-        form = points.problem.kernel.form
-        assert isinstance(form, ExponentialForm)
-        rate = form.rate / factor**2
+    def of(cls, points: Points, h: float) -> Bandwidth:
+        form = points.request.kernel.form
+        assert form is not None
+        rate = form.rate / h**2
         log_small_part = float(np.log(10.0 * points.most / TOLERANCE))
         # the weight of keys beyond the reach, exp(-reach^2 / 2), is a tenth of the tolerance of a small mass for all
         # of them together
         reach = float(np.sqrt(2.0 * max(log_small_part - np.log(_SMALL_MASS), 1.0)))
-        return cls(factor, rate, float(np.sqrt(2.0 * rate)), log_small_part, reach)
+        return cls(h, rate, float(np.sqrt(2.0 * rate)), log_small_part, reach)

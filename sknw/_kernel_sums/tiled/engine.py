@@ -1,19 +1,24 @@
-"""Compiled brute force: distances, weights and sums of a small tile never leave the cache; every named kernel.
+"""Compiled brute force: distances, weights and sums of a small tile never leave the cache; every kernel with a form.
 
-numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first problem arrives.
+numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first request arrives.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from sklearn import get_config
 
 from sknw._kernel_sums import dense
+from sknw._kernel_sums.costs import TILED_CALL, tiled_pair
+from sknw._kernel_sums.index import KeyIndex, squared_norms
+from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw.kernels import ExponentialForm, PolynomialForm
 
 # Queries that a thread takes through all keys together, so that a block read from memory serves them all.
 CHUNK = 512
@@ -24,61 +29,82 @@ _SMALLEST_WEIGHT = 1e-270
 # Distances in float32 carry an error of about eps R, R the radius of the data in bandwidths; and far beyond, with many
 # features, most masses are tiny.
 _LARGEST_RADIUS_IN_FLOAT32 = 12.0
+# The powers of a kernel that the loops know: up to a cube, and the squares of these.
+EXPONENTS = (0, 1, 2, 3, 4, 6)
 
 
-def is_usable_for(problem: KernelSumRequest) -> bool | str:
-    """Kernels whose formula the compiled loops know."""
-    if problem.kernel.form is None:
-        return "computes the named kernels only, and this kernel is user-defined"
-    if isinstance(problem.kernel.form, PolynomialForm) and problem.kernel.form.exponent > 3:
-        return "computes (1 - u^power)^exponent only for an exponent up to 3"
-    if problem.weights.min() < _SMALLEST_WEIGHT:
-        return "computes with sample weights that span at most 270 orders of magnitude"
-    return True
+class Tiled(Engine):
+    """Compiled brute force."""
+
+    name = "fused"
+
+    def refusal(self, request: KernelSumRequest) -> str | None:
+        """Kernels whose formula the compiled loops know."""
+        form = request.kernel.form
+        if form is None:
+            return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
+        if form.exponent not in EXPONENTS:
+            return f"computes powers of a kernel only for the exponents {EXPONENTS}"
+        if request.index.smallest_weight < _SMALLEST_WEIGHT:
+            return "computes with sample weights that span at most 270 orders of magnitude"
+        return None
+
+    def estimate_seconds(self, request: KernelSumRequest) -> float:
+        assert request.kernel.form is not None
+        return 1e-9 * (TILED_CALL + tiled_pair(request.kernel.form, request.keys.shape[1]) * request.n_pairs)
+
+    def compute(self, request: KernelSumRequest) -> ScaledSums:
+        """The sums; queries far from all keys are computed again relative to their nearest key."""
+        n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
+        sums = np.empty((n_bandwidths, n_queries, 1 + request.columns.shape[1]))
+        log_scale = np.zeros((n_bandwidths, n_queries))
+        left = np.ones(n_queries, dtype=bool)
+        for tiles, rows in _tiles_in_float32(request):
+            sums[:, rows] = tiles.sums(rows)
+            left[rows] = np.any(sums[:, rows, 0] < _TINY[np.float32], axis=0)
+        for tiles, rows in tiles_in_float64(request, np.flatnonzero(left)):
+            sums[:, rows] = tiles.sums(rows)
+            far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
+            if far.size:
+                sums[:, far], log_scale[:, far] = tiles.sums(far, shift), tiles.log_scale(shift)
+                sums[:, far[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
+                log_scale[:, far[np.isinf(shift)]] = 0.0
+        return ScaledSums.of_columns(sums, log_scale)
+
+    def weight_rows(self, request: KernelSumRequest) -> Callable[[slice], np.ndarray]:
+        """As of `registry.WritesWeights`."""
+        return WeightRows(request)
+
+    def for_each_chunk_of_blocks(self, request: KernelSumRequest, task: Callable[[slice, Any], None]) -> None:
+        """As of `registry.SumsBlocks`."""
+        from sknw._kernel_sums.tiled.blocks import LazyBlocks
+
+        tiles = all_in_float64(request)
+        # of each query sums of all blocks and weights of one, with what is made of them
+        numbers = len(tiles.keys) * tiles.columns.shape[1] + tiles.keys.shape[2]
+        size = max(int(get_config()["working_memory"] * 2**20 / (8 * 4 * numbers)), 1)
+        rows = np.arange(len(request.queries))
+
+        def chunk(part: slice) -> None:
+            task(part, LazyBlocks(tiles, rows[part]))
+
+        for_each_chunk(chunk, len(rows), min(size, CHUNK), request.n_threads, multiple_of=4)
+
+    def metric_refusal(self, request: KernelSumRequest) -> str | None:
+        """Kernels exp(-rate u^power) with a power up to 2."""
+        form = request.kernel.form
+        if form is None or form.family != "exponential" or form.power > 2:
+            return "differentiates exp(-rate u^power) with a power up to 2"
+        return self.refusal(request)
+
+    def metric_sums(self, request: KernelSumRequest, x: np.ndarray, cotangent: Any) -> Any:
+        """As of `registry.DifferentiatesMetric`."""
+        from sknw._kernel_sums.tiled.metric_gradient import metric_sums
+
+        return metric_sums(request, x, cotangent)
 
 
-# Loading numba and the compiled loops takes half a second, compiling them on a new machine some seconds: a small
-# problem must not pay for that.
-START_UP = 0.4
-# Seconds of a call whatever its size.
-START = 3e-4
-
-
-def seconds(problem: KernelSumRequest) -> float:
-    """About how long `compute` takes: 0.5 ns for a kernel evaluation, or 1.3 ns where it takes a root.
-
-    And more with many features.
-    """
-    form = problem.kernel.form
-    is_simple = isinstance(form, (ExponentialForm, PolynomialForm)) and form.power == 2
-    return START + ((5e-10 if is_simple else 1.3e-9) + 4e-11 * problem.keys.shape[1]) * problem.n_evaluations
-
-
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """One for every pair."""
-    return problem.n_evaluations
-
-
-def compute(problem: KernelSumRequest) -> ScaledSums:
-    """The sums of `problem`; queries far from all keys are computed again relative to their nearest key."""
-    n_factors, n_queries = len(problem.factors), len(problem.queries)
-    sums = np.empty((n_factors, n_queries, 1 + problem.values.shape[1]))
-    log_scale = np.zeros((n_factors, n_queries))
-    rows = np.arange(n_queries)
-    if float32_is_accurate(problem):
-        sums[:, rows] = Tiles(problem, np.float32).sums(rows)
-        rows = _tiny(sums, rows, np.float32)
-    if rows.size:
-        tiles = Tiles(problem, np.float64)
-        sums[:, rows] = tiles.sums(rows)
-        rows = _tiny(sums, rows, np.float64)
-        if rows.size and np.isinf(problem.kernel.support):
-            shift = tiles.nearest(rows)
-            sums[:, rows[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
-            rows, shift = rows[np.isfinite(shift)], shift[np.isfinite(shift)]
-            sums[:, rows] = tiles.sums(rows, shift)
-            log_scale[:, rows] = tiles.log_scale(shift)
-    return ScaledSums(sums[..., 0], sums[..., 1:], log_scale)
+register(Tiled())
 
 
 def is_tiny(mass: np.ndarray) -> np.ndarray:
@@ -86,63 +112,74 @@ def is_tiny(mass: np.ndarray) -> np.ndarray:
     return mass < _TINY[np.float64]
 
 
-def _tiny(sums: np.ndarray, rows: np.ndarray, precision: type[np.floating]) -> np.ndarray:
-    """Those of `rows` with a tiny mass at any bandwidth."""
-    return rows[np.any(sums[:, rows, 0] < _TINY[precision], axis=0)]
+def _tiles_in_float32(request: KernelSumRequest) -> Iterator[tuple[Tiles, np.ndarray]]:
+    """The queries for which float32 arithmetic is correct to about float32 rounding, and the tiles for them.
 
-
-def float32_is_accurate(problem: KernelSumRequest) -> bool:
-    """Whether float32 arithmetic gives results correct to about float32 rounding.
-
-    For exp(-rate u^power) with a power of 1 or more: other kernels cut off, and a sample on the wrong side of the edge
-    changes the result; a smaller power magnifies the error of a small u.
+    Kernels exp(-rate u^power) with a power of 1 or more: others end, and a sample on the wrong side of the edge changes
+    the result; a smaller power magnifies the error of a small u.
     """
-    form = problem.kernel.form
-    if not problem.allow_float32 or not isinstance(form, ExponentialForm) or form.power < 1:
-        return False
-    return problem.squared_radius <= _LARGEST_RADIUS_IN_FLOAT32**2
+    form = request.kernel.form
+    if request.allow_float32 and form is not None and form.family == "exponential" and form.power >= 1:
+        yield from _tiles(request, np.float32, np.flatnonzero(request.squared_radii <= _LARGEST_RADIUS_IN_FLOAT32**2))
+
+
+def tiles_in_float64(request: KernelSumRequest, rows: np.ndarray) -> Iterator[tuple[Tiles, np.ndarray]]:
+    """The queries `rows` by how their distances may be computed, and the tiles for them."""
+    yield from _tiles(request, np.float64, rows)
+
+
+def all_in_float64(request: KernelSumRequest) -> Tiles:
+    """Tiles for all queries together."""
+    return Tiles(request, np.float64, bool(request.gemm_distances_ok(np.float64, slice(None)).all()))
+
+
+def _tiles(
+    request: KernelSumRequest, precision: type[np.floating], rows: np.ndarray
+) -> Iterator[tuple[Tiles, np.ndarray]]:
+    ok = request.gemm_distances_ok(precision, rows)
+    for products in (True, False):
+        if (some := rows[ok == products]).size:
+            yield Tiles(request, precision, products), some
+
+
+@dataclass(frozen=True, eq=False)
+class KeyTiles:
+    """Keys in blocks of j: keys (s, d, j), and what begins their squared distances, (s, j)."""
+
+    keys: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, index: KeyIndex, precision: type[np.floating], products: bool) -> KeyTiles:
+        start = squared_norms(index.keys) if products else np.zeros(len(index))
+        return cls(in_blocks(index.keys.T, precision), in_blocks(start[np.newaxis], precision, fill=np.inf)[:, 0])
 
 
 class Tiles:
-    """The keys of a problem laid out in blocks, and the kernel in the numbers that the compiled loops take."""
+    """The keys of a request laid out in blocks, and the kernel in the numbers that the compiled loops take."""
 
-    def __init__(self, problem: KernelSumRequest, precision: type[np.floating]):
-        from sknw._kernel_sums import numba as _compile
-        from sknw._kernel_sums.tiled import loops as _tiles
+    def __init__(self, request: KernelSumRequest, precision: type[np.floating], products: bool):
+        from sknw._kernel_sums.numba import SMALLEST_EXPONENT
+        from sknw._kernel_sums.tiled import loops
 
-        self.problem, self.precision, self.loops = problem, precision, _tiles
-        self.products = problem.gemm_distances_ok(precision)
-        n = len(problem.keys)
-        key_start = _squared_norms(problem.keys) if self.products else np.zeros(n)
-        self.keys = self.in_blocks(problem.keys.T)
-        self.key_start = self.in_blocks(key_start[np.newaxis], fill=np.inf)[:, 0]
-        self.columns = self.in_blocks(problem.weights * np.vstack([np.ones(n), problem.values.T]))
-
-        form = problem.kernel.form
-        if isinstance(form, ExponentialForm):
-            self.kind, self.power, self.exponent, rate = _tiles.EXPONENTIAL, form.power, 0, -form.rate / np.log(2.0)
-        elif isinstance(form, PolynomialForm):
-            self.kind, self.power, self.exponent, rate = _tiles.POLYNOMIAL, form.power, form.exponent, 1.0
-        else:
-            self.kind, self.power, self.exponent, rate = _tiles.COSINE, 1, 0, 1.0
-        self.rates = rate / problem.factors**self.power
-        self.furthest = _compile.SMALLEST_EXPONENT[precision] / self.rates
-
-    def in_blocks(self, rows: np.ndarray, fill: float = 0.0) -> np.ndarray:
-        """Rows of length n as blocks of shape (s, len(rows), j), the last filled up."""
-        n, size = rows.shape[1], self.loops.ROW_BYTES // np.dtype(self.precision).itemsize
-        n_whole = n // size
-        blocks = _empty_aligned((-(-n // size), len(rows), size), self.precision)
-        whole, rest = np.split(rows, [n_whole * size], axis=1)
-        blocks[:n_whole] = whole.reshape(len(rows), n_whole, size).transpose(1, 0, 2)
-        blocks[n_whole:] = fill
-        blocks[n_whole:, :, : rest.shape[1]] = rest
-        return blocks
+        index, form = request.index, request.kernel.form
+        assert form is not None
+        self.request, self.precision, self.products, self.loops = request, precision, products, loops
+        tiles = index.of_keys(("tiles", precision, products), lambda: KeyTiles.of(index, precision, products))
+        self.keys, self.key_start = tiles.keys, tiles.start
+        self.columns = index.of_columns(
+            ("tiles", precision),
+            lambda: in_blocks(index.weights * np.vstack([np.ones(len(index)), index.columns.T]), precision),
+        )
+        self.kind, self.power, self.exponent = loops.KINDS[form.family], form.power, form.exponent
+        rate = -form.rate / np.log(2.0) if form.family == "exponential" else form.rate
+        self.rates = rate / request.bandwidths**self.power
+        self.furthest = np.asarray(SMALLEST_EXPONENT[precision]) / self.rates
 
     def sums(self, rows: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
         """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
-        problem = self.problem
-        shift = np.zeros(len(rows)) if shift is None else shift
+        request = self.request
+        shift = np.zeros(len(rows)) if shift is None else np.where(np.isinf(shift), 0.0, shift)
         sums = np.empty((len(self.rates), len(rows), self.columns.shape[1]))
 
         def sum_chunk(chunk: slice) -> None:
@@ -154,16 +191,22 @@ class Tiles:
             self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, rates, furthest, part)
             sums[:, chunk] = part[:, : len(rows[chunk])]
 
-        for_each_chunk(sum_chunk, len(rows), CHUNK, problem.n_threads, multiple_of=4)
-        if problem.own is not None:
-            # K(0) = 1 for every kernel that has a form; a row with a share is never shifted
-            own = problem.own.index[rows]
-            own_weight = problem.own.retained[rows] * problem.weights[own]
-            sums += own_weight[:, np.newaxis] * np.column_stack([np.ones(len(rows)), problem.values[own]])
+        for_each_chunk(sum_chunk, len(rows), CHUNK, request.n_threads, multiple_of=4)
+        if request.leave_out is not None and request.leave_out.retained.any():
+            # K(0) = 1 for every kernel that has a form; a row that retains something is never shifted
+            own = request.leave_out.index[rows]
+            own_weight = request.leave_out.retained[rows] * request.weights[own]
+            sums += own_weight[:, np.newaxis] * np.column_stack([np.ones(len(rows)), request.columns[own]])
         return sums
 
-    def nearest(self, rows: np.ndarray) -> np.ndarray:
-        """u^power of the nearest key; zero where the own key takes part."""
+    def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none for compact kernels.
+
+        Zero where the own key takes part.
+        """
+        if self.request.kernel.is_compact or not is_tiny(mass).any():
+            return rows[:0], np.empty(0)
+        rows = rows[is_tiny(mass)]
         smallest = np.empty(len(rows))
 
         def search_chunk(chunk: slice) -> None:
@@ -172,10 +215,10 @@ class Tiles:
             self.loops.nearest(self.empty_tile(), queries, start, own, self.keys, self.key_start, self.products, part)
             smallest[chunk] = part[: len(rows[chunk])]
 
-        for_each_chunk(search_chunk, len(rows), CHUNK, self.problem.n_threads, multiple_of=4)
-        if self.problem.own is not None:
-            smallest[self.problem.own.retained[rows] > 0] = 0.0
-        return np.maximum(smallest, 0.0) ** (self.power / 2)
+        for_each_chunk(search_chunk, len(rows), CHUNK, self.request.n_threads, multiple_of=4)
+        if self.request.leave_out is not None:
+            smallest[self.request.leave_out.retained[rows] > 0] = 0.0
+        return rows, np.maximum(smallest, 0.0) ** (self.power / 2)
 
     def log_scale(self, shift: np.ndarray) -> np.ndarray:
         """The logarithm of the weight at `shift`, of shape (b, len(shift))."""
@@ -183,15 +226,16 @@ class Tiles:
 
     def padded_queries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Queries, their part of the squared distance, and their own keys, filled up to a multiple of four."""
-        queries = self.problem.queries[rows]
-        start = _squared_norms(queries) if self.products else np.zeros(len(queries))
-        own = np.full(len(queries), -1) if self.problem.own is None else self.problem.own.index[rows]
+        queries = self.request.queries[rows]
+        start = squared_norms(queries) if self.products else np.zeros(len(queries))
+        leave_out = self.request.leave_out
+        own = np.full(len(queries), -1) if leave_out is None else leave_out.index[rows]
         if self.products:
             queries = -2.0 * queries
         return self.padded(queries), self.padded(start), self.padded(own, np.int64)
 
     def for_rows(self) -> tuple[tuple, tuple]:
-        """The arguments `layout` and `kernel` of the loops in `_row_tiles`, at the first bandwidth."""
+        """The arguments `layout` and `kernel` of the loops in `weight_loops`, at the first bandwidth."""
         layout = (self.keys, self.key_start, self.columns, self.products)
         return layout, (float(self.power), self.kind, self.exponent, self.rates[0], self.furthest[0])
 
@@ -208,18 +252,17 @@ class Tiles:
 class WeightRows:
     """A function that returns the K_j w_j of a slice of queries and all keys, as `dense.weight_rows` does."""
 
-    def __init__(self, problem: KernelSumRequest):
-        from sknw._kernel_sums.tiled import weight_loops as _row_tiles
+    def __init__(self, request: KernelSumRequest):
+        from sknw._kernel_sums.tiled import weight_loops
 
-        self.problem, self.write = problem, _row_tiles.write_weights
-        tiles = Tiles(problem, np.float64)
-        self.queries, self.start, _ = tiles.padded_queries(np.arange(len(problem.queries)))
-        self.layout, self.kernel = tiles.for_rows()
-        self.tiles = tiles
+        self.request, self.write = request, weight_loops.write_weights
+        self.tiles = all_in_float64(request)
+        self.queries, self.start, _ = self.tiles.padded_queries(np.arange(len(request.queries)))
+        self.layout, self.kernel = self.tiles.for_rows()
 
     def __call__(self, rows: slice) -> np.ndarray:
         """Of shape (len(rows), n); `rows` begins at a multiple of four."""
-        n_queries, n_keys = rows.stop - rows.start, len(self.problem.keys)
+        n_queries, n_keys = rows.stop - rows.start, len(self.request.keys)
         fours = slice(rows.start, rows.start - (-n_queries // 4) * 4)
         weights = np.empty((fours.stop - fours.start, *self.tiles.key_start.shape))
         tile, products = self.tiles.empty_tile(), self.tiles.empty_tile()
@@ -228,13 +271,22 @@ class WeightRows:
         weights = weights.reshape(len(weights), -1)[:n_queries, :n_keys]
         far = np.flatnonzero(is_tiny(weights.sum(axis=1)))
         if far.size:
-            there = replace(self.problem, queries=self.problem.queries[rows][far])
-            weights[far] = dense.weight_rows(there, slice(None))
+            weights[far] = dense.weight_rows(self.request, rows.start + far)
         return weights
 
 
-def _squared_norms(points: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", points, points)
+def in_blocks(rows: np.ndarray, precision: type[np.floating], fill: float = 0.0) -> np.ndarray:
+    """Rows of length n as blocks of shape (s, len(rows), j), the last filled up."""
+    from sknw._kernel_sums.tiled.loops import ROW_BYTES
+
+    n, size = rows.shape[1], ROW_BYTES // np.dtype(precision).itemsize
+    n_whole = n // size
+    blocks = _empty_aligned((-(-n // size), len(rows), size), precision)
+    whole, rest = np.split(rows, [n_whole * size], axis=1)
+    blocks[:n_whole] = whole.reshape(len(rows), n_whole, size).transpose(1, 0, 2)
+    blocks[n_whole:] = fill
+    blocks[n_whole:, :, : rest.shape[1]] = rest
+    return blocks
 
 
 def _empty_aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:

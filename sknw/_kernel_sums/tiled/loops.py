@@ -16,6 +16,7 @@ from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, wid
 from sknw.kernels import EDGE
 
 EXPONENTIAL, POLYNOMIAL, COSINE = 0, 1, 2
+KINDS = {"exponential": EXPONENTIAL, "polynomial": POLYNOMIAL, "cosine": COSINE}
 
 # A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
 # short enough for a tile of four queries by one block to stay in the first-level cache.
@@ -192,6 +193,21 @@ def exponentials(weights, distances, rate, furthest):
 
 
 @compiled(MULTIPLY_ADD)
+def raise_to(weights, exponent):
+    """weights^exponent in place, for an exponent of 1, 2, 3, 4 or 6."""
+    wide_vectors()
+    if exponent % 3 == 0:
+        for j in range(4 * row_length(weights)):
+            weights[j] *= weights[j] * weights[j]
+    if exponent % 2 == 0:
+        for j in range(4 * row_length(weights)):
+            weights[j] *= weights[j]
+    if exponent == 4:
+        for j in range(4 * row_length(weights)):
+            weights[j] *= weights[j]
+
+
+@compiled(MULTIPLY_ADD)
 def polynomials(weights, distances, rate, exponent):
     """max(1 - rate distance, 0)^exponent; with exponent 0 one up to the edge, zero beyond."""
     wide_vectors()
@@ -201,19 +217,13 @@ def polynomials(weights, distances, rate, exponent):
             weights[j] = one if rate * distances[j] <= edge else zero
         return
     for j in range(4 * row_length(weights)):
-        base = max(one - rate * distances[j], zero)
-        weights[j] = base
-    if exponent == 2:
-        for j in range(4 * row_length(weights)):
-            weights[j] *= weights[j]
-    elif exponent == 3:
-        for j in range(4 * row_length(weights)):
-            weights[j] *= weights[j] * weights[j]
+        weights[j] = max(one - rate * distances[j], zero)
+    raise_to(weights, exponent)
 
 
 @compiled(MULTIPLY_ADD)
-def cosines(weights, distances, rate):
-    """cos(pi u / 2) = sin(pi v / 2) with v = max(1 - rate distance, 0): exact also at the edge."""
+def cosines(weights, distances, rate, exponent):
+    """cos(pi u / 2)^exponent, by cos(pi u / 2) = sin(pi v / 2) with v = max(1 - rate distance, 0): exact also at the edge."""
     wide_vectors()
     zero, one = weights.dtype.type(0.0), weights.dtype.type(1.0)
     for j in range(4 * row_length(weights)):
@@ -230,6 +240,7 @@ def cosines(weights, distances, rate):
         p = p * x + SINE[1]
         p = p * x + SINE[0]
         weights[j] = v * p
+    raise_to(weights, exponent)
 
 
 @compiled(REORDERED)
@@ -358,7 +369,7 @@ def add_sums(
                 elif kind == POLYNOMIAL:
                     polynomials(flat_weights, flat_tile, rates[f], exponent)
                 else:
-                    cosines(flat_weights, flat_tile, rates[f])
+                    cosines(flat_weights, flat_tile, rates[f], exponent)
                 accumulate(sums[f, i : i + 4], weights, columns[s])
 
 

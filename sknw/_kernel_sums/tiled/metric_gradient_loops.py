@@ -1,4 +1,4 @@
-"""The compiled loops of `scatter`: tiles of four queries against one block of keys, as in `_tiles`."""
+"""The compiled loops of `metric_gradient`: tiles of four queries against one block of keys, as in `_tiles`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _pull(b, first, second, t, weights, column_sums):
 
 
 @compiled()
-def add_scatter(
+def add_metric_sums(
     tile,
     first,
     second,

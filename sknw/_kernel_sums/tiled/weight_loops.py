@@ -60,7 +60,7 @@ def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     elif kind == POLYNOMIAL:
         polynomials(flat_weights, flat_tile, rate, exponent)
     else:
-        cosines(flat_weights, flat_tile, rate)
+        cosines(flat_weights, flat_tile, rate, exponent)
 
 
 @compiled()
@@ -76,18 +76,18 @@ def write_weights(tile, weights, queries, start, shift, layout, kernel, rows):
 
 
 @compiled()
-def write_parts(tile, weights, queries, start, shift, layout, kernel, parts, rows):
-    """rows[i, j] as of `write_weights`, for the one block parts[i // 4] that each four queries look at."""
+def write_blocks(tile, weights, queries, start, shift, layout, kernel, blocks, rows):
+    """rows[i, j] as of `write_weights`, for the one block blocks[i // 4] that each four queries look at."""
     columns = layout[2]
     for i in range(0, queries.shape[0], 4):
-        four, s = slice(i, i + 4), parts[i // 4]
+        four, s = slice(i, i + 4), blocks[i // 4]
         fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
         for r in range(4):
             _write_product(rows[i + r], weights[r], columns[s, 0])
 
 
 @compiled()
-def add_sums_of_parts(tile, weights, queries, start, shift, layout, kernel, sums, largest):
+def add_block_sums(tile, weights, queries, start, shift, layout, kernel, sums, largest):
     """sums[i, s, v] += sum_j K(queries[i], key j of block s) columns[s, v, j]; largest[i, s] the largest of these K."""
     columns = layout[2]
     for s in range(columns.shape[0]):

@@ -16,97 +16,104 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
+from sknw._kernel_sums.costs import TREE_CALL, TREE_PAIR, TREE_PAIR_FEATURE, TREE_POINT, tiled_pair
+from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.permutation import inverse_permutation
+from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw._kernel_sums.tiled import engine as fused
-from sknw.kernels import EDGE, ExponentialForm, PolynomialForm
+from sknw._kernel_sums.tree.constants import BLOCK
+from sknw.kernels import EDGE
 
-# Points of a block: many enough for the inner loops to pay, few enough to be near each other.
-BLOCK = 128
+# The powers of a kernel that the loops know: up to a cube, and the squares of these.
+EXPONENTS = (0, 1, 2, 3, 4, 6)
 # Blocks of queries that a thread takes at a time.
 _CHUNK = 16
-# A kernel in the terms of the compiled loops: power, exponent, and whether it is the cosine.
+# The top hat in the terms of the compiled loops: power, exponent, and whether it is a cosine.
 _TOP_HAT = (2, 0, False)
-# Seconds of a call whatever its size.
-_START = 1e-4
 # Queries and keys whose distances stand for all others when the cost is estimated.
 _SAMPLE = (64, 512)
 
 
-def is_usable_for(problem: KernelSumRequest) -> bool | str:
-    """Kernels of compact support whose formula the compiled loops know."""
-    form = problem.kernel.form
-    if form is None:
-        return "computes the named kernels only, and this kernel is user-defined"
-    if isinstance(form, ExponentialForm):
-        return "computes compact kernels only, and this one gives every sample a weight"
-    if isinstance(form, PolynomialForm) and (form.power not in (1, 2, 3) or form.exponent > 3):
-        return "computes (1 - u^power)^exponent only for a power of 1, 2 or 3 and an exponent up to 3"
-    return True
+class Tree(Engine):
+    """Near blocks only."""
+
+    name = "pruned"
+
+    def refusal(self, request: KernelSumRequest) -> str | None:
+        """Kernels of compact support whose formula the compiled loops know."""
+        form = request.kernel.form
+        if form is None:
+            return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
+        if not request.kernel.is_compact:
+            return "computes compact kernels only, and this one gives every sample a weight"
+        if form.power not in (1, 2, 3) or form.exponent not in EXPONENTS:
+            return f"computes (1 - u^power)^exponent only for a power of 1, 2 or 3 and the exponents {EXPONENTS}"
+        return None
+
+    def estimate_seconds(self, request: KernelSumRequest) -> float:
+        """To build trees, and the pairs of blocks in reach; or all pairs."""
+        if not _trees_pay(request):
+            return 1e-9 * (TREE_CALL + _cost_of_all_pairs(request))
+        return 1e-9 * (TREE_CALL + _cost_of_trees(request) + _share_in_reach(request) * _cost_of_all_pairs(request))
+
+    def compute(self, request: KernelSumRequest) -> ScaledSums:
+        """The sums; distances are computed once for all bandwidths."""
+        pairs = _Pairs(request)
+        columns = request.index.of_columns(
+            ("tree columns", pairs.pays), lambda: pairs.keys.columns(_weighted_columns(request.index))
+        )
+        sums = pairs.sums(pairs.kernel, columns, pairs.retained)
+        return ScaledSums.of_columns(sums, np.zeros(sums.shape[:2]))
+
+    def weight_pairs(self, request: KernelSumRequest) -> csr_array:
+        """As of `registry.ListsPairs`."""
+        weights = _Pairs(replace(request, bandwidths=request.bandwidths[:1])).weights()
+        weights.eliminate_zeros()
+        weights.sort_indices()
+        return weights
 
 
-# As for the fused engine: the time to load numba.
-START_UP = 0.4
+register(Tree())
 
 
-def seconds(problem: KernelSumRequest) -> float:
-    """About how long `compute` takes: 0.1 ms, to build trees, and the pairs of blocks in reach; or all pairs."""
-    if not _trees_pay(problem):
-        return _START + _seconds_of_all_pairs(problem)
-    return _START + _seconds_of_trees(problem) + _share_in_reach(problem) * _seconds_of_all_pairs(problem)
+def _weighted_columns(index: KeyIndex) -> np.ndarray:
+    """w_j (1, V_j), of shape (n, 1 + k)."""
+    return index.weights[:, np.newaxis] * np.column_stack([np.ones(len(index)), index.columns])
 
 
-def _trees_pay(problem: KernelSumRequest) -> bool:
+def _trees_pay(request: KernelSumRequest) -> bool:
     """Whether trees are built sooner than all pairs are looked at; for a few queries they are not."""
-    return _seconds_of_trees(problem) < _seconds_of_all_pairs(problem)
+    return _cost_of_trees(request) < _cost_of_all_pairs(request)
 
 
-def _seconds_of_all_pairs(problem: KernelSumRequest) -> float:
-    """Somewhat longer than the fused engine, which may round distances otherwise and so need fewer instructions."""
-    return (1.1 + 0.03 * problem.keys.shape[1]) * (fused.seconds(problem) - fused.START)
+def _cost_of_all_pairs(request: KernelSumRequest) -> float:
+    """Somewhat longer than tiles, which may round distances otherwise and so need fewer instructions."""
+    form, d = request.kernel.form, request.keys.shape[1]
+    assert form is not None
+    return (TREE_PAIR + TREE_PAIR_FEATURE * d) * tiled_pair(form, d) * request.n_pairs
 
 
-def _seconds_of_trees(problem: KernelSumRequest) -> float:
-    """20 ns for a point on each level of a tree, and more with many features."""
-    levels = sum(len(points) * np.log2(2 + len(points) / BLOCK) for points in (problem.queries, problem.keys))
-    return 2e-8 * (1 + problem.keys.shape[1] / 10) * levels
+def _cost_of_trees(request: KernelSumRequest) -> float:
+    """A point on each level of a tree costs the same, and more with many features."""
+    levels = sum(len(points) * np.log2(2 + len(points) / BLOCK) for points in (request.queries, request.keys))
+    return TREE_POINT * (1 + request.keys.shape[1] / 10) * levels
 
 
-def _share_in_reach(problem: KernelSumRequest) -> float:
-    """About which part of all pairs belongs to blocks in reach of each other, on average over the bandwidths.
+def _share_in_reach(request: KernelSumRequest) -> float:
+    """About which share of all pairs belongs to blocks in reach of each other, on average over the bandwidths.
 
     Blocks have the size of balls that hold as many keys, which adds to the reach.
     """
     queries, keys = (
         points[:: -(-len(points) // most)]
-        for points, most in zip((problem.queries, problem.keys), _SAMPLE, strict=True)
+        for points, most in zip((request.queries, request.keys), _SAMPLE, strict=True)
     )
     distance = cdist(queries, keys).ravel()
-    of_block = min(int(BLOCK / len(problem.keys) * len(distance)), len(distance) - 1)
-    reach = problem.factors + np.partition(distance, of_block)[of_block]
+    of_block = min(int(BLOCK / len(request.keys) * len(distance)), len(distance) - 1)
+    reach = request.bandwidths + np.partition(distance, of_block)[of_block]
     return float(np.mean(distance <= reach[:, np.newaxis]))
-
-
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """One for every pair; how many are in reach depends on the bandwidth."""
-    return problem.n_evaluations
-
-
-def compute(problem: KernelSumRequest) -> ScaledSums:
-    """The sums of `problem`; distances are computed once for all bandwidths."""
-    pairs = _Pairs(problem)
-    values = np.column_stack([np.ones(len(problem.keys)), problem.values])
-    sums = pairs.sums(pairs.kernel, problem.weights[:, np.newaxis] * values, pairs.share)
-    return ScaledSums(sums[..., 0], sums[..., 1:], np.zeros(sums.shape[:2]))
-
-
-def weights_in_reach(problem: KernelSumRequest) -> csr_array:
-    """K(q_i, z_j) w_j at the first factor, of shape (m, n): sparse, no zeros among them, columns ascending."""
-    weights = _Pairs(replace(problem, factors=problem.factors[:1])).weights()
-    weights.eliminate_zeros()
-    weights.sort_indices()
-    return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,73 +167,63 @@ class _Pairs:
 
     Attributes
     ----------
+    pays : bool
+        Whether near points are put together.
     queries, keys : _Tree
-    own, share : ndarrays of shape (m,)
-        In the order of the queries' tree: the place, in the keys' tree, of the key that each is, and its share.
+    own, retained : ndarrays of shape (m,)
+        In the order of the queries' tree: the position, in the keys' tree, of the key that each is, and what it
+        retains.
     kernel : tuple (power, exponent, is_cosine)
     limits, rates : ndarrays of shape (b,)
         The largest squared distance that gets a weight, and what multiplies it.
     """
 
-    def __init__(self, problem: KernelSumRequest):
-        self.problem = problem
-        self.queries, self.keys = _trees(problem)
-        self.own, self.share = np.full(len(problem.queries), -1), np.ones(len(problem.queries))
-        if problem.own is not None:
-            place = np.empty_like(self.keys.order)
-            place[self.keys.order] = np.arange(len(place))
-            self.own = place[problem.own.index[self.queries.order]]
-            self.share = problem.own.retained[self.queries.order]
-        form = problem.kernel.form
-        self.kernel = (*form, False) if isinstance(form, PolynomialForm) else (1, 1, True)
-        self.limits = np.array([largest_squared_distance(h, self.kernel[1] == 0) for h in problem.factors])
-        self.rates = 1.0 / problem.factors**2
+    def __init__(self, request: KernelSumRequest):
+        self.request, index, self.pays = request, request.index, _trees_pay(request)
+        self.keys = index.of_keys(("tree of blocks", self.pays), lambda: _Tree.of(index.keys, self.pays))
+        same = np.array_equal(request.queries, index.keys)
+        self.queries = self.keys if same else _Tree.of(request.queries, self.pays)
+        self.own, self.retained = np.full(len(request.queries), -1), np.ones(len(request.queries))
+        if request.leave_out is not None:
+            position = inverse_permutation(self.keys.order, len(index))
+            self.own = np.asarray(position)[request.leave_out.index[self.queries.order]]
+            self.retained = request.leave_out.retained[self.queries.order]
+        form = request.kernel.form
+        assert form is not None
+        self.kernel = int(form.power), form.exponent, form.family == "cosine"
+        self.limits = np.array([largest_squared_distance(h, form.exponent == 0) for h in request.bandwidths])
+        self.rates = 1.0 / request.bandwidths**2
 
-    def sums(self, kernel: tuple[int, int, bool], columns: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """sum_j K_j columns_j of a kernel that reaches as far as the problem's: (b, m, c) from columns (n, c)."""
-        in_order = np.zeros((len(self.limits), len(self.own), columns.shape[1]))
-        pairs = (self.queries.arrays, self.keys.arrays, self.keys.columns(columns), self.own, share)
+    def sums(self, kernel: tuple[int, int, bool], columns: np.ndarray, retained: np.ndarray) -> np.ndarray:
+        """sum_j K_j columns_j of a kernel that reaches as far as the request's: (b, m, c), of columns by block."""
+        by_block = np.zeros((len(self.limits), len(self.own), columns.shape[1]))
+        pairs = (self.queries.arrays, self.keys.arrays, columns, self.own, retained)
 
         def add(part: slice) -> None:
-            _loops().add_sums(in_order, *pairs, kernel, self.limits, self.rates, part.start, part.stop)
+            _loops().add_sums(by_block, *pairs, kernel, self.limits, self.rates, part.start, part.stop)
 
-        for_each_chunk(add, len(self.queries.leaf), _CHUNK, self.problem.n_threads)
-        sums = np.empty_like(in_order)
-        sums[:, self.queries.order] = in_order
+        for_each_chunk(add, len(self.queries.leaf), _CHUNK, self.request.n_threads)
+        sums = np.empty_like(by_block)
+        sums[:, self.queries.order] = by_block
         return sums
 
     def weights(self) -> csr_array:
-        """K_j w_j of the pairs in reach, own keys with their shares: (m, n)."""
+        """K_j w_j of the pairs in reach, own keys with what they retain: (m, n)."""
         n_queries, n_keys = len(self.own), len(self.keys.order)
-        count = self.sums(_TOP_HAT, np.ones((n_keys, 1)), np.ones(n_queries))[0, :, 0]
+        ones = self.keys.columns(np.ones((n_keys, 1)))
+        count = self.sums(_TOP_HAT, ones, np.ones(n_queries))[0, :, 0]
         indptr = np.append(0, np.cumsum(count.astype(np.int64)))
         indices, data = np.empty(indptr[-1], dtype=np.int64), np.empty(indptr[-1])
         end = indptr[self.queries.order]
-        weights = self.keys.columns(self.problem.weights[:, np.newaxis])
-        pairs = (self.queries.arrays, self.keys.arrays, weights, self.own, self.share)
+        weights = self.keys.columns(self.request.weights[:, np.newaxis])
+        pairs = (self.queries.arrays, self.keys.arrays, weights, self.own, self.retained)
 
         def fill(part: slice) -> None:
             kernel = (self.kernel, self.limits[0], self.rates[0])
             _loops().list_pairs(indices, data, end, self.keys.order, *pairs, *kernel, part.start, part.stop)
 
-        for_each_chunk(fill, len(self.queries.leaf), _CHUNK, self.problem.n_threads)
+        for_each_chunk(fill, len(self.queries.leaf), _CHUNK, self.request.n_threads)
         return csr_array((data, indices, indptr), shape=(n_queries, n_keys))
-
-
-def _trees(problem: KernelSumRequest) -> tuple[_Tree, _Tree]:
-    """Of the queries, and of the keys: the same one where these are the same."""
-    pays = _trees_pay(problem)
-    if np.array_equal(problem.queries, problem.keys):
-        tree = _Tree.of(problem.keys, pays)
-        return tree, tree
-    trees: dict[int, _Tree] = {}
-
-    def build(part: slice) -> None:
-        for index in range(part.start, part.stop):
-            trees[index] = _Tree.of((problem.queries, problem.keys)[index], pays)
-
-    for_each_chunk(build, 2, 1, problem.n_threads)
-    return trees[0], trees[1]
 
 
 def largest_squared_distance(factor: float, includes_edge: bool) -> float:
@@ -245,6 +242,6 @@ def largest_squared_distance(factor: float, includes_edge: bool) -> float:
 
 def _loops() -> ModuleType:
     """The compiled module, imported here and not above because it imports numba."""
-    from sknw._kernel_sums.tree import loops as _pruned_loops
+    from sknw._kernel_sums.tree import loops
 
-    return _pruned_loops
+    return loops

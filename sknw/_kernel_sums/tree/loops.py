@@ -14,7 +14,7 @@ import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
 from sknw._kernel_sums.tiled.loops import SINE
-from sknw._kernel_sums.tree.engine import BLOCK
+from sknw._kernel_sums.tree.constants import BLOCK
 
 # Queries of a tile, which then stays in the first-level cache.
 _ROWS = 16
@@ -209,19 +209,23 @@ def _set_weights(weights, sq, n, kernel, limit, rate):
         for j in range(n):
             u2 = rate * sq[j]
             weights[j] = max(1.0 - u2 * np.sqrt(u2), _SMALLEST_BASE) if sq[j] <= limit else 0.0
-    if exponent == 2:
-        for j in range(n):
-            weights[j] *= weights[j]
-    elif exponent == 3:
-        for j in range(n):
-            weights[j] *= weights[j] * weights[j]
-    elif is_cosine:
+    if is_cosine:
         # cos(pi u / 2) = sin(pi v / 2) with v = 1 - u
         for j in range(n):
             x = weights[j] * weights[j]
             p = ((SINE[9] * x + SINE[8]) * x + SINE[7]) * x + SINE[6]
             p = (((p * x + SINE[5]) * x + SINE[4]) * x + SINE[3]) * x + SINE[2]
             weights[j] *= (p * x + SINE[1]) * x + SINE[0]
+    # up to a cube, and the squares of these
+    if exponent % 3 == 0 and exponent > 0:
+        for j in range(n):
+            weights[j] *= weights[j] * weights[j]
+    if exponent % 2 == 0 and exponent > 0:
+        for j in range(n):
+            weights[j] *= weights[j]
+    if exponent == 4:
+        for j in range(n):
+            weights[j] *= weights[j]
 
 
 @compiled(REORDERED)

@@ -1,0 +1,48 @@
+"""What the engines cost: nanoseconds on one thread of an Intel Xeon with AVX-512, fitted by benchmarks/engine_choice.py.
+
+They decide which engine is taken, and nothing else: a result never depends on them.
+"""
+
+from __future__ import annotations
+
+from sknw.kernels import Form
+
+# Loading numba and the compiled loops; compiling them, once a machine, takes some seconds more.
+LOAD_SECONDS = 0.4
+# NumPy is done with a request that takes it less before any other engine has begun.
+SMALL_SECONDS = 1e-4
+
+# A kernel evaluation in NumPy.
+DENSE_PAIR = 10.0
+
+# Compiled brute force: a call; a kernel evaluation without and with a root; what each feature adds to it.
+TILED_CALL = 3e5
+TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
+# Weights that are written out, in units of weights that are summed at once.
+TILED_WRITTEN = 3.0
+
+# Running sums of one feature: a point at each bandwidth, of a polynomial up to the fourth degree and above; a bandwidth.
+SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE, SWEEP_BANDWIDTH = 12.0, 25.0, 6e4
+
+# The Gaussian of one feature: a call, a point and a bandwidth; of a direct sum before its first key, and of a key; of a
+# cell with an expansion, and of a coefficient of a cell times one of a matrix.
+LINE_CALL, LINE_POINT, LINE_BANDWIDTH = 3e5, 6.0, 8e4
+LINE_SUM, LINE_KEY, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 500.0, 0.06
+
+# The Gaussian of two and three features: a call; a point; a coefficient times a point; a coefficient of a cell times one
+# of a matrix, and what visiting cells adds to it.
+CELLS_CALL, CELLS_POINT = 5e5, 200.0
+COEFFICIENT_POINT, TRANSLATION, TRANSLATION_OVERHEAD = 0.25, {2: 0.13, 3: 0.12}, 1.5
+# Direct sums over the keys near: an evaluation, a query in units of these; a line of cells, a key near that is copied.
+NEAR_PAIR, NEAR_QUERY, NEAR_LINE, NEAR_KEY = 1.0, 200.0, 200.0, 4.0
+# The same as it enters the estimate for a whole request.
+NEAR_PAIR_ESTIMATED = 1.3
+
+# Trees of blocks: a call; a point on each level of a tree; a pair in reach, in units of compiled brute force.
+TREE_CALL, TREE_POINT = 1e5, 20.0
+TREE_PAIR, TREE_PAIR_FEATURE = 1.1, 0.03
+
+
+def tiled_pair(form: Form, d: int) -> float:
+    """A kernel evaluation by compiled brute force, in d features."""
+    return (TILED_PAIR if form.power == 2 else TILED_PAIR_WITH_ROOT) + TILED_FEATURE * d

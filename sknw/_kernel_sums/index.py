@@ -1,0 +1,125 @@
+"""What engines make of the keys, once for all queries: trees, tiles, cells, sorted orders."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import fields, is_dataclass
+from functools import cached_property
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+_Made = TypeVar("_Made")
+
+
+class KeyIndex:
+    """The keys of kernel sums, with their weights and columns, and what engines have made of them.
+
+    Made once, in fit. What an engine makes is kept under a name; making it twice does no harm, so that threads need no
+    lock for it. Nothing here depends on queries.
+
+    Attributes
+    ----------
+    keys : ndarray of shape (n, d), float64
+        The z_j.
+    weights : ndarray of shape (n,), float64
+        The w_j: positive, the largest of the order of 1.
+    columns : ndarray of shape (n, k), float64
+        The V_j.
+    offset_magnitude : float
+        The largest coordinate that centring took away: inputs were rounded in proportion to it.
+    """
+
+    def __init__(
+        self, keys: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float = 0.0
+    ) -> None:
+        self.keys, self.weights, self.columns, self.offset_magnitude = keys, weights, columns, offset_magnitude
+        self._of_keys: dict[Hashable, Any] = {}
+        self._of_columns: dict[Hashable, Any] = {}
+        self._of_bandwidths: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def with_columns(self, columns: np.ndarray) -> KeyIndex:
+        """The same keys and weights with other columns; what was made of the keys alone is shared."""
+        index = KeyIndex(self.keys, self.weights, columns, self.offset_magnitude)
+        index._of_keys = self._of_keys
+        return index
+
+    def take(self, rows: np.ndarray) -> KeyIndex:
+        """Some of the keys, or all in another order."""
+        return KeyIndex(self.keys[rows], self.weights[rows], self.columns[rows], self.offset_magnitude)
+
+    def of_keys(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
+        """``make()``, a function of keys and weights, or what it has made before under this name."""
+        return self._of_keys[name] if name in self._of_keys else self._of_keys.setdefault(name, make())
+
+    def of_columns(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
+        """``make()``, a function of keys, weights and columns, or what it has made before under this name."""
+        return self._of_columns[name] if name in self._of_columns else self._of_columns.setdefault(name, make())
+
+    def of_bandwidth(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
+        """As `of_columns`, for what also depends on a bandwidth: a search makes it for many.
+
+        The last of these are kept, as long as all of them take no more memory than keys, weights and columns.
+        """
+        with self._lock:
+            if name in self._of_bandwidths:
+                self._of_bandwidths.move_to_end(name)
+                return self._of_bandwidths[name][1]
+        made = make()
+        with self._lock:
+            self._of_bandwidths[name] = _n_bytes(made), made
+            while len(self._of_bandwidths) > 1 and self._n_bytes_of_bandwidths() > self._most_bytes:
+                self._of_bandwidths.popitem(last=False)
+        return made
+
+    def _n_bytes_of_bandwidths(self) -> int:
+        return sum(n_bytes for n_bytes, _ in self._of_bandwidths.values())
+
+    @property
+    def _most_bytes(self) -> int:
+        return self.keys.nbytes + self.weights.nbytes + self.columns.nbytes
+
+    @cached_property
+    def max_abs_key(self) -> float:
+        """The largest coordinate of a key."""
+        return float(np.abs(self.keys).max()) or 1.0
+
+    @cached_property
+    def squared_radius(self) -> float:
+        """The largest squared distance of a key from the centre."""
+        return float(squared_norms(self.keys).max())
+
+    @cached_property
+    def smallest_weight(self) -> float:
+        """The least of the weights."""
+        return float(self.weights.min())
+
+    @property
+    def tree(self) -> cKDTree:
+        """The keys, divided by their largest coordinate, for the search of the nearest."""
+        # the rule that splits at the middle of a cell, not at the median, also takes many equal keys
+        return self.of_keys(
+            "tree", lambda: cKDTree(self.keys / self.max_abs_key, balanced_tree=False, compact_nodes=False)
+        )
+
+
+def squared_norms(points: np.ndarray) -> np.ndarray:
+    """||x||^2 of each row."""
+    with np.errstate(over="ignore"):
+        return np.einsum("ij,ij->i", points, points)
+
+
+def _n_bytes(made: Any) -> int:
+    """Memory of the arrays in what an engine has made."""
+    if isinstance(made, np.ndarray):
+        return made.nbytes
+    if isinstance(made, tuple | list):
+        return sum(map(_n_bytes, made))
+    return sum(_n_bytes(getattr(made, field.name)) for field in fields(made)) if is_dataclass(made) else 0

@@ -1,0 +1,105 @@
+"""The second door of the engine room: the derivative of pooled values in the metric, summed over all pairs.
+
+Let a value m_i be pooled at query i with weights P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and let
+
+    dm_i / dP_ij = (p_i'(1, x_j)) (g_i'y_j - e_i'(1, x_j)) - t_i,
+
+which a local line and, with p = (1, 0) and t = 0, a weighted mean have. The derivative of sum_i m_i in W is 2 S W with
+the scatter matrix of the differences of inputs
+
+    S = sum_ij B_ij (x_i - x_j) (x_i - x_j)',   B_ij = K'(u_ij^2) w_j / D_i (dm_i / dP_ij),   K' = dK / d(u^2).
+
+It is formed from the sums over rows and columns of B and the products B X, a block at a time: memory O(n + m). Where
+it pays, each pair is looked at once: S is the same for the upper triangle of B + B'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.registry import ENGINES, DifferentiatesMetric
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
+
+
+@dataclass(frozen=True, eq=False)
+class WeightCotangent:
+    """The derivatives dm_i / dP_ij of the value pooled at each query, in factored form; see above.
+
+    Attributes
+    ----------
+    p : ndarray of shape (m, 1 + d)
+        First factor of dm / dP, of (1, x_j).
+    g : ndarray of shape (m, k)
+        What each of the k outputs counts.
+    e : ndarray of shape (m, 1 + d)
+        What is taken from g'y_j, of (1, x_j).
+    t : ndarray of shape (m,)
+    log_mass : ndarray of shape (m,)
+        log D, where the sums are S of `KernelSumRequest`.
+    """
+
+    p: np.ndarray
+    g: np.ndarray
+    e: np.ndarray
+    t: np.ndarray
+    log_mass: np.ndarray
+
+
+def metric_gradient(
+    request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
+) -> np.ndarray:
+    """The scatter matrix S of shape (d, d).
+
+    Parameters
+    ----------
+    request : KernelSumRequest
+        The queries and keys in the metric, at one bandwidth, 1; its columns are the y_j.
+    query_x, key_x : ndarray of shape (m, d), (n, d)
+        The inputs x of both.
+    cotangent : WeightCotangent
+    algorithm : str
+        The engine of the sums: "dense" is not to load compiled loops.
+    """
+    row_sums, column_sums, products = _metric_sums(request, key_x, cotangent, algorithm)
+    mixed = query_x.T @ products
+    return (row_sums * query_x.T) @ query_x + (column_sums * key_x.T) @ key_x - mixed - mixed.T
+
+
+def _metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
+    if algorithm != "dense":
+        for engine in ENGINES.values():
+            if isinstance(engine, DifferentiatesMetric) and engine.metric_refusal(request) is None:
+                return engine.metric_sums(request, x, cotangent)
+    return _dense_metric_sums(request, x, cotangent)
+
+
+# The sums of B over its rows (m,) and columns (n,), and B X of shape (m, d).
+MetricSums = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _dense_metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent) -> MetricSums:
+    """NumPy, a block of queries against all keys; every kernel with a derivative."""
+    m, d = len(request.queries), x.shape[1]
+    row_sums, column_sums, products = np.empty(m), np.zeros(len(x)), np.empty((m, d))
+    lock = Lock()
+
+    def block(rows: slice) -> None:
+        sq = dense.squared_distances(request, rows)
+        first = cotangent.p[rows, :1] + cotangent.p[rows, 1:] @ x.T
+        second = cotangent.g[rows] @ request.columns.T - (cotangent.e[rows, :1] + cotangent.e[rows, 1:] @ x.T)
+        b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
+        b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
+        if request.leave_out is not None:
+            b[np.arange(len(b)), request.leave_out.index[rows]] = 0.0  # a difference of zero
+        row_sums[rows], products[rows] = b.sum(axis=1), b @ x
+        with lock:
+            column_sums[:] += b.sum(axis=0)
+
+    with one_blas_thread():
+        for_each_chunk(block, m, dense.rows_per_block(request), request.n_threads)
+    return row_sums, column_sums, products

@@ -1,0 +1,198 @@
+"""Engines, and the choice among them.
+
+An engine computes kernel sums in its own way. It subclasses `Engine`, and calls `register` with an instance in its own
+file. What it can do beyond sums it says by the methods of the capabilities below, for which the door asks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from sknw._kernel_sums.costs import LOAD_SECONDS, SMALL_SECONDS
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.scaled_sums import ScaledSums
+
+
+class Engine(ABC):
+    """The contract of an engine.
+
+    Attributes
+    ----------
+    name : str
+        A value of the estimators' `algorithm`.
+    is_compiled : bool
+        Whether it must load compiled loops, which takes `LOAD_SECONDS` once a process.
+    """
+
+    name: str
+    is_compiled: bool = True
+
+    @abstractmethod
+    def refusal(self, request: KernelSumRequest) -> str | None:
+        """Why it cannot take a request, to follow its name in a sentence; None if it can."""
+
+    @abstractmethod
+    def estimate_seconds(self, request: KernelSumRequest) -> float:
+        """About how long `compute` takes, without loading."""
+
+    @abstractmethod
+    def compute(self, request: KernelSumRequest) -> ScaledSums:
+        """The sums of a request that it takes."""
+
+
+# Capabilities, which an engine may have.
+
+
+@runtime_checkable
+class WritesWeights(Protocol):
+    """Rows of kernel weights, written out."""
+
+    def weight_rows(self, request: KernelSumRequest) -> Callable[[slice], np.ndarray]:
+        """A function that returns the K_j w_j of a slice of queries and all keys, (len(rows), n).
+
+        At the first bandwidth, each row up to a factor of its own, own keys included. The slice begins at a multiple of
+        four.
+        """
+
+
+@runtime_checkable
+class ListsPairs(Protocol):
+    """Sparse kernel weights, of the pairs in the support."""
+
+    def weight_pairs(self, request: KernelSumRequest) -> csr_array:
+        """K(q_i, z_j) w_j at the first bandwidth, of shape (m, n): no zeros among them, columns ascending."""
+
+
+@runtime_checkable
+class SumsBlocks(Protocol):
+    """Sums over blocks of consecutive keys, and the weights of the blocks asked for."""
+
+    def for_each_chunk_of_blocks(self, request: KernelSumRequest, task: Callable[[slice, Any], None]) -> None:
+        """Call ``task(rows, blocks)`` for chunks of the queries; `blocks` are `tiled.blocks.LazyBlocks`."""
+
+
+@runtime_checkable
+class DifferentiatesSums(Protocol):
+    """Derivatives of the sums in the query, of kernels whose derivative is no kernel with a form."""
+
+    def derivative_refusal(self, request: KernelSumRequest) -> str | None:
+        """As `Engine.refusal`, for these sums."""
+
+    def derivative_sums(self, request: KernelSumRequest, log_mass: np.ndarray) -> np.ndarray:
+        """See `derivative.derivative_sums`."""
+
+
+@runtime_checkable
+class DifferentiatesMetric(Protocol):
+    """The sums over pairs that the derivative of pooled values in the metric needs."""
+
+    def metric_refusal(self, request: KernelSumRequest) -> str | None:
+        """As `Engine.refusal`, for these sums."""
+
+    def metric_sums(self, request: KernelSumRequest, x: np.ndarray, cotangent: Any) -> Any:
+        """See `metric_gradient`."""
+
+
+_Capability = TypeVar("_Capability")
+
+ENGINES: dict[str, Engine] = {}
+# The values of `algorithm`; estimators hold this very set, so that a registered engine is among them.
+ALGORITHMS: set[str] = {"auto"}
+
+
+def register(engine: Engine) -> None:
+    """Add an engine: estimators take its name for `algorithm`, and "auto" takes it where it is the quickest."""
+    ENGINES[engine.name] = engine
+    ALGORITHMS.add(engine.name)
+
+
+class Dispatcher:
+    """Which engine computes a request, and when compiled loops are worth loading.
+
+    As one who rents until the rent has cost as much as buying (the ski-rental rule): the time that NumPy has lost so
+    far, because nothing was loaded, counts towards the cost of loading, so that many small requests take at most twice
+    as long as if their number had been known. It decides who computes, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        self.is_loaded, self._overpaid, self._lock = False, 0.0, Lock()
+
+    def choose(self, request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> Engine:
+        """The engine for `n_passes` requests like this one; "auto" is the one expected to be done first.
+
+        Raises
+        ------
+        ValueError
+            If the algorithm asked for cannot take the request; says why, and which can.
+        """
+        if algorithm == "auto":
+            return self._quickest(request, n_passes)
+        reason = ENGINES[algorithm].refusal(request)
+        if reason is None:
+            return ENGINES[algorithm]
+        usable = [name for name, engine in ENGINES.items() if engine.refusal(request) is None]
+        raise ValueError(f"algorithm={algorithm!r} {reason}; usable here: {['auto', *usable]}.")
+
+    def choose_capable(
+        self, capability: type[_Capability], request: KernelSumRequest, algorithm: str, work: float = 1.0
+    ) -> _Capability | None:
+        """The quickest compiled engine with a capability that takes the request; None where NumPy is to be preferred.
+
+        That is if there is none, if `algorithm` is "dense", or if with "auto" NumPy is expected to be done first. The
+        engine's work is `work` times that of its sums.
+        """
+        if algorithm == "dense":
+            return None
+        usable = [
+            (engine.estimate_seconds(request), engine)
+            for engine in ENGINES.values()
+            if engine.is_compiled and isinstance(engine, capability) and engine.refusal(request) is None
+        ]
+        if not usable:
+            return None
+        seconds, quickest = min(usable, key=lambda pair: pair[0])
+        total = self.remaining_load_cost(quickest) + work * seconds
+        if algorithm == "auto" and ENGINES["dense"].estimate_seconds(request) <= total:
+            return None
+        self.has_loaded(quickest)
+        return quickest
+
+    def has_loaded(self, engine: Engine) -> None:
+        """Take note that an engine is about to compute: it has loaded what it needs."""
+        self.is_loaded |= engine.is_compiled
+
+    def remaining_load_cost(self, engine: Engine) -> float:
+        """Seconds of loading that the choice of an engine still has to bear."""
+        return 0.0 if self.is_loaded or not engine.is_compiled else max(LOAD_SECONDS - self._overpaid, 0.0)
+
+    def _quickest(self, request: KernelSumRequest, n_passes: int) -> Engine:
+        dense = ENGINES["dense"]
+        if dense.estimate_seconds(request) <= SMALL_SECONDS:
+            return dense  # before any other has begun
+        usable = {e: e.estimate_seconds(request) for e in ENGINES.values() if e.refusal(request) is None}
+        quickest = min(usable, key=lambda e: self.remaining_load_cost(e) + n_passes * usable[e])
+        if not self.is_loaded and not quickest.is_compiled:
+            with self._lock:
+                self._overpaid += n_passes * max(usable[quickest] - min(usable.values()), 0.0)
+        return quickest
+
+
+dispatcher = Dispatcher()
+
+
+def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> str:
+    """The name of the engine that `Dispatcher.choose` takes."""
+    return dispatcher.choose(request, algorithm, n_passes).name
+
+
+def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:
+    """The sums S of a request, the same to rounding whichever engine computes them."""
+    engine = dispatcher.choose(request, algorithm)
+    dispatcher.has_loaded(engine)
+    return engine.compute(request)

@@ -1,0 +1,55 @@
+"""A fitted smoother, and what predictions make of its training set once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sknw._predictive.calibration import ConformalCalibration
+from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.training import TrainingSet
+
+
+@dataclass(frozen=True, eq=False)
+class FittedSmoother:
+    """A training set, the smoother made of it, and its leave-one-out residuals.
+
+    What predictions need beyond these is made when it is first asked for, and depends on nothing else: making it twice,
+    as two threads may, does no harm.
+
+    Attributes
+    ----------
+    training : TrainingSet
+    smoother : Smoother
+    squares : ndarray of shape (n, k)
+        Squared leave-one-out residuals of the standardised targets; NaN where there is none.
+    """
+
+    training: TrainingSet
+    smoother: Smoother
+    squares: np.ndarray
+
+    @cached_property
+    def with_squares(self) -> Smoother:
+        """The smoother that also pools squared residuals, and where they are known: 2 k more values."""
+        known = np.isfinite(self.squares)
+        return self.smoother.with_means(np.hstack([np.where(known, self.squares, 0.0), known]))
+
+    @cached_property
+    def mean_squares(self) -> np.ndarray:
+        """The weighted mean of the squared residuals, (k,); NaN without any."""
+        known, weights = np.isfinite(self.squares), self.training.sample_weight[:, np.newaxis]
+        with np.errstate(invalid="ignore"):  # 0 / 0: no residual
+            return (weights * np.where(known, self.squares, 0.0)).sum(axis=0) / (weights * known).sum(axis=0)
+
+    @cached_property
+    def calibration(self) -> ConformalCalibration:
+        """Nonconformity scores of the training set."""
+        return ConformalCalibration.of_fit(self.smoother, self.squares, self.training.sample_weight)
+
+    @cached_property
+    def calibrated(self) -> Smoother:
+        """The smoother with its samples in the order of the calibration."""
+        return self.smoother.take(self.calibration.order)
