@@ -189,6 +189,14 @@ def _power_or_zero(sq: np.ndarray, exponent: float) -> np.ndarray:
     return np.power(sq, exponent, out=np.zeros_like(sq, dtype=np.float64), where=sq > 0)
 
 
+class _SupportOfForm:
+    """The `support` of a kernel unless its class, or itself, has another: that of its form, infinite without one."""
+
+    def __get__(self, kernel: Kernel | None, owner: type[Kernel]) -> float:
+        form = owner.form if kernel is None else kernel.form
+        return form.support if isinstance(form, Form) else np.inf
+
+
 class Kernel(NotebookViewMixin, BaseEstimator):
     """Base class of kernels: subclass it and write `profile` to add one.
 
@@ -226,11 +234,7 @@ class Kernel(NotebookViewMixin, BaseEstimator):
     """
 
     form: Form | None = None
-
-    @property
-    def support(self) -> float:
-        """The largest scaled distance u that gets a positive weight."""
-        return np.inf if self.form is None else self.form.support
+    support: float = _SupportOfForm()  # type: ignore[assignment]
 
     @property
     def is_compact(self) -> bool:
@@ -355,9 +359,7 @@ class _Square(Kernel):
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
 
-    @property
-    def support(self) -> float:
-        return self.kernel.support
+        self.support = kernel.support
 
     @property
     def reaches_everywhere(self) -> bool:
