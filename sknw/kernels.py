@@ -358,7 +358,6 @@ class _Square(Kernel):
 
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
-
         self.support = kernel.support
 
     @property
