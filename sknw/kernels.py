@@ -135,7 +135,9 @@ class PolynomialForm(Form):
     def profile(self, sq: np.ndarray) -> np.ndarray:
         if self.exponent == 0:
             return (sq <= EDGE).astype(sq.dtype)
-        return np.maximum(1.0 - _power(np.minimum(sq, 1.0), self.power), 0.0) ** self.exponent
+        base = 1.0 - (sq if self.power == 2 else _power(np.minimum(sq, 1.0), self.power))
+        np.maximum(base, 0.0, out=base)
+        return base if self.exponent == 1 else base**self.exponent
 
     def derivative(self, sq: np.ndarray) -> np.ndarray:
         outer = PolynomialForm(self.power, self.exponent - 1).profile(sq)

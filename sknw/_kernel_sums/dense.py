@@ -160,24 +160,27 @@ def _unbounded_weights(
     weights, top, log_scale = np.empty(0), np.empty(0), np.empty(0)
     for h in bandwidths:
         is_square = power is not None and abs((previous / h) ** power - 2.0) < 1e-14
-        if is_square and n_squarings < _MOST_SQUARINGS and np.all(2.0 * (top - log_scale) > smallest_exponent):
+        if is_square and n_squarings < _MOST_SQUARINGS and (2.0 * (top - log_scale)).min() > smallest_exponent:
             n_squarings += 1
             np.square(weights, out=weights)
-            weights[own.at] = np.divide(
-                weights[own.at], own.retained, out=np.zeros_like(own.retained), where=own.retained > 0
-            )
+            if own.retained.any():
+                weights[own.at] = np.divide(
+                    weights[own.at], own.retained, out=np.zeros_like(own.retained), where=own.retained > 0
+                )
             top, log_scale = 2.0 * top, 2.0 * log_scale
         else:
             n_squarings = 0
             exponents = _log_profile(kernel, sq / h**2)
-            exponents[own.at] = np.where(own.retained > 0, exponents[own.at], -np.inf)
+            if own.retained.size:
+                exponents[own.at] = np.where(own.retained > 0, exponents[own.at], -np.inf)
             top = exponents.max(axis=1)
             # the largest of a row without any weight is no scale
             log_scale = np.where(np.isfinite(top) & (top < smallest_exponent), top, 0.0)
             if log_scale.any():
                 exponents -= log_scale[:, np.newaxis]
             weights = np.exp(exponents, out=exponents)
-            weights[own.at] *= own.retained
+            if own.retained.any():
+                weights[own.at] *= own.retained
         previous = h
         yield weights, log_scale
 
