@@ -6,8 +6,8 @@ Attention pooling: from the mean to weights that learn
 The chapter "Attention Pooling: Nadaraya-Watson Kernel Regression" of `Dive into Deep Learning
 <https://d2l.ai/chapter_attention-mechanisms/nadaraya-watson.html>`_ introduces attention with its smallest model. It
 predicts :math:`y` at :math:`x` as a weighted mean of the training targets. The weights say how much the query :math:`x`
-attends to each key :math:`x_i`. The chapter takes three steps: equal weights, weights from the distance, and weights
-from the distance times a learned number. This example takes them with estimators.
+attends to each key :math:`x_i`. The chapter has three steps: equal weights, weights from the distance, and weights
+from the distance times a learned number. This example follows them with estimators.
 """
 
 # %%
