@@ -58,6 +58,6 @@ def covering_array(cases=({},), /, **levels):
     return [{name: values[name][row[name]] for name in values} for row in rows]
 
 
-def described(row):
+def describe(row):
     """A name for pytest: the levels of a row."""
     return "-".join(str(value) for value in row.values())
