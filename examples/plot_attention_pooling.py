@@ -3,23 +3,23 @@
 Attention pooling: from the mean to weights that learn
 ======================================================
 
-The chapter "Attention Pooling: Nadaraya-Watson Kernel Regression" of
-`Dive into Deep Learning <https://d2l.ai/chapter_attention-mechanisms/nadaraya-watson.html>`_ introduces attention with
-the smallest model that has it: predict :math:`y` at :math:`x` as a weighted mean of the training targets, with weights
-that say how much the query :math:`x` attends to each key :math:`x_i`. It goes in three steps: equal weights, weights
-from the distance, and weights from the distance times a learned number. Here are the three steps with estimators.
+The chapter "Attention Pooling: Nadaraya-Watson Kernel Regression" of `Dive into Deep Learning
+<https://d2l.ai/chapter_attention-mechanisms/nadaraya-watson.html>`_ introduces attention with its smallest model. It
+predicts :math:`y` at :math:`x` as a weighted mean of the training targets. The weights say how much the query :math:`x`
+attends to each key :math:`x_i`. The chapter has three steps: equal weights, weights from the distance, and weights
+from the distance times a learned number. This example follows them with estimators.
 """
 
 # %%
 # The data
 # --------
-# Fifty noisy samples of a curve,
+# The data are fifty noisy samples of a curve,
 #
 # .. math:: y_i = 2 \sin(x_i) + x_i^{0.8} + \epsilon_i,
 #
-# with :math:`x_i` uniform on [0, 5] and :math:`\epsilon_i` normal with standard deviation 0.5. They come sorted by
-# :math:`x`, so that neighbours in a heat map of weights are neighbours on the axis. The queries are fifty other places,
-# where the models are measured against the curve without noise.
+# with :math:`x_i` uniform on [0, 5] and :math:`\epsilon_i` normal with standard deviation 0.5. They are sorted by
+# :math:`x`, so that neighbours in a heat map of weights are neighbours on the axis. The models are compared with the
+# curve without noise at fifty other values of :math:`x`, the queries.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,7 +42,7 @@ def rmse(model):
 # %%
 # Average pooling
 # ---------------
-# The simplest answer ignores the query:
+# The simplest prediction ignores the query:
 #
 # .. math:: f(x) = \frac{1}{n} \sum_{i=1}^n y_i.
 
@@ -52,7 +52,7 @@ print(f"average pooling: RMSE {rmse(average):.3f}")
 # %%
 # Nonparametric attention pooling
 # -------------------------------
-# Nadaraya and Watson weigh the targets by the distance of their keys from the query. With the Gaussian kernel the
+# Nadaraya and Watson weight the targets by the distance of their keys from the query. With the Gaussian kernel the
 # weights are a softmax,
 #
 # .. math:: f(x) = \sum_{i=1}^n \mathrm{softmax}_i \left( -\tfrac{1}{2} (x - x_i)^2 \right) y_i,
@@ -67,18 +67,18 @@ print(f"same as the formula: {np.allclose(nonparametric.predict(queries), by_for
 # %%
 # Parametric attention pooling
 # ----------------------------
-# Now the distance is multiplied by a number :math:`w`, which is learned:
+# Now the distance is multiplied by a learned number :math:`w`:
 #
 # .. math:: f(x) = \sum_{i=1}^n \mathrm{softmax}_i \left( -\tfrac{1}{2} ((x - x_i) w)^2 \right) y_i.
 #
 # The chapter trains :math:`w` by gradient descent on squared errors, and lets each training sample attend to all
-# samples *except itself*. That is leave-one-out,
+# samples *except itself*. This is leave-one-out,
 #
 # .. math:: L(w) = \frac{1}{n} \sum_{i=1}^n \left( y_i - \sum_{j \ne i} \mathrm{softmax}_{j \ne i} \left(
 #    -\tfrac{1}{2} ((x_i - x_j) w)^2 \right) y_j \right)^2,
 #
-# and it is what ``fit`` minimises, with an exact gradient. For this model it costs no more than the error with all
-# samples, as no model has to be fitted again: the sample just stays out of its own mean.
+# ``fit`` minimises it with an exact gradient. For this model leave-one-out costs no more than the error with all
+# samples, because no model is fitted again: a sample is only omitted from its own mean.
 
 parametric = AttentionPoolingRegressor(w="scalar").fit(X, y)
 w = parametric.w_[0]
@@ -87,12 +87,13 @@ print(f"parametric attention pooling: RMSE {rmse(parametric):.3f}, with w = {w:.
 print(f"same as the formula: {np.allclose(parametric.predict(queries), by_formula)}")
 
 # %%
-# Why a sample must not see itself
-# --------------------------------
-# A sample that may attend to itself is its own nearest neighbour. Then the larger :math:`w`, the smaller the training
-# error, down towards zero, where every sample repeats its own target and nothing has been learned. Left out, it has to
-# be predicted by others, as every later query will be, and the error has a minimum: too small a :math:`w` averages over
-# what differs, too large a :math:`w` trusts a single noisy neighbour.
+# Why a sample must not attend to itself
+# --------------------------------------
+# A sample that attends to itself is its own nearest neighbour. The training error then decreases towards zero as
+# :math:`w` increases, until every sample repeats its own target and nothing has been learned. With leave-one-out, a
+# sample is predicted by the others, as every later query will be, and the error has a minimum. If :math:`w` is too
+# small, the mean includes very different samples; if it is too large, the prediction relies on a single noisy
+# neighbour.
 
 widths = np.geomspace(0.2, 100, 120)
 models = [NadarayaWatsonRegressor(bandwidth=1 / width).fit(X, y) for width in widths]
@@ -131,9 +132,10 @@ print("saved leave_one_out.png")
 # %%
 # Three fits, two attentions
 # --------------------------
-# The learned :math:`w` narrows the attention. The heat maps share their colours: before, every query spreads its
-# attention over most of the samples; after, over those nearby, and the fit follows the curve. It is also less smooth,
-# since a mean of fewer samples is a noisier one. Bright cells are where few samples have to share the attention.
+# The learned :math:`w` concentrates the attention. The heat maps have the same colour scale. With w = 1 every query
+# spreads its attention over most of the samples; with the learned w it attends to those nearby, and the fit follows the
+# curve. The fit is also less smooth, because a mean of fewer samples is noisier. Cells are bright where there are few
+# samples among which the attention is divided.
 
 
 def draw_attention(ax, model, title):
@@ -182,11 +184,11 @@ for name, model in {"w = 1": nonparametric, "learned w": parametric}.items():
     )
 
 # %%
-# The same model in two costumes
-# ------------------------------
-# A width :math:`w` is the inverse of a bandwidth, :math:`w = 1 / h`. With one feature, learning :math:`w` and choosing
-# :math:`h` by leave-one-out are the same thing. They part when there are more features: a bandwidth is one choice for
-# all of them, whereas :class:`~sknw.AttentionPoolingRegressor` learns a width for each, or a whole matrix.
+# Two forms of the same model
+# ---------------------------
+# A multiplier :math:`w` is the inverse of a bandwidth, :math:`w = 1 / h`. With one feature, learning :math:`w` and
+# choosing :math:`h` by leave-one-out are the same. With several features they differ: a bandwidth is one choice for all
+# of them, whereas :class:`~sknw.AttentionPoolingRegressor` learns one multiplier for each, or a whole matrix.
 
 chosen = NadarayaWatsonRegressor(bandwidth="loo").fit(X, y)
 print(f"1 / bandwidth chosen by leave-one-out: {1 / chosen.bandwidth_[0]:.2f}")

@@ -3,16 +3,17 @@
 The bandwidth: too narrow, too wide, and right
 ==============================================
 
-The bandwidth says how far a training sample reaches. Too narrow, and the fit follows the noise; too wide, and it
-flattens what is there. Leave-one-out measures both: it predicts each sample from all the others, at every bandwidth.
+The bandwidth says how far the influence of a training sample extends. If it is too narrow, the fit follows the noise;
+if it is too wide, the fit flattens real structure. Leave-one-out measures both errors: at every bandwidth it predicts
+each sample from all the others.
 """
 
 # %%
 # Three bandwidths
 # ----------------
-# By default ``fit`` searches for the bandwidth of the least leave-one-out error.
-# :class:`~sknw.BandwidthDisplay` draws what the search saw. The degrees of freedom on its upper axis say how flexible
-# the fit is, as the number of coefficients does for a polynomial.
+# By default ``fit`` searches for the bandwidth with the smallest leave-one-out error. :class:`~sknw.BandwidthDisplay`
+# draws the scores of the search. Its upper axis shows the degrees of freedom, which say how flexible the fit is, as the
+# number of coefficients does for a polynomial.
 
 import matplotlib.pyplot as plt
 
@@ -47,7 +48,7 @@ ax_fit.legend(fontsize="small")
 figure.savefig("bandwidth.png", dpi=150)
 
 # %%
-# The curve is flat around its minimum: half or twice the bandwidth would cost about a tenth of the error.
-# ``loo_score_`` is the :math:`R^2` of the left-out predictions, an honest score that needed no test set.
+# The curve is flat around its minimum: half or twice the bandwidth would increase the error by about a tenth.
+# ``loo_score_`` is the :math:`R^2` of the leave-one-out predictions, an honest score without a test set.
 
 print(f"R^2 by leave-one-out: {chosen.loo_score_:.2f}")

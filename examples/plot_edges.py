@@ -3,15 +3,15 @@
 At the edge: a mean, or a local line
 ====================================
 
-At the edge of the data all neighbours of a query lie on one side. A weighted mean of their targets is then pulled
-towards the inside; a line fitted with the same weights is not. That is the difference between
+At the edge of the data all neighbours of a query lie on one side. A weighted mean of their targets is therefore biased
+towards the interior, and a line fitted with the same weights is not. This is the difference between
 :class:`~sknw.NadarayaWatsonRegressor` and :class:`~sknw.LocalLinearRegressor`.
 """
 
 # %%
 # The same weights for both
 # -------------------------
-# The kernel and the bandwidth are the same.
+# Both models have the same kernel and the same bandwidth.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,9 +37,9 @@ def make_data(rng):
 # %%
 # One data set, and two hundred
 # -----------------------------
-# What remains in the mean over many data sets is bias. Inside, both are off by the curvature of the truth; at the
-# edges, the mean is off by its slope, which is a different order of error: as samples are added it falls with the
-# bandwidth, not with its square.
+# The mean error over many data sets is the bias. In the interior, the bias of both models comes from the curvature of
+# the truth. At the edges, the bias of the mean comes from the slope of the truth. This bias has a different order: as
+# samples are added, it decreases with the bandwidth, not with its square.
 
 X, y = make_data(np.random.default_rng(0))
 figure, (ax_fit, ax_bias) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")

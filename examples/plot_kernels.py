@@ -3,15 +3,15 @@
 Kernels side by side, and one of your own
 =========================================
 
-A kernel says how the weight of a training sample falls with its distance from the query. Each fit below has the
-bandwidth that leave-one-out prefers for its kernel, so what remains to be seen is the kernel's shape.
+A kernel says how the weight of a training sample decreases with its distance from the query. Each fit below has the
+bandwidth that leave-one-out chooses for its kernel, so the remaining differences come from the shape of the kernel.
 """
 
 # %%
-# One of your own
-# ---------------
+# A kernel of your own
+# --------------------
 # A kernel is a class with one method, ``profile``: the weight as a function of the squared distance, in bandwidths.
-# This one has a far heavier tail than those with a name.
+# This one has a much heavier tail than the named kernels.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,12 +29,12 @@ class Cauchy(Kernel):
 
 
 # %%
-# Six fits, six attentions
-# ------------------------
-# Blue is the fit, orange the attention of the query at the dotted line, in units of its largest weight. Kernels of
-# compact support stop: the fit of the top hat jumps wherever a sample enters or leaves it. The exponential kernel has a
-# peak, so every sample puts a kink into its fit. The tail of the Cauchy kernel pulls the fit towards the mean, and
-# leave-one-out can only answer with a narrow bandwidth.
+# Six kernels, six fits
+# ---------------------
+# The fit is blue. The attention of the query at the dotted line is orange, in units of its largest weight. A compact
+# kernel ends: the fit of the top hat jumps wherever a sample enters or leaves its support. The exponential kernel has a
+# peak, so every sample puts a kink into its fit. The tail of the Cauchy kernel draws the fit towards the mean, and
+# leave-one-out compensates with a narrow bandwidth.
 
 kernels = {
     "gaussian": "gaussian",

@@ -4,15 +4,15 @@ Marginal effects: what one feature does
 =======================================
 
 A linear model has one coefficient for each feature. A smoother has a slope at every point: the derivative of its
-prediction, which :meth:`~sknw.NadarayaWatsonRegressor.gradient` returns exactly. Averaged, the slopes are the number
-that a regression table would show; one by one they say where that number holds.
+prediction, which :meth:`~sknw.NadarayaWatsonRegressor.gradient` returns exactly. The mean of the slopes can be compared
+with the coefficient in a regression table; the single slopes show where that number holds.
 """
 
 # %%
-# Diabetes: one slope, and many
-# -----------------------------
-# The progression of diabetes in 442 patients, from ten measurements. Features are put on one scale, so that a slope is
-# the change of the prediction for one standard deviation of the feature.
+# Diabetes: one coefficient, many slopes
+# --------------------------------------
+# The target is the progression of diabetes in 442 patients. The features are put on one scale, so that a slope is the
+# change of the prediction for one standard deviation of the feature.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,7 +46,7 @@ for name, coefficient, slope in zip(features, linear.coef_, slopes.T, strict=Tru
 # %%
 # Where does a feature matter?
 # ----------------------------
-# Each point is a patient. A linear model says that all of them lie on the dashed line.
+# Each point is a patient. According to a linear model, all of them would lie on the dashed line.
 
 figure, axes = plt.subplots(2, 2, figsize=(8, 6), sharey=True, layout="constrained")
 for ax, name, coefficient, slope in zip(
@@ -63,7 +63,7 @@ figure.colorbar(points, ax=axes, label="body mass index")
 figure.savefig("marginal_effects.png", dpi=150)
 
 # %%
-# The slope is a derivative of the fit, not a difference of two predictions, and is as exact as the prediction itself.
+# The slope is the derivative of the fit, not a difference of two predictions. It is as exact as the prediction itself.
 
 step = 1e-5
 bmi = np.zeros_like(X)

@@ -3,16 +3,16 @@
 Six models on four data sets: error and time
 ============================================
 
-How does attention with a learned distance do beside nearest neighbours, Gaussian processes and gradient boosting? Here
-are four data sets of different character, several random splits of each, and the time that every model takes to fit.
+How does attention with a learned distance compare with nearest neighbours, Gaussian processes and gradient boosting?
+This example fits six models to several random splits of four different data sets, and measures their error and time.
 """
 
 # %%
 # Four data sets
 # --------------
 # *diabetes* is real: ten measurements of each patient, and much noise. *friedman1* is smooth, and five of its ten
-# features have no influence at all. *friedman3* is an arctangent whose features differ in unit and in importance.
-# *steps* jumps, as thresholds and categories make data jump; trees are made for that, and smooth models are not.
+# features have no influence. *friedman3* is an arctangent whose features differ in unit and in importance. *steps* has
+# jumps, as data with thresholds and categories have; trees can represent jumps, and smooth models cannot.
 
 import numpy as np
 from sklearn.datasets import load_diabetes, make_friedman1, make_friedman3
@@ -53,11 +53,11 @@ def splits(X, y):
 # Six models
 # ----------
 # :class:`~sknw.NadarayaWatsonRegressor` has one bandwidth for all features, chosen by leave-one-out.
-# :class:`~sknw.AttentionPoolingRegressor` learns a weight for each feature, by minimising the leave-one-out error, and
-# with ``degree=1`` it pools local lines instead of values. Both put the features on one scale themselves; nearest
-# neighbours and Gaussian processes are given standardised features, and trees do not care. Nearest neighbours are
-# tuned by cross-validation. The Gaussian processes maximise the marginal likelihood, with one length scale for all
-# features or with one for each (ARD).
+# :class:`~sknw.AttentionPoolingRegressor` learns one multiplier for each feature by minimising the leave-one-out error;
+# with ``degree=1`` it pools local lines instead of targets. Both put the features on one scale themselves. Nearest
+# neighbours and Gaussian processes get standardised features; trees need no scaling. Nearest neighbours are tuned by
+# cross-validation. The Gaussian processes maximise the marginal likelihood, with one length scale for all features or
+# with one for each (ARD).
 
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -101,15 +101,16 @@ def make_models(n_features):
 # %%
 # Fit all of them
 # ---------------
-# A first fit may load or compile code, so each model is fitted to a few samples before the clock runs. The models take
-# turns on each split: whatever else the computer does meanwhile falls on all alike.
+# A first fit may load or compile code, so each model is fitted to a few samples before the clock starts. The models
+# take turns on each split, so that other load on the computer affects all of them equally.
 
 import time
 import warnings
 
 from sklearn.exceptions import ConvergenceWarning
 
-# A feature that does not matter drives its length scale to the upper bound, which the Gaussian process would report.
+# A feature that does not matter drives its length scale to the upper bound, about which the Gaussian process would
+# warn.
 warnings.filterwarnings("ignore", category=ConvergenceWarning, module="sklearn")
 
 
@@ -147,7 +148,8 @@ for model in models:
 # %%
 # Error against time
 # ------------------
-# Down is more accurate, left is faster; both axes are logarithmic. A line spans the three splits.
+# Lower points are more accurate, and points to the left are faster. Both axes are logarithmic. A line spans the three
+# splits.
 
 import matplotlib.pyplot as plt
 
@@ -200,15 +202,15 @@ figure.legend(
 figure.savefig("model_comparison.png", dpi=150)
 
 # %%
-# On *diabetes* the noise is most of the error, and nobody stands out. On *friedman1* and *friedman3* it pays to know
-# which features matter: a scale for each feature is better than one for all. On *steps* trees are at home.
+# On *diabetes* most of the error is noise, and the models hardly differ. On *friedman1* and *friedman3* one scale for
+# each feature is better than one scale for all. On *steps* trees are best.
 #
-# What the weights say
-# --------------------
-# Multiplied by the spread of the features, the weights can be compared. With ``degree=0`` a weight of zero switches a
-# feature off; in *friedman1* the last five have no influence, and get little weight. With ``degree=1`` zero means that
-# one slope along the feature does everywhere: the fourth and the fifth have a linear influence, which lines follow
-# without attention.
+# What the multipliers say
+# ------------------------
+# Multiplied by the standard deviation of the features, the multipliers can be compared. With ``degree=0`` a zero
+# switches a feature off; in *friedman1* the last five features have no influence, and their multipliers are small. With
+# ``degree=1`` a zero means that one slope along the feature is enough everywhere. The fourth and the fifth feature have
+# a linear influence, which lines represent with a zero multiplier.
 
 X, y = datasets["friedman1"]
 X_train, _, y_train, _ = next(splits(X, y))

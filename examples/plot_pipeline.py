@@ -3,16 +3,16 @@
 Tables with categories: a pipeline and its search
 =================================================
 
-The estimators are scikit-learn's in all respects: they take columns prepared by a ``ColumnTransformer``, and a grid
-search reaches every parameter, also those inside the kernel. Here the rents of flats are predicted from their size,
-their distance from the centre, and the district's name.
+The estimators follow all conventions of scikit-learn: they accept columns prepared by a ``ColumnTransformer``, and a
+grid search can set every parameter, also those of the kernel. This example predicts the rents of flats from their size,
+their distance from the centre, and the name of the district.
 """
 
 # %%
 # A table of flats
 # ----------------
-# Made up, so that nothing has to be downloaded: rents fall with the distance, and more steeply near the centre. Two of
-# the districts are sought after.
+# The data are simulated, so that nothing has to be downloaded. Rents decrease with the distance, and more steeply near
+# the centre. Two of the districts are more expensive.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,8 +45,8 @@ X_train, X_test, y_train, y_test = train_test_split(flats, rent, random_state=0)
 # %%
 # One search over kernels, their parameters and the bandwidth
 # -----------------------------------------------------------
-# A kernel counts differences between features, so the numbers are put on one scale; two different districts are
-# :math:`\sqrt 2` apart.
+# The kernel adds the squared differences of all columns, so the numbers are put on one scale. Two different districts
+# are :math:`\sqrt 2` apart.
 
 columns = make_column_transformer(
     (StandardScaler(), ["size", "distance"]),
@@ -69,10 +69,10 @@ print(f"R^2 on other flats: {search.score(X_test, y_test):.3f}")
 search
 
 # %%
-# What the search saw
-# -------------------
-# Without a search ``fit`` chooses the bandwidth by leave-one-out, for one kernel and in one fit: the crosses. They lie
-# near the best that cross-validation finds for the same kernel.
+# The scores of the search
+# ------------------------
+# Without a grid search, ``fit`` chooses the bandwidth by leave-one-out, for one kernel and in one fit. The crosses show
+# these choices. They lie near the best bandwidth that cross-validation finds for the same kernel.
 
 scores = search.cv_results_["mean_test_score"].reshape(len(bandwidths), len(kernels))
 styles = [("#0072B2", "o"), ("#009E73", "s"), ("#D55E00", "^"), ("#E69F00", "v")]

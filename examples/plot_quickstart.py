@@ -3,21 +3,23 @@
 Quickstart: fit, compare, look at attention
 ===========================================
 
-:class:`~sknw.NadarayaWatsonRegressor` predicts a weighted mean of the training targets; the weight of a training sample
-falls with its distance from the query. This example runs it on real data beside two models that also predict from
-neighbours or kernels, then turns to one feature, where the fit, its weights and what more data do can be drawn.
+:class:`~sknw.NadarayaWatsonRegressor` predicts a weighted mean of the training targets. The weight of a training sample
+decreases with its distance from the query. This example first compares it on real data with two other models that use
+neighbours or kernels. Then it uses data with one feature, where the fit, its weights and the effect of more data can be
+drawn.
 """
 
 # %%
 # Real data, one split for all
 # ----------------------------
-# How far diabetes has progressed in a few hundred patients is to be predicted from ten measurements of each. A kernel
-# adds up differences of features, so they are put on one scale first. The result is a pipeline like any other.
+# The target is the progression of diabetes in a few hundred patients, and the features are ten measurements of each. A
+# kernel adds the squared differences of features, so these are put on one scale first. The result is a pipeline like
+# any other.
 #
-# The bandwidth says how far the influence of a training sample reaches. By default ``fit`` chooses it by leave-one-out:
+# The bandwidth says how far the influence of a training sample extends. By default ``fit`` chooses it by leave-one-out:
 # each sample is predicted from all the others, without fitting again. A grid search over ``bandwidth`` is the general
-# way to the same end, at the price of a fit for each candidate and fold. Nearest neighbours are tuned by such a search
-# too; the Gaussian process tunes itself by its marginal likelihood.
+# alternative, and needs one fit for each candidate and fold. Nearest neighbours are tuned by such a search too; the
+# Gaussian process maximises its marginal likelihood.
 
 from functools import partial
 from timeit import repeat
@@ -74,18 +76,18 @@ for name, model in models.items():
     )
 
 # %%
-# Read the scores with care: the test set is small, and another split can move a score by more than the models differ.
-# Nor should one expect Nadaraya-Watson to lead here. Among ten features every patient is far from every other, and a
-# single bandwidth that is wide enough to reach some of them averages over much that differs. A weighted mean also
-# flattens a slope and never leaves the range of its targets; a Gaussian process, whose weights may be negative, is not
-# bound by that. What speaks for the mean is how little it takes: one parameter, no matrix to factorise. And its weights
-# say which patients a prediction rests on.
+# The scores are uncertain: the test set is small, and another split can change a score by more than the models differ.
+# Nor is Nadaraya-Watson expected to be best here. With ten features every patient is far from every other, and a single
+# bandwidth that is wide enough to include some of them averages over very different patients. A weighted mean also
+# flattens a slope and never leaves the range of the targets, whereas a Gaussian process can have negative weights. The
+# advantage of the mean is simplicity: it has one parameter and no matrix to factorise. And its weights say on which
+# patients a prediction rests.
 #
-# One feature, where everything can be seen
-# -----------------------------------------
-# Fifty noisy samples of a curve, and four hundred other places at which we know the truth. The simplest prediction is
-# average pooling, the same mean for every query: scikit-learn's ``DummyRegressor``, and what becomes of Nadaraya-Watson
-# as the bandwidth widens.
+# One feature, where everything can be drawn
+# ------------------------------------------
+# The data are fifty noisy samples of a curve, and four hundred other points at which the truth is known. The simplest
+# prediction is average pooling, the same mean for every query. This is scikit-learn's ``DummyRegressor``, and the limit
+# of Nadaraya-Watson as the bandwidth grows.
 
 from sklearn.dummy import DummyRegressor
 
@@ -112,8 +114,9 @@ print(
 # The weights are attention
 # -------------------------
 # With the Gaussian kernel, the weights of a query are the softmax of minus half its squared distances from the training
-# samples, in bandwidths. That is attention: training inputs are the keys, targets the values. ``attention_weights_``
-# returns a row for each query; it sums to one, and its product with the targets is the prediction.
+# samples, in bandwidths. This is attention: training inputs are the keys, and targets are the values.
+# ``attention_weights_`` returns one row for each query. The row sums to one, and its product with the targets is the
+# prediction.
 
 import matplotlib.pyplot as plt
 
@@ -143,15 +146,15 @@ figure.savefig("attention_heat_map.png", dpi=150)
 print("saved attention_heat_map.png")
 
 # %%
-# Each column is a training sample and reaches half-way to the next on either side. The band follows the diagonal,
-# because a query attends to the samples near it. Where samples are dense, many share the weight and the band is dim;
-# where they are sparse, and at the ends, a few bright cells carry the prediction.
+# Each column is a training sample and extends half-way to the next one on either side. The band follows the diagonal,
+# because a query attends to the samples near it. Where samples are dense, the weight is divided among many, and the
+# band is dim; where they are sparse, and at the ends, a few bright cells determine the prediction.
 #
 # More data
 # ---------
-# As samples are added, leave-one-out narrows the bandwidth, and the error against the truth goes to zero. For a smooth
-# curve and the best bandwidth theory promises the rate :math:`n^{-2/5}`, a straight line on logarithmic axes. The ends
-# of the interval, where all neighbours lie on one side, can cost a little of it.
+# As samples are added, leave-one-out chooses a narrower bandwidth, and the error against the truth goes to zero. For a
+# smooth curve and the best bandwidth, theory gives the rate :math:`n^{-2/5}`, a straight line on logarithmic axes. The
+# ends of the interval, where all neighbours lie on one side, can slow it slightly.
 
 sizes = np.geomspace(30, 4000, 6).astype(int)
 errors = np.array(

@@ -1,17 +1,17 @@
 """
-=======================================
-Sparse attention: only those who matter
-=======================================
+==========================================
+Sparse attention: only the nearest samples
+==========================================
 
-A query of a kernel with compact support attends to the samples within reach, and gives all others a weight of exactly
-zero. Such weights are kept as a sparse matrix, and ``top_k`` makes one of any kernel by keeping the largest.
+With a compact kernel, a query attends to the samples within the support and gives all others a weight of exactly zero.
+Such weights are stored as a sparse matrix. For any other kernel, ``top_k`` makes one by keeping the largest weights.
 """
 
 # %%
-# Who is within reach?
-# --------------------
-# Two thousand samples of two features. The full matrix of weights for five hundred queries has a million entries;
-# nearly all of them are zero.
+# Which samples are within the support?
+# -------------------------------------
+# The data are two thousand samples of two features. The full matrix of weights for five hundred queries has a million
+# entries, and nearly all of them are zero.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,10 +35,10 @@ print(f"{weights.nnz} of {np.prod(weights.shape)} weights are stored")
 print(f"they predict: {np.allclose(weights @ y, compact.predict(queries))}")
 
 # %%
-# How many does a prediction need?
-# --------------------------------
-# The Gaussian kernel gives everybody some weight. Yet most of the sum is in few samples: with the hundred largest
-# weights of each query, scaled to sum to one again, the predictions are nearly the same.
+# How many samples does a prediction need?
+# ----------------------------------------
+# The Gaussian kernel gives every sample some weight. Yet most of the sum comes from few samples: with the hundred
+# largest weights of each query, scaled to sum to one again, the predictions are nearly the same.
 
 gaussian = NadarayaWatsonRegressor("gaussian").fit(X, y)
 numbers = [1, 3, 10, 30, 100, 300]

@@ -3,19 +3,19 @@
 Two heads: combine two kernels
 ===============================
 
-A Gaussian kernel makes smooth predictions. An exponential one is peaked at zero and has the heavier tail: it listens
-more to the nearest samples, and a little to distant ones. Which is better depends on the data, and their errors differ.
-Transformers have several heads of attention for such reasons; here two fitted models are the heads, and scikit-learn's
-ensembles combine them.
+A Gaussian kernel makes smooth predictions. An exponential kernel has a peak at zero and a heavier tail: it gives more
+weight to the nearest samples, and some weight to distant ones. Which kernel is better depends on the data, and their
+errors differ. Transformers have several heads of attention for such reasons. Here two fitted models are the heads, and
+scikit-learn's ensembles combine them.
 """
 
 # %%
 # Two heads, two ways to combine them
 # -----------------------------------
-# ``VotingRegressor`` takes the mean of the two predictions. Weights would do better if one head were much better than
-# the other, and they need no further fit: ``loo_prediction_`` says what a fitted model predicts for each training
-# sample from all the others, and non-negative least squares on these predictions gives the weights. (Where a model
-# has no such predictions, ``StackingRegressor`` makes them by cross-validation.)
+# ``VotingRegressor`` computes the mean of the two predictions. If one head were much better than the other, a weighted
+# mean would be better. It needs no further fit: ``loo_prediction_`` contains the prediction of each training sample
+# from all the others, and non-negative least squares on these predictions gives the weights. (For a model without such
+# predictions, ``StackingRegressor`` makes them by cross-validation.)
 
 import numpy as np
 from scipy.optimize import nnls
@@ -47,8 +47,9 @@ def predictions(X_train, X_test, y_train):
 # %%
 # Four data sets
 # --------------
-# One real and three synthetic: smooth with irrelevant features, a wave that slows down while samples become rare, and a
-# mixture of binary and continuous features. Two random splits of each, 200 samples for training.
+# One data set is real and three are synthetic: a smooth target with irrelevant features, a wave that slows down while
+# samples become rare, and a mixture of binary and continuous features. Each is split twice at random, with 200 samples
+# for training.
 
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.model_selection import train_test_split
@@ -102,11 +103,12 @@ for way in rmse["diabetes"]:
     print(f"{way:<24}" + "".join(f"{of_way[way]:>14.3f}" for of_way in rmse.values()))
 
 # %%
-# In one picture
-# --------------
-# Left, how much a query attends to each of 100 samples of one feature. Right, the errors, in units of the better
-# head's: left of the line is better than either head alone. The mean is a safe choice if one does not want to find out
-# which kernel suits the data: it stays near the better head, and is sometimes better than both.
+# Attention and errors
+# --------------------
+# On the left is the attention of one query to each of 100 samples of one feature. On the right are the errors in units
+# of the error of the better head: a point to the left of the line is better than either head alone. The mean is a safe
+# choice if one does not want to find out which kernel suits the data. It stays near the better head, and is sometimes
+# better than both.
 
 import matplotlib.pyplot as plt
 

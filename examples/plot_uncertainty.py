@@ -3,15 +3,15 @@
 How sure is a prediction? Intervals
 ===================================
 
-A smoother comes with its leave-one-out residuals: how far each training sample lies from what all the others predict.
-:meth:`~sknw.NadarayaWatsonRegressor.predict_interval` makes intervals for new observations of them, the jackknife+ of
-Barber, Candès, Ramdas and Tibshirani (2021), without fitting anything again. This example draws them on data whose
-noise grows along the axis, beside two other ways to an interval.
+A smoother provides leave-one-out residuals: how far each training sample lies from the prediction by all the others.
+From these, :meth:`~sknw.NadarayaWatsonRegressor.predict_interval` computes intervals for new observations without
+fitting again, by the jackknife+ of Barber, Candès, Ramdas and Tibshirani (2021). This example draws them for data whose
+noise increases with x, and compares them with two other methods.
 """
 
 # %%
-# Data whose noise is not even
-# ----------------------------
+# Data with increasing noise
+# --------------------------
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,9 +37,9 @@ X_new, y_new = make_data(5000, rng)
 # %%
 # Four intervals
 # --------------
-# The local scale of the jackknife+ follows the noise, and so do two quantiles predicted by gradient boosting (with
-# small steps and large leaves; its defaults follow the single points). A Gaussian process with an even noise term knows
-# one width for all. Each is to cover nine new observations of ten.
+# The local scale of the jackknife+ follows the noise. So do two quantiles predicted by gradient boosting (with small
+# steps and large leaves; its defaults follow single points). A Gaussian process with a constant noise term has almost
+# the same width everywhere. Each interval should cover nine of ten new observations.
 
 
 def jackknife(model):
@@ -82,10 +82,10 @@ for name, interval in intervals.items():
     )
 
 # %%
-# On average the smoothers and the Gaussian process cover nine of ten, boosting a little less. An average is all that
-# the jackknife+ promises, and with a bandwidth chosen on the same data it is what happens in practice rather than a
-# theorem. The columns in the middle tell more: one width for all is too wide where there is little noise, and too
-# narrow where there is much.
+# On average the smoothers and the Gaussian process cover nine of ten observations, and boosting covers slightly fewer.
+# The jackknife+ guarantees only an average; with a bandwidth chosen on the same data even this holds in practice, not
+# by a theorem. The two columns in the middle show more: a constant width is too wide where there is little noise, and
+# too narrow where there is much.
 
 figure, axes = plt.subplots(
     2, 2, figsize=(8, 6), sharex=True, sharey=True, layout="constrained"

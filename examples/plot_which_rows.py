@@ -3,16 +3,16 @@
 Which training rows made this prediction?
 =========================================
 
-A prediction of :class:`~sknw.NadarayaWatsonRegressor` is a weighted mean of training targets, and the weights can be
-looked at: ``attention_weights_`` names the rows that a prediction rests on. Here they are wines of three grapes, and
-the model, which is never told the grape, looks at the right ones.
+A prediction of :class:`~sknw.NadarayaWatsonRegressor` is a weighted mean of training targets, and
+``attention_weights_`` names the rows on which it rests. Here the rows are wines made from three grapes. The model does
+not know the grape, and still gives most weight to wines of the right one.
 """
 
 # %%
 # Wines of three grapes
 # ---------------------
-# 178 wines from Piedmont: Barolo, Grignolino and Barbera. Their alcohol is to be predicted from colour, phenols and
-# proline. Every wine gets a name; the grape is no feature.
+# The data are 178 wines from Piedmont: Barolo, Grignolino and Barbera. The target is their alcohol; the features are
+# colour, phenols and proline. Every wine gets a name, and the grape is not a feature.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,8 +46,8 @@ print(f"R^2 on {len(y_test)} other wines: {model.score(X_test, y_test):.2f}")
 # %%
 # The rows behind three predictions
 # ---------------------------------
-# The eight largest weights of a query, with the targets that they pull towards. The effective sample size says how many
-# wines of equal weight the prediction is worth.
+# The bars show the eight largest weights of a query, with the targets of these wines. The effective sample size says
+# how many wines of equal weight the prediction is worth.
 
 queries = [np.flatnonzero(grape_test == k)[0] for k in range(3)]
 weights = model.attention_weights_(X_test[queries])
@@ -69,8 +69,8 @@ figure.savefig("which_rows.png", dpi=150)
 # %%
 # The model finds the grapes
 # --------------------------
-# Added up over the training wines of each grape, the weights show how much of a prediction comes from wines of the same
-# grape.
+# The sum of the weights over the training wines of each grape shows how much of a prediction comes from wines of the
+# same grape.
 
 weights = model.attention_weights_(X_test)
 shares = np.column_stack([weights[:, grape_train == k].sum(axis=1) for k in range(3)])

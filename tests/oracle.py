@@ -13,6 +13,9 @@ ROUNDING = 1e-11
 # Samples of smaller weight than this part of the largest do not carry a line.
 NEGLIGIBLE = np.exp(-60)
 
+# A sample of at most this part of the attention is no quantile.
+TOO_LITTLE = 1e-80
+
 NAMES = ["gaussian", "exponential", "tophat", "epanechnikov", "biweight", "triweight", "linear", "tricube", "cosine"]
 COMPACT = NAMES[2:]
 
@@ -258,8 +261,11 @@ def without_one(w, i):
     return others
 
 
-def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage=0.9):
-    """Jackknife+ by fitting again without each sample, at the bandwidth given, of shape (m, k, 2)."""
+def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage=0.9, seen=None):
+    """Jackknife+ by fitting again without each sample, at the bandwidth given, of shape (m, k, 2).
+
+    Only the samples `seen` have a residual; None: all.
+    """
     w, y = weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
     line = ridge, scales(X, w)
 
@@ -267,7 +273,8 @@ def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage
         return fit_at(q, X, y, h, kernel, without_one(w, i), outside, *line)
 
     residuals = np.array([y[i] - fit(X[i], i)[0] for i in range(len(X))])
-    rows = np.flatnonzero((w > 0) & ~np.isnan(residuals[:, 0]))
+    seen = np.ones(len(X), dtype=bool) if seen is None else seen
+    rows = np.flatnonzero((w > 0) & ~np.isnan(residuals[:, 0]) & seen)
     residuals, counts = np.abs(residuals[rows]), w[rows]
     overall = np.average(residuals**2, axis=0, weights=counts)
 
@@ -306,10 +313,14 @@ def kth_smallest(values, counts, rank):
 
 
 def quantile(Q, X, y, h, kernel, q, w=None, outside="nearest"):
-    """The smallest y at which the weighted empirical distribution function of each query reaches q: of shape (m,)."""
+    """The smallest y at which the weighted empirical distribution function of each query reaches q: of shape (m,).
+
+    Of level 0 and 1, the smallest and largest y whose weight is more than TOO_LITTLE of all.
+    """
     values = np.sort(y)
     found = []
     for a in attention_weights(Q, X, h, kernel, w, outside):
+        a = np.where(a > TOO_LITTLE, a, 0)
         distribution = np.array([a[y <= value].sum() for value in values])
         reaches = (distribution >= q - 1e-12) & (distribution > 0)
         found.append(values[np.argmax(reaches)] if q < 1 else y[a > 0].max())

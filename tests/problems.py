@@ -14,6 +14,30 @@ KERNELS = {
     "power 1.5": (PowerExponential(power=1.5), 1.5),
 }
 
+# What `algorithm` may be.
+ALGORITHMS = ["auto", "dense", "fused", "sorted", "expansion", "pruned"]
+
+
+def takes(kernel, d, algorithm):
+    """Whether an algorithm takes a kernel of `KERNELS` and d features."""
+    if algorithm == "sorted":
+        return d == 1 and kernel in [*oracle.COMPACT, "exponential"]
+    if algorithm == "expansion":
+        return d <= 3 and kernel == "gaussian"
+    return algorithm != "pruned" or kernel in oracle.COMPACT
+
+
+def engine_cases(kernels, dimensions, accepted=True):
+    """Every kernel and number of features with the algorithms that take them, or with those that do not."""
+    cases = [
+        {"kernel": kernel, "d": d, "algorithm": algorithm}
+        for kernel in kernels
+        for d in dimensions
+        for algorithm in ALGORITHMS
+    ]
+    return [case for case in cases if takes(**case) is accepted]
+
+
 # Agreement with the oracle, in units of the scale of y.
 TOLERANCE = 1e-10
 # float32 arithmetic may put an error of 5e-6 on an exponent, about 80 roundings of 6e-8 (see

@@ -1,12 +1,21 @@
 """LocalLinearRegressor against the oracle; what a line can do and a mean cannot."""
 
-from functools import cache
-
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import ENGINES, KERNELS, TOLERANCE_FLOAT32, Cauchy, Quartic, assert_close, bandwidth, regression
+from problems import (
+    ENGINES,
+    KERNELS,
+    TOLERANCE_FLOAT32,
+    Cauchy,
+    Quartic,
+    assert_close,
+    bandwidth,
+    engine_cases,
+    regression,
+)
 from sklearn.gaussian_process.kernels import RBF
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
@@ -16,63 +25,52 @@ CRITERIA = ["loo", "aicc", "gcv"]
 SELECTORS = [*CRITERIA, "scott", "silverman"]
 
 
-def engines(kernel, d):
-    """The engines that take a kernel and so many features."""
-    takes = {
-        "sorted": d == 1 and kernel in [*oracle.COMPACT, "exponential"],
-        "expansion": d <= 3 and kernel == "gaussian",
-        "pruned": d >= 2 and kernel in oracle.COMPACT,
-    }
-    return [*ENGINES, *[name for name, does in takes.items() if does]]
-
-
-def cases(kernels, dimensions):
-    return [(kernel, d, engine) for kernel in kernels for d in dimensions for engine in engines(kernel, d)]
-
-
-@cache
-def expected(kernel, d, n_outputs, weighted, dtype, ridge):
-    """The oracle's prediction and leave-one-out prediction; shared by the engines."""
-    X, y, w, Q = regression(d=d, n_outputs=n_outputs, weighted=weighted, dtype=dtype)
-    of_oracle, h = KERNELS[kernel][1], bandwidth(d)
-    return (
-        oracle.predict(Q, X, y, h, of_oracle, w, ridge=ridge),
-        oracle.leave_one_out(X, y, h, of_oracle, w, ridge=ridge),
-    )
-
-
-@pytest.mark.parametrize(
-    ("n_outputs", "weighted", "dtype", "ridge"),
-    [
-        (None, False, "float64", 0.0),
-        (None, True, "float64", 1e-8),
-        (3, True, "float64", 0.01),
-        (None, True, "float32", 0.0),
-    ],
+CASES = covering_array(
+    engine_cases(KERNELS, [1, 2, 5]),
+    n_outputs=[None, 3],
+    weighted=[False, True],
+    dtype=["float64", "float32"],
+    ridge=[0.0, 1e-8, 0.01],
+    width=[1.3, 0.8],
+    scale=[1.0, 1e-3, 1e3],
+    n_jobs=[None, 2],
 )
-@pytest.mark.parametrize(("kernel", "d", "algorithm"), cases(KERNELS, [1, 2, 5]))
-def test_fitted_model_is_the_oracles(kernel, d, algorithm, n_outputs, weighted, dtype, ridge):
-    X, y, w, Q = regression(d=d, n_outputs=n_outputs, weighted=weighted, dtype=dtype)
-    prediction, loo = expected(kernel, d, n_outputs, weighted, dtype, ridge)
-    model = LocalLinearRegressor(KERNELS[kernel][0], bandwidth(d), ridge=ridge, algorithm=algorithm).fit(X, y, w)
+
+
+@pytest.mark.parametrize("case", CASES, ids=describe)
+def test_fitted_model_is_the_oracles(case):
+    kernel, d, dtype, ridge, scale = (case[name] for name in ["kernel", "d", "dtype", "ridge", "scale"])
+    X, y, w, Q = regression(d=d, n_outputs=case["n_outputs"], weighted=case["weighted"])
+    X, Q = ((scale * points).astype(dtype) for points in (X, Q))
+    parameter, of_oracle = KERNELS[kernel]
+    h = scale * bandwidth(d, case["width"])
+    loo = oracle.leave_one_out(X, y, h, of_oracle, w, ridge=ridge)
+    model = LocalLinearRegressor(parameter, h, ridge=ridge, algorithm=case["algorithm"], n_jobs=case["n_jobs"])
+    model.fit(X, y, w)
     assert model.ridge_ == ridge
     assert model.predict(Q).dtype == Q.dtype
-    assert_close(model.predict(Q), prediction, y, 1e-10 if dtype == "float64" else TOLERANCE_FLOAT32)
+    tolerance = 1e-10 if dtype == "float64" else TOLERANCE_FLOAT32
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, h, of_oracle, w, ridge=ridge), y, tolerance)
     assert_close(model.loo_prediction_, loo, y)
     assert model.loo_score_ == pytest.approx(float(oracle.r2(y, loo, w)), abs=1e-9)
 
 
-@pytest.mark.parametrize("offset", [1e3, 1e6])
 @pytest.mark.parametrize(
-    ("kernel", "d", "algorithm"), cases(["gaussian", "exponential", "tophat", "tricube", "cosine"], [1, 5])
+    "case",
+    covering_array(
+        engine_cases(["gaussian", "exponential", "tophat", "tricube", "cosine"], [1, 5]),
+        offset=[1e3, 1e6],
+        ridge=[0.0, 1e-3],
+    ),
+    ids=describe,
 )
-def test_offset_of_the_data_costs_no_digits(kernel, d, algorithm, offset):
+def test_offset_of_the_data_costs_no_digits(case):
+    kernel, d, offset, ridge = (case[name] for name in ["kernel", "d", "offset", "ridge"])
     X, y, w, Q = regression(d=d, weighted=True)
     X, y, Q = X + offset, y + offset, Q + offset
-    for ridge in [0.0, 1e-3]:
-        model = LocalLinearRegressor(kernel, bandwidth(d), ridge=ridge, algorithm=algorithm).fit(X, y, w)
-        assert_close(model.predict(Q), oracle.predict(Q, X, y, bandwidth(d), kernel, w, ridge=ridge), y)
-        assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, bandwidth(d), kernel, w, ridge=ridge), y)
+    model = LocalLinearRegressor(kernel, bandwidth(d), ridge=ridge, algorithm=case["algorithm"]).fit(X, y, w)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, bandwidth(d), kernel, w, ridge=ridge), y)
+    assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, bandwidth(d), kernel, w, ridge=ridge), y)
 
 
 def clusters(width, d):
@@ -84,21 +82,25 @@ def clusters(width, d):
 
 
 @pytest.mark.parametrize(
-    ("width", "offset"), [(1e-6, 0.0), (1e-4, 0.0), (1e-4, 1e3), (1e-2, 1e3), (1.0, 0.0), (10.0, 1e3)]
+    "case",
+    covering_array(
+        engine_cases(["gaussian", "exponential", "epanechnikov", "tricube"], [1, 3]),
+        width_offset=[(1e-6, 0.0), (1e-4, 0.0), (1e-4, 1e3), (1e-2, 1e3), (1.0, 0.0), (10.0, 1e3)],
+        ridge_in_widths=[0.0, 1e-2],
+    ),
+    ids=describe,
 )
-@pytest.mark.parametrize(
-    ("kernel", "d", "algorithm"), cases(["gaussian", "exponential", "epanechnikov", "tricube"], [1, 3])
-)
-def test_any_bandwidth_from_a_millionth_of_the_range_to_ten_ranges(kernel, d, algorithm, width, offset):
+def test_any_bandwidth_from_a_millionth_of_the_range_to_ten_ranges(case):
     """Sums over all the data leave nothing of a covariance of 1e-12; lines of narrow weights come from the samples."""
+    kernel, d, (width, offset) = case["kernel"], case["d"], case["width_offset"]
     X, y, Q = clusters(width, d)
     X, Q, h = X + offset, Q + offset, np.full(d, width)
     # centring rounds the inputs
     tolerance = max(1e-10, 10 * np.finfo(float).eps / width)
-    for ridge in [0.0, 1e-2 * min(width, 1.0) ** 2]:
-        model = LocalLinearRegressor(kernel, width, ridge=ridge, algorithm=algorithm).fit(X, y)
-        assert_close(model.predict(Q), oracle.predict(Q, X, y, h, kernel, ridge=ridge), y, tolerance)
-        assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, h, kernel, ridge=ridge), y, tolerance)
+    ridge = case["ridge_in_widths"] * min(width, 1.0) ** 2
+    model = LocalLinearRegressor(kernel, width, ridge=ridge, algorithm=case["algorithm"]).fit(X, y)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, h, kernel, ridge=ridge), y, tolerance)
+    assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, h, kernel, ridge=ridge), y, tolerance)
 
 
 @pytest.mark.parametrize("outside", ["nearest", "mean", "nan"])
@@ -134,13 +136,23 @@ def test_users_kernels_carry_lines(kernel, of_oracle):
 # What a line is
 
 
-@pytest.mark.parametrize("bandwidth", [0.9, *SELECTORS])
-@pytest.mark.parametrize("ridge", [0.0, "loo"])
-@pytest.mark.parametrize(("kernel", "d"), [("gaussian", 1), ("gaussian", 3), ("epanechnikov", 1)])
-def test_straight_lines_are_reproduced_and_continued(kernel, d, ridge, bandwidth):
+@pytest.mark.parametrize(
+    "case",
+    covering_array(
+        [{"kernel": "gaussian", "d": 1}, {"kernel": "gaussian", "d": 3}, {"kernel": "epanechnikov", "d": 1}],
+        ridge=[0.0, "loo"],
+        bandwidth=[0.9, *SELECTORS],
+        algorithm=["auto", "dense", "fused"],
+    ),
+    ids=describe,
+)
+def test_straight_lines_are_reproduced_and_continued(case):
+    d = case["d"]
     rng = np.random.default_rng(0)
     X, slope = rng.uniform(size=(60, d)), np.arange(1.0, d + 1)
-    model = LocalLinearRegressor(kernel, bandwidth, ridge=ridge).fit(X, 5 + X @ slope)
+    model = LocalLinearRegressor(
+        case["kernel"], case["bandwidth"], ridge=case["ridge"], algorithm=case["algorithm"]
+    ).fit(X, 5 + X @ slope)
     assert model.ridge_ == 0.0
     Q = rng.uniform(-0.1, 1.1, size=(20, d))
     assert_allclose(model.predict(Q), 5 + Q @ slope, rtol=1e-9)
@@ -289,13 +301,21 @@ def test_lines_fit_the_edges_of_noisy_data_better():
 # The choice of the bandwidth and the ridge
 
 
-@pytest.mark.parametrize("ridge", [1e-3, "loo"])
-@pytest.mark.parametrize(("n_outputs", "weighted"), [(None, False), (2, True)])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_scores_are_the_oracles(criterion, kernel, n_outputs, weighted, ridge):
-    X, y, w, _ = regression(n=30, n_outputs=n_outputs, weighted=weighted)
-    model = LocalLinearRegressor(kernel, criterion, ridge=ridge).fit(X, y, w)
+@pytest.mark.parametrize(
+    "case",
+    covering_array(
+        engine_cases(["gaussian", "exponential", "tricube"], [1, 2]),
+        criterion=CRITERIA,
+        ridge=[1e-3, "loo"],
+        n_outputs=[None, 2],
+        weighted=[False, True],
+    ),
+    ids=describe,
+)
+def test_scores_are_the_oracles(case):
+    kernel, criterion, ridge = case["kernel"], case["criterion"], case["ridge"]
+    X, y, w, _ = regression(n=30, d=case["d"], n_outputs=case["n_outputs"], weighted=case["weighted"])
+    model = LocalLinearRegressor(kernel, criterion, ridge=ridge, algorithm=case["algorithm"]).fit(X, y, w)
     search = model.bandwidth_search_
     looked_at = [search.best_index] if ridge == "loo" else [search.best_index, *range(0, len(search.factors), 6)]
     expected = [
@@ -340,9 +360,13 @@ def test_pure_noise_gets_nearly_its_mean():
     assert np.abs(model.predict(X) - y.mean()).max() < 0.35 * y.std()
 
 
-@pytest.mark.parametrize("n_outputs", [None, 2])
-@pytest.mark.parametrize("selector", [0.7, *SELECTORS])
-@pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
+@pytest.mark.parametrize(
+    ("kernel", "selector", "n_outputs"),
+    [
+        tuple(row.values())
+        for row in covering_array(kernel=["gaussian", "tricube"], selector=[0.7, *SELECTORS], n_outputs=[None, 2])
+    ],
+)
 def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(kernel, selector, n_outputs):
     X, y, _, Q = regression(n=40, n_outputs=n_outputs)
     w = np.random.default_rng(7).integers(0, 4, 40)

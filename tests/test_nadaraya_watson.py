@@ -1,63 +1,98 @@
 """NadarayaWatsonRegressor at a given bandwidth: every number it returns, held against the oracle."""
 
-from functools import cache
+import re
 
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import ENGINES, KERNELS, TOLERANCE_FLOAT32, assert_close, bandwidth, regression
+from problems import (
+    ALGORITHMS,
+    ENGINES,
+    KERNELS,
+    TOLERANCE_FLOAT32,
+    assert_close,
+    bandwidth,
+    engine_cases,
+    regression,
+    takes,
+)
 
 from sknw import NadarayaWatsonRegressor
 from sknw.kernels import PowerExponential
 
-
-@cache
-def expected(kernel, d, n_outputs, weighted, dtype):
-    """The oracle's prediction, leave-one-out prediction and standard deviation; shared by the engines."""
-    X, y, w, Q = regression(d=d, n_outputs=n_outputs, weighted=weighted, dtype=dtype)
-    of_oracle, h = KERNELS[kernel][1], bandwidth(d)
-    loo = oracle.leave_one_out(X, y, h, of_oracle, w)
-    return (
-        oracle.predict(Q, X, y, h, of_oracle, w),
-        loo,
-        oracle.std(Q, X, y, h, of_oracle, w, residuals=y - loo),
-        oracle.r2(y, loo, w),
-    )
+SELECTORS = ["loo", "aicc", "gcv", "scott", "silverman"]
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("n_outputs", [None, 3])
-@pytest.mark.parametrize("d", [1, 2, 3, 5, 20])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_fitted_model_is_the_oracles(kernel, d, n_outputs, weighted, dtype, algorithm):
-    X, y, w, Q = regression(d=d, n_outputs=n_outputs, weighted=weighted, dtype=dtype)
-    prediction, loo, std, loo_score = expected(kernel, d, n_outputs, weighted, dtype)
-    model = NadarayaWatsonRegressor(KERNELS[kernel][0], bandwidth(d), algorithm=algorithm).fit(X, y, w)
+CASES = covering_array(
+    engine_cases(KERNELS, [1, 2, 3, 5, 20]),
+    n_outputs=[None, 3],
+    weighted=[False, True],
+    dtype=["float64", "float32"],
+    outside=["nearest", "mean", "nan", "raise"],
+    width=[1.3, 0.4],
+    offset=[0.0, 1e3, 1e6],
+    scale=[1.0, 1e-3, 1e3],
+    n_jobs=[None, 2],
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=describe)
+def test_fitted_model_is_the_oracles(case):
+    kernel, d, dtype, outside, scale = (case[name] for name in ["kernel", "d", "dtype", "outside", "scale"])
+    X, y, w, Q = regression(d=d, n_outputs=case["n_outputs"], weighted=case["weighted"])
+    X, Q = ((scale * (points + case["offset"])).astype(dtype) for points in (X, Q))
+    parameter, of_oracle = KERNELS[kernel]
+    h = scale * bandwidth(d, case["width"])
+    loo = oracle.leave_one_out(X, y, h, of_oracle, w, outside)
+    prediction = oracle.predict(Q, X, y, h, of_oracle, w, outside)
+    std = oracle.std(Q, X, y, h, of_oracle, w, outside, residuals=y - loo)
+
+    model = NadarayaWatsonRegressor(
+        parameter, h, outside=outside, algorithm=case["algorithm"], n_jobs=case["n_jobs"]
+    ).fit(X, y, w)
+    # leave-one-out is computed in float64 whatever X
+    assert_close(model.loo_prediction_, loo, y)
+    assert model.loo_score_ == pytest.approx(float(oracle.r2(y, loo, w)), abs=1e-9, nan_ok=True)
+    unsupported = np.isnan(prediction.reshape(len(Q), -1)[:, 0])
+    if outside == "raise" and unsupported.any():
+        with pytest.raises(ValueError, match=f"{unsupported.sum()} of {len(Q)} queries have no training sample"):
+            model.predict(Q)
+        Q, prediction, std = Q[~unsupported], prediction[~unsupported], std[~unsupported]
     tolerance = 1e-10 if dtype == "float64" else TOLERANCE_FLOAT32
     assert_close(model.predict(Q), prediction, y, tolerance)
     mean, deviation = model.predict(Q, return_std=True)
     assert mean.dtype == deviation.dtype == Q.dtype
     assert_close(mean, prediction, y, tolerance)
     assert_close(deviation, std, y, tolerance)
-    # leave-one-out is computed in float64 whatever X
-    assert_close(model.loo_prediction_, loo, y)
-    assert model.loo_score_ == pytest.approx(float(loo_score), abs=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("offset", [1e3, 1e6])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_offset_of_the_data_costs_no_digits(kernel, offset, algorithm):
-    for d in [1, 5]:
-        X, y, w, Q = regression(d=d, weighted=True)
-        X, y, Q = X + offset, y + offset, Q + offset
-        parameter, of_oracle = KERNELS[kernel]
-        model = NadarayaWatsonRegressor(parameter, bandwidth(d), algorithm=algorithm).fit(X, y, w)
-        assert_close(model.predict(Q), oracle.predict(Q, X, y, bandwidth(d), of_oracle, w), y)
-        assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, bandwidth(d), of_oracle, w), y)
+def test_the_cases_hold_every_engine_and_leave_some_queries_without_support():
+    assert {case["algorithm"] for case in CASES} == set(ALGORITHMS)
+    narrow = [case for case in CASES if case["kernel"] in oracle.COMPACT and case["width"] == 0.4]
+    assert {case["outside"] for case in narrow} == {"nearest", "mean", "nan", "raise"}
+    assert {case["algorithm"] for case in narrow} == {*ALGORITHMS} - {"expansion"}
+
+
+@pytest.mark.parametrize("case", engine_cases(KERNELS, [1, 2, 4], accepted=False), ids=describe)
+def test_an_engine_that_cannot_take_a_problem_says_why_and_names_those_that_can(case):
+    X, y, _, _ = regression(d=case["d"])
+    can = [engine for engine in ALGORITHMS if takes(case["kernel"], case["d"], engine)]
+    model = NadarayaWatsonRegressor(KERNELS[case["kernel"]][0], algorithm=case["algorithm"])
+    with pytest.raises(ValueError, match=rf"algorithm='{case['algorithm']}' .*; usable here: {re.escape(str(can))}"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("case", covering_array(engine_cases(KERNELS, [1, 5]), offset=[1e3, 1e6]), ids=describe)
+def test_offset_of_the_data_costs_no_digits(case):
+    X, y, w, Q = regression(d=case["d"], weighted=True)
+    X, y, Q = X + case["offset"], y + case["offset"], Q + case["offset"]
+    parameter, of_oracle = KERNELS[case["kernel"]]
+    h = bandwidth(case["d"])
+    model = NadarayaWatsonRegressor(parameter, h, algorithm=case["algorithm"]).fit(X, y, w)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, h, of_oracle, w), y)
+    assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, h, of_oracle, w), y)
 
 
 def clusters(width, d):
@@ -69,41 +104,37 @@ def clusters(width, d):
     return X, rng.normal(size=len(X)), Q
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("offset", [0.0, 1e3])
-@pytest.mark.parametrize("width", [1e-4, 1e-2, 1.0, 10.0])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_any_bandwidth_from_a_ten_thousandth_of_the_range_to_ten_ranges(kernel, width, offset, algorithm):
-    parameter, of_oracle = KERNELS[kernel]
-    for d in [1, 3]:
-        X, y, Q = clusters(width, d)
-        X, Q, h = X + offset, Q + offset, np.full(d, width)
-        model = NadarayaWatsonRegressor(parameter, width, algorithm=algorithm).fit(X, y)
-        assert_close(model.predict(Q), oracle.predict(Q, X, y, h, of_oracle), y)
-        assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, h, of_oracle), y)
+@pytest.mark.parametrize(
+    "case",
+    covering_array(engine_cases(KERNELS, [1, 3]), width=[1e-4, 1e-2, 1.0, 10.0], offset=[0.0, 1e3]),
+    ids=describe,
+)
+def test_any_bandwidth_from_a_ten_thousandth_of_the_range_to_ten_ranges(case):
+    (parameter, of_oracle), d, width = KERNELS[case["kernel"]], case["d"], case["width"]
+    X, y, Q = clusters(width, d)
+    X, Q, h = X + case["offset"], Q + case["offset"], np.full(d, width)
+    model = NadarayaWatsonRegressor(parameter, width, algorithm=case["algorithm"]).fit(X, y)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, h, of_oracle), y)
+    assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, h, of_oracle), y)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_duplicates_share_and_isolated_points_get_their_nearest(kernel, algorithm):
+@pytest.mark.parametrize("case", engine_cases(KERNELS, [1]), ids=describe)
+def test_duplicates_share_and_isolated_points_get_their_nearest(case):
     """A row that others repeat is predicted by its twins at any small bandwidth, an isolated one by its neighbour."""
     X = np.array([[0.0], [0.0], [0.0], [1.0], [1.0], [50.0], [1000.0]])
     y = np.array([1.0, 2.0, 6.0, 10.0, 20.0, 30.0, 40.0])
-    model = NadarayaWatsonRegressor(KERNELS[kernel][0], 1e-7, algorithm=algorithm).fit(X, y)
+    model = NadarayaWatsonRegressor(KERNELS[case["kernel"]][0], 1e-7, algorithm=case["algorithm"]).fit(X, y)
     assert_allclose(model.predict(X), [3.0, 3.0, 3.0, 15.0, 15.0, 30.0, 40.0], rtol=1e-12)
     # the samples at 1 are the nearest of the one at 50, and that one is the nearest of the one at 1000
     assert_allclose(model.loo_prediction_, [4.0, 3.5, 1.5, 20.0, 10.0, 15.0, 30.0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("distance", [100.0, 1e6])
-@pytest.mark.parametrize("d", [1, 3, 6])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_far_queries_get_the_limit_of_the_weights(kernel, d, distance, algorithm):
-    parameter, of_oracle = KERNELS[kernel]
+@pytest.mark.parametrize("case", covering_array(engine_cases(KERNELS, [1, 3, 6]), distance=[100.0, 1e6]), ids=describe)
+def test_far_queries_get_the_limit_of_the_weights(case):
+    (parameter, of_oracle), d, distance = KERNELS[case["kernel"]], case["d"], case["distance"]
     X, y, w, Q = regression(d=d, weighted=True)
     Q = Q + distance * np.where(np.arange(d) % 2, -1.0, 1.0)
-    model = NadarayaWatsonRegressor(parameter, 1.0, algorithm=algorithm).fit(X, y, w)
+    model = NadarayaWatsonRegressor(parameter, 1.0, algorithm=case["algorithm"]).fit(X, y, w)
     # a coordinate is known to eps; at this distance that much decides the ratio of two exponential weights
     tolerance = 1e-10 + 8 * np.finfo(float).eps * distance * np.sqrt(d)
     of_queries = oracle.predict(Q, X, y, np.ones(d), of_oracle, w)
@@ -112,22 +143,24 @@ def test_far_queries_get_the_limit_of_the_weights(kernel, d, distance, algorithm
     assert_allclose(model.attention_weights_(Q).sum(axis=1), 1.0, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_queries_whose_squares_overflow_get_a_mean_of_samples(kernel, algorithm):
+@pytest.mark.parametrize("case", engine_cases(KERNELS, [2]), ids=describe)
+def test_queries_whose_squares_overflow_get_a_mean_of_samples(case):
     X, y, _, _ = regression(d=2)
     Q = np.array([[1e200, 0.0], [-1e200, 1e200], [0.0, 1e300], [1e160, -1e155], [1e308, 1e308]])
-    model = NadarayaWatsonRegressor(KERNELS[kernel][0], 0.5, algorithm=algorithm).fit(X, y)
+    model = NadarayaWatsonRegressor(KERNELS[case["kernel"]][0], 0.5, algorithm=case["algorithm"]).fit(X, y)
     for prediction in [model.predict(Q), model.attention_weights_(Q) @ y]:
         assert np.all((prediction >= y.min() - 1e-9) & (prediction <= y.max() + 1e-9))
     assert np.all(np.isfinite(model.predict(Q, return_std=True)[1]))
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("bandwidth", [0.7, "loo", "aicc", "gcv", "scott", "silverman"])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
-def test_one_sample_is_every_prediction(kernel, bandwidth, algorithm):
-    model = NadarayaWatsonRegressor(kernel, bandwidth, algorithm=algorithm).fit([[3.0, 4.0]], [5.0])
+@pytest.mark.parametrize(
+    "case",
+    covering_array(engine_cases(["gaussian", "exponential", "epanechnikov"], [2]), bandwidth=[0.7, *SELECTORS]),
+    ids=describe,
+)
+def test_one_sample_is_every_prediction(case):
+    model = NadarayaWatsonRegressor(case["kernel"], case["bandwidth"], algorithm=case["algorithm"])
+    model.fit([[3.0, 4.0]], [5.0])
     assert_array_equal(model.predict([[3.0, 4.0], [0.0, 0.0], [1e9, 0.0]]), 5.0)
     assert_array_equal(model.attention_weights_([[3.0, 4.0], [0.0, 0.0]]), 1.0)
     assert_array_equal(model.effective_sample_size([[3.0, 4.0]]), 1.0)
@@ -137,14 +170,21 @@ def test_one_sample_is_every_prediction(kernel, bandwidth, algorithm):
     assert np.isnan(model.predict([[3.0, 4.0]], return_std=True)[1][0])
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("bandwidth", ["loo", "aicc", "gcv", "scott", "silverman"])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
 @pytest.mark.parametrize(
-    ("x_unit", "y_unit"), [(1e-150, 1.0), (1e150, 1.0), (1.0, 1e-150), (1.0, 1e150), (1e150, 1e-150)]
+    "case",
+    covering_array(
+        engine_cases(["gaussian", "exponential", "epanechnikov"], [1, 2]),
+        bandwidth=SELECTORS,
+        units=[(1e-150, 1.0), (1e150, 1.0), (1.0, 1e-150), (1.0, 1e150), (1e150, 1e-150)],
+    ),
+    ids=describe,
 )
-def test_units_from_1e_minus_150_to_1e150_change_nothing_but_the_unit(kernel, bandwidth, x_unit, y_unit, algorithm):
-    X, y, w, Q = regression(weighted=True)
+@pytest.mark.filterwarnings("ignore:leave-one-out chose a bandwidth near zero:UserWarning")
+def test_units_from_1e_minus_150_to_1e150_change_nothing_but_the_unit(case):
+    X, y, w, Q = regression(d=case["d"], weighted=True)
+    kernel, bandwidth, algorithm, (x_unit, y_unit) = (
+        case[name] for name in ["kernel", "bandwidth", "algorithm", "units"]
+    )
 
     def fit(x_unit, y_unit):
         return NadarayaWatsonRegressor(kernel, bandwidth, algorithm=algorithm).fit(X * x_unit, y * y_unit, w)
@@ -159,7 +199,7 @@ def test_units_from_1e_minus_150_to_1e150_change_nothing_but_the_unit(kernel, ba
     assert scaled.loo_score_ == pytest.approx(plain.loo_score_, abs=1e-10)
 
 
-@pytest.mark.parametrize("bandwidth", ["loo", "aicc", "gcv", "scott", "silverman"])
+@pytest.mark.parametrize("bandwidth", SELECTORS)
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
 def test_a_selectors_fit_does_not_change_with_the_unit_of_a_feature(kernel, bandwidth):
     X, y, w, Q = regression(d=3, weighted=True)
@@ -194,14 +234,18 @@ def test_a_bandwidth_for_each_feature_divides_that_feature(algorithm):
     assert_array_equal(NadarayaWatsonRegressor(bandwidth=2).fit(X, y).bandwidth_, [2.0, 2.0, 2.0])
 
 
-@pytest.mark.parametrize("algorithm", [*ENGINES, "auto"])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
+@pytest.mark.parametrize(
+    "case",
+    [*engine_cases(["gaussian", "exponential", "tricube"], [3]), {"kernel": "tricube", "d": 1, "algorithm": "sorted"}],
+    ids=describe,
+)
 @pytest.mark.filterwarnings("ignore:leave-one-out chose a bandwidth near zero:UserWarning")
-def test_two_threads_give_what_one_gives(kernel, algorithm):
-    X, y, w, Q = regression(n=300, m=500, d=3, n_outputs=2, weighted=True)
+def test_two_threads_give_what_one_gives(case):
+    X, y, w, Q = regression(n=300, m=500, d=case["d"], n_outputs=2, weighted=True)
 
     def fit(n_jobs):
-        return NadarayaWatsonRegressor(kernel, algorithm=algorithm, n_jobs=n_jobs).fit(X, y, w)
+        model = NadarayaWatsonRegressor(case["kernel"], algorithm=case["algorithm"], n_jobs=n_jobs)
+        return model.fit(X, y, w)
 
     one, two = fit(None), fit(2)
     assert_allclose(two.bandwidth_, one.bandwidth_, rtol=1e-9)

@@ -1,224 +1,364 @@
 """Kernel sums by every engine, against the oracle's; test_nadaraya_watson.py tests what becomes of them."""
 
-import sys
-from functools import cache
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
+from kernel_requests import (
+    LEFT_OUT,
+    assert_same_sums,
+    assert_sums_are_the_oracles,
+    leave_out_of,
+    oracle_log_weights,
+    random_request,
+    request_of,
+    with_keys,
+)
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import ENGINES, KERNELS, Cauchy, Quartic, bandwidth
+from problems import KERNELS, Cauchy, DifferentiableCauchy, Quartic, engine_cases
 from processes import run
 from sklearn import config_context
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sknw import _kernel_sums as _sums
-from sknw._kernel_sums import ALGORITHMS, choose_algorithm, kernel_sums
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
-from sknw.kernels import Epanechnikov, Gaussian, Pairwise, resolve_kernel
+from sknw._kernel_sums import dense as dense_module
+from sknw._kernel_sums.dense import squared_distances
+from sknw._kernel_sums.derivative import derivative_sums
+from sknw._kernel_sums.registry import ENGINES, kernel_sums
+from sknw._kernel_sums.request import LeaveOneOut
+from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw.kernels import Gaussian, Pairwise, resolve_kernel
 
 # from bandwidths at which all weights are 1 - 1e-8 to those at which most are 0
 SQRT_CHAIN = 1e4 / np.sqrt(2.0) ** np.arange(60)
+NAMES = ["dense", "fused", "sorted", "expansion", "pruned"]
+
+by_engine = pytest.mark.parametrize("engine", NAMES)
+by_brute_force = pytest.mark.parametrize("engine", ["dense", "fused"])
 
 
-def sum_problem(kernel, d=2, n=45, m=22, n_outputs=1, leave_one_out=None, seed=0, **parameters):
-    """Standardised keys and queries; queries that are keys with leave_one_out, "whole" or "shares"."""
-    rng = np.random.default_rng(seed)
-    keys = rng.normal(size=(n, d)) / bandwidth(d)
-    queries = 1.5 * rng.normal(size=(m, d)) / bandwidth(d)
-    if leave_one_out is not None:
-        key = rng.choice(n, m, replace=False)
-        share = rng.choice([0.0, 0.3, 1.0], m) if leave_one_out == "shares" else np.zeros(m)
-        parameters["own"] = LeaveOneOut(key, share)
-        queries = keys[key]
-    parameters = {"queries": queries, "weights": rng.choice([0.1, 0.5, 1.0], n)} | parameters
-    return KernelSumRequest(kernel=kernel, keys=keys, values=rng.normal(size=(n, n_outputs)), **parameters)
+def cases_of(kernels=KERNELS, dimensions=(1, 2, 3, 5, 20)):
+    """Kernels and numbers of features with the engines that take them, of K and of K^2."""
+    cases = [case for case in engine_cases(kernels, dimensions) if case["algorithm"] != "auto"]
+    cases = [{**case, "squared": squared} for case in cases for squared in (False, True)]
+    return [case for case in cases if (case["algorithm"], case["kernel"], case["squared"]) != ("sorted", "cosine", True)]
 
 
-def oracle_log_weights(problem, kernel, factor):
-    """log(K_ij w_j) of every query and key, shape (m, n)."""
-    weights = np.tile(problem.weights.astype(np.longdouble), (len(problem.queries), 1))
-    if problem.own is not None:
-        weights[np.arange(len(weights)), problem.own.index] *= problem.own.retained
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(weights)
-    u = oracle.distances(problem.queries, problem.keys, np.full(problem.keys.shape[1], factor))
-    return oracle.log_kernel(kernel, u) + log_weights
+def crossed(cases, **levels):
+    return pytest.mark.parametrize("case", covering_array(cases, **levels), ids=describe)
 
 
-def assert_sums_are_the_oracles(problem, kernel, algorithm, rtol=1e-10):
-    sums = kernel_sums(problem, algorithm)
-    for b, factor in enumerate(problem.factors):
-        logs = oracle_log_weights(problem, kernel, factor) - sums.log_scale[b][:, np.newaxis]
-        weights = np.exp(logs)
-        assert_allclose(sums.mass[b], weights.sum(axis=1).astype(float), rtol=rtol)
-        moments, magnitude = weights @ problem.values, weights @ np.abs(problem.values)
-        assert np.all(np.abs(sums.moments[b] - moments) <= rtol * magnitude)
+def kernel_of(case):
+    """The kernel as sknw and as the oracle know it."""
+    parameter, of_oracle = KERNELS[case["kernel"]]
+    kernel = resolve_kernel(parameter)
+    return (kernel.square(), (of_oracle, 2)) if case["squared"] else (kernel, of_oracle)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("leave_one_out", [None, "whole", "shares"])
-@pytest.mark.parametrize("d", [1, 2, 3, 5, 20])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_sums_of_every_engine_are_the_oracles(kernel, d, leave_one_out, algorithm):
-    parameter, of_oracle = KERNELS[kernel]
-    factors = np.array([2.0, 2.0 / np.sqrt(2.0), 1.0, 0.9])
-    problem = sum_problem(resolve_kernel(parameter), d, leave_one_out=leave_one_out, factors=factors)
-    assert_sums_are_the_oracles(problem, of_oracle, algorithm)
+def test_every_engine_is_tested():
+    assert set(ENGINES) == set(NAMES)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("n_outputs", [1, 3, 7])
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 5), (511, 3), (513, 1), (1300, 9)])
-def test_sums_are_right_whatever_the_numbers_of_keys_queries_and_outputs(n, m, n_outputs, algorithm):
-    for kernel in ["gaussian", "tricube"]:
-        problem = sum_problem(resolve_kernel(kernel), 4, n, m, n_outputs)
-        assert_sums_are_the_oracles(problem, kernel, algorithm)
+@crossed(cases_of(), leave_out=LEFT_OUT, n_columns=[0, 1, 3], bandwidths=[[1.0], [2.0, 2.0 / np.sqrt(2.0), 1.0, 0.9]])
+def test_sums_of_every_engine_are_the_oracles(case):
+    kernel, of_oracle = kernel_of(case)
+    parameters = {name: case[name] for name in ("d", "leave_out", "n_columns", "bandwidths")}
+    assert_sums_are_the_oracles(random_request(kernel, **parameters), of_oracle, case["algorithm"])
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@crossed(
+    cases_of(["gaussian", "tricube"], [1, 2, 4]),
+    sizes=[(1, 1), (2, 5), (511, 3), (513, 1), (1300, 9)],
+    n_columns=[0, 1, 3, 7],
+)
+def test_sums_are_right_whatever_the_numbers_of_keys_queries_and_columns(case):
+    (kernel, of_oracle), (n, m) = kernel_of(case), case["sizes"]
+    request = random_request(kernel, case["d"], n, m, n_columns=case["n_columns"])
+    assert_sums_are_the_oracles(request, of_oracle, case["algorithm"])
+
+
+@by_brute_force
 @pytest.mark.parametrize("d", range(1, 14))
-def test_sums_are_right_in_any_dimension(d, algorithm):
+def test_sums_are_right_in_any_dimension(d, engine):
     """The compiled loops take features two or four at a time: products for the Gaussian, differences for the cosine."""
     for kernel in ["gaussian", "cosine"]:
-        assert_sums_are_the_oracles(sum_problem(resolve_kernel(kernel), d, leave_one_out="shares"), kernel, algorithm)
+        assert_sums_are_the_oracles(random_request(kernel, d, leave_out="some"), kernel, engine)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("d", [1, 5])
-@pytest.mark.parametrize("distance", [20.0, 50.0, 100.0, 1e4])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "power 0.5"])
-def test_far_queries_keep_their_weights_by_the_log_scale(kernel, distance, d, algorithm):
+@crossed(
+    [case for case in cases_of(["gaussian", "exponential", "power 0.5"], [1, 2, 5]) if not case["squared"]],
+    distance=[20.0, 50.0, 100.0, 1e4],
+)
+def test_far_queries_keep_their_weights_by_the_log_scale(case):
     """exp(-100^2 / 2) is 1e-2171: every weight underflows, their ratios do not."""
-    parameter, of_oracle = KERNELS[kernel]
-    problem = sum_problem(resolve_kernel(parameter), d, n_outputs=2)
-    direction = np.ones(d) / np.sqrt(d)
-    problem = sum_problem(resolve_kernel(parameter), d, n_outputs=2, queries=problem.queries + distance * direction)
-    exponent = np.abs(oracle_log_weights(problem, of_oracle, 1.0)).min()
+    (kernel, of_oracle), d = kernel_of(case), case["d"]
+    queries = random_request(kernel, d).queries + case["distance"] / np.sqrt(d)
+    request = random_request(kernel, d, n_columns=2, queries=queries)
+    exponent = np.abs(oracle_log_weights(request, of_oracle, 1.0)).min()
     rounding_of_exponent = 8 * np.finfo(float).eps * float(exponent)
-    assert_sums_are_the_oracles(problem, of_oracle, algorithm, rtol=1e-10 + rounding_of_exponent)
+    assert_sums_are_the_oracles(request, of_oracle, case["algorithm"], rtol=1e-10 + rounding_of_exponent)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("leave_one_out", [None, "whole", "shares"])
+@by_brute_force
+@pytest.mark.parametrize("leave_out", LEFT_OUT)
 @pytest.mark.parametrize("d", [1, 5])
-def test_a_long_chain_of_bandwidths_is_each_bandwidth_alone(d, leave_one_out, algorithm):
+def test_a_long_chain_of_bandwidths_is_each_bandwidth_alone(d, leave_out, engine):
     """Weights at h / sqrt(2) are the squares of those at h: the error of repeated squaring must not pile up."""
-    problem = sum_problem(Gaussian(), d, leave_one_out=leave_one_out, factors=SQRT_CHAIN)
-    together = kernel_sums(problem, algorithm)
+    request = random_request(Gaussian(), d, leave_out=leave_out, bandwidths=SQRT_CHAIN)
+    together = kernel_sums(request, engine)
     mean_together = together.moments / together.mass[..., np.newaxis]
-    for b, factor in enumerate(SQRT_CHAIN):
-        alone = sum_problem(Gaussian(), d, leave_one_out=leave_one_out, factors=np.array([factor]))
-        logs = oracle_log_weights(alone, "gaussian", factor)
+    for b, h in enumerate(SQRT_CHAIN):
+        alone = replace(request, bandwidths=np.array([h]))
+        logs = oracle_log_weights(alone, "gaussian", h)
         exponents = -logs.max(axis=1)
         weights = np.exp(logs + exponents[:, np.newaxis])
-        mean = (weights @ alone.values) / weights.sum(axis=1)[:, np.newaxis]
+        mean = (weights @ alone.columns) / weights.sum(axis=1)[:, np.newaxis]
         # at the small end the coordinates, known to eps, decide exponents of up to 1e10
         tolerance = 1e-10 + 8 * np.finfo(float).eps * exponents.astype(float)[:, np.newaxis]
-        assert np.all(np.abs(mean_together[b] - mean) <= tolerance), factor
-        sums = kernel_sums(alone, algorithm)
-        assert np.all(np.abs(sums.moments[0] / sums.mass[0][:, np.newaxis] - mean) <= tolerance), factor
+        assert np.all(np.abs(mean_together[b] - mean) <= tolerance), h
+        sums = kernel_sums(alone, engine)
+        assert np.all(np.abs(sums.moments[0] / sums.mass[0][:, np.newaxis] - mean) <= tolerance), h
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_several_bandwidths_at_once_are_one_at_a_time(kernel, algorithm):
-    parameter, _ = KERNELS[kernel]
-    power = 1.5 if kernel == "power 1.5" else 0.5 if kernel == "power 0.5" else 1.0
-    for factors in [SQRT_CHAIN[:40], 2.0 ** -(np.arange(12) / power), np.array([3.0, 1.0, 0.99, 0.4, 0.2, 1e-3])]:
-        problem = sum_problem(resolve_kernel(parameter), 3, leave_one_out="shares", n_outputs=2, factors=factors)
-        together = kernel_sums(problem, algorithm)
-        for b, factor in enumerate(factors):
-            alone = kernel_sums(
-                sum_problem(
-                    resolve_kernel(parameter), 3, leave_one_out="shares", n_outputs=2, factors=np.array([factor])
-                ),
-                algorithm,
-            )
-            scale = np.exp(together.log_scale[b] - alone.log_scale[0])
-            assert_allclose(together.mass[b] * scale, alone.mass[0], rtol=1e-11)
-            assert_allclose(together.moments[b] * scale[:, np.newaxis], alone.moments[0], rtol=1e-11, atol=1e-13)
+@crossed(
+    cases_of(dimensions=[1, 3]),
+    leave_out=["shares", "some"],
+    bandwidths=["roots of 2", "powers of 2", "uneven"],
+)
+def test_several_bandwidths_at_once_are_one_at_a_time(case):
+    kernel, _ = kernel_of(case)
+    power = 1.5 if case["kernel"] == "power 1.5" else 0.5 if case["kernel"] == "power 0.5" else 1.0
+    bandwidths = {
+        "roots of 2": SQRT_CHAIN[:40],
+        "powers of 2": 2.0 ** -(np.arange(12) / power),
+        "uneven": np.array([3.0, 1.0, 0.99, 0.4, 0.2, 1e-3]),
+    }[case["bandwidths"]]
+    request = random_request(kernel, case["d"], leave_out=case["leave_out"], n_columns=2, bandwidths=bandwidths)
+    together = kernel_sums(request, case["algorithm"])
+    for b, h in enumerate(bandwidths):
+        alone = kernel_sums(replace(request, bandwidths=np.array([h])), case["algorithm"])
+        of_b = ScaledSums(together.mass[[b]], together.moments[[b]], together.log_scale[[b]])
+        # the sums of a polynomial of degree 18 along a line, in which rounding is amplified by 7^6
+        assert_same_sums(of_b, alone, rtol=1e-11)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@by_brute_force
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
-def test_tiny_sample_weights_count_where_they_are_alone(kernel, algorithm):
+def test_tiny_sample_weights_count_where_they_are_alone(kernel, engine):
     """Two keys of weight 1e-100 pool a query beside them, however heavy the keys far away."""
-    keys = np.array([[0.0], [0.5], [1e3]])
-    problem = KernelSumRequest(
-        kernel=resolve_kernel(kernel),
-        queries=np.array([[0.25], [0.5], [-33.0], [-700.0]]),
-        keys=keys,
-        weights=np.array([1e-100, 2e-100, 1.0]),
-        values=np.array([[1.0], [4.0], [100.0]]),
-    )
-    sums = kernel_sums(problem, algorithm)
-    weights = oracle_log_weights(problem, kernel, 1.0)
-    supported = np.isfinite(weights).any(axis=1)
-    weights = np.exp(weights[supported] - weights[supported].max(axis=1, keepdims=True))
-    expected = weights @ problem.values / weights.sum(axis=1, keepdims=True)
+    weights, columns = np.array([1e-100, 2e-100, 1.0]), np.array([[1.0], [4.0], [100.0]])
+    request = request_of(kernel, [0.0, 0.5, 1e3], [0.25, 0.5, -33.0, -700.0], weights=weights, columns=columns)
+    sums = kernel_sums(request, engine)
+    logs = oracle_log_weights(request, kernel, 1.0)
+    supported = np.isfinite(logs).any(axis=1)
+    attention = np.exp(logs[supported] - logs[supported].max(axis=1, keepdims=True))
+    expected = attention @ columns / attention.sum(axis=1, keepdims=True)
     assert_array_equal(sums.mass[0] > 0, supported)
-    assert_allclose(
-        sums.moments[0][supported] / sums.mass[0][supported, np.newaxis], expected.astype(float), rtol=1e-10
-    )
+    means = sums.moments[0][supported] / sums.mass[0][supported, np.newaxis]
+    assert_allclose(means, expected.astype(float), rtol=1e-10)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@by_brute_force
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
-def test_tiny_sample_weights_count_in_leave_one_out(kernel, algorithm):
+def test_tiny_sample_weights_count_in_leave_one_out(kernel, engine):
     """A sample that keeps half of its own weight, 1e-250, is pooled with its neighbour of as little weight."""
-    problem = KernelSumRequest(
-        kernel=resolve_kernel(kernel),
-        queries=np.array([[0.0], [0.5]]),
-        keys=np.array([[0.0], [0.5], [1e3]]),
-        weights=np.array([1e-250, 1e-250, 1.0]),
-        values=np.array([[1.0], [4.0], [100.0]]),
-        own=LeaveOneOut(np.array([0, 1]), np.array([0.5, 0.5])),
-    )
-    sums = kernel_sums(problem, algorithm)
+    leave_out = LeaveOneOut(np.array([0, 1]), np.array([0.5, 0.5]))
+    weights, columns = np.array([1e-250, 1e-250, 1.0]), np.array([[1.0], [4.0], [100.0]])
+    sums = kernel_sums(request_of(kernel, [0.0, 0.5, 1e3], None, leave_out, weights=weights, columns=columns), engine)
     other = float(np.exp(oracle.log_kernel(kernel, 0.5)))
     expected = [(0.5 * 1.0 + other * 4.0) / (0.5 + other), (other * 1.0 + 0.5 * 4.0) / (0.5 + other)]
     assert_allclose(sums.moments[0, :, 0] / sums.mass[0], expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_threads_and_blocks_change_nothing(kernel, algorithm):
-    parameter, _ = KERNELS[kernel]
-    sizes = {"d": 3, "n": 300, "m": 131, "n_outputs": 2, "leave_one_out": "shares", "factors": np.array([1.0, 0.5])}
-    one = kernel_sums(sum_problem(resolve_kernel(parameter), **sizes), algorithm)
-    two = kernel_sums(sum_problem(resolve_kernel(parameter), **sizes, n_jobs=2), algorithm)
+@crossed(cases_of(dimensions=[1, 3]), leave_out=LEFT_OUT)
+def test_threads_and_blocks_change_nothing(case):
+    kernel, _ = kernel_of(case)
+    request = random_request(kernel, case["d"], 300, 131, case["leave_out"], n_columns=2, bandwidths=[1.0, 0.5])
+    one, two = kernel_sums(request, case["algorithm"]), kernel_sums(replace(request, n_jobs=2), case["algorithm"])
     with config_context(working_memory=0.01):
-        small_blocks = kernel_sums(sum_problem(resolve_kernel(parameter), **sizes), algorithm)
+        small_blocks = kernel_sums(request, case["algorithm"])
     for other in [two, small_blocks]:
         assert_allclose(other.mass, one.mass, rtol=1e-13)
         assert_allclose(other.moments, one.moments, rtol=1e-12, atol=1e-14)
         assert_array_equal(other.log_scale, one.log_scale)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+# float32 and products of matrices: only where they are accurate, and for each query by itself
+
+
 @pytest.mark.parametrize("d", [1, 3, 4, 20])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_float32_is_allowed_only_where_it_is_accurate(kernel, d, algorithm):
+def test_float32_is_allowed_only_where_it_is_accurate(kernel, d):
     parameter, of_oracle = KERNELS[kernel]
-    problem = sum_problem(resolve_kernel(parameter), d, n=300, allow_float32=True)
-    assert_sums_are_the_oracles(problem, of_oracle, algorithm, rtol=1e-5)
+    assert_sums_are_the_oracles(random_request(parameter, d, n=300, allow_float32=True), of_oracle, "fused", rtol=1e-5)
 
 
-def test_radius_decides_whether_products_and_float32_are_used():
-    """The error of ||q||^2 - 2 q.z + ||z||^2 grows with the square of the radius: offsets must not cost digits."""
-    for radius in [1.0, 10.0, 30.0, 100.0, 1e3, 1e5]:
-        problem = sum_problem(Gaussian(), 6, allow_float32=True)
-        offset = radius / np.sqrt(6)
-        shifted = KernelSumRequest(
-            kernel=problem.kernel,
-            queries=problem.queries + offset,
-            keys=problem.keys + offset,
-            weights=problem.weights,
-            values=problem.values,
+@by_brute_force
+@pytest.mark.parametrize("radius", [1.0, 10.0, 30.0, 100.0, 1e3, 1e5])
+def test_an_offset_costs_no_digits(radius, engine):
+    """The error of ||q||^2 - 2 q.z + ||z||^2 grows with the square of the radius of the data."""
+    request, offset = random_request(Gaussian(), 6), radius / np.sqrt(6)
+    shifted = request_of(Gaussian(), request.keys + offset, request.queries + offset, weights=request.weights)
+    assert_sums_are_the_oracles(shifted, "gaussian", engine)
+
+
+@pytest.mark.parametrize("d", [2, 5])
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
+def test_a_far_query_leaves_the_others_in_float32(kernel, d):
+    """Each query gets what it gets alone, to the last bit; not float64 because another one needs it."""
+    near = random_request(kernel, d, n=300, m=40, n_columns=2, allow_float32=True)
+    far = replace(near, queries=np.vstack([near.queries, np.full((1, d), 1e3)]))
+    alone, together = ENGINES["fused"].compute(near), ENGINES["fused"].compute(far)
+    assert_array_equal(together.mass[:, :-1], alone.mass)
+    assert_array_equal(together.moments[:, :-1], alone.moments)
+    in_float64 = ENGINES["fused"].compute(replace(near, allow_float32=False))
+    error = np.abs(alone.mass / in_float64.mass - 1)
+    assert 1e-9 < error.max() < 1e-5, "the near queries must be computed in float32"
+
+
+@by_brute_force
+def test_a_far_query_leaves_the_others_to_products(engine):
+    """Whose error, here near the largest allowed, they have whether or not another query cannot be computed so."""
+    near = random_request(Gaussian(), 5, n=300, m=40, n_columns=2)
+    offset = 20.0
+    keys, queries = near.keys + offset, near.queries + offset
+    near = request_of(Gaussian(), keys, queries, weights=near.weights, columns=near.columns)
+    far = replace(near, queries=np.vstack([queries, np.full((1, 5), 1e7)]))
+    assert_array_equal(far.gemm_distances_ok(np.float64, slice(None)), [True] * 40 + [False])
+    alone, together = ENGINES[engine].compute(near), ENGINES[engine].compute(far)
+    assert_allclose(together.mass[:, :-1], alone.mass, rtol=1e-12)
+    assert_allclose(together.moments[:, :-1], alone.moments, rtol=1e-12, atol=1e-12 * alone.mass.max())
+    # that the others were computed by products is seen by their rounding
+    exact = np.exp(oracle_log_weights(near, "gaussian", 1.0)).sum(axis=1)
+    assert np.median(np.abs(together.mass[0, :-1] / exact - 1)) > 1e-14
+
+
+def test_distances_of_dense_blocks_are_products_query_by_query():
+    near = random_request(Gaussian(), 5, n=300, m=40)
+    queries = np.vstack([near.queries + 20.0, np.full((1, 5), 1e7)])
+    request = request_of(Gaussian(), near.keys + 20.0, queries)
+    exact = ((queries[:, np.newaxis] - request.keys) ** 2).sum(axis=2)
+    error = np.abs(squared_distances(request, slice(None)) - exact)
+    assert np.all(error[:-1].max(axis=1) > 1e-13)
+    assert np.all(error[:-1] < 1e-11)
+    assert error[-1].max() < 1e-15 * exact[-1].max()
+
+
+# Sums of parts of the keys, and derivatives
+
+
+def halves(n, kind):
+    """Two sets of keys that together are all n."""
+    rows = np.arange(n)
+    mask = {"alternating": rows % 2 == 0, "one key": rows == 0, "first half": rows < n // 2}[kind]
+    return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+@crossed(
+    cases_of(dimensions=[1, 2, 5]),
+    leave_out=LEFT_OUT,
+    kind=["alternating", "one key", "first half"],
+    n_columns=[0, 2],
+    bandwidths=[[1.0], [2.0, 0.3]],
+)
+def test_sums_of_two_sets_of_keys_merge_into_those_of_all(case):
+    """A query 60 standard deviations away among them, where only the logarithmic scale keeps the sums."""
+    kernel, _ = kernel_of(case)
+    parameters = {name: case[name] for name in ("d", "leave_out", "n_columns", "bandwidths")}
+    request = random_request(kernel, n=60, m=25, **parameters)
+    queries = request.queries.copy()
+    if case["leave_out"] in (None, "some"):
+        queries[0] = 60.0
+    request = replace(request, queries=queries)
+    compute = ENGINES[case["algorithm"]].compute
+    one, other = (compute(with_keys(request, rows)) for rows in halves(60, case["kind"]))
+    of_all = compute(request)
+    # an exponent of 60^2 / 0.3^2 / 2, doubled, has the rounding of its size
+    largest = 1e-13 if case["algorithm"] == "dense" else 1e-11
+    allowed = largest + 4 * np.finfo(float).eps * np.abs(of_all.log_scale).max()
+    for merged in [one.merge(other), other.merge(one)]:
+        assert_same_sums(merged, of_all, allowed)
+
+
+def test_merged_sums_are_exact_where_their_scales_are_equal():
+    request = random_request("epanechnikov", n_columns=2, bandwidths=[2.0, 0.4])
+    one, other = (ENGINES["dense"].compute(with_keys(request, rows)) for rows in halves(45, "alternating"))
+    merged = one.merge(other)
+    assert_array_equal(merged.mass, one.mass + other.mass)
+    assert_array_equal(merged.moments, one.moments + other.moments)
+
+
+def test_sums_of_no_key_change_nothing_when_merged():
+    sums = ENGINES["dense"].compute(random_request("gaussian", queries=np.array([[0.0, 0.0], [60.0, 60.0]])))
+    empty = ScaledSums(np.zeros((1, 2)), np.zeros((1, 2, 1)), np.zeros((1, 2)))
+    for merged in [sums.merge(empty), empty.merge(sums)]:
+        for name in ("mass", "moments", "log_scale"):
+            assert_array_equal(getattr(merged, name), getattr(sums, name))
+    nothing = empty.merge(empty)
+    assert_array_equal(nothing.mass, 0.0)
+    assert_array_equal(nothing.log_scale, 0.0)
+
+
+DIFFERENTIABLE = {name: kernel for name, kernel in KERNELS.items() if name != "tophat"} | {
+    "user's": (DifferentiableCauchy(), lambda u: 1 / (1 + u**2))
+}
+
+
+def log_mass_of(request):
+    sums = ENGINES["dense"].compute(replace(request, index=request.index.with_columns(np.empty((len(request.keys), 0)))))
+    return sums.log_mass()[0]
+
+
+def sums_of_oracle(request, kernel, queries, log_mass):
+    """sum_j K_j w_j (1, V_j) / D in long double, the own keys left out whole: (m, 1 + k)."""
+    moved = replace(request, queries=queries)
+    weights = np.exp(oracle_log_weights(moved, kernel, request.bandwidths[0]) - log_mass[:, np.newaxis])
+    if request.leave_out is not None:
+        weights[request.own_entries(slice(None)).at] = 0.0
+    return np.column_stack([weights.sum(axis=1), weights @ request.columns])
+
+
+@crossed(
+    [case for case in cases_of(dimensions=[1, 3, 5]) if case["kernel"] in DIFFERENTIABLE and not case["squared"]]
+    + [{"kernel": "user's", "d": d, "algorithm": "dense", "squared": False} for d in (1, 3, 5)],
+    leave_out=LEFT_OUT,
+    n_columns=[0, 1, 3],
+    bandwidths=[[1.0], [1.7]],
+)
+def test_derivatives_of_sums_are_their_differences(case):
+    kernel, of_oracle = DIFFERENTIABLE[case["kernel"]]
+    d, algorithm = case["d"], case["algorithm"]
+    request = random_request(
+        kernel, d, leave_out=case["leave_out"], n_columns=case["n_columns"], bandwidths=case["bandwidths"]
+    )
+    log_mass = log_mass_of(request)
+    actual, step = derivative_sums(request, log_mass, algorithm), 1e-6
+    assert actual.shape == (len(request.queries), 1 + case["n_columns"], d)
+    for a in range(d):
+        above, below = (
+            sums_of_oracle(request, of_oracle, request.queries.astype(np.longdouble) + move, log_mass)
+            for move in (step * np.eye(d)[a], -step * np.eye(d)[a])
         )
-        for algorithm in ENGINES:
-            assert_sums_are_the_oracles(shifted, "gaussian", algorithm, rtol=1e-10)
+        difference = ((above - below) / (2 * step)).astype(float)
+        assert_allclose(actual[:, :, a], difference, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("algorithm", ["dense", "fused", "expansion"])
+def test_derivatives_of_sums_are_relative_to_a_mass_that_underflows(algorithm):
+    """60 standard deviations away, relative to the mass, the derivative of log S is about -60."""
+    request = random_request("gaussian", 2, queries=np.array([[60.0, 0.0], [0.0, -60.0]]))
+    sums = ENGINES["dense"].compute(request)
+    relative = derivative_sums(request, sums.log_mass()[0], algorithm)
+    logs = oracle_log_weights(request, "gaussian", 1.0)
+    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    attention = (weights / weights.sum(axis=1, keepdims=True)).astype(float)
+    expected = attention @ request.keys - request.queries
+    assert_allclose(relative[:, 0], expected, rtol=0, atol=1e-8)
+
+
+# Threads, BLAS and compilation
 
 
 def blas_threads():
@@ -227,9 +367,9 @@ def blas_threads():
 
 def test_blocks_leave_the_number_of_blas_threads_as_it_was():
     """Within them it is one, a setting of the whole process."""
-    problem = sum_problem(Gaussian(), 5, n=400, m=400, n_jobs=2)
+    request = random_request(Gaussian(), 5, n=400, m=400, n_jobs=2)
     with threadpool_limits(2, user_api="blas"):
-        kernel_sums(problem, "dense")
+        kernel_sums(request, "dense")
         assert set(blas_threads()) == {2}
 
 
@@ -262,115 +402,12 @@ def test_callers_in_several_threads_leave_the_number_of_blas_threads_as_it_was()
 
 
 def test_without_a_place_for_its_cache_numba_compiles_all_the_same(monkeypatch):
-    from sknw._kernel_sums import numba as _compile
+    from sknw._kernel_sums import numba as compiler
 
     def njit(cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(_compile, "njit", njit)
-    assert _compile.compiled()(abs)(-1) == 1
-
-
-# Which engine takes what: the refusals are data too
-
-
-USER_KERNELS = {"user, unbounded": Cauchy(), "user, compact": Quartic(), "user, pairwise": Pairwise(np.add)}
-ALL_KERNELS = [*KERNELS, *USER_KERNELS]
-COMPACT = [name for name in KERNELS if np.isfinite(resolve_kernel(KERNELS[name][0]).support)]
-# (algorithm, kernel, number of features): True, or what the refusal says
-TAKES = {
-    **{(algorithm, kernel, d): True for algorithm in ["auto", "dense"] for kernel in ALL_KERNELS for d in [1, 4]},
-    **{("fused", kernel, d): True if kernel in KERNELS else "user-defined" for kernel in ALL_KERNELS for d in [1, 4]},
-    **{("sorted", kernel, 1): "user-defined" for kernel in USER_KERNELS},
-    **{("sorted", kernel, 1): "compact kernels and exp" for kernel in KERNELS},
-    **{("sorted", kernel, 1): True for kernel in [*COMPACT, "exponential"]},
-    **{("sorted", kernel, 4): "one feature" for kernel in [*COMPACT, "exponential"]},
-    **{("expansion", kernel, 1): "Gaussian" for kernel in ALL_KERNELS},
-    **{("expansion", "gaussian", 1): True, ("expansion", "gaussian", 4): "features"},
-    **{("pruned", kernel, d): "compact kernels" for kernel in KERNELS for d in [1, 4]},
-    **{("pruned", kernel, d): "user-defined" for kernel in USER_KERNELS for d in [1, 4]},
-    **{("pruned", kernel, d): True for kernel in COMPACT for d in [1, 4]},
-}
-
-
-@cache
-def small_problem(kernel, d):
-    return sum_problem(USER_KERNELS[kernel] if kernel in USER_KERNELS else resolve_kernel(KERNELS[kernel][0]), d)
-
-
-def test_the_table_of_combinations_is_complete():
-    asked = {(algorithm, kernel) for algorithm, kernel, _ in TAKES}
-    assert asked == {(algorithm, kernel) for algorithm in ALGORITHMS for kernel in ALL_KERNELS}
-
-
-@pytest.fixture
-def nothing_loaded(monkeypatch):
-    """As in a process in which nothing has been compiled yet."""
-    monkeypatch.delitem(sys.modules, "sknw._kernel_sums.numba", raising=False)
-    monkeypatch.setattr(_sums, "_lost_seconds", 0.0)
-
-
-@pytest.mark.parametrize(("algorithm", "kernel", "d"), [case for case, takes in TAKES.items() if takes is True])
-def test_engine_takes_what_it_promises(algorithm, kernel, d, nothing_loaded):
-    assert choose_algorithm(small_problem(kernel, d), algorithm) == ("dense" if algorithm == "auto" else algorithm)
-
-
-@pytest.mark.parametrize(("algorithm", "kernel", "d"), [case for case, takes in TAKES.items() if takes is not True])
-def test_engine_refuses_with_the_reason_and_the_alternatives(algorithm, kernel, d):
-    with pytest.raises(ValueError, match=rf"{algorithm}.*{TAKES[algorithm, kernel, d]}.*auto.*dense"):
-        kernel_sums(small_problem(kernel, d), algorithm)
-
-
-def test_fused_refuses_sample_weights_that_vanish_beside_the_others():
-    problem = sum_problem(Gaussian(), weights=np.geomspace(1e-290, 1.0, 45))
-    with pytest.raises(ValueError, match=r"fused.*sample weights.*auto.*dense"):
-        kernel_sums(problem, "fused")
-    assert_sums_are_the_oracles(problem, "gaussian", "auto")
-
-
-def problem_of_size(kernel, n, d):
-    points = np.broadcast_to(0.0, (n, d))
-    return KernelSumRequest(
-        kernel, points, points, weights=np.broadcast_to(1.0, n), values=np.broadcast_to(1.0, (n, 1))
-    )
-
-
-@pytest.mark.parametrize("d", [1, 2, 5])
-@pytest.mark.parametrize("kernel", [Gaussian(), Epanechnikov(), Cauchy()], ids=str)
-def test_auto_compiles_nothing_for_a_small_problem(kernel, d, nothing_loaded):
-    assert choose_algorithm(problem_of_size(kernel, 500, d), "auto", n_passes=50) == "dense"
-
-
-def test_many_small_problems_are_worth_compiling(nothing_loaded, monkeypatch):
-    monkeypatch.setattr(_sums.dense, "compute", lambda problem: None)
-    problem = problem_of_size(Gaussian(), 500, 5)
-    saved = _sums.dense.seconds(problem) - _sums.fused.seconds(problem)
-    for _ in range(int(_sums.fused.START_UP / saved) - 1):
-        kernel_sums(problem)
-    assert choose_algorithm(problem, "auto") == "dense"
-    kernel_sums(problem)
-    kernel_sums(problem)
-    assert choose_algorithm(problem, "auto") == "fused"
-
-
-def test_loaded_engines_cost_no_start_up(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sknw._kernel_sums.numba", sys)
-    assert choose_algorithm(problem_of_size(Gaussian(), 500, 5), "auto", n_passes=50) == "fused"
-
-
-@pytest.mark.parametrize(
-    ("kernel", "d", "algorithm"),
-    [
-        (Gaussian(), 1, "expansion"),
-        (Gaussian(), 2, "expansion"),
-        (Gaussian(), 5, "fused"),
-        (Epanechnikov(), 1, "sorted"),
-        (Epanechnikov(), 2, "fused"),
-        (Cauchy(), 1, "dense"),
-    ],
-    ids=str,
-)
-def test_auto_takes_the_engine_that_suits_a_large_problem(kernel, d, algorithm):
-    assert choose_algorithm(problem_of_size(kernel, 10**5, d), "auto") == algorithm
+    monkeypatch.setattr(compiler, "njit", njit)
+    assert compiler.compiled()(abs)(-1) == 1

@@ -10,7 +10,7 @@ from sklearn import get_config
 from sknw._kernel_sums.costs import DENSE_PAIR
 from sknw._kernel_sums.index import squared_norms
 from sknw._kernel_sums.registry import Engine, register
-from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.request import KernelSumRequest, OwnEntries
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
 from sknw.kernels import Kernel, Pairwise
@@ -72,8 +72,7 @@ class Dense(Engine):
         def sum_block(rows: slice) -> None:
             sq = squared_distances(request, rows) / h**2
             slopes = 2.0 / h**2 * relative_derivatives(request.kernel, sq, log_mass[rows])
-            if request.leave_out is not None:
-                slopes[np.arange(len(slopes)), request.leave_out.index[rows]] = 0.0  # a difference of zero
+            slopes[request.own_entries(rows).at] = 0.0  # a difference of zero
             for a, z in enumerate(request.keys.T):
                 sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
 
@@ -109,7 +108,7 @@ _Weights = tuple[np.ndarray, np.ndarray]
 
 def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[_Weights]:
     """The weights of the queries `rows` at each bandwidth; a query's own key has what it retains."""
-    own = _OwnEntries(request, rows)
+    own = request.own_entries(rows)
     if isinstance(request.kernel, Pairwise):
         return _pairwise_weights(request.kernel, request.queries[rows], request.keys, request.bandwidths, own)
     sq = squared_distances(request, rows)
@@ -119,20 +118,8 @@ def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[_W
     return _unbounded_weights(request.kernel, sq, request.bandwidths, own, smallest_exponent)
 
 
-class _OwnEntries:
-    """The entries of a block of weights that belong to a query and its own key."""
-
-    def __init__(self, request: KernelSumRequest, rows: slice | np.ndarray):
-        if request.leave_out is None:
-            self.at = (np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp))
-            self.retained = np.empty(0)
-        else:
-            self.at = (np.arange(len(request.queries[rows])), request.leave_out.index[rows])
-            self.retained = request.leave_out.retained[rows]
-
-
 def _pairwise_weights(
-    kernel: Pairwise, queries: np.ndarray, keys: np.ndarray, bandwidths: np.ndarray, own: _OwnEntries
+    kernel: Pairwise, queries: np.ndarray, keys: np.ndarray, bandwidths: np.ndarray, own: OwnEntries
 ) -> Iterator[_Weights]:
     for h in bandwidths:
         weights = kernel.between(queries / h, keys / h)
@@ -140,7 +127,7 @@ def _pairwise_weights(
         yield weights, np.zeros(len(weights))
 
 
-def _compact_weights(kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: _OwnEntries) -> Iterator[_Weights]:
+def _compact_weights(kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: OwnEntries) -> Iterator[_Weights]:
     for h in bandwidths:
         weights = _profile(kernel, sq / h**2)
         weights[own.at] *= own.retained
@@ -148,7 +135,7 @@ def _compact_weights(kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own
 
 
 def _unbounded_weights(
-    kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: _OwnEntries, smallest_exponent: float
+    kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: OwnEntries, smallest_exponent: float
 ) -> Iterator[_Weights]:
     """Relative to the largest weight of the row where all of them would underflow.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sknw._kernel_sums.permutation import Rows, inverse_permutation, sorting_rows, take_last
+from sknw._kernel_sums.permutation import Rows, inverse_permutation, places_of, sorting_rows, take_last
 from sknw._kernel_sums.request import KernelSumRequest
 
 
@@ -23,7 +23,7 @@ class SortedRequest:
     rank : ndarray of shape (m,)
         How many keys stand left of each query; of several keys at a query that is its own key, the others stand on
         either side.
-    is_own : bool
+    is_own : bool ndarray of shape (m,)
         Whether the key at its rank is the query's own.
     """
 
@@ -33,7 +33,7 @@ class SortedRequest:
     columns: np.ndarray
     queries: np.ndarray
     rank: np.ndarray
-    is_own: bool
+    is_own: np.ndarray
 
     @classmethod
     def of(cls, request: KernelSumRequest) -> SortedRequest:
@@ -49,15 +49,20 @@ class SortedRequest:
         columns = index.of_columns(
             "sorted columns", lambda: np.ascontiguousarray(take_last(index.columns.T, key_order))
         )
+        points = request.queries[:, 0]
         if request.leave_out is None:
-            order = sorting_rows(request.queries[:, 0])
-            queries = np.ascontiguousarray(take_last(request.queries[:, 0], order))
-            rank = line_loops.count_below(keys, queries)
+            order = sorting_rows(points)
+            queries = np.ascontiguousarray(take_last(points, order))
+            rank, is_own = line_loops.count_below(keys, queries), np.zeros(len(queries), dtype=bool)
         else:
             rank_of_key = index.of_keys("rank on the line", lambda: inverse_permutation(key_order, len(keys)))
-            own = request.leave_out.index
-            rank = own if isinstance(rank_of_key, slice) else np.take(rank_of_key, own)
-            order = sorting_rows(rank)
-            rank = take_last(rank, order)
-            queries = np.take(keys, rank)
-        return cls(order, keys, weights, columns, queries, rank, request.leave_out is not None)
+            rank = places_of(request.leave_out.index, rank_of_key)
+            is_own = rank >= 0
+            if is_own.all():
+                order = sorting_rows(rank)
+            else:  # a query that is no key comes before the key that it has no others left of
+                rank = np.where(is_own, rank, np.searchsorted(keys, points))
+                order = np.lexsort((is_own, points, rank))
+            queries = np.ascontiguousarray(take_last(points, order))
+            rank, is_own = take_last(rank, order), take_last(is_own, order)
+        return cls(order, keys, weights, columns, queries, rank, is_own)

@@ -33,6 +33,11 @@ def scatter_rows(array: np.ndarray, rows: Rows, ordered: np.ndarray) -> None:
         row[rows] = row_in_order
 
 
+def places_of(index: np.ndarray, inverse: Rows) -> np.ndarray:
+    """Where the points `index` stand in an order, of which the `inverse_permutation` is given; -1 for -1, no point."""
+    return index if isinstance(inverse, slice) else np.where(index < 0, -1, np.take(inverse, index))
+
+
 def inverse_permutation(rows: Rows, n: int) -> Rows:
     """Where in an order `rows` each of n points stands, -1 where it does not."""
     if isinstance(rows, slice) and rows == slice(0, n):

@@ -142,13 +142,18 @@ class Dispatcher:
     def choose_capable(
         self, capability: type[_Capability], request: KernelSumRequest, algorithm: str, work: float = 1.0
     ) -> _Capability | None:
-        """The quickest compiled engine with a capability that takes the request; None where NumPy is to be preferred.
+        """The engine asked for if it has a capability, else the quickest compiled one that does and takes the request.
 
-        That is if there is none, if `algorithm` is "dense", or if with "auto" NumPy is expected to be done first. The
-        engine's work is `work` times that of its sums.
+        None where NumPy is to be preferred: if no engine has it, if the one asked for is not compiled, or if with
+        "auto" NumPy is expected to be done first. The engine's work is `work` times that of its sums.
         """
-        if algorithm == "dense":
-            return None
+        if algorithm != "auto":
+            asked = self.choose(request, algorithm)
+            if isinstance(asked, capability):
+                self.has_loaded(asked)
+                return asked
+            if not asked.is_compiled:
+                return None
         usable = [
             (engine.estimate_seconds(request), engine)
             for engine in ENGINES.values()

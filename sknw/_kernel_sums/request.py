@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,9 @@ class LeaveOneOut:
     Attributes
     ----------
     index : ndarray of shape (m,), intp
+        -1 for a query that is no key.
     retained : ndarray of shape (m,), float64
-        In [0, 1].
+        In [0, 1]; 0 for a query that is no key.
     """
 
     index: np.ndarray
@@ -35,6 +37,13 @@ class LeaveOneOut:
     def is_all_in_order(self, n_keys: int) -> bool:
         """Whether query i is key i, for all keys."""
         return len(self.index) == n_keys and np.array_equal(self.index, np.arange(n_keys))
+
+
+class OwnEntries(NamedTuple):
+    """Entries of a matrix that belong to a query and its own key: rows and columns, and what the keys retain."""
+
+    at: tuple[np.ndarray, np.ndarray]
+    retained: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +115,22 @@ class KernelSumRequest:
         """The sums of some of the queries."""
         leave_out = None if self.leave_out is None else self.leave_out[rows]
         return replace(self, queries=self.queries[rows], leave_out=leave_out)
+
+    def own_entries(self, rows: np.ndarray | slice) -> OwnEntries:
+        """Where the weights (len(rows), n) of some queries have those of their own keys, and what these retain."""
+        if self.leave_out is None:
+            none = np.empty(0, dtype=np.intp)
+            return OwnEntries((none, none), np.empty(0))
+        own = self.leave_out[rows]
+        is_key = np.flatnonzero(own.index >= 0)
+        return OwnEntries((is_key, own.index[is_key]), own.retained[is_key])
+
+    def retained_terms(self, rows: np.ndarray | slice) -> np.ndarray:
+        """What the own keys of some queries retain of w_j (1, V_j), of shape (len(rows), 1 + k)."""
+        assert self.leave_out is not None
+        own = self.leave_out[rows]
+        weight = (own.retained * self.weights[own.index])[:, np.newaxis]
+        return np.hstack([weight, weight * self.columns[own.index]])
 
     def gemm_distances_ok(self, precision: type[np.floating], rows: np.ndarray | slice) -> np.ndarray:
         """For which of some queries ||q - z||^2 may be ||q||^2 - 2 q.z + ||z||^2, faster from four features up: bool.

@@ -39,7 +39,10 @@ class EffectiveNeighbours:
         Each row of weights sums to 1; they are zero where a query has fewer than l neighbours.
         """
         here, near = self.request.take(rows), self._keys_near(rows)
-        leave_out = here.leave_out and LeaveOneOut(np.searchsorted(near, here.leave_out.index), here.leave_out.retained)
+        leave_out = here.leave_out
+        if leave_out is not None:
+            place = np.where(leave_out.index < 0, -1, np.searchsorted(near, leave_out.index))
+            leave_out = LeaveOneOut(place, leave_out.retained)
         here = replace(here, index=here.index.take(near), leave_out=leave_out)
         weights = dense.weight_rows(here, slice(None))
         weights[weights < np.exp(-_NEGLIGIBLE_EXPONENT) * weights.max(axis=1, keepdims=True)] = 0.0

@@ -63,7 +63,7 @@ def nearest_weights(request: KernelSumRequest, rows: np.ndarray) -> csr_array:
     own = None if request.leave_out is None else request.leave_out.index[rows]
     distance, key = request.index.tree.query(queries, k=range(1, _FEW_TIES + 1))
     # an own key, at distance 0, is the first or one of several first
-    nearest = distance[:, 0 if own is None else 1]
+    nearest = distance[:, 0] if own is None else np.where(own < 0, distance[:, 0], distance[:, 1])
     has_nearest = np.isfinite(nearest)
     # queries, keys (the largest is 1), and what both were before centring
     size = np.abs(queries).max(axis=1) + 1.0 + request.index.offset_magnitude / request.index.max_abs_key
@@ -97,7 +97,7 @@ def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
     if request.leave_out is None:
         return np.broadcast_to(moments / mass, (len(rows), len(moments)))
     own = request.leave_out.index[rows]
-    left_out = (1.0 - request.leave_out.retained[rows]) * request.weights[own]
+    left_out = np.where(own < 0, 0.0, (1.0 - request.leave_out.retained[rows]) * request.weights[own])
     mass = mass - left_out
     with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no others
         return (moments - left_out[:, np.newaxis] * request.columns[own]) / np.where(mass > 0, mass, np.nan)[

@@ -30,9 +30,9 @@ class GaussianLine:
 
         self.points, self.request, self.line = points, points.request, SortedRequest.of(points.request)
         self.loops, m = line_loops, len(self.line.queries)
-        self.own, self.retained = np.full(m, -1), np.zeros(m)
+        self.own, self.retained = np.where(self.line.is_own, self.line.rank, -1), np.zeros(m)
         if self.request.leave_out is not None:
-            self.own, self.retained = self.line.rank, take_last(self.request.leave_out.retained, self.line.order)
+            self.retained = take_last(self.request.leave_out.retained, self.line.order)
 
     def set_sums(self, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
         """Set the sums (1 + k, m) and their scale (m,) at a bandwidth, given the width of cells."""

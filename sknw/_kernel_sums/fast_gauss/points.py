@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from sknw._kernel_sums.fast_gauss.grid import Cells
-from sknw._kernel_sums.permutation import Rows, inverse_permutation, row_blocks, take_last
+from sknw._kernel_sums.permutation import Rows, inverse_permutation, places_of, row_blocks, take_last
 from sknw._kernel_sums.request import KernelSumRequest
 
 # The part of a sum that its error may be.
@@ -83,7 +83,7 @@ class Points:
         if queries.rows is keys.rows:  # of all keys
             return np.arange(len(keys)), retained
         position = inverse_permutation(keys.rows, len(self.index))
-        return own if isinstance(position, slice) else np.take(position, own), retained
+        return places_of(own, position), retained
 
 
 @dataclass(frozen=True)

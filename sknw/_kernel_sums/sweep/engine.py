@@ -74,11 +74,9 @@ class Sweep(Engine):
                 scatter_rows(sums[b], line.order, part)
             if scale is not None:
                 log_scale[b, line.order] = scale
-        leave_out = request.leave_out
-        if leave_out is not None and leave_out.retained.any():
+        if request.leave_out is not None and request.leave_out.retained.any():
             # K(0) = 1 for every kernel, and a query that retains something is never scaled
-            own_weight = leave_out.retained * request.weights[leave_out.index]
-            sums += own_weight * np.vstack([np.ones(n_queries), request.columns[leave_out.index].T])
+            sums += request.retained_terms(slice(None)).T
         return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
 
@@ -115,7 +113,7 @@ def _set_compact_sums(sums: np.ndarray, request: KernelSumRequest, line: SortedR
     def sum_some(some: slice) -> None:
         loops.compact_sums(
             *(sums, some.start, kernel, h, radius, *columns, begin, end, left, right),
-            *(line.queries[some], line.rank[some], line.is_own),
+            *(line.queries[some], line.rank[some], line.is_own[some]),
         )
 
     for_each_chunk(sum_some, len(line.queries), _CHUNK, request.n_threads)

@@ -317,7 +317,7 @@ def compact_sums(
     begin, end, left, right : arrays and pairs of arrays of `cells_of_blocks` and `set_states`
     queries, place : arrays of shape (m,), ascending
         The queries and how many keys stand before each.
-    is_own : bool
+    is_own : bool array of shape (m,)
         Whether the key at its place is the query itself, which is left out.
     """
     zeros, powers, exponents = kernel
@@ -356,7 +356,7 @@ def compact_sums(
             if filled[i] != directly[i]:
                 _fill(block, columns, i * BLOCK, directly[i], keys, weights, values)
                 filled[i] = directly[i]
-        left_out = BLOCK + place[r] - at * BLOCK if is_own else -1
+        left_out = BLOCK + place[r] - at * BLOCK if is_own[r] else -1
         # within [0, 1] wherever there are keys
         left_a = min(max((h - (query - left_anchor)) * per_h, 0.0), 1.0)
         right_a = min(max((h - (right_anchor - query)) * per_h, 0.0), 1.0)
@@ -384,10 +384,10 @@ def far_shifts(shift, queries, keys, place, is_own, share, furthest):
         nearest = np.inf
         if place[r] > 0:
             nearest = queries[r] - keys[place[r] - 1]
-        behind = place[r] + 1 if is_own else place[r]
+        behind = place[r] + 1 if is_own[r] else place[r]
         if behind < keys.size:
             nearest = min(nearest, keys[behind] - queries[r])
-        far = furthest < nearest < np.inf and not (is_own and share[r] > 0.0)
+        far = furthest < nearest < np.inf and not (is_own[r] and share[r] > 0.0)
         shift[r] = nearest if far else 0.0
         any_far |= far
     return any_far
@@ -412,7 +412,7 @@ def add_exponential_sums(sums, mirrored, rate, keys, column0, column1, queries, 
         r = m - 1 - step if mirrored else step
         count = place[r]
         if mirrored:
-            count = n - place[r] - 1 if is_own else n - place[r]
+            count = n - place[r] - 1 if is_own[r] else n - place[r]
         while following < count:
             i = n - 1 - following if mirrored else following
             if following % _KEYS_PER_BLOCK == 0:

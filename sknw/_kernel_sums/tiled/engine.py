@@ -194,9 +194,7 @@ class Tiles:
         for_each_chunk(sum_chunk, len(rows), CHUNK, request.n_threads, multiple_of=4)
         if request.leave_out is not None and request.leave_out.retained.any():
             # K(0) = 1 for every kernel that has a form; a row that retains something is never shifted
-            own = request.leave_out.index[rows]
-            own_weight = request.leave_out.retained[rows] * request.weights[own]
-            sums += own_weight[:, np.newaxis] * np.column_stack([np.ones(len(rows)), request.columns[own]])
+            sums += request.retained_terms(rows)
         return sums
 
     def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

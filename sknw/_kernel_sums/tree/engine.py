@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 
 from sknw._kernel_sums.costs import TREE_CALL, TREE_PAIR, TREE_PAIR_FEATURE, TREE_POINT, tiled_pair
 from sknw._kernel_sums.index import KeyIndex
-from sknw._kernel_sums.permutation import inverse_permutation
+from sknw._kernel_sums.permutation import inverse_permutation, places_of
 from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
@@ -186,7 +186,7 @@ class _Pairs:
         self.own, self.retained = np.full(len(request.queries), -1), np.ones(len(request.queries))
         if request.leave_out is not None:
             position = inverse_permutation(self.keys.order, len(index))
-            self.own = np.asarray(position)[request.leave_out.index[self.queries.order]]
+            self.own = places_of(request.leave_out.index[self.queries.order], position)
             self.retained = request.leave_out.retained[self.queries.order]
         form = request.kernel.form
         assert form is not None
