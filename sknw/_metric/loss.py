@@ -127,7 +127,7 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
         u = x_mean = np.broadcast_to(0.0, (1, m, len(ridge)))
         slope, values = np.broadcast_to(0.0, (1, m, len(ridge), k)), y_mean
     else:
-        moments, unsupported = smoother.local_moments(queries, largest_loss=LOSS_IN_SEARCH)
+        moments, unsupported = smoother.local_moments(queries, largest_loss=1e-6)
         u, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)
         x_mean, y_mean, log_mass = moments.x_mean, moments.y_mean, moments.log_mass
         values = y_mean + np.einsum("bid,bidk->bik", u, moments.xy)

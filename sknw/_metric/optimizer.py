@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from sknw._metric.loss import Loss
-from sknw._metric.parametrization import W_BOUNDS, Parametrization
+from sknw._metric.parametrization import RIDGE_BOUNDS, W_BOUNDS, Parametrization
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid, local_minima
 
@@ -42,6 +42,9 @@ LOG_RIDGE_VARIANCE_PENALTY = 0.01
 _SMALL_W = 0.05
 # L-BFGS-B ends when no derivative is larger; how many steps it remembers.
 _SMALLEST_GRADIENT, _N_CORRECTIONS = 1e-7, 20
+# L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above what engines and
+# threads round differently (1e-14 to 1e-12): else a path of 50 steps amplifies that to what shows in w.
+_OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
@@ -136,9 +139,10 @@ class MetricOptimizer:
             nonlocal best
             w, ridge = theta.unpack(vector)
             objective, loss, by_w, by_ridge = self.objective(w, ridge)
+            objective = float(_rounded(objective, _OBJECTIVE_STEP))
             if objective < best.objective:
                 best = replace(best, w=w, ridge=ridge, objective=objective, path=[*path, loss])
-            return objective, theta.gradient(w, ridge, by_w, by_ridge)
+            return objective, _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
 
         start = theta.pack(w, ridge)
         function(start)
@@ -224,7 +228,10 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
     weights = loss.training.sample_weight[rows]
     squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
     lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))
-    return directions[:, ::-1][:, :r] * np.divide(lengths, lengths[0], out=np.ones(r), where=lengths[0] > 0)
+    lengths = np.divide(lengths, lengths[0], out=np.ones(r), where=lengths[0] > 0)
+    directions = directions[:, ::-1][:, :r]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[np.newaxis], axis=0)
+    return _rounded(directions * np.sign(largest) * lengths, _START_STEP)  # else their signs are arbitrary
 
 
 def scalar_starts(criterion: Criterion) -> list[tuple[float, float]]:
@@ -236,4 +243,10 @@ def scalar_starts(criterion: Criterion) -> list[tuple[float, float]]:
     scores = scan(factors)[0]
     minima = local_minima(scores)
     lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]]
-    return [(1.0 / c, scan.best_ridge(c)) for c in lowest.tolist()] or [(1.0, START_RIDGE)]
+    ridges = [float(np.exp2(_rounded(np.log2(max(scan.best_ridge(c), RIDGE_BOUNDS[0])), _START_STEP))) for c in lowest.tolist()]
+    return [(1.0 / c, ridge) for c, ridge in zip(lowest.tolist(), ridges)] or [(1.0, START_RIDGE)]
+
+
+def _rounded(value: np.ndarray | float, step: float) -> np.ndarray:
+    """The nearest multiple of a step."""
+    return np.round(np.asarray(value) / step) * step
