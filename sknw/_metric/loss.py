@@ -17,21 +17,15 @@ import numpy as np
 
 from sknw._kernel_sums import kernel_sums
 from sknw._kernel_sums.tiled.metric_gradient import WeightCotangent, scatter
-from sknw._smoothing.smoother import LOSS_IN_SEARCH, LocalLinearSpec, Queries, Smoother, weighted_means
+from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother, weighted_means
 from sknw._smoothing.training import TrainingSet
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """The loss L as a function of w, (d,) or (d, r), and ridge (d,), of standardised inputs.
+    """The loss L, averaged over `rows`, as a function of w, (d,) or (d, r), and ridge (d,), of standardised inputs.
 
-    Attributes
-    ----------
-    smoother : Smoother
-        Of the training set; its keys are the standardised inputs. For each w its w, keys and ridge are replaced.
-    training : TrainingSet
-    rows : ndarray of int
-        The rows that L is averaged over.
+    The keys of `smoother` are the standardised inputs; for each w its w, keys and ridge are replaced.
     """
 
     smoother: Smoother
@@ -78,21 +72,11 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """Values m_i = y_mean_i + u_i' cov(x, y)_i of local lines at m queries; of weighted means u and slope are zero.
+    """Values m_i (m, k) pooled at m queries, and what their derivatives take.
 
-    Attributes
-    ----------
-    values : ndarray of shape (m, k)
-        With those that `outside` gives in place of the unsupported.
-    unsupported : bool ndarray of shape (m,)
-    log_mass : ndarray of shape (m,)
-        log D_i.
-    ridge : ndarray of shape (d,)
-    u : ndarray of shape (m, d)
-        (C + R)^-1 (x_i - x_mean), C = cov(x, x) and R = diag(ridge).
-    slope : ndarray of shape (m, d, k)
-        b = (C + R)^-1 cov(x, y).
-    x_mean, y_mean : ndarrays of shape (m, d), (m, k)
+    Local lines have m = y_mean + u'cov(x, y) with u = (C + R)^-1 (x_i - x_mean) of shape (m, d), C = cov(x, x) and
+    R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); for weighted means u and b are zero.
+    `values` are those of `outside` where a query is `unsupported`; `log_mass` is log D_i.
     """
 
     values: np.ndarray
@@ -127,7 +111,7 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
         u = x_mean = np.broadcast_to(0.0, (1, m, len(ridge)))
         slope, values = np.broadcast_to(0.0, (1, m, len(ridge), k)), y_mean
     else:
-        moments, unsupported = smoother.local_moments(queries, largest_loss=1e-6)
+        moments, unsupported = smoother.local_moments(queries)
         u, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)
         x_mean, y_mean, log_mass = moments.x_mean, moments.y_mean, moments.log_mass
         values = y_mean + np.einsum("bid,bidk->bik", u, moments.xy)

@@ -81,18 +81,9 @@ class MetricFit:
 class MetricOptimizer:
     """Minimisation of the objective.
 
-    Attributes
-    ----------
-    loss : Loss
-    given_ridge : ndarray of shape (d,) or None
-        None learns the ridge, if there are lines.
-    penalty : float
-    max_iter : int
-        Of one minimisation.
-    tol : float
-        A minimisation ends when an iteration lowers the objective by less. Of minima that differ by less the one from
-        the first start is taken, so that rounding does not decide.
-    progress : Progress
+    `given_ridge` (d,) is None where the ridge is learned, if there are lines. A minimisation ends after `max_iter`
+    iterations, or when one lowers the objective by less than `tol`. Of minima that differ by less than `tol` the one
+    from the first start is taken, so that rounding does not decide.
     """
 
     loss: Loss
@@ -156,23 +147,17 @@ class MetricOptimizer:
             if self.progress.stopped or path[-1] < EXACT_FIT:
                 raise StopIteration
 
-        result = minimize(
-            function,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=theta.bounds,
-            callback=after_iteration,
-            options={"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS},
-        )
+        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}
+        problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
+        result = minimize(function, start, callback=after_iteration, options=options, **problem)
         path[-1] = best.path[-1]  # the last search along a line may have found a lower one
         return replace(best, path=path, converged=result.status != _REACHED_MAX_ITER)
 
 
-def learn(learner: MetricOptimizer, structure: str, rank: int, scalar_starts: list[tuple[float, float]]) -> MetricFit:
-    """The best minimum of a structure, with `rank` columns if W is a matrix; `scalar_starts` are pairs (w, ridge)."""
+def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
+    """The best minimum of a structure, with `rank` columns if W is a matrix."""
     d = learner.loss.x.shape[1]
-    scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts]
+    scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
     if structure == "scalar":
         return multistart(learner, scalars, "scalar")
     scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
@@ -234,17 +219,19 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
     return _rounded(directions * np.sign(largest) * lengths, _START_STEP)  # else their signs are arbitrary
 
 
-def scalar_starts(criterion: Criterion) -> list[tuple[float, float]]:
+def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     """The scalar w = 1 / c, and ridges, at the two lowest local minima of a scan over bandwidths c on some rows."""
-    rows = criterion.rows[:: -(-len(criterion.rows) // _SCAN_ROWS)]
-    scan = replace(criterion, rows=rows)
-    factors = bandwidth_grid(criterion.smoother.keys, criterion.smoother.kernel)[0][::2]
+    smoother, training, rows = learner.loss.smoother, learner.loss.training, learner.loss.rows
+    given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
+    ridge = None if learner.learns_ridge else given
+    scan = Criterion("loo", smoother, training, rows[:: -(-len(rows) // _SCAN_ROWS)], ridge)
+    factors = bandwidth_grid(smoother.keys, smoother.kernel)[0][::2]
     factors = factors[(1.0 / factors > W_BOUNDS[0]) & (1.0 / factors < W_BOUNDS[1])]
     scores = scan(factors)[0]
     minima = local_minima(scores)
-    lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]]
-    ridges = [float(np.exp2(_rounded(np.log2(max(scan.best_ridge(c), RIDGE_BOUNDS[0])), _START_STEP))) for c in lowest.tolist()]
-    return [(1.0 / c, ridge) for c, ridge in zip(lowest.tolist(), ridges)] or [(1.0, START_RIDGE)]
+    lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]].tolist()
+    log_ridges = [_rounded(np.log(np.clip(scan.best_ridge(c), *RIDGE_BOUNDS)), _START_STEP) for c in lowest]
+    return [(1.0 / c, float(np.exp(r))) for c, r in zip(lowest, log_ridges, strict=True)] or [(1.0, START_RIDGE)]
 
 
 def _rounded(value: np.ndarray | float, step: float) -> np.ndarray:

@@ -56,41 +56,27 @@ class Matrix:
         return by_value.ravel()
 
 
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Numbers that are not learned, theta empty."""
-
-    value: np.ndarray
-
-    def bounds(self) -> list:
-        return []
-
-    def pack(self, value: np.ndarray) -> np.ndarray:
-        return np.empty(0)
-
-    def unpack(self, theta: np.ndarray) -> np.ndarray:
-        return self.value
-
-    def gradient(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
-        return np.empty(0)
-
-
 class Parametrization:
-    """Theta of a structure, for w (d,) or (d, r) and ridges (d,); "scalar" learns one ridge, the others d."""
+    """Theta of a structure: that of w (d,) or (d, r), and that of the ridges (d,) if they are learned.
+
+    "scalar" learns one ridge for all features, the others one for each.
+    """
 
     def __init__(self, structure: str, w: np.ndarray, ridge: np.ndarray, learns_ridge: bool):
         d = len(w)
         size = 1 if structure == "scalar" else d
         self.w = Positive(d, size, W_BOUNDS) if w.ndim == 1 else Matrix(w.shape)
-        self.ridge = Positive(d, size, RIDGE_BOUNDS) if learns_ridge else Given(ridge)
-        self.bounds = self.w.bounds() + self.ridge.bounds()
+        self.ridge, self.learns_ridge, self.given_ridge = Positive(d, size, RIDGE_BOUNDS), learns_ridge, ridge
+        self.bounds = self.w.bounds() + self.ridge.bounds() * learns_ridge
 
     def pack(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        return np.append(self.w.pack(w), self.ridge.pack(ridge))
+        of_w = self.w.pack(w)
+        return np.append(of_w, self.ridge.pack(ridge)) if self.learns_ridge else of_w
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         of_w, of_ridge = np.split(theta, [len(self.w.bounds())])
-        return self.w.unpack(of_w), self.ridge.unpack(of_ridge)
+        return self.w.unpack(of_w), self.ridge.unpack(of_ridge) if self.learns_ridge else self.given_ridge
 
     def gradient(self, w: np.ndarray, ridge: np.ndarray, by_w: np.ndarray, by_ridge: np.ndarray) -> np.ndarray:
-        return np.append(self.w.gradient(w, by_w), self.ridge.gradient(ridge, by_ridge))
+        of_w = self.w.gradient(w, by_w)
+        return np.append(of_w, self.ridge.gradient(ridge, by_ridge)) if self.learns_ridge else of_w

@@ -281,10 +281,9 @@ class AttentionPoolingRegressor(BaseSmoother):
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
         line = LocalLinearSpec.of(training, 0.0) if self.degree == 1 else None
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
-        given_ridge = None if isinstance(self.ridge, str) else self._given_ridge(d)
         learner = MetricOptimizer(
             loss=Loss(smoother, training, rows),
-            given_ridge=given_ridge,
+            given_ridge=None if isinstance(self.ridge, str) else self._given_ridge(d),
             penalty=0.0 if structure == "scalar" else self.penalty,
             max_iter=self.max_iter,
             tol=self.tol,
@@ -295,10 +294,7 @@ class AttentionPoolingRegressor(BaseSmoother):
             ridge = np.full(d, optimizer.START_RIDGE) if before[1] is None else before[1]
             learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
         else:
-            criterion = Criterion("loo", smoother, training, rows)
-            if line is not None:
-                criterion = replace(criterion, ridge=None if given_ridge is None else float(np.median(given_ridge)))
-            learned = optimizer.learn(learner, structure, rank, optimizer.scalar_starts(criterion))
+            learned = optimizer.learn(learner, structure, rank)
         if not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
@@ -310,11 +306,10 @@ class AttentionPoolingRegressor(BaseSmoother):
 
     def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:
         """The ridge at a given w."""
-        d = training.X.shape[1]
         if not isinstance(self.ridge, str):
-            return self._given_ridge(d)
+            return self._given_ridge(len(training.scales))
         with_line = replace(smoother, line=LocalLinearSpec.of(training, 0.0))
-        return np.full(d, Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
+        return np.full(len(training.scales), Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
 
     def _given_ridge(self, d: int) -> np.ndarray:
         ridge = _as_numbers(self.ridge)
