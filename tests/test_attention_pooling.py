@@ -492,7 +492,7 @@ def test_a_penalty_makes_w_smaller_and_a_large_one_leaves_the_mean(degree, w):
     for penalty in [0.0, 10.0, 1e5]:
         model = AttentionPoolingRegressor(w=w, degree=degree, penalty=penalty, ridge=10.0, tol=1e-3).fit(X, y)
         sizes.append(np.linalg.norm((model.w_.T * X.std(axis=0)).T))
-    if w != "scalar":  # one number is not gcv_or_aicc
+    if w != "scalar":  # one number is not penalised
         assert sizes[0] > sizes[1] > sizes[2]
         assert sizes[2] == 0.0
 

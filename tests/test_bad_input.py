@@ -92,7 +92,7 @@ CASES = [
         for ridge in LINES_OF_ATTENTION
         for w in ["diagonal", 0.7]
     ),
-    (AttentionPoolingRegressor, {"w": "low_rank", "rank": 3}, "rank must be at most the number of features, 2, got 3"),
+    (AttentionPoolingRegressor, {"w": "low_rank", "rank": 3}, "rank must be .* rank=3 and n_features = 2"),
     *((AttentionPoolingRegressor, {"kernel": kernel}, "no derivative") for kernel in ["tophat", np.add]),
     (AttentionPoolingRegressor, {"algorithm": "pruned"}, "algorithm='pruned'.*usable here"),
     (AttentionPoolingRegressor, {"algorithm": "sorted", "w": 1.0}, "algorithm='sorted'.*usable here"),

@@ -5,9 +5,14 @@ import oracle
 import pytest
 from numpy.testing import assert_allclose
 from problems import DIFFERENTIABLE, ENGINES, DifferentiableCauchy, regression
+from processes import run
 
 from sknw import AttentionPoolingRegressor
+from sknw._metric import optimizer
+from sknw._metric.copies import merge_copies
 from sknw._metric.loss import Loss
+from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
+from sknw._metric.parametrization import Parametrization
 from sknw._smoothing.smoother import LocalLinearSpec
 from sknw._smoothing.training import TrainingSet
 from sknw.kernels import PowerExponential, resolve_kernel
@@ -54,6 +59,7 @@ def some_w(structure, d, size=1.2):
     rng = np.random.default_rng(5)
     size = size / np.sqrt(d)
     return {
+        "scalar": np.full(d, size),
         "diagonal": size * rng.uniform(0.5, 1.5, d),
         "low_rank": size * rng.normal(size=(d, min(d, 2))),
         "full": size * (np.eye(d) + 0.3 * rng.normal(size=(d, d))),
@@ -70,20 +76,19 @@ def assert_loss_and_gradient_are_right(
     W, ridge = some_w(structure, d, size), np.geomspace(0.05, 0.5, d)
     outside, rows = options.get("outside", "nearest"), options.get("rows", slice(None))
 
-    def expected(W, log_ridge):
-        by_feature = np.exp(log_ridge) if degree else None
-        return oracle.loss(X, y, in_units_of_inputs(X, w, W), of_oracle, w, outside, by_feature, rows)
+    def expected(W, ridge):
+        return oracle.loss(X, y, in_units_of_inputs(X, w, W), of_oracle, w, outside, ridge if degree else None, rows)
 
-    by_w = derivatives(lambda W: expected(W, np.log(ridge)), W)
-    by_ridge = derivatives(lambda log_ridge: expected(W, log_ridge), np.log(ridge)) if degree else np.zeros(d)
+    by_w = derivatives(lambda W: expected(W, ridge), W)
+    by_ridge = derivatives(lambda ridge: expected(W, ridge), ridge) if degree else np.zeros(d)
     assert np.abs(by_w).max() > 1e-3
     for algorithm in ENGINES[: 2 if kernel in COMPILED else 1]:
         loss = loss_of(X, y, w, parameter, degree, algorithm=algorithm, **options)
         found, w_gradient, ridge_gradient = loss(W, ridge)
-        assert found == pytest.approx(float(expected(W, np.log(ridge))), rel=1e-11 if degree == 0 else 1e-7)
+        assert found == pytest.approx(float(expected(W, ridge)), rel=1e-11 if degree == 0 else 1e-7)
         tolerance = (1e-9 if degree == 0 else 1e-7) * np.abs(by_w).max()
         assert_allclose(w_gradient, by_w, rtol=0, atol=tolerance)
-        assert_allclose(ridge_gradient, by_ridge, rtol=0, atol=tolerance)
+        assert_allclose(ridge_gradient * ridge, by_ridge * ridge, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("degree", [0, 1])
@@ -119,3 +124,231 @@ def test_gradient_where_some_rows_have_no_support(outside, degree):
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
 def test_gradient_on_some_rows(kernel, degree):
     assert_loss_and_gradient_are_right(kernel, "full", degree, rows=np.array([1, 4, 7, 12, 19]))
+
+
+# The objective
+
+
+def learner_of(loss, penalty=3.0, tol=1e-6, given_ridge=None):
+    return MetricOptimizer(loss, given_ridge, penalty, 200, tol, Progress(lambda: False, 0))
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize(("degree", "given_ridge"), [(0, False), (1, False), (1, True)])
+@pytest.mark.parametrize("structure", ["scalar", "diagonal", "low_rank", "full"])
+def test_objective_and_its_gradient_in_theta_are_the_penalised_logarithm(structure, degree, given_ridge, weighted):
+    """log L + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2), as the class says."""
+    d, penalty = 3, 100.0  # so large that each part of the penalty counts
+    X, y, w, _ = regression(n=20, d=d, weighted=weighted)
+    if weighted:
+        X, y, w = X[w > 0], y[w > 0], w[w > 0]
+    W, ridge = some_w(structure, d), np.full(d, 0.2) if structure == "scalar" else np.array([0.02, 0.3, 0.9])
+    learns_ridge = degree == 1 and not given_ridge
+    learner = learner_of(loss_of(X, y, w, "gaussian", degree), penalty, given_ridge=ridge if given_ridge else None)
+    strength = (1 - 1 / d) * penalty / (len(X) if w is None else w.sum())
+
+    def expected(numbers):
+        numbers = np.asarray(numbers, dtype=np.longdouble)
+        n_ridges = 0 if not learns_ridge else 1 if structure == "scalar" else d
+        of_w, log_ridge = numbers[: len(numbers) - n_ridges], numbers[len(numbers) - n_ridges :]
+        metric = of_w.reshape(d, -1) if W.ndim == 2 else np.broadcast_to(np.exp(of_w), d)
+        ridges = np.broadcast_to(np.exp(log_ridge) if learns_ridge else ridge, d)
+        size = np.abs(metric).sum() if metric.ndim == 1 else np.sqrt((metric**2).sum(axis=1)).sum()
+        loss = oracle.loss(X, y, in_units_of_inputs(X, w, metric), "gaussian", w, ridge=ridges if degree else None)
+        spread = ((np.log(ridges) - np.log(ridges).mean()) ** 2).sum() if learns_ridge else 0.0
+        return np.log(loss) + strength * (size + spread / 100)
+
+    theta = Parametrization(structure, W, ridge, learns_ridge)
+    packed = theta.pack(W, ridge)
+    assert len(theta.bounds) == len(packed)
+    for found, given in zip(theta.unpack(packed), (W, ridge), strict=True):
+        assert_allclose(found, given, rtol=1e-14)
+    objective, _, by_w, by_ridge = learner.objective(W, ridge)
+    assert objective == pytest.approx(float(expected(packed)), rel=1e-7)
+    by_theta = derivatives(expected, packed)
+    assert_allclose(theta.gradient(W, ridge, by_w, by_ridge), by_theta, rtol=0, atol=1e-7 * np.abs(by_theta).max())
+
+
+def test_a_feature_that_is_switched_off_has_no_derivative_of_its_size():
+    X, y, w, _ = regression(n=20, d=3)
+    learner = learner_of(loss_of(X, y, w, "gaussian", 0))
+    for W in [np.array([0.0, 0.5, 1.0]), np.array([[0.0, 0.0], [0.5, 0.1], [1.0, -1.0]])]:
+        _, by_w, _ = learner.penalty_at(W, np.ones(3))
+        assert np.all(by_w[0] == 0.0)
+        assert np.all(by_w[1:] != 0.0)
+
+
+def test_one_number_for_all_features_is_not_penalised():
+    X, y, _, _ = regression(n=40, d=2)
+    free, penalised = (AttentionPoolingRegressor(w="scalar", penalty=p).fit(X, y) for p in [0.0, 1e5])
+    np.testing.assert_array_equal(penalised.w_, free.w_)
+
+
+# Starts and pruning
+
+
+class Chosen(MetricOptimizer):
+    """A minimisation that ends where it starts, with w_0 for an objective, and writes down what it was asked."""
+
+    def minimise(self, w, ridge, structure):
+        self.given_ridge.append((len(self.loss.rows), self.tol, float(w[0])))
+        return MetricFit(w, ridge, float(w[0]), [1.0], True)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "winner"),
+    [([3.0, 1.0, 2.0], 1), ([1.0, 1.0 - 1e-9, 1.0], 0), ([1.0, 1.0 - 1e-3, 1.0 - 1e-3 - 1e-9], 1), ([2.0, 3.0], 0)],
+)
+def test_of_minima_that_rounding_could_swap_the_first_is_taken(objectives, winner):
+    X, y, w, _ = regression(n=20)
+    asked = []
+    learner = Chosen(loss_of(X, y, w, "gaussian", 0), asked, 3.0, 200, 1e-6, Progress(lambda: False, 0))
+    starts = [(np.array([o, 1.0]), np.ones(2)) for o in objectives]
+    assert optimizer.multistart(learner, starts, "diagonal").objective == objectives[winner]
+    assert asked == [(20, 1e-6, o) for o in objectives]
+
+
+def test_of_many_rows_starts_compete_on_500_and_the_winner_goes_on_with_all():
+    X, y, w, _ = regression(n=520)
+    asked = []
+    learner = Chosen(loss_of(X, y, w, "gaussian", 0), asked, 3.0, 200, 1e-6, Progress(lambda: False, 0))
+    starts = [(np.array([o, 1.0]), np.ones(2)) for o in (3.0, 1.0, 2.0)]
+    optimizer.multistart(learner, starts, "diagonal")
+    assert asked == [(500, 1e-4, 3.0), (500, 1e-4, 1.0), (500, 1e-4, 2.0), (520, 1e-6, 1.0)]
+
+
+def rapid(n=150, d=2, frequency=9.0):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(n, d))
+    return X, np.sin(frequency * X[:, 0]) + 0.05 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("structure", ["diagonal", "low_rank", "full"])
+def test_the_minimum_is_the_lowest_that_any_of_the_starts_leads_to(structure):
+    X, y = rapid()
+    learner = learner_of(loss_of(X, y, None, "gaussian", 0))
+    found = optimizer.learn(learner, structure, 2)
+    scalar = AttentionPoolingRegressor(w="scalar").fit(X, y).w_[0] * X[:, 0].std()
+    ends = [learner.minimise(np.full(2, w), np.full(2, 0.1), "diagonal") for w in (0.3, 1.0, scalar)]
+    lowest = min(end.objective for end in ends)
+    assert found.objective <= lowest + 1e-6
+    if structure == "diagonal":
+        assert found.objective >= lowest - 1e-6
+
+
+def test_scalar_starts_are_the_lowest_local_minima_of_leave_one_out():
+    rng = np.random.default_rng(1)
+    X = np.repeat(np.linspace(0, 1, 50), 2)[:, np.newaxis] + 1e-4 * rng.normal(size=(100, 1))
+    # twins share their noise: the loss is low where only they see each other, and where the noise is averaged
+    y = np.sin(3 * X[:, 0]) + 0.2 * np.repeat(rng.normal(size=50), 2)
+    loss = loss_of(X, y, None, "gaussian", 0)
+    starts = optimizer.scalar_starts(learner_of(loss))
+    scores = [loss(np.full(1, w), np.ones(1))[0] for w, _ in starts]
+    assert len(starts) == 2
+    assert scores[0] < scores[1]
+    for (w, _), score in zip(starts, scores, strict=True):
+        assert all(loss(np.full(1, w * factor), np.ones(1))[0] > score for factor in (0.5, 2.0))
+
+
+def test_principal_directions_are_those_of_the_slopes():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    direction = np.array([-1.0, 3.0, -2.0]) / np.sqrt(14)
+    loss = loss_of(X, X @ direction, None, "gaussian", 0)
+    scalar = MetricFit(np.full(3, 0.1), np.full(3, 0.01), 0.0, [1.0], True)
+    found = optimizer.principal_directions(loss, scalar, 2)
+    assert_allclose(found[:, 0], direction, atol=0.1)
+    assert np.linalg.norm(found[:, 1]) < 0.1
+
+
+@pytest.mark.parametrize("matrix", [False, True], ids=["diagonal", "full"])
+def test_small_w_are_switched_off_if_the_objective_rises_by_at_most_tol(matrix):
+    X, y = rapid(80, d=3, frequency=2.0)
+    as_w = np.diag if matrix else np.asarray
+
+    def pruned(w, penalty, tol):
+        learner = learner_of(loss_of(X, y, None, "gaussian", 0), penalty, tol)
+        objective, loss, _, _ = learner.objective(as_w(w), np.ones(3))
+        learned = MetricFit(as_w(w), np.ones(3), objective, [1.0, loss], True)
+        return learner, learned, optimizer.prune_features(learner, learned)
+
+    learner, learned, off = pruned([3.0, 0.049, 0.051], penalty=3.0, tol=1e-3)
+    np.testing.assert_array_equal(off.w, as_w([3.0, 0.0, 0.051]))
+    objective, loss, _, _ = learner.objective(off.w, off.ridge)
+    assert (off.objective, off.path) == (objective, [1.0, loss])
+    # the feature that matters makes the objective rise: all stay
+    w = [0.049, 0.049, 1.0]
+    _, learned, kept = pruned(w, penalty=0.0, tol=1e-6)
+    assert kept is learned
+    rise = learner_of(learner.loss, 0.0).objective(as_w([0.0, 0.0, 1.0]), np.ones(3))[0] - learned.objective
+    assert rise > 1e-6
+    assert pruned(w, penalty=0.0, tol=0.99 * rise)[2].w[0].max() > 0
+    assert pruned(w, penalty=0.0, tol=1.01 * rise)[2].w[0].max() == 0
+
+
+# What does not depend on how it is computed
+
+
+def standardised(model, X):
+    return (model.w_.T * X.std(axis=0)).T
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "w"),
+    [*(("gaussian", w) for w in ("scalar", "diagonal", "low_rank", "full")), ("exponential", "diagonal")],
+)
+def test_every_algorithm_learns_the_same_w(kernel, w, degree):
+    X, y = rapid(40, d=2, frequency=3.0)
+    dense, *others = (
+        AttentionPoolingRegressor(kernel, w, degree=degree, algorithm=algorithm, n_jobs=n_jobs).fit(X, y)
+        for algorithm, n_jobs in [("dense", None), ("fused", 2), ("auto", None)]
+    )
+    for other in others:
+        size = np.abs(standardised(dense, X)).max()
+        assert_allclose(standardised(other, X), standardised(dense, X), rtol=0, atol=1e-6 * size)
+        if degree:
+            assert_allclose(other.ridge_, dense.ridge_, rtol=1e-6)
+
+
+def test_w_does_not_depend_on_what_the_process_has_done_before():
+    """A process that has done much has loaded compiled loops, which a fresh one does without."""
+    code = """
+        import numpy as np
+        from sknw import AttentionPoolingRegressor, NadarayaWatsonRegressor
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(50, 3))
+        y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=50)
+        if {busy}:
+            AttentionPoolingRegressor(algorithm="fused", tol=1e-2).fit(X[:20], y[:20])
+            for i in range(100):
+                NadarayaWatsonRegressor(bandwidth=0.5 + i).fit(X[i % 20 :], y[i % 20 :]).predict(X)
+        for w, degree in [("diagonal", 0), ("diagonal", 1), ("low_rank", 0)]:
+            print(*AttentionPoolingRegressor(w=w, degree=degree).fit(X, y).w_.ravel().tolist())
+    """
+    fresh, busy = (run(code.replace("{busy}", word)).split("\n") for word in ("False", "True"))
+    for first, second in zip(fresh, busy, strict=True):
+        first, second = (np.array(line.split(), dtype=float) for line in (first, second))
+        assert_allclose(second, first, rtol=0, atol=1e-6 * np.abs(first).max(initial=0.0))
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize("w", ["scalar", "diagonal", "low_rank", "full"])
+def test_the_order_of_samples_and_copies_for_weights_change_no_digit_of_w(w, degree):
+    X, y, _, _ = regression(n=30, d=3)
+    repeats = np.random.default_rng(7).integers(0, 4, 30)
+    rows = np.random.default_rng(8).permutation(np.repeat(np.arange(30), repeats))
+    weighted = AttentionPoolingRegressor(w=w, degree=degree).fit(X, y, repeats)
+    repeated = AttentionPoolingRegressor(w=w, degree=degree).fit(X[rows], y[rows])
+    np.testing.assert_array_equal(repeated.w_, weighted.w_)
+    np.testing.assert_array_equal(repeated.ridge_, weighted.ridge_)
+
+
+def test_copies_are_merged_where_all_weights_are_integers():
+    X, y = np.array([[2.0], [0.0], [2.0], [-0.0], [2.0]]), np.array([1.0, 5.0, 1.0, 5.0, 3.0])
+    for weights, sums in [(None, [2.0, 2.0, 1.0]), (np.array([1.0, 2.0, 3.0, 0.0, 1.0]), [2.0, 4.0, 1.0])]:
+        merged = merge_copies(X, y, weights)
+        for found, expected in zip(merged, ([[0.0], [2.0], [2.0]], [[5.0], [1.0], [3.0]], sums), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    fractions = np.array([1.0, 0.5, 1.0, 0.5, 1.0])
+    assert all(a is b for a, b in zip(merge_copies(X, y, fractions), (X, y, fractions), strict=True))

@@ -1,32 +1,32 @@
-"""The leave-one-out loss as a function of the metric, with its gradient."""
+"""The leave-one-out loss as a function of w and the ridges, with its gradient.
+
+With leave-one-out weights P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them,
+
+    L(W, ridge) = sum_i w_i (y_i - m_i)^2 / sum_i w_i,
+
+averaged over outputs. Its derivative in W is 2 S W, S the scatter matrix of `_kernel_sums.metric_gradient` for
+g_i = dL / dm_i (metric learning for kernel regression: Weinberger & Tesauro 2007; here also for local lines, other
+kernels and weights).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._smoothing.smoother import LOSS_IN_SEARCH, LocalLinearSpec, Queries, Smoother, coordinates
+from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.unsupported import UnsupportedPolicy
-
-# Starts besides the scalar optimum: every w, every ridge.
-START_W, START_RIDGE = (0.3, 1.0), 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """The leave-one-out loss as a function of W, (d,) or (d, r), and of the ridge.
+    """The loss L, averaged over `rows`, as a function of w, (d,) or (d, r), and ridge (d,), of standardised inputs.
 
-    Attributes
-    ----------
-    smoother : Smoother
-        Of the training set with standardised inputs, its keys; w, keys and ridge are replaced.
-    training : TrainingSet
-    rows : ndarray of int
-        The rows it is averaged over.
+    The keys of `smoother` are the standardised inputs; for each w its w, keys and ridge are replaced.
     """
 
     smoother: Smoother
@@ -38,105 +38,83 @@ class Loss:
         """Standardised inputs (n, d)."""
         return self.smoother.keys
 
-    @property
-    def sample_weight(self) -> np.ndarray:
-        return self.training.sample_weight
-
     def __call__(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """The loss, its derivatives in w and in log ridge (d,)."""
-        smoother, weights = self._at(w, ridge), self.sample_weight[self.rows]
+        """L, and its derivatives in w and in the ridges (d,)."""
+        smoother, weights = self._smoother_at(w, ridge), self.training.sample_weight[self.rows]
         d = self.x.shape[1]
-        loss, s, ridge_gradient = 0.0, np.zeros((d, d)), np.zeros(d)
-        for part in smoother.batches(len(self.rows)):
-            rows = self.rows[part]
-            queries = smoother.left_out(rows, weights[part])
-            pooled = _Means(smoother, queries) if smoother.line is None else _Lines(smoother, queries, ridge)
+        loss, s, by_ridge = 0.0, np.zeros((d, d)), np.zeros(d)
+        for batch in smoother.batches(len(self.rows)):
+            rows = self.rows[batch]
+            queries = smoother.left_out(rows, weights[batch])
+            pooled = pool_with_vjp(smoother, queries, ridge)
             residuals = smoother.values[rows] - pooled.values
-            share = weights[part] / (weights.sum() * residuals.shape[1])
-            loss += float(share @ (residuals**2).sum(axis=1))
-            g = -2.0 * share[:, np.newaxis] * residuals  # dL / dm
+            relative = weights[batch] / (weights.sum() * residuals.shape[1])
+            loss += float(relative @ (residuals**2).sum(axis=1))
+            g = -2.0 * relative[:, np.newaxis] * residuals
             g[pooled.unsupported] = 0.0  # what a query without support gets does not change with w
-            pull, ridge_part = pooled.pull(g)
-            s += metric_gradient(smoother.value_request(queries), self.x[rows], self.x, pull, smoother.algorithm)
-            ridge_gradient += ridge_part
-        return loss, 2.0 * (np.diagonal(s) * w if w.ndim == 1 else s @ w), ridge_gradient
+            cotangent, batch_by_ridge = pooled.vjp(g)
+            request = smoother.value_request(queries)
+            s += metric_gradient(request, self.x[rows], self.x, cotangent, smoother.algorithm)
+            by_ridge += batch_by_ridge
+        return loss, 2.0 * (np.diagonal(s) * w if w.ndim == 1 else s @ w), by_ridge
 
-    def slopes(self, rows: np.ndarray, learned: MetricFit) -> np.ndarray:
-        """The slopes of leave-one-out local lines at some rows: (len(rows), d, k)."""
-        ridge = np.maximum(learned.ridge, START_RIDGE)
-        line = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), START_RIDGE)
-        smoother = self._at(learned.w, ridge).with_line(line)
-        return _Lines(smoother, smoother.left_out(rows, self.sample_weight[rows]), ridge).slope
+    def slopes(self, rows: np.ndarray, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+        """The slopes of leave-one-out local lines at some rows, of shape (len(rows), d, k)."""
+        smoother = self.smoother.with_line(LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0))
+        smoother = replace(self, smoother=smoother)._smoother_at(w, ridge)
+        return pool_with_vjp(smoother, smoother.left_out(rows, self.training.sample_weight[rows]), ridge).slope
 
-    def _at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
-        # z as predictions compute it: whether a key is in a compact support may hang by a rounding
-        w = self.training.in_units_of_x(w)
-        keys = coordinates(self.training.X, self.training.center, w)
-        smoother = self.smoother.with_metric(w, keys)
-        # the least ridge decides where digits are lost
+    def _smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
+        keys = self.x * w if w.ndim == 1 else self.x @ w
+        smoother = self.smoother.with_metric(self.training.in_units_of_x(w), keys)
+        # the smallest ridge decides where digits are lost
         return smoother if smoother.line is None else smoother.with_ridge(float(ridge.min()))
 
 
-class _Means:
-    """Weighted means at some queries: values (m, k), unsupported (m,)."""
-
-    def __init__(self, smoother: Smoother, queries: Queries):
-        request = smoother.request(queries)
-        sums = kernel_sums(request, smoother.algorithm)
-        self.log_mass, self.d = sums.log_mass()[0], smoother.center.size
-        means, unsupported = sums.into_means()
-        self.values = UnsupportedPolicy(smoother.policy, request).put(means, unsupported)[0]
-        self.unsupported = unsupported[0]
-
-    def pull(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:
-        """g'(y_j - m_i), and 0, the derivative in the ridge, which is not used."""
-        nothing = np.zeros((len(g), self.d))
-        p = np.column_stack([np.ones(len(g)), nothing])
-        e = np.column_stack([np.einsum("ik,ik->i", g, self.values), nothing])
-        return WeightCotangent(p, g, e, np.zeros(len(g)), self.log_mass), np.zeros(self.d)
-
-
-class _Lines:
-    """Local lines at some queries: values (m, k), unsupported (m,)."""
-
-    def __init__(self, smoother: Smoother, queries: Queries, ridge: np.ndarray):
-        self.moments, unsupported = smoother.local_moments(queries, largest_loss=LOSS_IN_SEARCH)
-        self.ridge = ridge
-        self.u, self.slope = (array[0] for array in self.moments.equivalent_kernel_and_slope(queries.x, self.ridge))
-        values = self.moments.y_mean + np.einsum("id,bidk->bik", self.u, self.moments.xy)
-        self.values = UnsupportedPolicy(smoother.policy, smoother.value_request(queries)).put(values, unsupported)[0]
-        self.unsupported = unsupported[0]
-
-    def pull(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:
-        """(1 + u'(x_j - x_mean)) g'(y_j - y_mean - b'(x_j - x_mean)) - u' ridge b g, and dm / d(log ridge) g.
-
-        The latter are -u_k ridge_k (b g)_k.
-        """
-        x_mean, y_mean = self.moments.x_mean[0], self.moments.y_mean[0]
-        slope = np.einsum("idk,ik->id", self.slope, g)
-        p = np.column_stack([1.0 - np.einsum("id,id->i", self.u, x_mean), self.u])
-        e = np.column_stack([np.einsum("ik,ik->i", g, y_mean) - np.einsum("id,id->i", slope, x_mean), slope])
-        along = self.u * self.ridge * slope
-        return WeightCotangent(p, g, e, along.sum(axis=1), self.moments.log_mass[0]), -along.sum(axis=0)
-
-
 @dataclass(frozen=True, eq=False)
-class MetricFit:
-    """A minimum of the objective.
+class Pooled:
+    """Values m_i (m, k) pooled at m queries, and what their derivatives take.
 
-    Attributes
-    ----------
-    w : ndarray of shape (d,) or (d, r)
-        In units of standardised inputs.
-    ridge : ndarray of shape (d,)
-    objective : float
-    path : list of float
-        L at the start and after each iteration.
-    converged : bool
+    Local lines have m = y_mean + u'cov(x, y) with u = (C + R)^-1 (x_i - x_mean) of shape (m, d), C = cov(x, x) and
+    R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); for weighted means u and b are zero.
+    `values` are those of `outside` where a query is `unsupported`; `log_mass` is log D_i.
     """
 
-    w: np.ndarray
+    values: np.ndarray
+    unsupported: np.ndarray
+    log_mass: np.ndarray
     ridge: np.ndarray
-    objective: float
-    path: list[float]
-    converged: bool
+    u: np.ndarray
+    slope: np.ndarray
+    x_mean: np.ndarray
+    y_mean: np.ndarray
+
+    def vjp(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:
+        """The derivatives of sum_i g_i'm_i (vector-Jacobian products) in the weights P, and in the ridges (d,).
+
+        d(g_i'm_i) / dP_ij = (1 + u'(x_j - x_mean)) (g'(y_j - y_mean) - g'b'(x_j - x_mean)) - u'R b g
+        d(g_i'm_i) / d(ridge_k) = -u_k (b g)_k
+        """
+        slope = np.einsum("idk,ik->id", self.slope, g)
+        p = np.column_stack([1.0 - np.einsum("id,id->i", self.u, self.x_mean), self.u])
+        level = np.einsum("ik,ik->i", g, self.y_mean) - np.einsum("id,id->i", slope, self.x_mean)
+        shrinkage = self.u * slope
+        cotangent = WeightCotangent(p, g, np.column_stack([level, slope]), shrinkage @ self.ridge, self.log_mass)
+        return cotangent, -shrinkage.sum(axis=0)
+
+
+def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Pooled:
+    """Weighted means, or local lines with one ridge for each feature (d,), at the queries."""
+    if smoother.line is None:
+        sums = kernel_sums(smoother.request(queries), smoother.algorithm)
+        log_mass, (y_mean, unsupported) = sums.log_mass(), sums.into_means()
+        _, m, k = y_mean.shape
+        u = x_mean = np.broadcast_to(0.0, (1, m, len(ridge)))
+        slope, values = np.broadcast_to(0.0, (1, m, len(ridge), k)), y_mean
+    else:
+        moments, unsupported = smoother.local_moments(queries)
+        u, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)
+        x_mean, y_mean, log_mass = moments.x_mean, moments.y_mean, moments.log_mass
+        values = y_mean + np.einsum("bid,bidk->bik", u, moments.xy)
+    values = UnsupportedPolicy(smoother.policy, smoother.value_request(queries)).put(values, unsupported)
+    return Pooled(values[0], unsupported[0], log_mass[0], ridge, u[0], slope[0], x_mean[0], y_mean[0])

@@ -1,23 +1,18 @@
-"""Learning w: the leave-one-out loss of z = x w, its gradient, and the minimisation by L-BFGS-B.
+"""Learning w: the penalised leave-one-out loss minimised by L-BFGS-B from several starts.
 
-Inputs x are centred and divided by their standard deviations, as are the targets. With leave-one-out weights
-P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them, the loss is
-
-    L(W, ridge) = sum_i w_i (y_i - m_i)^2 / sum_i w_i,
-
-averaged over outputs, and what is minimised is
+Inputs x are centred and divided by their standard deviations, as are the targets. What is minimised is
 
     log L + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
 
-W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k. One number for all features is not
-gcv_or_aicc: there is too little to learn for learning too much.
-
-The derivative of L in W is 2 S W, S the scatter matrix of `_sums.scatter` (metric learning for kernel regression:
-Weinberger & Tesauro 2007; here also for local lines, other kernels and weights). Local lines learn a ridge for each
-feature with it, which can take the slope along a feature out as w_k = 0 takes the feature out of the distance.
+L the loss of `loss.py`, W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k. With "scalar" there
+is no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take
+the slope along a feature out as w_k = 0 takes the feature out of the distance.
 
 Structures are nested: W = c I, diag(w_1, ..., w_d), and d x d matrices. Each starts from the optimum of the one before,
-among other starts, so that what is minimised does not rise.
+among other starts, so that the objective does not rise.
+
+The form and the size of the penalty and the starts were chosen by the test error on the 25 data sets of
+benchmarks/accuracy.py; docs/guide/learned_attention.rst says what else was tried.
 """
 
 from __future__ import annotations
@@ -28,184 +23,181 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from sknw._metric.loss import START_RIDGE, START_W, Loss, MetricFit
+from sknw._metric.loss import Loss
 from sknw._metric.parametrization import RIDGE_BOUNDS, W_BOUNDS, Parametrization
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid, local_minima
 
+# Starts besides the scalar optimum: every w, in standardised inputs, and every ridge. A single start of 0.3 stays in a
+# local minimum where the target varies rapidly.
+START_W, START_RIDGE = (0.3, 1.0), 0.1
 # A loss below this, in units of the variance of y, is an exact fit: its logarithm has no end, and rounding shows.
 EXACT_FIT = 1e-12
-# The objective where a policy forbids w: above every other.
+# The objective where `outside` forbids w: above every other.
 INFEASIBLE = 1e6
-_SMALLEST_GRADIENT = 1e-7
-_N_CORRECTIONS = 20
+# Of the variance of the log ridges, beside the sum of the ||W_k||: ridges a factor e apart cost as much as 0.01 in w_k.
+# It only keeps ridges that do not matter to the loss from drifting to their bounds.
+LOG_RIDGE_VARIANCE_PENALTY = 0.01
+# Features of smaller w are candidates for w = 0: two standard deviations along one add at most 0.01 to u^2.
+_SMALL_W = 0.05
+# L-BFGS-B ends when no derivative is larger; how many steps it remembers.
+_SMALLEST_GRADIENT, _N_CORRECTIONS = 1e-7, 20
+# L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above what engines and
+# threads round differently (1e-14 to 1e-12): else a path of 50 steps amplifies that to what shows in w.
+_OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
-# Rows on which several starts compete, and to which tolerance.
-_RACE_ROWS, _RACE_TOLERANCE = 500, 1e-4
-# Of the squared deviations of log ridges, beside the sum of the sizes of w.
-LOG_RIDGE_VARIANCE_PENALTY = 0.01
-# In standardised inputs: at two standard deviations such a feature adds 0.01 to u^2.
-_SMALL_W = 0.05
+# With more rows the starts are compared on this many, to this tolerance.
+_SCREEN_ROWS, _SCREEN_TOL = 500, 1e-4
 
 
+@dataclass
 class Progress:
-    """Told of the loss after each iteration of all minimisations; once a callback asks to stop, no more are made.
+    """Told of the loss after each iteration; once `on_iteration` returns True no minimisation makes another."""
 
-    Parameters
-    ----------
-    on_iteration : callable
-        Returns whether to stop, with the best so far.
-    verbose : int
-        Whether to print the loss.
-    """
-
-    def __init__(self, on_iteration: Callable[[], bool], verbose: int):
-        self._on_iteration, self._verbose, self.stopped = on_iteration, verbose, False
+    on_iteration: Callable[[], bool]
+    verbose: int
+    stopped: bool = False
 
     def __call__(self, loss: float, structure: str, n_rows: int) -> None:
-        if self._verbose:
+        if self.verbose:
             print(f"[AttentionPoolingRegressor] {structure} w, {n_rows} rows: leave-one-out loss {loss:.6g}")
-        self.stopped = self._on_iteration()
+        self.stopped = self.on_iteration()
+
+
+@dataclass(frozen=True, eq=False)
+class MetricFit:
+    """A minimum of the objective, for standardised inputs; `path` is L at the start and after each iteration."""
+
+    w: np.ndarray
+    ridge: np.ndarray
+    objective: float
+    path: list[float]
+    converged: bool
 
 
 @dataclass(frozen=True, eq=False)
 class MetricOptimizer:
-    """Minimisation of the objective from a start.
+    """Minimisation of the objective.
 
-    Attributes
-    ----------
-    loss : Loss
-    fixed_ridge : ndarray of shape (d,) or None
-        None learns it, if there are lines.
-    penalty : float
-    max_iter : int
-        Of one minimisation.
-    tol : float
-        A minimisation ends when the objective falls by less in an iteration.
-    report : Progress
+    `given_ridge` (d,) is None where the ridge is learned, if there are lines. A minimisation ends after `max_iter`
+    iterations, or when one lowers the objective by less than `tol`. Of minima that differ by less than `tol` the one
+    from the first start is taken, so that rounding does not decide.
     """
 
     loss: Loss
-    fixed_ridge: np.ndarray | None
+    given_ridge: np.ndarray | None
     penalty: float
     max_iter: int
     tol: float
-    report: Progress
+    progress: Progress
+
+    @property
+    def learns_ridge(self) -> bool:
+        return self.given_ridge is None and self.loss.smoother.line is not None
+
+    def objective(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
+        """The objective, L, and the derivatives of the objective in w and in the ridges."""
+        loss, by_w, by_ridge = self.loss(w, ridge)
+        if not np.isfinite(loss):
+            return INFEASIBLE, loss, np.zeros_like(w), np.zeros_like(ridge)
+        penalty, penalty_by_w, penalty_by_ridge = self.penalty_at(w, ridge)
+        by_loss = 1.0 / loss if loss > EXACT_FIT else 0.0
+        objective = float(np.log(max(loss, EXACT_FIT))) + penalty
+        return objective, loss, by_loss * by_w + penalty_by_w, by_loss * by_ridge + penalty_by_ridge
+
+    def penalty_at(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """What is added to log L, and its derivatives in w and in the ridges; a ridge that is given costs nothing."""
+        strength = (1.0 - 1.0 / len(w)) * self.penalty / self.loss.training.sample_weight.sum()
+        norms = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
+        by_w = np.divide(w.T, norms, out=np.zeros_like(w.T), where=norms > 0).T
+        penalty, by_ridge = norms.sum(), np.zeros_like(ridge)
+        if self.learns_ridge:
+            deviations = np.log(ridge) - np.log(ridge).mean()
+            penalty += LOG_RIDGE_VARIANCE_PENALTY * (deviations**2).sum()
+            by_ridge = 2.0 * LOG_RIDGE_VARIANCE_PENALTY * deviations / ridge
+        return float(strength * penalty), strength * by_w, strength * by_ridge
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> MetricFit:
         """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""
-        ridge = ridge if self.fixed_ridge is None else self.fixed_ridge
-        learns_ridge = self.fixed_ridge is None and self.loss.smoother.line is not None
-        packing = Parametrization(w.shape, structure, learns_ridge)
+        ridge = ridge if self.given_ridge is None else self.given_ridge
+        theta = Parametrization(structure, w, ridge, self.learns_ridge)
+        path: list[float] = []
         best = MetricFit(w, ridge, np.inf, [np.nan], False)
 
-        def function(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal best
-            w_here, ridge_here = packing.unpacked(theta, ridge)
-            objective, loss, gradients = self.objective(w_here, ridge_here)
+            w, ridge = theta.unpack(vector)
+            objective, loss, by_w, by_ridge = self.objective(w, ridge)
+            objective = float(_rounded(objective, _OBJECTIVE_STEP))
             if objective < best.objective:
-                best = replace(best, w=w_here, ridge=ridge_here, objective=objective, path=[*path, loss])
-            return objective, packing.gradient(w_here, *gradients)
+                best = replace(best, w=w, ridge=ridge, objective=objective, path=[*path, loss])
+            return objective, _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
 
-        path: list[float] = []
-        theta = packing.packed(w, ridge)
-        function(theta)
+        start = theta.pack(w, ridge)
+        function(start)
         path.append(best.path[-1])
-        if self.report.stopped or path[-1] < EXACT_FIT:
+        if self.progress.stopped or path[-1] < EXACT_FIT:
             return replace(best, path=path, converged=True)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             path.append(best.path[-1])
-            self.report(path[-1], structure, len(self.loss.rows))
-            if self.report.stopped or path[-1] < EXACT_FIT:
+            self.progress(path[-1], structure, len(self.loss.rows))
+            if self.progress.stopped or path[-1] < EXACT_FIT:
                 raise StopIteration
 
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}
-        result = minimize(
-            function,
-            theta,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=packing.bounds,
-            callback=after_iteration,
-            options=options,
-        )
-        path[-1] = best.path[-1]  # which a last search along a line may have found
+        problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
+        result = minimize(function, start, callback=after_iteration, options=options, **problem)
+        path[-1] = best.path[-1]  # the last search along a line may have found a lower one
         return replace(best, path=path, converged=result.status != _REACHED_MAX_ITER)
 
-    def objective(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, float, tuple[np.ndarray, np.ndarray]]:
-        """The objective, L, and the derivatives of the objective in w and log ridge."""
-        loss, w_gradient, ridge_gradient = self.loss(w, ridge)
-        if not np.isfinite(loss):
-            return INFEASIBLE, loss, (np.zeros_like(w), np.zeros_like(ridge))
-        log_slope = 1.0 / loss if loss > EXACT_FIT else 0.0
-        sizes = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
-        weight = (1.0 - 1.0 / len(w)) * self.penalty / self.loss.sample_weight.sum()
-        direction = np.divide(w.T, sizes, out=np.zeros_like(w.T), where=sizes > 0).T
-        log_ridge = np.log(np.clip(ridge, *RIDGE_BOUNDS))
-        unevenness = log_ridge - log_ridge.mean()
-        objective = np.log(max(loss, EXACT_FIT)) + weight * (
-            sizes.sum() + LOG_RIDGE_VARIANCE_PENALTY * (unevenness**2).sum()
-        )
-        ridge_gradient = log_slope * ridge_gradient + 2.0 * weight * LOG_RIDGE_VARIANCE_PENALTY * unevenness
-        return float(objective), loss, (log_slope * w_gradient + weight * direction, ridge_gradient)
 
-
-def learn(learner: MetricOptimizer, structure: str, rank: int, scalar_starts: list[tuple[float, float]]) -> MetricFit:
-    """The best minimum from several starts.
-
-    Parameters
-    ----------
-    learner : MetricOptimizer
-    structure : {"scalar", "diagonal", "low_rank", "full"}
-    rank : int
-        Of "low_rank".
-    scalar_starts : list of (w, ridge)
-        Candidates for the scalar optimum.
-    """
+def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
+    """The best minimum of a structure, with `rank` columns if W is a matrix."""
     d = learner.loss.x.shape[1]
-    scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts]
+    scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
     if structure == "scalar":
         return multistart(learner, scalars, "scalar")
     scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
-    fixed = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
-    diagonal = multistart(learner, [(scalar.w, scalar.ridge), *fixed], "diagonal")
+    even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
+    diagonal = multistart(learner, [(scalar.w, scalar.ridge), *even], "diagonal")
     if diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
     if structure == "diagonal":
         return diagonal
-    r = d if structure == "full" else rank
-    directions = scalar.w[0] * principal_directions(learner.loss, scalar, r)
-    strongest = np.sort(np.argsort(diagonal.w)[d - r :])
+    directions = scalar.w[0] * principal_directions(learner.loss, scalar, rank)
+    strongest = np.sort(np.argsort(diagonal.w, kind="stable")[d - rank :])
     starts = [(np.diag(diagonal.w)[:, strongest], diagonal.ridge), (directions, scalar.ridge)]
     matrix = multistart(learner, starts, structure)
-    if r == d and matrix.objective > diagonal.objective:
+    if rank == d and matrix.objective > diagonal.objective:
         matrix = learner.minimise(*starts[0], structure)
     return matrix
 
 
 def multistart(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> MetricFit:
-    """The minimum from the start that gets lowest; with many rows on a part of them, then on all from there."""
+    """The minimum from the start that gets lowest; of many rows this start is found on some of them."""
     winner = screen_starts(learner, starts, structure)
-    return winner if len(learner.loss.rows) <= _RACE_ROWS else learner.minimise(winner.w, winner.ridge, structure)
+    return winner if len(learner.loss.rows) <= _SCREEN_ROWS else learner.minimise(winner.w, winner.ridge, structure)
 
 
 def screen_starts(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> MetricFit:
-    """The lowest of the minima from all starts, with many rows on a part of them and roughly."""
+    """The lowest of the minima from all starts, the first of equal ones; of many rows on some of them, and roughly."""
     rows = learner.loss.rows
-    if len(rows) > _RACE_ROWS:
-        part = np.sort(np.random.default_rng(0).choice(rows, _RACE_ROWS, replace=False))
-        learner = replace(learner, loss=replace(learner.loss, rows=part), tol=_RACE_TOLERANCE)
-    return min((learner.minimise(w, ridge, structure) for w, ridge in starts), key=lambda learned: learned.objective)
+    if len(rows) > _SCREEN_ROWS:
+        some = np.sort(np.random.default_rng(0).choice(rows, _SCREEN_ROWS, replace=False))
+        learner = replace(learner, loss=replace(learner.loss, rows=some), tol=_SCREEN_TOL)
+    minima = [learner.minimise(w, ridge, structure) for w, ridge in starts]
+    lowest = min(minimum.objective for minimum in minima)
+    return next(minimum for minimum in minima if minimum.objective <= lowest + learner.tol)
 
 
 def prune_features(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
-    """Features whose w is small switched off, where the objective is no worse without them."""
-    useful = learned.w > _SMALL_W if learned.w.ndim == 1 else np.linalg.norm(learned.w, axis=1) > _SMALL_W
-    w = (learned.w.T * useful).T
-    objective, loss, _ = learner.objective(w, learned.ridge)
+    """The same with w_k = 0 where ||W_k|| is at most `_SMALL_W`, if the objective rises by at most `tol`."""
+    norms = learned.w if learned.w.ndim == 1 else np.linalg.norm(learned.w, axis=1)
+    w = (learned.w.T * (norms > _SMALL_W)).T
+    objective, loss, _, _ = learner.objective(w, learned.ridge)
     if objective > learned.objective + learner.tol:
         return learned
     return replace(learned, w=w, objective=objective, path=[*learned.path[:-1], loss])
@@ -216,21 +208,32 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
 
     The leading eigenvectors of the mean outer product of the slopes (Xia, Tong, Li & Zhu 2002).
     """
-    rows = loss.rows[:: -(-len(loss.rows) // _RACE_ROWS)]
-    slope = loss.slopes(rows, scalar)
-    weights = loss.sample_weight[rows]
+    rows = loss.rows[:: -(-len(loss.rows) // _SCREEN_ROWS)]
+    slope = loss.slopes(rows, scalar.w, np.maximum(scalar.ridge, START_RIDGE))
+    weights = loss.training.sample_weight[rows]
     squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
     lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))
-    return directions[:, ::-1][:, :r] * np.divide(lengths, lengths[0], out=np.ones(r), where=lengths[0] > 0)
+    lengths = np.divide(lengths, lengths[0], out=np.ones(r), where=lengths[0] > 0)
+    directions = directions[:, ::-1][:, :r]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[np.newaxis], axis=0)
+    return _rounded(directions * np.sign(largest) * lengths, _START_STEP)  # else their signs are arbitrary
 
 
-def scalar_starts(criterion: Criterion) -> list[tuple[float, float]]:
+def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     """The scalar w = 1 / c, and ridges, at the two lowest local minima of a scan over bandwidths c on some rows."""
-    rows = criterion.rows[:: -(-len(criterion.rows) // _SCAN_ROWS)]
-    scan = replace(criterion, rows=rows)
-    factors = bandwidth_grid(criterion.smoother.keys, criterion.smoother.kernel)[0][::2]
+    smoother, training, rows = learner.loss.smoother, learner.loss.training, learner.loss.rows
+    given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
+    ridge = None if learner.learns_ridge else given
+    scan = Criterion("loo", smoother, training, rows[:: -(-len(rows) // _SCAN_ROWS)], ridge)
+    factors = bandwidth_grid(smoother.keys, smoother.kernel)[0][::2]
     factors = factors[(1.0 / factors > W_BOUNDS[0]) & (1.0 / factors < W_BOUNDS[1])]
     scores = scan(factors)[0]
     minima = local_minima(scores)
-    lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]]
-    return [(1.0 / c, scan.best_ridge(c)) for c in lowest.tolist()] or [(1.0, START_RIDGE)]
+    lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]].tolist()
+    log_ridges = [_rounded(np.log(np.clip(scan.best_ridge(c), *RIDGE_BOUNDS)), _START_STEP) for c in lowest]
+    return [(1.0 / c, float(np.exp(r))) for c, r in zip(lowest, log_ridges, strict=True)] or [(1.0, START_RIDGE)]
+
+
+def _rounded(value: np.ndarray | float, step: float) -> np.ndarray:
+    """The nearest multiple of a step."""
+    return np.round(np.asarray(value) / step) * step

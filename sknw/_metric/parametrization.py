@@ -1,40 +1,82 @@
-"""The learned numbers as one vector: bounds, packing, and the chain rule."""
+"""The learned numbers as one vector theta: a block for w and one for the ridges.
+
+A block has four methods: `bounds` of its part of theta, `pack` (theta for an array), `unpack` (the array for theta) and
+`gradient` (the derivative in theta, from the array and the derivative in it).
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
 
-# What scalar and diagonal w may be, in standardised inputs; the smallest is as good as zero.
-W_BOUNDS = (1e-3, 1e4)
-RIDGE_BOUNDS = (1e-8, 1e3)
+# In standardised inputs. A w at its lower bound is as good as zero.
+W_BOUNDS, RIDGE_BOUNDS = (1e-3, 1e4), (1e-8, 1e3)
+
+
+@dataclass(frozen=True)
+class Positive:
+    """Positive numbers (d,), theta their logarithms: `size` = d learns one for each feature, 1 the same for all."""
+
+    d: int
+    size: int
+    limits: tuple[float, float]
+
+    def bounds(self) -> list:
+        return [tuple(np.log(self.limits).tolist())] * self.size
+
+    def pack(self, value: np.ndarray) -> np.ndarray:
+        return np.log(np.clip(np.abs(value[: self.size]), *self.limits))
+
+    def unpack(self, theta: np.ndarray) -> np.ndarray:
+        return np.repeat(np.exp(theta), self.d // self.size)
+
+    def gradient(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
+        return (by_value * value).reshape(self.size, -1).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix, theta its entries, without bounds."""
+
+    shape: tuple[int, ...]
+
+    def bounds(self) -> list:
+        return [(None, None)] * int(np.prod(self.shape))
+
+    def pack(self, value: np.ndarray) -> np.ndarray:
+        return value.ravel()
+
+    def unpack(self, theta: np.ndarray) -> np.ndarray:
+        return theta.reshape(self.shape)
+
+    def gradient(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
+        return by_value.ravel()
 
 
 class Parametrization:
-    """W and the ridge as the vector that is minimised over: log w of scalar and diagonal, W of matrices; log ridge."""
+    """Theta of a structure: that of w (d,) or (d, r), and that of the ridges (d,) if they are learned.
 
-    def __init__(self, shape: tuple[int, ...], structure: str, with_ridge: bool):
-        self.shape, self.structure, self.with_ridge = shape, structure, with_ridge
-        self.n_w = 1 if structure == "scalar" else int(np.prod(shape))
-        self.n_ridge = 0 if not with_ridge else 1 if structure == "scalar" else shape[0]
-        self.in_logs = len(shape) == 1
-        w_bounds = tuple(np.log(W_BOUNDS).tolist()) if self.in_logs else (None, None)
-        self.bounds = [w_bounds] * self.n_w + [tuple(np.log(RIDGE_BOUNDS).tolist())] * self.n_ridge
+    "scalar" learns one ridge for all features, the others one for each.
+    """
 
-    def packed(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        w = np.log(np.clip(np.abs(w), *W_BOUNDS)) if self.in_logs else w.ravel()
-        return np.append(w[: self.n_w], np.log(np.clip(ridge[: self.n_ridge], *RIDGE_BOUNDS)))
+    def __init__(self, structure: str, w: np.ndarray, ridge: np.ndarray, learns_ridge: bool):
+        d = len(w)
+        size = 1 if structure == "scalar" else d
+        self.w = Positive(d, size, W_BOUNDS) if w.ndim == 1 else Matrix(w.shape)
+        self.ridge, self.learns_ridge, self.given_ridge = Positive(d, size, RIDGE_BOUNDS), learns_ridge, ridge
+        self.bounds = self.w.bounds() + self.ridge.bounds() * learns_ridge
 
-    def unpacked(self, theta: np.ndarray, ridge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """W, and the ridge, which is `ridge` where it is not learned."""
-        w, log_ridge = theta[: self.n_w], theta[self.n_w :]
-        w = np.broadcast_to(np.exp(w), self.shape) if self.in_logs else w.reshape(self.shape)
-        return w, np.broadcast_to(np.exp(log_ridge), ridge.shape) if self.with_ridge else ridge
+    def pack(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+        of_w = self.w.pack(w)
+        return np.append(of_w, self.ridge.pack(ridge)) if self.learns_ridge else of_w
 
-    def gradient(self, w: np.ndarray, w_gradient: np.ndarray, ridge_gradient: np.ndarray) -> np.ndarray:
-        """Derivatives in theta from those in W and log ridge."""
-        w_gradient = w_gradient * w if self.in_logs else w_gradient.ravel()
-        if self.structure == "scalar":
-            w_gradient, ridge_gradient = w_gradient.sum(keepdims=True), ridge_gradient.sum(keepdims=True)
-        return np.append(w_gradient, ridge_gradient[: self.n_ridge])
+    def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        of_w, of_ridge = np.split(theta, [len(self.w.bounds())])
+        return self.w.unpack(of_w), self.ridge.unpack(of_ridge) if self.learns_ridge else self.given_ridge
+
+    def gradient(self, w: np.ndarray, ridge: np.ndarray, by_w: np.ndarray, by_ridge: np.ndarray) -> np.ndarray:
+        of_w = self.w.gradient(w, by_w)
+        return np.append(of_w, self.ridge.gradient(ridge, by_ridge)) if self.learns_ridge else of_w

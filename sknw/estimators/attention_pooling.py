@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import ClassVar, Self
 
@@ -13,8 +12,10 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
 from sknw._kernel_sums.threads import one_blas_thread
-from sknw._metric.loss import Loss, MetricFit
-from sknw._metric.optimizer import MetricOptimizer, Progress, learn, prune_features, scalar_starts
+from sknw._metric import optimizer
+from sknw._metric.copies import merge_copies
+from sknw._metric.loss import Loss
+from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, validates_params
@@ -67,13 +68,13 @@ class AttentionPoolingRegressor(BaseSmoother):
         Minimised is log L + (1 - 1/d) penalty / n P, with L the loss, d and n the numbers of features and samples,
         P = sum_k ||w_k s_k||, s_k the standard deviation of feature k and w_k what multiplies it. With a ridge for each
         feature P also has 0.01 times the squared deviations of the log ridges from their mean. "scalar" is not
-        gcv_or_aicc. 0 minimises the loss itself.
+        penalised. 0 minimises the loss itself.
     max_iter : int, default=200
         Iterations of one minimisation.
     tol : float, default=1e-6
         A minimisation ends when the logarithm of the loss falls by less, as a part of itself or of 1, in an iteration.
-        It is the slack, too, with which features are switched off: at the end those of small w are set to 0 as long as
-        the logarithm of the loss, with its penalty, does not rise by more.
+        It is also the slack with which features are switched off: at the end all small w are set to 0 if the logarithm
+        of the loss, with its penalty, does not rise by more.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query gets that has no training sample in the support of the kernel, as of
         :class:`NadarayaWatsonRegressor`.
@@ -228,18 +229,21 @@ class AttentionPoolingRegressor(BaseSmoother):
             If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
         """
         learns = isinstance(self.w, str)
-        goes_on = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
-        before = (self.w_, self.ridge_) if goes_on else None
+        continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
+        before = (self.w_, self.ridge_) if continues else None
         X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
         rows = self._validation_rows(len(training), float(len(training)) ** 2)
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         kernel, learned = self._kernel(learns), None
         if learns:
             with one_blas_thread():
-                learned = self._learn(training, kernel, rows, before, task.step)
-            w = training.in_units_of_x(learned.w)
+                # rows drawn at random are rows of the samples as given
+                merges = len(rows) == len(training)
+                samples = TrainingSet.of(*merge_copies(X, y, sample_weight)) if merges else training
+                learned = self._learn(samples, kernel, rows[: len(samples)], before, task.step)
+            w = samples.in_units_of_x(learned.w)
         else:
-            w = self._fixed_w(X.shape[1])
+            w = self._given_w(X.shape[1])
         smoother = self._build_smoother(training, kernel, w, rows, _PASSES_OF_LEARNING if learns else 1, None)
         self.ridge_ = None
         if self.degree == 1:
@@ -272,33 +276,27 @@ class AttentionPoolingRegressor(BaseSmoother):
         before: tuple[np.ndarray, np.ndarray | None] | None,
         on_iteration: Callable[[], bool],
     ) -> MetricFit:
-        """The learned w, in units of standardised inputs."""
-        d = training.X.shape[1]
-        rank = min(d, 3) if self.rank is None else self.rank
-        if self.w == "low_rank" and rank > d:
-            raise ValueError(f"rank must be at most the number of features, {d}, got {self.rank}.")
+        """The learned w, of standardised inputs."""
+        d, structure = training.X.shape[1], str(self.w)
+        rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
+        if structure == "low_rank" and rank > d:
+            raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
         line = LocalLinearSpec.of(training, 0.0) if self.degree == 1 else None
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
-        fixed_ridge = None if isinstance(self.ridge, str) else self._fixed_ridge(d)
-        structure = str(self.w)
         learner = MetricOptimizer(
             loss=Loss(smoother, training, rows),
-            fixed_ridge=fixed_ridge,
+            given_ridge=None if isinstance(self.ridge, str) else self._given_ridge(d),
             penalty=0.0 if structure == "scalar" else self.penalty,
             max_iter=self.max_iter,
             tol=self.tol,
-            report=Progress(on_iteration, self.verbose),
+            progress=Progress(on_iteration, self.verbose),
         )
-        shape = (d,) if structure in ("scalar", "diagonal") else (d, d if structure == "full" else rank)
+        shape = (d, rank) if structure in ("low_rank", "full") else (d,)
         if before is not None and before[0].shape == shape:
-            w = (before[0].T * training.scales).T
-            learned = learner.minimise(w, np.full(d, 0.1) if before[1] is None else before[1], structure)
+            ridge = np.full(d, optimizer.START_RIDGE) if before[1] is None else before[1]
+            learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
         else:
-            criterion = Criterion("loo", smoother, training, rows)
-            if line is not None:
-                criterion = replace(criterion, ridge=None if fixed_ridge is None else float(np.median(fixed_ridge)))
-            starts = scalar_starts(criterion)
-            learned = learn(learner, structure, rank, starts)
+            learned = optimizer.learn(learner, structure, rank)
         if not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
@@ -306,21 +304,17 @@ class AttentionPoolingRegressor(BaseSmoother):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        return prune_features(learner, learned)
+        return optimizer.prune_features(learner, learned)
 
     def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:
         """The ridge at a given w."""
-        d = training.X.shape[1]
         if not isinstance(self.ridge, str):
-            return self._fixed_ridge(d)
+            return self._given_ridge(len(training.scales))
         with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0))
-        return np.full(d, Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
+        return np.full(len(training.scales), Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
 
-    def _fixed_ridge(self, d: int) -> np.ndarray:
-        try:
-            ridge = np.asarray(self.ridge, dtype=np.float64)
-        except (TypeError, ValueError):
-            ridge = np.full(d, np.nan)
+    def _given_ridge(self, d: int) -> np.ndarray:
+        ridge = _as_numbers(self.ridge)
         least = 0.0 if ridge.ndim == 0 else np.finfo(np.float64).tiny
         if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= least)):
             raise ValueError(
@@ -329,16 +323,19 @@ class AttentionPoolingRegressor(BaseSmoother):
             )
         return np.broadcast_to(ridge, (d,))
 
-    def _fixed_w(self, d: int) -> np.ndarray:
-        try:
-            w = np.asarray(self.w, dtype=np.float64)
-        except (TypeError, ValueError):
-            w = np.full(0, np.nan)
-        if w.ndim == 0:
-            w = np.full(d, w)
+    def _given_w(self, d: int) -> np.ndarray:
+        w = _as_numbers(self.w)
+        w = np.full(d, w) if w.ndim == 0 else w
         if w.ndim not in (1, 2) or len(w) != d or w.size == 0 or not np.all(np.isfinite(w)):
             raise ValueError(
                 f"w must be one of {list(STRUCTURES)}, a number, {d} numbers, one for each feature, or a matrix of "
                 f"{d} rows; got {self.w!r}."
             )
         return w
+
+
+def _as_numbers(value: object) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(1, np.nan)
