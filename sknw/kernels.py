@@ -99,7 +99,8 @@ class ExponentialForm(Form):
     power: float
 
     def profile(self, sq: np.ndarray) -> np.ndarray:
-        return np.exp(self.log_profile(sq))
+        exponents = self.log_profile(sq)
+        return np.exp(exponents, out=exponents)
 
     def log_profile(self, sq: np.ndarray) -> np.ndarray:
         return -self.rate * _power(sq, self.power)

@@ -10,16 +10,15 @@ from sklearn import get_config
 from sknw._kernel_sums.costs import DENSE_PAIR
 from sknw._kernel_sums.index import squared_norms
 from sknw._kernel_sums.registry import Engine, register
-from sknw._kernel_sums.request import KernelSumRequest, OwnEntries
+from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
-from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
+from sknw._kernel_sums.threads import for_each_chunk
 from sknw.kernels import Kernel, Pairwise
 
 # A block of this many bytes stays in the second-level cache of today's processors.
 _BLOCK_BYTES = 2**21
-# Where all products of kernel and sample weight may fall below the exponential of this, near the subnormal numbers, a
-# row is computed relative to its largest kernel weight.
-_SMALLEST_EXPONENT = -600.0
+# A mass below this may have lost terms to underflow: its queries are computed relative to their largest weight.
+_TINY = 1e-200
 # Each squaring of a weight doubles its relative error: after eight it is 2^8 eps = 6e-14.
 _MOST_SQUARINGS = 8
 
@@ -45,14 +44,17 @@ class Dense(Engine):
         n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
         columns = request.index.of_columns("weighted", lambda: _weighted_columns(request))
         sums = np.empty((n_bandwidths, n_queries, columns.shape[1]))
-        log_scale = np.empty((n_bandwidths, n_queries))
+        log_scale = np.zeros((n_bandwidths, n_queries))
 
         def sum_block(rows: slice) -> None:
-            for b, (weights, scale) in enumerate(_weights(request, rows)):
-                sums[b, rows], log_scale[b, rows] = weights @ columns, scale
+            for b, weights in enumerate(_weights(request, rows)):
+                sums[b, rows] = weights @ columns
 
-        with one_blas_thread():
-            for_each_chunk(sum_block, n_queries, rows_per_block(request), request.n_threads)
+        for_each_chunk(sum_block, n_queries, rows_per_block(request), request.n_threads, uses_blas=True)
+        if _may_underflow(request.kernel):
+            for b, rows in _tiny(sums[..., 0], rows_per_block(request)):
+                weights, log_scale[b, rows] = _scaled_weights(request, rows, request.bandwidths[b])
+                sums[b, rows] = weights @ columns
         return ScaledSums.of_columns(sums, log_scale)
 
     def weight_rows(self, request: KernelSumRequest) -> Callable[[slice], np.ndarray]:
@@ -76,8 +78,7 @@ class Dense(Engine):
             for a, z in enumerate(request.keys.T):
                 sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
 
-        with one_blas_thread():
-            for_each_chunk(sum_block, len(sums), rows_per_block(request), request.n_threads)
+        for_each_chunk(sum_block, len(sums), rows_per_block(request), request.n_threads, uses_blas=True)
         return sums
 
 
@@ -98,78 +99,64 @@ def rows_per_block(request: KernelSumRequest) -> int:
 
 def weight_rows(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarray:
     """K(q_i, z_j) w_j for the queries `rows` and all keys, at the first bandwidth, each row up to a factor."""
-    weights, _ = next(_weights(request, rows))
-    return weights * request.weights
+    weights = next(_weights(request, rows))
+    if _may_underflow(request.kernel):
+        places = np.arange(len(request.queries))[rows]
+        for _, tiny in _tiny((weights @ request.weights)[np.newaxis], len(weights)):
+            weights[tiny], _ = _scaled_weights(request, places[tiny], request.bandwidths[0])
+    weights *= request.weights
+    return weights
 
 
-# Weights K(q_i, z_j) / exp(s_i) of shape (m, n), and the s_i.
-_Weights = tuple[np.ndarray, np.ndarray]
-
-
-def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[_Weights]:
-    """The weights of the queries `rows` at each bandwidth; a query's own key has what it retains."""
-    own = request.own_entries(rows)
-    if isinstance(request.kernel, Pairwise):
-        return _pairwise_weights(request.kernel, request.queries[rows], request.keys, request.bandwidths, own)
-    sq = squared_distances(request, rows)
-    if request.kernel.is_compact:
-        return _compact_weights(request.kernel, sq, request.bandwidths, own)
-    smallest_exponent = _SMALLEST_EXPONENT - np.log(request.index.smallest_weight)
-    return _unbounded_weights(request.kernel, sq, request.bandwidths, own, smallest_exponent)
-
-
-def _pairwise_weights(
-    kernel: Pairwise, queries: np.ndarray, keys: np.ndarray, bandwidths: np.ndarray, own: OwnEntries
-) -> Iterator[_Weights]:
-    for h in bandwidths:
-        weights = kernel.between(queries / h, keys / h)
-        weights[own.at] *= own.retained
-        yield weights, np.zeros(len(weights))
-
-
-def _compact_weights(kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: OwnEntries) -> Iterator[_Weights]:
-    for h in bandwidths:
-        weights = _profile(kernel, sq / h**2)
-        weights[own.at] *= own.retained
-        yield weights, np.zeros(len(weights))
-
-
-def _unbounded_weights(
-    kernel: Kernel, sq: np.ndarray, bandwidths: np.ndarray, own: OwnEntries, smallest_exponent: float
-) -> Iterator[_Weights]:
-    """Relative to the largest weight of the row where all of them would underflow.
+def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[np.ndarray]:
+    """K(q_i, z_j) of the queries `rows` at each bandwidth, (m, n); a query's own key has what it retains.
 
     For K = exp(-rate u^power) the weight at bandwidth h / 2^(1 / power) is the square of the weight at h, which spares
     the exponential.
     """
-    power = None if kernel.form is None else kernel.form.power
-    previous, n_squarings = np.inf, 0
-    weights, top, log_scale = np.empty(0), np.empty(0), np.empty(0)
-    for h in bandwidths:
-        is_square = power is not None and abs((previous / h) ** power - 2.0) < 1e-14
-        if is_square and n_squarings < _MOST_SQUARINGS and (2.0 * (top - log_scale)).min() > smallest_exponent:
+    own, kernel = request.own_entries(rows), request.kernel
+    previous, n_squarings, weights = np.inf, 0, np.empty(0)
+    power = kernel.form.power if kernel.form is not None and not kernel.is_compact else None
+    sq = np.empty(0) if isinstance(kernel, Pairwise) else squared_distances(request, rows)
+    for h in request.bandwidths.tolist():
+        if power is not None and n_squarings < _MOST_SQUARINGS and abs((previous / h) ** power - 2.0) < 1e-14:
             n_squarings += 1
             np.square(weights, out=weights)
-            if own.retained.any():
-                weights[own.at] = np.divide(
-                    weights[own.at], own.retained, out=np.zeros_like(own.retained), where=own.retained > 0
-                )
-            top, log_scale = 2.0 * top, 2.0 * log_scale
+            weights[own.at] = own.retained  # K(0) = 1
         else:
             n_squarings = 0
-            exponents = _log_profile(kernel, sq / h**2)
-            if own.retained.size:
-                exponents[own.at] = np.where(own.retained > 0, exponents[own.at], -np.inf)
-            top = exponents.max(axis=1)
-            # the largest of a row without any weight is no scale
-            log_scale = np.where(np.isfinite(top) & (top < smallest_exponent), top, 0.0)
-            if log_scale.any():
-                exponents -= log_scale[:, np.newaxis]
-            weights = np.exp(exponents, out=exponents)
-            if own.retained.any():
-                weights[own.at] *= own.retained
+            if isinstance(kernel, Pairwise):
+                weights = kernel.between(request.queries[rows] / h, request.keys / h)
+            else:
+                weights = _profile(kernel, sq if h == 1.0 else sq / h**2)
+            weights[own.at] *= own.retained
         previous = h
-        yield weights, log_scale
+        yield weights
+
+
+def _scaled_weights(request: KernelSumRequest, rows: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights K(q_i, z_j) / exp(s_i) of the queries `rows`, of which the largest of each is 1, and the s_i."""
+    own = request.own_entries(rows)
+    exponents = _log_profile(request.kernel, squared_distances(request, rows) / h**2)
+    with np.errstate(divide="ignore"):
+        exponents[own.at] += np.log(own.retained)
+    top = exponents.max(axis=1)
+    log_scale = np.where(np.isfinite(top), top, 0.0)  # the largest of a row without any weight is no scale
+    return np.exp(exponents - log_scale[:, np.newaxis]), log_scale
+
+
+def _may_underflow(kernel: Kernel) -> bool:
+    """Whether weights may vanish in floating point that are positive."""
+    return kernel.reaches_everywhere
+
+
+def _tiny(mass: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """For each bandwidth the queries whose mass (b, m) may have lost terms to underflow, at most `size` at a time."""
+    is_tiny = mass < _TINY
+    for b in np.flatnonzero(is_tiny.any(axis=1)).tolist():
+        rows = np.flatnonzero(is_tiny[b])
+        for start in range(0, len(rows), size):
+            yield b, rows[start : start + size]
 
 
 def _profile(kernel: Kernel, sq: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.registry import ENGINES, DifferentiatesMetric
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
+from sknw._kernel_sums.threads import for_each_chunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +99,5 @@ def _dense_metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: Weig
         with lock:
             column_sums[:] += b.sum(axis=0)
 
-    with one_blas_thread():
-        for_each_chunk(block, m, dense.rows_per_block(request), request.n_threads)
+    for_each_chunk(block, m, dense.rows_per_block(request), request.n_threads, uses_blas=True)
     return row_sums, column_sums, products

@@ -144,8 +144,8 @@ class Dispatcher:
     ) -> _Capability | None:
         """The engine asked for if it has a capability, else the quickest compiled one that does and takes the request.
 
-        None where NumPy is to be preferred: if no engine has it, if the one asked for is not compiled, or if with
-        "auto" NumPy is expected to be done first. The engine's work is `work` times that of its sums.
+        None where NumPy is to be preferred: if no engine has it, if the one asked for is not compiled, or if it is
+        expected to be done first. The engine's work is `work` times that of its sums.
         """
         if algorithm != "auto":
             asked = self.choose(request, algorithm)
@@ -163,7 +163,7 @@ class Dispatcher:
             return None
         seconds, quickest = min(usable, key=lambda pair: pair[0])
         total = self.remaining_load_cost(quickest) + work * seconds
-        if algorithm == "auto" and ENGINES["dense"].estimate_seconds(request) <= total:
+        if ENGINES["dense"].estimate_seconds(request) <= total:
             return None
         self.has_loaded(quickest)
         return quickest

@@ -138,10 +138,10 @@ class KernelSumRequest:
         The absolute error of that form is about eps R^2, R the radius of the data. The Gaussian turns it into a
         relative error of the weight; a compact kernel at its edge, and a kernel in u at 0, would amplify it.
         """
-        form, radii = self.kernel.form, self.squared_radii[rows]
+        form = self.kernel.form
         if form is None or form.family != "exponential" or form.power != 2 or self.keys.shape[1] < 4:
-            return np.zeros(len(radii), dtype=bool)
-        return form.rate * np.finfo(precision).eps * radii <= _GEMM_TOLERANCE[precision]
+            return np.zeros(len(self.queries[rows]), dtype=bool)
+        return form.rate * np.finfo(precision).eps * self.squared_radii[rows] <= _GEMM_TOLERANCE[precision]
 
     def weight_at_zero(self) -> np.ndarray:
         """K at distance zero, of shape (b, 1), or (b, m) for a kernel that is not a function of the distance."""

@@ -13,23 +13,29 @@ from threadpoolctl import ThreadpoolController
 
 
 def for_each_chunk(
-    task: Callable[[slice], None], n_queries: int, largest_chunk: int, n_threads: int, multiple_of: int = 1
+    task: Callable[[slice], None],
+    n_queries: int,
+    largest_chunk: int,
+    n_threads: int,
+    multiple_of: int = 1,
+    uses_blas: bool = False,
 ) -> None:
     """Call ``task(rows)`` for consecutive slices of at most `largest_chunk` queries, in `n_threads` threads.
 
     Chunks are several a thread, so that no thread waits long for the last one, and a multiple of `multiple_of` long
-    where there are queries enough.
+    where there are queries enough. `uses_blas`: the task does, which for many chunks then keeps to one thread.
     """
     size = min(largest_chunk, -(-n_queries // (4 * n_threads))) if n_threads > 1 else largest_chunk
     size = -(-size // multiple_of) * multiple_of
     chunks = [slice(start, min(start + size, n_queries)) for start in range(0, n_queries, max(size, 1))]
-    if n_threads == 1 or len(chunks) == 1:
-        for rows in chunks:
-            task(rows)
-    else:
-        # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(task, chunks))
+    with one_blas_thread() if uses_blas and len(chunks) > 1 else nullcontext():
+        if n_threads == 1 or len(chunks) == 1:
+            for rows in chunks:
+                task(rows)
+        else:
+            # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations
+            with ThreadPoolExecutor(n_threads) as pool:
+                list(pool.map(task, chunks))
 
 
 def one_blas_thread() -> AbstractContextManager:

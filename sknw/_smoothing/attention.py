@@ -12,7 +12,7 @@ from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import ListsPairs, WritesWeights, dispatcher, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
+from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.unsupported import nearest_weights
 
 # A weight below this part of all counts as none: it may be what underflow has left, and engines differ in that.
@@ -67,8 +67,7 @@ def for_each_attention_block(
 
     # rows of weights, with what is made of them, fit the cache
     size = max(dense.rows_per_block(request) // 2, 1)
-    with one_blas_thread():
-        for_each_chunk(block, len(request.queries), size, request.n_threads, multiple_of=4)
+    for_each_chunk(block, len(request.queries), size, request.n_threads, multiple_of=4, uses_blas=True)
     return unsupported
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
-from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
+from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.local_linear import (
     ACCURATE,
     LocalFits,
@@ -356,8 +356,7 @@ class Smoother:
                     keys, p = neighbours.of(rows)
                     task((b, rows), p, line.x[keys] - queries.x[rows, np.newaxis], values[keys])
 
-            with one_blas_thread():
-                for_each_chunk(block, len(chunks), 1, neighbours.request.n_threads)
+            for_each_chunk(block, len(chunks), 1, neighbours.request.n_threads, uses_blas=True)
 
     def batches(self, n_queries: int, n_bandwidths: int = 1) -> list[slice]:
         """Batches of queries for which pooling, at so many bandwidths, takes a bounded amount of memory."""
