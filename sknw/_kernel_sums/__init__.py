@@ -33,7 +33,6 @@ __all__ = [
     "compiled_parts",
     "for_each_chunk",
     "kernel_sums",
-    "n_evaluations",
     "one_blas_thread",
     "pairs_are_listed",
     "row_blocks",
@@ -91,11 +90,6 @@ def _count_lost(problem: KernelSumRequest) -> None:
     global _lost_seconds
     if fused.is_usable_for(problem) is True:
         _lost_seconds += max(dense.seconds(problem) - fused.seconds(problem), 0.0)
-
-
-def n_evaluations(problem: KernelSumRequest, algorithm: str) -> float:
-    """The kernel evaluations of an engine, or, of one that does not look at all pairs, as many as take its time."""
-    return min(problem.n_evaluations, _ENGINES[algorithm].n_evaluations(problem))
 
 
 def kernel_sums(problem: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:

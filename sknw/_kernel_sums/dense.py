@@ -35,11 +35,6 @@ def seconds(problem: KernelSumRequest) -> float:
     return 1e-8 * problem.n_evaluations
 
 
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """One for every pair."""
-    return problem.n_evaluations
-
-
 def compute(problem: KernelSumRequest) -> ScaledSums:
     """The sums of `problem`, in blocks of queries: memory O(n + m)."""
     n_factors, n_queries = len(problem.factors), len(problem.queries)

@@ -22,8 +22,6 @@ def weight_at_zero(problem: KernelSumRequest) -> np.ndarray:
 
 
 _Made = TypeVar("_Made")
-# Of a kernel evaluation, between the compiled engine and NumPy.
-SECONDS_PER_EVALUATION = 2.5e-9
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from sknw._metric.loss import Loss, MetricFit
 from sknw._metric.optimizer import MetricOptimizer, Progress, learn, prune_features, scalar_starts
 from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
+from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, validates_params
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
@@ -79,7 +80,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the loss and `loo_score_` are averaged over; each is predicted from all others. "auto"
-        takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+        takes all, or as many as keep one pass below 4e8 kernel evaluations, of which each row takes n: all of up to
+        20 000 samples. None takes all.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
@@ -231,9 +233,10 @@ class AttentionPoolingRegressor(BaseSmoother):
         goes_on = self.warm_start and learns and hasattr(self, "_smoother") and self._structure == self.w
         before = (self.w_, self.ridge_) if goes_on else None
         X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
-        rows = self._validation_rows(len(training), float(len(training)) ** 2)
-        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         kernel, learned = self._kernel(learns), None
+        n_auto = n_validation_rows(len(training), X.shape[1], kernel, all_pairs=True)
+        rows = self._validation_rows(n_auto, len(training))
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         if learns:
             with one_blas_thread():
                 learned = self._learn(training, kernel, rows, before, task.step)
@@ -249,6 +252,13 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
+        if learned and not learned.converged:
+            warnings.warn(
+                f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
+                "penalty.",
+                ConvergenceWarning,
+                stacklevel=3,  # the caller of fit, beyond its decorator
+            )
         task.end()
         return self
 
@@ -296,13 +306,6 @@ class AttentionPoolingRegressor(BaseSmoother):
                 criterion = replace(criterion, ridge=None if fixed_ridge is None else float(np.median(fixed_ridge)))
             starts = scalar_starts(criterion)
             learned = learn(learner, structure, rank, starts)
-        if not learned.converged:
-            warnings.warn(
-                f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
-                "penalty.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
         return prune_features(learner, learned)
 
     def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:

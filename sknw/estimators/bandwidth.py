@@ -11,16 +11,13 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sknw._kernel_sums import choose_algorithm, n_evaluations
-from sknw._kernel_sums.request import KernelSumRequest
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import search_warning
 from sknw._selection.result import BandwidthSearch
-from sknw._selection.rules import CRITERIA, RULES, rule_of_thumb
+from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec
-from sknw._smoothing.training import TrainingSet
 from sknw.estimators.base import BaseSmoother
 from sknw.kernels import Kernel, resolve_kernel
 
@@ -52,7 +49,7 @@ class BandwidthSmoother(BaseSmoother):
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
-        rows = self._validation_rows(len(training), self._n_evaluations(training, kernel))
+        rows = self._validation_rows(n_validation_rows(len(training), X.shape[1], kernel), len(training))
         n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
@@ -77,22 +74,9 @@ class BandwidthSmoother(BaseSmoother):
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         warning = None if search is None else search_warning(search, training, rows, line is not None)
         if warning is not None:
-            warnings.warn(warning, UserWarning, stacklevel=4)  # where fit was called, beyond its decorator
+            warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()
         return self
-
-    def _n_evaluations(self, training: TrainingSet, kernel: Kernel) -> float:
-        """Of kernels, in a pass of leave-one-out over all rows at a common bandwidth, by the engine for that."""
-        keys = training.X / training.scales
-        problem = KernelSumRequest(
-            kernel=kernel,
-            queries=keys,
-            keys=keys,
-            weights=training.sample_weight,
-            values=training.values,
-            factors=np.array([rule_of_thumb("scott", len(keys), keys.shape[1])]),
-        )
-        return n_evaluations(problem, choose_algorithm(problem, self.algorithm, _PASSES_OF_A_SEARCH))
 
     def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
         try:

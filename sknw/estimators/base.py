@@ -41,9 +41,6 @@ from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._version import __version__
 from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
-# With validation_samples="auto" a pass of leave-one-out stays below this many kernel evaluations.
-_MOST_EVALUATIONS = 4e8
-
 
 class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Base of the estimators: everything but the choice of the bandwidth or w."""
@@ -99,11 +96,9 @@ class BaseSmoother(NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, Re
             warnings.warn(warning, stacklevel=2)
         super().__setstate__(state)
 
-    def _validation_rows(self, n_samples: int, n_evaluations: float) -> np.ndarray:
-        """The rows, in ascending order, that leave-one-out is averaged over; all take `n_evaluations` a pass."""
-        n_rows = self.validation_samples
-        if n_rows == "auto":
-            n_rows = max(int(n_samples * min(_MOST_EVALUATIONS / n_evaluations, 1.0)), 1)
+    def _validation_rows(self, n_auto: int, n_samples: int) -> np.ndarray:
+        """The rows, in ascending order, that leave-one-out is averaged over; "auto" takes `n_auto` of `n_samples`."""
+        n_rows = n_auto if self.validation_samples == "auto" else self.validation_samples
         if not isinstance(n_rows, int | Integral) or n_rows >= n_samples:
             return np.arange(n_samples)
         return np.sort(check_random_state(self.random_state).choice(n_samples, int(n_rows), replace=False))

@@ -33,7 +33,7 @@ from sknw._kernel_sums.fast_gauss.line import GaussianLine
 from sknw._kernel_sums.fast_gauss.near_field import DIRECT_CELLS, DIRECT_COST, DIRECT_START, DirectSums
 from sknw._kernel_sums.fast_gauss.points import TOLERANCE, Bandwidth, Points
 from sknw._kernel_sums.permutation import scatter_rows
-from sknw._kernel_sums.request import SECONDS_PER_EVALUATION, KernelSumRequest
+from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
 from sknw.kernels import ExponentialForm
@@ -98,11 +98,6 @@ def _seconds_of_direct_sums(n: int, m: int, s: np.ndarray) -> float:
     near = n * float(np.prod(erf(_USUAL_REACH / (2.0 * np.maximum(s, 1e-9)))))
     n_cells = min(_n_cells(s, _USUAL_REACH / DIRECT_CELLS), m)
     return n_cells * (2e-7 * (2 * DIRECT_CELLS + 1) ** (len(s) - 1) + 4e-9 * near) + 1.3e-9 * m * near
-
-
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """As many as take the time."""
-    return seconds(problem) / SECONDS_PER_EVALUATION
 
 
 def compute(problem: KernelSumRequest) -> ScaledSums:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sknw._kernel_sums.line import SortedProblem
 from sknw._kernel_sums.permutation import in_order, scatter_rows
-from sknw._kernel_sums.request import SECONDS_PER_EVALUATION, KernelSumRequest
+from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw.kernels import EDGE, ExponentialForm, PolynomialForm
@@ -50,11 +50,6 @@ def seconds(problem: KernelSumRequest) -> float:
     form = problem.kernel.form
     is_long = isinstance(form, PolynomialForm) and form.power * form.exponent > 4
     return (2.5e-8 if is_long else 1.2e-8) * n_points * (1 + n_factors) + 6e-5 * n_factors
-
-
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """As many as take the time."""
-    return seconds(problem) / SECONDS_PER_EVALUATION
 
 
 def compute(problem: KernelSumRequest) -> ScaledSums:

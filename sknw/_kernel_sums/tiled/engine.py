@@ -54,11 +54,6 @@ def seconds(problem: KernelSumRequest) -> float:
     return START + ((5e-10 if is_simple else 1.3e-9) + 4e-11 * problem.keys.shape[1]) * problem.n_evaluations
 
 
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """One for every pair."""
-    return problem.n_evaluations
-
-
 def compute(problem: KernelSumRequest) -> ScaledSums:
     """The sums of `problem`; queries far from all keys are computed again relative to their nearest key."""
     n_factors, n_queries = len(problem.factors), len(problem.queries)

@@ -88,11 +88,6 @@ def _share_in_reach(problem: KernelSumRequest) -> float:
     return float(np.mean(distance <= reach[:, np.newaxis]))
 
 
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """One for every pair; how many are in reach depends on the bandwidth."""
-    return problem.n_evaluations
-
-
 def compute(problem: KernelSumRequest) -> ScaledSums:
     """The sums of `problem`; distances are computed once for all bandwidths."""
     pairs = _Pairs(problem)
