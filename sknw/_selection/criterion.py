@@ -16,8 +16,8 @@ from sknw._smoothing.smoother import Queries, Smoother, means_of, weighted_means
 from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._smoothing.unsupported import UnsupportedPolicy
 
-# Small bandwidths are scored on 4 local subsamples: with one feature runs of samples, with several features boxes, each of
-# which holds 3 samples for every row of all boxes.
+# Small bandwidths are scored on 4 local subsamples: with one feature runs of samples, with several features boxes, each
+# of which holds 3 samples for every row of all boxes.
 _N_LOCAL, _PER_ROW = 4, 3
 # Bandwidths are evaluated together as long as what is kept of each row fits in this many bytes.
 _BATCH_BYTES = 2**27

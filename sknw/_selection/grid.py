@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.spatial import cKDTree
 
-from sknw._selection.line_search import OCTAVE, SCORE_TOL, lattice_values
+from sknw._selection.line_search import OCTAVE, lattice_values, score_tolerance
 from sknw.kernels import ExponentialForm, Kernel
 
 # Lattice points between bandwidths of the scan: a factor of sqrt(2), with which the Gaussian weights at one bandwidth
@@ -85,6 +85,7 @@ def effective_support(kernel: Kernel) -> float:
 
 
 def local_minima(scores: np.ndarray) -> np.ndarray:
-    """Indices of the local minima among finite scores; of a plateau (within `SCORE_TOL`) the first index."""
+    """Indices of the local minima among finite scores; of a plateau the first index."""
     before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
-    return np.flatnonzero(np.isfinite(scores) & (scores < before - SCORE_TOL) & (scores <= after + SCORE_TOL))
+    tolerance = score_tolerance(scores)
+    return np.flatnonzero(np.isfinite(scores) & (scores < before - tolerance) & (scores <= after + tolerance))

@@ -1,8 +1,8 @@
 """Search for a minimum on a lattice of bandwidths or ridges, by successive parabolic interpolation.
 
 Engines, numbers of threads and repeated rows in place of weights change a score by rounding only. So that rounding does
-not decide what is chosen, every value that is tried lies on one fixed lattice, and scores that differ by less than
-`SCORE_TOL` are equal.
+not decide what is chosen, every value that is tried lies on one fixed lattice, and scores that differ by at most their
+`score_tolerance` are equal.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-# Lattice points in an octave: neighbours differ by 1.7e-4, which changes a score by about 1e-8 of its curvature.
-OCTAVE = 2**12
-# Scores, relative to the variance of the outputs, that differ by less are equal; then the larger value wins.
+# Lattice points in an octave: neighbours differ by 4e-5, which changes a score by about 1e-9 of its curvature.
+OCTAVE = 2**14
+# Rounding of predictions, relative to the standard deviation of the outputs, with a margin.
 SCORE_TOL = 1e-12
 # The first step to either side is 0.15 in the natural logarithm.
 _FIRST_STEP = round(0.15 / math.log(2.0) * OCTAVE)
@@ -35,9 +35,17 @@ def lattice_point(value: float) -> int:
     return round(math.log2(value) * OCTAVE - 0.5)
 
 
+def score_tolerance(scores: np.ndarray) -> np.ndarray:
+    """Scores that differ by at most SCORE_TOL sqrt(min(|score|, 1)) are equal.
+
+    A mean square r^2 of residuals moves by about 2 r times the rounding of a prediction, a logarithm by more.
+    """
+    return SCORE_TOL * np.sqrt(np.minimum(np.abs(scores), 1.0))
+
+
 def first_minimum(scores: np.ndarray) -> int:
-    """The first index whose score is the smallest, or larger by at most `SCORE_TOL`."""
-    return int(np.argmax(scores <= scores.min() + SCORE_TOL))
+    """The first index whose score is the smallest, or equal to it."""
+    return int(np.argmax(scores <= scores.min() + score_tolerance(scores.min())))
 
 
 class ParabolicSearch:
@@ -119,7 +127,7 @@ def _vertex(x: np.ndarray, f: np.ndarray, best: int, curvature: float) -> tuple[
         inner = float((x[best] + x[np.argmax(~np.isfinite(f))]) / 2.0)
         return (outer if at_end else inner), np.inf, 0.0
     rises = np.diff(f)
-    slopes = np.where(np.abs(rises) > SCORE_TOL, rises, 0.0) / np.diff(x)
+    slopes = np.where(np.abs(rises) > score_tolerance(f[best]), rises, 0.0) / np.diff(x)
     if len(x) == 3:
         curvature = float(2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0]))
     if curvature <= 0.0:

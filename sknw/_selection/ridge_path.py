@@ -8,14 +8,14 @@ import numpy as np
 from scipy.special import expit
 
 from sknw._kernel_sums.permutation import row_blocks
-from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, lattice_point, lattice_values
+from sknw._selection.line_search import OCTAVE, ParabolicSearch, first_minimum, lattice_point, lattice_values
 from sknw._smoothing.local_linear import LocalFits
 
-# Ridges tried at every bandwidth, relative to the mean variance around a sample: from 5e-7, nearly the plain local line,
-# to 2e4, nearly the local mean. Between the best and its neighbours the search stops when it expects to gain less than a
-# part of the score.
+# Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
+# 5e-7, nearly the plain local line. Between the best one and its neighbours the search stops when it expects to gain a
+# smaller part of the score.
 _RIDGE_STEP = 7 * OCTAVE // 2
-_RIDGE_STEPS = np.arange(-6, 5)
+_RIDGE_STEPS = np.arange(4, -7, -1)
 _LEAST_GAIN = 1e-8
 # With less left of 1 - tr / n, its square and that of the residuals underflow.
 _LEAST_DOF = 1e-100
@@ -113,10 +113,10 @@ class RidgePath:
         unit = round(lattice_point(variance or 1.0) / _RIDGE_STEP)
         ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
         if not np.any(lines.is_ill_conditioned(0.0) & ~self.unsupported):
-            ridges = np.append(0.0, ridges)
+            ridges = np.append(ridges, 0.0)
         seen = {ridge: self(ridge) for ridge in ridges.tolist()}
         scores = np.array(list(seen.values()))
-        best = int(np.flatnonzero(scores <= scores.min() + SCORE_TOL).max())
+        best = first_minimum(scores)
         if ridges[best] == 0.0 or not np.isfinite(scores[best]):
             return float(ridges[best])
         point = lattice_point(ridges[best])
@@ -126,7 +126,7 @@ class RidgePath:
             return np.array([seen[ridge] if ridge in seen else self(ridge) for ridge in ridges.tolist()])
 
         beside = ridges[max(best - 1, 0) : best + 2]
-        return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0][::-1], _LEAST_GAIN)[0]
+        return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0], _LEAST_GAIN)[0]
 
 
 def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:

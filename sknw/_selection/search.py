@@ -22,17 +22,18 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid, local_minima
 from sknw._selection.line_search import (
     OCTAVE,
-    SCORE_TOL,
     ParabolicSearch,
     first_minimum,
     lattice_point,
     lattice_values,
+    score_tolerance,
 )
 from sknw._selection.result import BandwidthSearch
 from sknw._selection.surrogate import BinnedCriterion, SubsampledCriterion
 
-# Lattice points between bandwidths near the minima of a kernel of compact support, and near how many.
-_FINE_STEP, _MAX_FINE_MINIMA = OCTAVE // 16, 4
+# The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
+# The lattice points between bandwidths then, and around how many minima.
+_FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE // 512, 1))
 # Up to this many rows the scan takes all; of more it takes so many, or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
 # Up to so many samples the scan takes the criterion itself: with weighted means by a smooth kernel, and otherwise.
@@ -87,7 +88,7 @@ class History:
             )
             for factor, (score, n_unsupported, predictions) in zip(batch.tolist(), evaluations, strict=True):
                 seen[factor] = (float(score), int(n_unsupported))
-                margin = SCORE_TOL if factor < self.best.factor else -SCORE_TOL
+                margin = score_tolerance(score) * (1 if factor < self.best.factor else -1)
                 if is_all and score < self.best.score - margin:
                     self.best = Best(float(score), factor, None if predictions is None else predictions.copy())
                 if self.on_candidate():
@@ -168,8 +169,8 @@ def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> lis
         near = (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel()
         grid = grid[np.isin(np.arange(len(grid)), near)]
         scan = history.add(criterion, grid)
-    if np.isfinite(criterion.smoother.kernel.support):
-        grid = _with_fine_steps(grid, scan)
+    for step, max_minima in _FINE_STEPS if np.isfinite(criterion.smoother.kernel.support) else ():
+        grid = _with_fine_steps(grid, scan, step, max_minima)
         scan = history.add(criterion, grid)
     # Between grid points a parabola through a minimum and its neighbours falls by at most an eighth of the rise to the
     # higher neighbour; a minimum that would have to fall by more than the whole rise to win is left as it is.
@@ -177,23 +178,23 @@ def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> lis
     for index in _by_score(local_minima(scan), scan):
         beside = slice(max(index - 1, 0), index + 2)
         minimum = float(grid[index])
-        if 2 * scan[index] - scan[beside].max() <= history.best.score + SCORE_TOL:
+        if 2 * scan[index] - scan[beside].max() <= history.best.score + score_tolerance(scan[index]):
             minimum = history.search(criterion, grid[beside]).minimize(grid[beside], _LEAST_GAIN)[0]
         minima.append(minimum)
     return minima
 
 
-def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
-    """The grid with fine steps around its lowest minima that can win.
+def _with_fine_steps(grid: np.ndarray, scan: np.ndarray, step: int, max_minima: int) -> np.ndarray:
+    """The grid with `step` lattice points between bandwidths around its lowest minima that can win.
 
     A sample that enters a compact support puts a kink or a step into the criterion: it has minima between those of the
     scan.
     """
     points: set[int] = set()
-    for index in _by_score(local_minima(scan), scan)[:_MAX_FINE_MINIMA]:
+    for index in _by_score(local_minima(scan), scan)[:max_minima]:
         beside = slice(max(index - 1, 0), index + 2)
-        if 2 * scan[index] - scan[beside].max() <= scan.min() + SCORE_TOL:
-            points.update(range(lattice_point(grid[beside][-1]), lattice_point(grid[beside][0]), _FINE_STEP))
+        if 2 * scan[index] - scan[beside].max() <= scan.min() + score_tolerance(scan[index]):
+            points.update(range(lattice_point(grid[beside][-1]), lattice_point(grid[beside][0]), step))
     return np.union1d(grid, lattice_values(points))[::-1]
 
 
@@ -214,7 +215,9 @@ def _search_many(
         local = criterion.local_subsamples(surrogate.n_local_rows)
         scores = history.add(local, narrow)
         lowest = first_minimum(scores)
-        if scores[lowest] < (scores[0] if np.isinf(scores[0]) else scores[0] - error * abs(scores[0]) - SCORE_TOL):
+        if scores[lowest] < (
+            scores[0] if np.isinf(scores[0]) else scores[0] - error * abs(scores[0]) - score_tolerance(scores[0])
+        ):
             # the end of the first scan then is no minimum
             searches = [(search, index) for search, index in searches if index < n_wide - 1]
             searches.insert(0, (history.search(local, narrow), first + lowest))
