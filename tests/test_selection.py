@@ -421,12 +421,10 @@ def test_targets_that_a_kernel_can_reproduce_are_searched_without_a_warning(crit
 # What is chosen does not depend on how it is computed
 
 
-def usable_algorithms(model, X, y):
-    """Those that take the kernel and the number of features, in place of "auto"."""
-    kernel, d = resolve_kernel(model.kernel), X.shape[1]
-    if kernel.form is None:
-        return ["dense"]
-    is_gaussian, is_compact = kernel.form == resolve_kernel("gaussian").form, np.isfinite(kernel.support)
+def usable_algorithms(model, d):
+    """The engines that take a named kernel and d features."""
+    kernel = model.kernel_
+    is_gaussian, is_compact = kernel.form == resolve_kernel("gaussian").form, bool(np.isfinite(kernel.support))
     expansion, sweep = (
         is_gaussian and d <= 3,
         d == 1 and (is_compact or kernel.form == resolve_kernel("exponential").form),
@@ -467,12 +465,11 @@ def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, ke
     parameter = KERNELS[kernel][0]
     for on_grid in [False, True] if n < 1000 else [False]:
         X, y = data_of(d, n, on_grid)
-        first = quietly(estimator(parameter, selector), X, y)
-        for algorithm in usable_algorithms(first, X, y):
-            for n_jobs in [1, 2]:
-                model = quietly(estimator(parameter, selector, algorithm=algorithm, n_jobs=n_jobs), X, y)
-                assert model.n_validation_ == first.n_validation_ == n
-                assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=f"{algorithm} {n_jobs} {on_grid}")
+        first = quietly(estimator(parameter, selector, n_jobs=2), X, y)
+        for n_jobs, algorithm in enumerate(["auto", *usable_algorithms(first, d)]):
+            model = quietly(estimator(parameter, selector, algorithm=algorithm, n_jobs=1 + n_jobs % 2), X, y)
+            assert model.n_validation_ == first.n_validation_ == n
+            assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=f"{algorithm} {on_grid}")
 
 
 @pytest.mark.parametrize("selector", CRITERIA)
@@ -491,8 +488,7 @@ def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits():
     code = """
         import numpy as np
         from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
-        from sknw._selection.rules import n_validation_rows
-from sknw.datasets import make_sine_power
+        from sknw.datasets import make_sine_power
         for seed in range({n_before}):
             NadarayaWatsonRegressor(["gaussian", "tricube"][seed % 2]).fit(*make_sine_power(150, random_state=seed))
         X, y = make_sine_power(400, random_state=0)

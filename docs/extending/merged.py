@@ -30,11 +30,6 @@ def seconds(problem: KernelSumRequest) -> float:
     return 1e-7 * n * np.log2(n + 1) + dense.seconds(problem) * len(_places(problem)[0]) / n
 
 
-def n_evaluations(problem: KernelSumRequest) -> float:
-    """Of kernels: one for each query and place."""
-    return problem.n_evaluations * len(_places(problem)[0]) / len(problem.keys)
-
-
 def compute(problem: KernelSumRequest) -> ScaledSums:
     """The sums of `problem`."""
     keys, place = _places(problem)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from sknw._kernel_sums.permutation import row_blocks
-from sknw._selection.line_search import OCTAVE, ParabolicSearch, first_minimum, lattice_point, lattice_values
+from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
 from sknw._smoothing.local_linear import LocalFits
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
@@ -19,8 +19,8 @@ _RIDGE_STEPS = np.arange(4, -7, -1)
 _LEAST_GAIN = 1e-8
 # With less left of 1 - tr / n, its square and that of the residuals underflow.
 _LEAST_DOF = 1e-100
-# A mean square below this is an exact fit; its logarithm says nothing.
-_EXACT_FIT = np.finfo(np.float64).eps ** 2
+# A mean square below this is an exact fit but for rounding; its logarithm says nothing.
+_EXACT_FIT = SCORE_TOL**2
 
 # The score, the number of rows without support, and the leave-one-out predictions (m, k) of the rows, if asked for.
 Evaluation = tuple[float, int, np.ndarray | None]
