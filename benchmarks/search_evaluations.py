@@ -1,7 +1,7 @@
 """How often the search for a bandwidth takes all samples, and how often steps by the derivative in log c would.
 
 "all": values of the criterion of all samples and rows; "refining": those of them beyond the scan. "secant": derivatives
-that the secant rule takes from either side of the minimum, a third of a step of the scan away, until it shift_bound by less
+that the secant rule takes from either side of the minimum, a third of a step of the scan away, until it moves by less
 than 1e-4; at most ten. A derivative needs twice the sums that a value does.
 """
 
@@ -23,14 +23,14 @@ _START, _DIFFERENCE, _TOLERANCE, _MOST = 0.12, 1e-4, 1e-4, 10
 
 
 class Counted(Criterion):
-    """Counts the bandwidths at which all rows were evaluations_at."""
+    """Counts the bandwidths at which all rows were evaluated."""
 
     seen: list[float]
 
-    def evaluations_at(self, factors, with_predictions):
+    def evaluate(self, factors, with_predictions):
         if len(self.rows) == len(self.smoother.keys) == self.n_all:
             self.seen.extend(factors.tolist())
-        return super().evaluations_at(factors, with_predictions)
+        return super().evaluate(factors, with_predictions)
 
 
 def secant_steps(criterion):
@@ -49,7 +49,7 @@ def secant_steps(criterion):
 
 
 def row_of(kernel, n, seed):
-    import sknw._bandwidth as module
+    import sknw.estimators.bandwidth as module
 
     X, y = make_sine_power(n, sort=False, random_state=seed)
     Counted.seen, Counted.n_all, original = [], n, module.Criterion

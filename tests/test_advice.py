@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 
 
@@ -14,10 +14,11 @@ def noise(n, d=1):
     return rng.uniform(size=(n, d)), rng.normal(size=n)
 
 
-def warnings_of(X, y, sample_weight=None, **parameters):
+def warnings_of(X, y, sample_weight=None, estimator=NadarayaWatsonRegressor, **parameters):
+    """The messages of all warnings of a fit, each of which points to the line in this file that calls it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        NadarayaWatsonRegressor(**parameters).fit(X, y, sample_weight)
+        estimator(**parameters).fit(X, y, sample_weight)
     assert all(warning.filename == __file__ for warning in caught), "a warning points to the call of fit"
     return [str(warning.message) for warning in caught]
 
@@ -94,8 +95,21 @@ def test_one_line_for_all_is_no_reason_to_warn():
 
 def test_local_lines_warn_as_well():
     X, y = np.repeat(noise(100)[0], 2, axis=0), np.repeat(noise(100)[1], 2)
-    with pytest.warns(UserWarning, match="copies"):
-        LocalLinearRegressor(ridge=1e3).fit(X, y)
+    (message,) = warnings_of(X, y, estimator=LocalLinearRegressor, ridge=1e3)
+    assert "samples have copies" in message
+
+
+def test_a_criterion_that_exists_nowhere_is_warned_of_at_the_call_of_fit():
+    X, y = noise(200)
+    for estimator in [NadarayaWatsonRegressor, LocalLinearRegressor]:
+        (message,) = warnings_of(X, y, np.full(200, 1e-4), estimator, bandwidth="aicc")
+        assert '"aicc" exists at no bandwidth' in message
+
+
+def test_learning_that_does_not_converge_is_warned_of_at_the_call_of_fit():
+    X, y = noise(100, d=2)
+    (message,) = warnings_of(X, y + np.sin(5 * X[:, 0]), estimator=AttentionPoolingRegressor, max_iter=1)
+    assert "did not converge in max_iter=1" in message
 
 
 # Printed

@@ -1,16 +1,20 @@
 """The choice of the bandwidth: criteria, rules of thumb, and the search for the global minimum."""
 
 import dataclasses
+import warnings
+from unittest.mock import Mock
 
 import numpy as np
 import oracle
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
+from processes import run
 
-from sknw import BandwidthSearch, NadarayaWatsonRegressor
+from sknw import BandwidthSearch, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._selection.grid import local_minima
 from sknw._selection.line_search import ParabolicSearch
+from sknw._selection.rules import n_validation_rows
 from sknw.datasets import make_sine_power
 from sknw.kernels import PowerExponential, resolve_kernel
 
@@ -414,6 +418,122 @@ def test_targets_that_a_kernel_can_reproduce_are_searched_without_a_warning(crit
     assert not np.any(np.isnan(model.bandwidth_search_.scores))
 
 
+# What is chosen does not depend on how it is computed
+
+
+def usable_algorithms(model, d):
+    """The engines that take a named kernel and d features."""
+    kernel = model.kernel_
+    is_gaussian, is_compact = kernel.form == resolve_kernel("gaussian").form, bool(np.isfinite(kernel.support))
+    expansion, sweep = (
+        is_gaussian and d <= 3,
+        d == 1 and (is_compact or kernel.form == resolve_kernel("exponential").form),
+    )
+    return ["dense", "fused", *["expansion"] * expansion, *["sorted"] * sweep, *["pruned"] * is_compact]
+
+
+def choice(model):
+    return [*model.bandwidth_, getattr(model, "ridge_", 0.0)]
+
+
+CHOICES = [
+    *((NadarayaWatsonRegressor, kernel, d, 60, "loo") for kernel in KERNELS for d in [1, 2]),
+    *((NadarayaWatsonRegressor, kernel, 4, 200, "gcv") for kernel in ["gaussian", "tophat", "tricube"]),
+    *((NadarayaWatsonRegressor, kernel, 1, 3000, "aicc") for kernel in ["gaussian", "tophat", "linear", "exponential"]),
+    (NadarayaWatsonRegressor, "gaussian", 2, 3000, "loo"),
+    *((LocalLinearRegressor, kernel, d, 60, "loo") for kernel in ["gaussian", "tophat", "exponential"] for d in [1, 2]),
+    *((LocalLinearRegressor, kernel, 1, 200, "aicc") for kernel in ["gaussian", "epanechnikov", "exponential"]),
+    (LocalLinearRegressor, "gaussian", 4, 100, "gcv"),
+    (LocalLinearRegressor, "gaussian", 1, 3000, "loo"),
+]
+
+
+def data_of(d, n, on_grid=False):
+    rng = np.random.default_rng(n + d)
+    X = rng.integers(0, 40, size=(n, d)) if on_grid else rng.normal(size=(n, d))
+    return X, np.sin(2 * X[:, 0] / X.std()) + X[:, -1] / X.std() + 0.3 * rng.normal(size=n)
+
+
+def quietly(model, *data):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning)
+        return model.fit(*data)
+
+
+@pytest.mark.parametrize(("estimator", "kernel", "d", "n", "selector"), CHOICES)
+def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, kernel, d, n, selector):
+    parameter = KERNELS[kernel][0]
+    for on_grid in [False, True] if n < 1000 else [False]:
+        X, y = data_of(d, n, on_grid)
+        first = quietly(estimator(parameter, selector, n_jobs=2), X, y)
+        for n_jobs, algorithm in enumerate(["auto", *usable_algorithms(first, d)]):
+            model = quietly(estimator(parameter, selector, algorithm=algorithm, n_jobs=1 + n_jobs % 2), X, y)
+            assert model.n_validation_ == first.n_validation_ == n
+            assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=f"{algorithm} {on_grid}")
+
+
+@pytest.mark.parametrize("selector", CRITERIA)
+@pytest.mark.parametrize("kernel", ["gaussian", "tophat", "epanechnikov", "exponential"])
+@pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
+def test_integer_weights_and_repeated_rows_choose_the_same(estimator, kernel, selector):
+    for d, on_grid in [(1, False), (1, True), (2, False)]:
+        X, y = data_of(d, 80, on_grid)
+        w = np.random.default_rng(7).integers(1, 4, len(X))
+        weighted = quietly(estimator(kernel, selector), X, y, w)
+        repeated = quietly(estimator(kernel, selector), np.repeat(X, w, axis=0), np.repeat(y, w))
+        assert_allclose(choice(weighted), choice(repeated), rtol=1e-8)
+
+
+def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits():
+    code = """
+        import numpy as np
+        from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+        from sknw.datasets import make_sine_power
+        for seed in range({n_before}):
+            NadarayaWatsonRegressor(["gaussian", "tricube"][seed % 2]).fit(*make_sine_power(150, random_state=seed))
+        X, y = make_sine_power(400, random_state=0)
+        for kernel in ["gaussian", "tophat", "exponential"]:
+            model = NadarayaWatsonRegressor(kernel).fit(X, y)
+            print(model.n_validation_, model.bandwidth_[0])
+        model = LocalLinearRegressor().fit(X, y)
+        print(model.n_validation_, model.bandwidth_[0], model.ridge_)
+    """
+    fresh, late = (np.array(run(code.format(n_before=n)).split(), dtype=float) for n in [0, 100])
+    assert_allclose(late, fresh, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "kernel", "expected"),
+    [
+        (20_000, 5, "gaussian", 20_000),
+        (40_000, 5, "gaussian", 10_000),
+        (40_000, 1, "gaussian", 40_000),
+        (20_000_000, 1, "tricube", 10_000_000),
+        (20_000_000, 1, "cosine", 10_000_000),
+        (2_000_000, 2, "gaussian", 1_000_000),
+        (200_000, 3, "gaussian", 20_000),
+        (40_000, 2, "tricube", 10_000),
+        (40_000, 1, PowerExponential(power=1.5), 10_000),
+        (10**9, 4, "gaussian", 1),
+    ],
+)
+def test_validation_rows_follow_from_the_size_of_the_data_and_the_kernel(n, d, kernel, expected):
+    assert n_validation_rows(n, d, resolve_kernel(kernel)) == expected
+    assert n_validation_rows(n, d, resolve_kernel(kernel), all_pairs=True) == (
+        n if n <= 20_000 else max(4 * 10**8 // n, 1)
+    )
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
+def test_infinite_scores_give_no_numerical_warning(estimator, criterion):
+    rng = np.random.default_rng(0)
+    X, y = np.append(rng.normal(size=(40, 2)), [[30.0, 30.0]], axis=0), rng.normal(size=41)
+    model = quietly(estimator("epanechnikov", criterion, outside="raise"), X, y)
+    assert not np.all(np.isfinite(model.bandwidth_search_.scores))
+    quietly(estimator("gaussian", criterion), X, y, np.full(41, 1e-3))
+
+
 # Sample weights
 
 
@@ -521,17 +641,6 @@ def test_predictions_kept_from_the_search_are_those_of_the_bandwidth_chosen(kern
     assert searched.loo_score_ == pytest.approx(given.loo_score_, abs=1e-12)
 
 
-class OfFunction:
-    """History of a function of log c."""
-
-    def __init__(self, function):
-        self.function, self.n_calls = function, 0
-
-    def add(self, criterion, factors):
-        self.n_calls += len(factors)
-        return np.array([self.function(x) for x in np.log(factors).tolist()])
-
-
 @pytest.mark.parametrize(
     "function",
     [
@@ -545,10 +654,10 @@ class OfFunction:
 )
 def test_the_way_down_ends_at_the_minimum(function):
     for start in [-0.05, 0.01, 0.04]:
-        trials, places = OfFunction(function), np.exp([0.35, start, -0.7])
-        found, _ = ParabolicSearch(trials, None, np.exp([2.0, 0.0, -2.0])).minimum(places, 1e-9)
+        scores = Mock(side_effect=lambda values: np.array([function(x) for x in np.log(values).tolist()]))
+        found, _ = ParabolicSearch(scores, np.exp(-2.0), np.exp(2.0)).minimize(np.exp([0.35, start, -0.7]), 1e-9)
         assert function(np.log(found)) <= function(0.0) + 1e-5
-        assert trials.n_calls <= 19
+        assert sum(len(call.args[0]) for call in scores.call_args_list) <= 19
 
 
 def test_a_stretch_that_is_level_but_for_rounding_has_one_minimum():

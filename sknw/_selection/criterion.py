@@ -1,4 +1,4 @@
-"""What a bandwidth is evaluations_at by: leave-one-out error, AICc and GCV, with the best ridge of local lines."""
+"""Selection criteria as functions of the bandwidth: leave-one-out error, AICc and GCV, with the best ridge of lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._smoothing.unsupported import UnsupportedPolicy
 
-# Runs or boxes of samples that stand for all where the bandwidth is small; a box has so many times as many as all rows.
-_N_RUNS, _PLENTY = 4, 3
-# Bandwidths are evaluations_at together as long as what is kept of each row fits in this many bytes.
+# Small bandwidths are scored on 4 local subsamples: with one feature runs of samples, with several features boxes, each
+# of which holds 3 samples for every row of all boxes.
+_N_LOCAL, _PER_ROW = 4, 3
+# Bandwidths are evaluated together as long as what is kept of each row fits in this many bytes.
 _BATCH_BYTES = 2**27
 
 
@@ -32,9 +33,9 @@ class Criterion:
         Of the training set with inputs divided by their standard deviations.
     training : TrainingSet
     rows : ndarray of int
-        The rows it is averaged over.
+        The rows that it is averaged over.
     ridge : float or None
-        Of local lines; None takes the best at every bandwidth.
+        The ridge of local lines; None takes the best one at every bandwidth.
     """
 
     name: str
@@ -55,30 +56,31 @@ class Criterion:
         where tr is the trace of the smoother matrix, for weighted means tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven &
         Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a score does not exist.
         """
-        scores, n_unsupported, _ = zip(*self.evaluations_at(factors, with_predictions=False), strict=True)
+        scores, n_unsupported, _ = zip(*self.evaluate(factors, with_predictions=False), strict=True)
         return np.array(scores), np.array(n_unsupported)
 
-    def evaluations_at(self, factors: np.ndarray, with_predictions: bool) -> Iterator[Evaluation]:
-        """The same one after the other, perhaps with the predictions."""
-        d, k = 0 if self.smoother.line is None else self.training.X.shape[1], self.smoother.values.shape[1]
+    def evaluate(self, factors: np.ndarray, with_predictions: bool) -> Iterator[Evaluation]:
+        """Yield the `Evaluation` at each bandwidth factor, given in descending order."""
+        d, k = 0 if self.smoother.line is None else len(self.training.scales), self.smoother.values.shape[1]
         size = max(_BATCH_BYTES // (8 * len(self.rows) * (2 * d + d * k + k + 4)), 1)
         for start in range(0, len(factors), size):
-            # a list, so that of one batch nothing is held any more that takes memory when the next begins
-            yield from [
-                curve.evaluations_at(self.ridge, with_predictions)
-                for curve in self._curves(factors[start : start + size])
-            ]
+            paths = self._ridge_paths(factors[start : start + size])
+            # a list, so that the memory of a batch is free when the next one begins
+            yield from [path.evaluate(self.ridge, with_predictions) for path in paths]
 
-    def some(self, n_rows: int) -> Criterion:
-        """The same on some of its rows, with the samples near them only: far ones do not matter to small bandwidths.
+    def on_rows(self, n_rows: int) -> Criterion:
+        """The same, averaged over random rows among its own."""
+        return replace(self, rows=np.sort(np.random.default_rng(0).choice(self.rows, n_rows, replace=False)))
 
-        Of one feature runs of samples, of several boxes around some of them.
+    def local_subsamples(self, n_rows: int) -> Criterion:
+        """The same on some rows and the samples near them only: at small bandwidths those far away do not matter.
+
+        With one feature these are runs of consecutive samples, with several boxes around random samples.
         """
         n, d = self.smoother.keys.shape
-        if n <= 2 * _N_RUNS * n_rows:
-            n_rows = min(n_rows, len(self.rows))
-            return replace(self, rows=np.sort(np.random.default_rng(0).choice(self.rows, n_rows, replace=False)))
-        first = np.random.default_rng(0).integers(0, n - 2 * n_rows, _N_RUNS)
+        if n <= 2 * _N_LOCAL * n_rows:
+            return self.on_rows(min(n_rows, len(self.rows)))
+        first = np.random.default_rng(0).integers(0, n - 2 * n_rows, _N_LOCAL)
         is_taken, is_row = np.zeros((2, n), dtype=bool)
         for start in first.tolist():
             if d == 1:
@@ -86,27 +88,32 @@ class Criterion:
                 is_row[start + n_rows // 2 : start + n_rows + n_rows // 2] = True
             else:
                 distance = np.abs(self.smoother.keys - self.smoother.keys[start]).max(axis=1)
-                near = np.argpartition(distance, [n_rows // _N_RUNS, _PLENTY * n_rows])
-                is_taken[near[: _PLENTY * n_rows]] = True
-                is_row[near[: n_rows // _N_RUNS]] = True
+                near = np.argpartition(distance, [n_rows // _N_LOCAL, _PER_ROW * n_rows])
+                is_taken[near[: _PER_ROW * n_rows]] = True
+                is_row[near[: n_rows // _N_LOCAL]] = True
         if len(self.rows) < n:
             is_row[np.delete(np.arange(n), self.rows)] = False
         taken = np.flatnonzero(is_taken)
         return self._of_samples(taken, np.flatnonzero(is_row[taken]))
 
-    def thinned(self, n_samples: int, n_rows: int) -> Criterion:
-        """The same for random samples and rows among them."""
+    def subsample(self, n_samples: int, n_rows: int) -> Criterion:
+        """The same for random samples and random rows among them."""
         rng = np.random.default_rng(0)
         taken = np.sort(rng.choice(len(self.smoother.keys), n_samples, replace=False, shuffle=False))
         return self._of_samples(taken, np.sort(rng.choice(n_samples, n_rows, replace=False)))
 
     def _of_samples(self, taken: np.ndarray, rows: np.ndarray) -> Criterion:
-        """The same for some samples and rows among them."""
-        weights = self.training.sample_weight[taken]
-        # so few want another engine, and one that is loaded
+        """The same for some samples, and rows among them."""
+        training = replace(
+            self.training,
+            rows=self.training.places(taken),
+            values=self.training.values[taken],
+            sample_weight=self.training.sample_weight[taken],
+        )
+        # another engine may suit so few samples
         algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
         few = replace(self.smoother.take(taken), algorithm=algorithm)
-        return replace(self, smoother=few, training=replace(self.training, sample_weight=weights), rows=rows)
+        return replace(self, smoother=few, training=training, rows=rows)
 
     @cached_property
     def _weights(self) -> np.ndarray:
@@ -120,26 +127,26 @@ class Criterion:
 
     @cached_property
     def _queries(self) -> Queries:
-        """The rows, without one unit of weight each."""
+        """The rows as queries, each without one unit of its weight."""
         return self.smoother.left_out(self.rows, self._weights)
 
     @cached_property
     def _substitutes(self) -> UnsupportedPolicy:
-        """Of the rows; whether others are near does not depend on the bandwidth."""
+        """What rows without support get; it does not depend on the bandwidth."""
         return UnsupportedPolicy(self.smoother.policy, self.smoother.value_request(self._queries))
 
     def best_ridge(self, factor: float) -> float:
         """The ridge with the smallest score at a bandwidth, or the one given."""
         if self.ridge is not None:
             return self.ridge
-        return self._curves(np.array([factor]))[0].argmin()
+        return self._ridge_paths(np.array([factor]))[0].argmin()
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
         """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""
-        share_left = np.array([curve.freedom(ridge) for curve in self._curves(factors)])
-        return self.training.sample_weight.sum() * (1.0 - share_left)
+        residual_dof = np.array([path.residual_dof(ridge) for path in self._ridge_paths(factors)])
+        return self.training.sample_weight.sum() * (1.0 - residual_dof)
 
-    def _curves(self, factors: np.ndarray) -> list[RidgePath]:
+    def _ridge_paths(self, factors: np.ndarray) -> list[RidgePath]:
         """The criterion as a function of the ridge, at each bandwidth."""
         smoother, weights, queries, values = self.smoother, self._weights, self._queries, self._values
         lines, unsupported = self._lines(queries, factors)
@@ -156,16 +163,16 @@ class Criterion:
         ]
 
     def _lines(self, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
-        """Local lines around the queries, and which have no support; weighted means as lines without axes."""
+        """Local lines around the queries, and which queries have no support; weighted means are lines without axes."""
         smoother = self.smoother
         if smoother.line is None:
             return self._means(queries, factors)
-        parts = [queries[part] for part in smoother.batches(len(queries), len(factors))]
+        batches = [queries[batch] for batch in smoother.batches(len(queries), len(factors))]
         if self.ridge is None:
-            found = [smoother.lines_for_any_ridge(part, factors) for part in parts]
+            found = [smoother.lines_for_any_ridge(batch, factors) for batch in batches]
         else:
             smoother = smoother.with_ridge(self.ridge)
-            found = [smoother.lines(part, factors) for part in parts]
+            found = [smoother.lines(batch, factors) for batch in batches]
         lines, unsupported = zip(*found, strict=True)
         return LocalFits.joined(lines), np.concatenate(unsupported, axis=1)
 
@@ -174,15 +181,15 @@ class Criterion:
         means, unsupported = np.empty((*shape, smoother.values.shape[1])), np.empty(shape, dtype=bool)
         # "loo" needs no logarithm
         log_mass = np.broadcast_to(0.0, shape) if self.name == "loo" else np.empty(shape)
-        for part in smoother.batches(len(queries), len(factors)):
-            sums = kernel_sums(smoother.request(queries[part], factors), smoother.algorithm)
+        for batch in smoother.batches(len(queries), len(factors)):
+            sums = kernel_sums(smoother.request(queries[batch], factors), smoother.algorithm)
             if self.name != "loo":
-                log_mass[:, part] = sums.log_mass()
-            means[:, part], unsupported[:, part] = sums.into_means()
+                log_mass[:, batch] = sums.log_mass()
+            means[:, batch], unsupported[:, batch] = sums.into_means()
         return LocalFits.of_means(means, log_mass), unsupported
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
-        """Scores of one output in its units; several outputs have none in common."""
+        """Scores in the units of a single output; several outputs have no common unit, and the scores stay."""
         if len(self.training.y_scales) > 1:
             return scores
         scale = self.training.y_scales[0]

@@ -7,32 +7,38 @@ import numpy as np
 from sknw._selection.result import BandwidthSearch
 from sknw._smoothing.training import TrainingSet
 
-# Fewer samples say too little about a bandwidth for a warning, and a smaller share of them is not many.
+# Fewer samples say too little about a bandwidth for a warning; a larger part of them is many.
 _FEW, _MANY = 100, 0.25
-# Scores that differ by less, relative to the largest, are all the same.
+# Scores that differ by a smaller part of the largest are equal.
 _EQUAL = 1e-10
 
 
 def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndarray, with_lines: bool) -> str | None:
-    """What is wrong with the choice, if anything, and the remedy.
+    """The warning that a search deserves, if any: what is wrong with the choice, and the remedy.
 
-    Local lines with the largest bandwidth are one line for all, which may be right. With few samples the criterion
-    often is least at an edge, and with scores that are all the same, as of a constant target, the largest bandwidth is
-    as good as any: none of these is worth a warning.
+    There is none where local lines choose the largest bandwidth, at which they are a single line for all samples: that
+    may be right. Neither is there with few samples, with which the criterion often is least at an edge, nor with equal
+    scores, as of a constant target, with which the largest bandwidth is as good as any.
     """
+    n = training.sample_weight.sum()
+    if search.criterion != "loo" and np.isinf(search.scores[search.best_index]) and n < len(training) > 1:
+        return (
+            f'The criterion "{search.criterion}" exists at no bandwidth, and the widest is taken. It counts samples by '
+            "sample_weight, whose sum is small: scale it to about the number of samples."
+        )
     factor, scores = search.factors[search.best_index], search.scores[np.isfinite(search.scores)]
-    # The search begins at a quarter of the smallest spacing, in the reach of the kernel; a compact kernel sees no other
-    # places from there to the spacing, and of equal scores the largest bandwidth is chosen.
+    # The search begins at a quarter of the smallest spacing. From there to the spacing a compact kernel supports no
+    # other inputs, all scores are equal, and the largest bandwidth is chosen.
     near_zero = factor <= 4.0 * search.factors[0] or search.scores[0] <= search.scores[search.best_index]
     if len(rows) < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
         return None
     if search.has_duplicates and near_zero:
         n_copies = _n_copies(training)
         name = "leave-one-out" if search.criterion == "loo" else f'"{search.criterion}"'
-        if n_copies > _MANY * training.sample_weight.sum():
+        if n_copies > _MANY * n:
             return (
                 f"{name} chose a bandwidth near zero ({factor:.2g} standard deviations), at which copies of a sample "
-                f"predict it: {n_copies:g} of {training.sample_weight.sum():g} samples have copies, of the same inputs "
+                f"predict it: {n_copies:g} of {n:g} samples have copies, of the same inputs "
                 "and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights that are "
                 "not counts to at most 1, or give a number."
             )
@@ -60,7 +66,7 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
 
 
 def _n_copies(training: TrainingSet) -> float:
-    """Samples, counted by weight, that are not the only ones with their inputs and targets."""
+    """The number of samples, counted by weight, whose inputs and targets another one has as well."""
     _, which, multiplicity = np.unique(
         np.hstack([training.X, training.values]), axis=0, return_inverse=True, return_counts=True
     )

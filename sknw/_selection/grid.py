@@ -1,44 +1,48 @@
-"""The bandwidths of a scan, and the local minima on them."""
+"""The grid of bandwidths that a search scans, and the local minima on it."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from sknw._selection.line_search import OCTAVE, lattice_values, score_tolerance
 from sknw.kernels import Kernel
 
-# From one bandwidth of the scan to the next; the Gaussian weights at c / sqrt(2) are the squares of those at c.
-STEP = np.sqrt(2.0)
-# Bandwidths below those at which a tenth of the samples see their nearest neighbour change little from one to the next.
-COARSE_STEP = 2.0
-# exp(-18) = 1.5e-8: where weights stop to matter. The Gaussian reaches 6 bandwidths so far.
+# Lattice points between bandwidths of the scan: a factor of sqrt(2), with which the Gaussian weights at one bandwidth
+# are the squares of those at the one before, and of 2 where less than a tenth of the samples have a neighbour in reach.
+FINE_STEP, COARSE_STEP = OCTAVE // 2, OCTAVE
+# Weights below exp(-18) = 1.5e-8 are negligible; those of the Gaussian are at 6 bandwidths.
 _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
-# Keys whose spacing is looked at, and among how many.
+# The spacing is that of at most so many keys, among at most so many.
 _SPACED_KEYS, _MOST_KEYS = 2000, 20_000
-# Scores, relative to the outputs' variance, that differ by less are equal; the larger bandwidth wins.
-SCORE_TOL = 1e-12
 
 
 def bandwidth_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
-    """Bandwidths to scan for keys (n, d), descending, and whether two keys are the same."""
+    """Bandwidths to scan for keys (n, d), in descending order, and whether two keys are equal.
+
+    They are lattice values from at least four times the diameter of the keys to at most a quarter of their smallest
+    spacing; less or more where the kernel reaches further or less far than one bandwidth.
+    """
     spacing, has_equal = _spacing(keys)
     if not len(spacing):
-        return np.ones(1), has_equal
-    reach = effective_support(kernel)
-    largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0)) / min(reach, 1.0)
-    smallest = spacing.min() / 4.0 / max(reach, 1.0)
-    typical = max(np.quantile(spacing, 0.1) / 4.0 / max(reach, 1.0), smallest)
-    n_fine = int(np.ceil(np.log(largest / typical) / np.log(STEP)))
-    fine = largest * 2.0 ** (-np.arange(n_fine + 1) / 2.0)  # every other exactly half: engines keep what they can
-    n_coarse = max(int(np.ceil(np.log(fine[-1] / smallest) / np.log(COARSE_STEP))), 0)
-    coarse = fine[-1] / COARSE_STEP ** np.arange(1, n_coarse + 1)
-    return np.append(fine, coarse), has_equal
+        return lattice_values([0]), has_equal
+    support = effective_support(kernel)
+    largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0)) / min(support, 1.0)
+    smallest = spacing.min() / 4.0 / max(support, 1.0)
+    typical = max(np.quantile(spacing, 0.1) / 4.0 / max(support, 1.0), smallest)
+    top, turn, bottom = (OCTAVE * math.log2(value) - 0.5 for value in (largest, typical, smallest))
+    # multiples of a step, whatever the data: rounding of the largest bandwidth must not move the others
+    fine = FINE_STEP * np.arange(math.ceil(top / FINE_STEP), math.floor(turn / FINE_STEP) - 1, -1)
+    n_coarse = max(math.ceil((fine[-1] - bottom) / COARSE_STEP), 0)
+    return lattice_values([*fine, *(fine[-1] - COARSE_STEP * np.arange(1, n_coarse + 1))]), has_equal
 
 
 def _spacing(keys: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Distances from some keys (n, d) to the nearest other that is not the same; and whether two are the same.
+    """Distances from some keys (n, d) to the nearest one that is not equal, and whether two keys are equal.
 
-    In several features and with many keys they are from a part of them, scaled to how near all would be.
+    With several features and many keys these are distances within a subsample, scaled to the density of all keys.
     """
     n, d = keys.shape
     if d == 1:
@@ -48,22 +52,21 @@ def _spacing(keys: np.ndarray) -> tuple[np.ndarray, bool]:
         gaps = gaps[gaps > 0] if has_equal else gaps
         if not len(gaps):
             return gaps, has_equal
-        # some of the distinct keys, each between two gaps
+        # distinct keys at a constant stride, each between two gaps
         right = np.arange(0, len(gaps) + 1, -(-(len(gaps) + 1) // _SPACED_KEYS))
         return np.minimum(gaps[np.maximum(right - 1, 0)], gaps[np.minimum(right, len(gaps) - 1)]), has_equal
-    step = -(-n // _MOST_KEYS)
-    distinct = np.unique(keys[::step], axis=0)
-    has_equal = len(distinct) < len(keys[::step]) or (step > 1 and _has_equal(keys))
+    stride = -(-n // _MOST_KEYS)
+    distinct = np.unique(keys[::stride], axis=0)
+    has_equal = len(distinct) < len(keys[::stride]) or (stride > 1 and _has_equal(keys))
     if len(distinct) == 1:
         return np.empty(0), has_equal
-    # of so many keys that it takes little time
     some = distinct[:: -(-len(distinct) // _SPACED_KEYS)]
-    spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0] / step ** (1 / d)
+    spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0] / stride ** (1 / d)
     return spacing[spacing > 0], has_equal  # the square of a difference may underflow
 
 
 def _has_equal(keys: np.ndarray) -> bool:
-    """Whether two keys are the same: of those with the same weighted sum of coordinates."""
+    """Whether two keys are equal: only those with the same weighted sum of coordinates are compared."""
     sums = keys @ np.sqrt(np.arange(2.0, 2.0 + keys.shape[1]))
     order = np.argsort(sums)
     sums = sums[order]
@@ -72,13 +75,17 @@ def _has_equal(keys: np.ndarray) -> bool:
 
 
 def effective_support(kernel: Kernel) -> float:
-    """How far a kernel reaches in bandwidths, in units of how far the named ones do."""
+    """The distance, in bandwidths, beyond which weights are negligible, relative to that of the Gaussian kernel.
+
+    Of a compact kernel it is the support.
+    """
     if kernel.form is not None and not kernel.is_compact:
         return (_NEGLIGIBLE_EXPONENT / kernel.form.rate) ** (1 / kernel.form.power) / _GAUSSIAN_REACH
     return kernel.support if kernel.is_compact else 1.0
 
 
 def local_minima(scores: np.ndarray) -> np.ndarray:
-    """Indices of the local minima of finite scores, of a stretch that is level but for rounding its first."""
+    """Indices of the local minima among finite scores; of a plateau the first index."""
     before, after = np.append(np.inf, scores[:-1]), np.append(scores[1:], np.inf)
-    return np.flatnonzero(np.isfinite(scores) & (scores < before - SCORE_TOL) & (scores <= after + SCORE_TOL))
+    tolerance = score_tolerance(scores)
+    return np.flatnonzero(np.isfinite(scores) & (scores < before - tolerance) & (scores <= after + tolerance))

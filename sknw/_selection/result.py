@@ -26,7 +26,7 @@ class BandwidthSearch:
         The criterion, to be minimised; infinite where it does not exist. Of one output "loo" and "gcv" are in units of
         y squared; of several they are means of what each output has in units of its variance. For more than 2000
         validation rows, candidates far from every minimum of the scan were scored on a part of them only; for more
-        than 5000 samples they may be scores of a part of the samples, or of samples merged in cells.
+        than 5000 samples they may be scores of a part of the samples, or of samples merged in bins.
     best_index : int
         The chosen candidate.
     local_minima : ndarray of int

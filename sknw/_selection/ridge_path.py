@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from sknw._kernel_sums.permutation import row_blocks
+from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
 from sknw._smoothing.local_linear import LocalFits
 
-# Ridges tried at every bandwidth, in units of the mean variance around a sample: from the plain local line to the local
-# mean; between the best and its neighbours it is found to a tolerance in log ridge.
-_RIDGE_STEP = 10.0
-_RIDGES = (0.0, *(_RIDGE_STEP**i for i in range(-6, 5)))
-_LOG_RIDGE_TOLERANCE = 1e-3
+# Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
+# 5e-7, nearly the plain local line. Between the best one and its neighbours the search stops when it expects to gain a
+# smaller part of the score.
+_RIDGE_STEP = 7 * OCTAVE // 2
+_RIDGE_STEPS = np.arange(4, -7, -1)
+_LEAST_GAIN = 1e-8
 # With less left of 1 - tr / n, its square and that of the residuals underflow.
-_LEAST_FREEDOM = 1e-100
-# A mean square below this is an exact fit; its logarithm says nothing.
-_ROUNDING = np.finfo(np.float64).eps ** 2
+_LEAST_DOF = 1e-100
+# A mean square below this is an exact fit but for rounding; its logarithm says nothing.
+_EXACT_FIT = SCORE_TOL**2
 
-
-class Evaluation(NamedTuple):
-    """What there is to say of one bandwidth.
-
-    Attributes
-    ----------
-    score : float
-    n_unsupported : int
-        Rows that no other sample supports.
-    predictions : ndarray of shape (m, k) or None
-        Of the rows, from the others.
-    """
-
-    score: float
-    n_unsupported: int
-    predictions: np.ndarray | None
+# The score, the number of rows without support, and the leave-one-out predictions (m, k) of the rows, if asked for.
+Evaluation = tuple[float, int, np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +54,18 @@ class RidgePath:
     log_unit: np.ndarray
     n: float
 
-    def evaluations_at(self, ridge: float | None, with_predictions: bool) -> Evaluation:
-        """The score at a ridge, None for the best, and what else there is to say."""
+    def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
+        """The `Evaluation` at a ridge, at the best one for None."""
         ridge = self.argmin() if ridge is None else ridge
-        predictions = self.lines.value(ridge) if with_predictions else None
-        return Evaluation(self(ridge), int(self.unsupported.sum()), predictions)
+        return self(ridge), int(self.unsupported.sum()), self.lines.value(ridge) if with_predictions else None
 
     def __call__(self, ridge: float) -> float:
+        """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
         if self.name == "loo":
             score = self._mean_square(self.lines.value(ridge))
         else:
             score = gcv_or_aicc(self.name, *self._in_sample(ridge), self.n)
-        return np.inf if np.isnan(score) else score  # of unsupported rows that count for nothing
+        return np.inf if np.isnan(score) else score
 
     def _in_sample(self, ridge: float) -> tuple[float, float]:
         """The mean square of the residuals of the fit itself, and 1 - tr / n.
@@ -98,11 +84,11 @@ class RidgePath:
         t = s / (1.0 + np.where(p > 0, p * self.lines.reach(ridges), 0.0))
         mean_square = self._mean_square(self.lines.value(ridges), t)
         # the rows stand for all, each for its weight
-        freedom = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)
-        return mean_square, float(freedom.sum() / self.weights.sum())
+        dof = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)
+        return mean_square, float(dof.sum() / self.weights.sum())
 
-    def freedom(self, ridge: float) -> float:
-        """1 - tr / n."""
+    def residual_dof(self, ridge: float) -> float:
+        """1 - tr / n, the residual degrees of freedom of a sample."""
         return self._in_sample(ridge)[1]
 
     def _mean_square(self, means: np.ndarray, t: np.ndarray | None = None) -> float:
@@ -118,31 +104,35 @@ class RidgePath:
     def argmin(self) -> float:
         """The ridge with the smallest score, of equal ones the largest.
 
-        The plain line is not a candidate where it hangs by so little that rounding shows.
+        It is 0 or a lattice value. 0 is excluded if any local covariance is numerically singular.
         """
+        lines = self.lines
         weights = np.where(self.unsupported, 0.0, self.weights)
-        variance = float(weights @ self.lines.variances.mean(axis=1)) / max(weights.sum(), self.weights.min())
-        ridges = (variance or 1.0) * np.array(_RIDGES)
-        if np.any(self.lines.is_ill_conditioned(0.0) & ~self.unsupported):
-            ridges = ridges[1:]
-        scores = np.array([self(ridge) for ridge in ridges])
-        best = int(np.flatnonzero(scores <= scores.min()).max())
+        variances = np.where(lines.variances > lines.least, lines.variances, 0.0).mean(axis=1)
+        variance = float(weights @ variances) / max(weights.sum(), self.weights.min())
+        unit = round(lattice_point(variance or 1.0) / _RIDGE_STEP)
+        ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
+        if not np.any(lines.is_ill_conditioned(0.0) & ~self.unsupported):
+            ridges = np.append(ridges, 0.0)
+        seen = {ridge: self(ridge) for ridge in ridges.tolist()}
+        scores = np.array(list(seen.values()))
+        best = first_minimum(scores)
         if ridges[best] == 0.0 or not np.isfinite(scores[best]):
             return float(ridges[best])
-        bounds = np.log([ridges[best] / _RIDGE_STEP, ridges[best] * _RIDGE_STEP])
-        found = minimize_scalar(
-            lambda log_ridge: self(np.exp(log_ridge)),
-            bounds=bounds,
-            method="bounded",
-            options={"xatol": _LOG_RIDGE_TOLERANCE},
-        )
-        return float(np.exp(found.x)) if found.fun < scores[best] else float(ridges[best])
+        point = lattice_point(ridges[best])
+        smallest, largest = lattice_values([point - _RIDGE_STEP, point + _RIDGE_STEP])
+
+        def scores_at(ridges: np.ndarray) -> np.ndarray:
+            return np.array([seen[ridge] if ridge in seen else self(ridge) for ridge in ridges.tolist()])
+
+        beside = ridges[max(best - 1, 0) : best + 2]
+        return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0], _LEAST_GAIN)[0]
 
 
-def gcv_or_aicc(name: str, mean_square: float, freedom: float, n: float) -> float:
+def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:
     """GCV or AICc from the mean square of the fit itself and 1 - tr / n."""
     if name == "gcv":
-        return mean_square / freedom**2 if freedom > _LEAST_FREEDOM else np.inf
-    if freedom <= 2 / n:
+        return mean_square / residual_dof**2 if residual_dof > _LEAST_DOF else np.inf
+    if residual_dof <= 2 / n:
         return np.inf
-    return np.log(max(mean_square, _ROUNDING)) + (2 - freedom) / (freedom - 2 / n)
+    return np.log(max(mean_square, _EXACT_FIT)) + (2 - residual_dof) / (residual_dof - 2 / n)

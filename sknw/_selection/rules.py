@@ -1,12 +1,60 @@
-"""Names of the selectors, and rules of thumb for the bandwidth."""
+"""Names of the selectors, rules of thumb for the bandwidth, and the number of validation rows."""
 
 from __future__ import annotations
 
+from sknw.kernels import Kernel
+
 CRITERIA = ("aicc", "gcv", "loo")
 RULES = ("scott", "silverman")
+
+# A pass of leave-one-out over the validation rows takes at most about so many kernel evaluations.
+_MAX_EVALUATIONS = 4e8
+# Kernel evaluations that one row of a fast sum counts for, by the number of features.
+_FAST_GAUSSIAN = {1: 40, 2: 400, 3: 20_000}
+_FAST_OF_ONE_FEATURE = 40
 
 
 def rule_of_thumb(rule: str, n: float, d: int) -> float:
     """The factor c: Scott's n^(-1 / (d + 4)) or Silverman's (n (d + 2) / 4)^(-1 / (d + 4)), n the sum of weights."""
     base = n if rule == "scott" else n * (d + 2) / 4
     return float(base ** (-1 / (d + 4)))
+
+
+def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False) -> int:
+    """The number of rows over which ``validation_samples="auto"`` averages the criterion.
+
+    It is, with E the number of kernel evaluations that the sum of one row counts for,
+
+        n                               if n min(n, E) <= 4e8,
+        max(floor(4e8 / min(n, E)), 1)  otherwise.
+
+    The sums over n samples of d features look at every pair, E = n, except that
+
+        E = 40      with d = 1, for the kernels exp(-rate u) and exp(-rate u^2), (1 - u^p)^q with p = 1, 2 or 3, and the
+                    cosine,
+        E = 400     with d = 2, for exp(-rate u^2),
+        E = 20 000  with d = 3, for exp(-rate u^2).
+
+    So a pass of leave-one-out stays below about 4e8 kernel evaluations, and as smooth sums of few features do not look
+    at all pairs, they may take more rows. The formula knows the kernel's form and the size of the data only: which
+    engine computes the sums, the machine and the number of threads do not change the rows, nor what is chosen.
+
+    Parameters
+    ----------
+    n, d : int
+        The numbers of samples and of features.
+    kernel : Kernel
+    all_pairs : bool
+        Whether the sums look at every pair whatever the kernel, as those do by which attention pooling learns w.
+
+    Returns
+    -------
+    int
+    """
+    form, evaluations = kernel.form, n
+    if form is not None and not all_pairs:
+        if form.family == "exponential" and form.power == 2:
+            evaluations = min(n, _FAST_GAUSSIAN.get(d, n))
+        elif d == 1 and form.power in ((1, 2, 3) if kernel.is_compact else (1,)):
+            evaluations = min(n, _FAST_OF_ONE_FEATURE)
+    return n if n * evaluations <= _MAX_EVALUATIONS else max(int(_MAX_EVALUATIONS / evaluations), 1)

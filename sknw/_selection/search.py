@@ -1,63 +1,114 @@
-"""The choice of the bandwidth: criteria, rules of thumb, and a global search.
+"""The global search for the bandwidth.
 
 A selector chooses one factor c; feature k gets the bandwidth h_k = c s_k, s_k its standard deviation. Below, inputs are
 already divided by s, so that c is the bandwidth.
 
-Steps take values of the criterion only. Derivatives in log c would save nothing: of smooth kernels the refinement takes
-4 to 8 values, with more than 5000 samples 1 to 3, and the secant rule 5 or 6 derivatives, each at twice the sums; of
-compact kernels it does not converge in 10, because the criterion has kinks (benchmarks/search_evaluations.py).
+Steps take values of the criterion only. Derivatives in log c would save nothing: for smooth kernels the refinement
+takes 4 to 8 values, with more than 5000 samples 1 to 3, and the secant rule 5 or 6 derivatives, each at twice the sums;
+for compact kernels it does not converge in 10, because the criterion has kinks (benchmarks/search_evaluations.py).
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from sknw._selection.criterion import Criterion
-from sknw._selection.grid import COARSE_STEP, SCORE_TOL, STEP, bandwidth_grid, effective_support, local_minima
-from sknw._selection.line_search import History, ParabolicSearch, SearchStopped
+from sknw._selection.grid import bandwidth_grid, local_minima
+from sknw._selection.line_search import (
+    OCTAVE,
+    ParabolicSearch,
+    first_minimum,
+    lattice_point,
+    lattice_values,
+    score_tolerance,
+)
 from sknw._selection.result import BandwidthSearch
 from sknw._selection.surrogate import BinnedCriterion, SubsampledCriterion
 
-# Around the minima of a kernel of compact support.
-_FINE_STEP = 2 ** (1 / 16)
-_MOST_FINE_MINIMA = 4
-# The scan takes all rows up to this many; above, so many or a tenth. The refinement takes all of them.
+# The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
+# The lattice points between bandwidths then, and around how many minima.
+_FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE // 512, 1))
+# Up to this many rows the scan takes all; of more it takes so many, or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# More samples than these are not all taken by the scan: of means with a smooth kernel, and of all others.
-_MOST_SMOOTH, _MOST_SAMPLES = 5000, 20_000
-# Of one feature they are merged, in at most so many cells, with so many samples in each on average at least.
-_SCAN_CELLS, _SAMPLES_IN_CELL = 5000, 4
-# Of several features, and for local lines, a half of them are taken, so many at most.
-_SCAN_SAMPLES = 20_000
-# Rows of these; and what more steps must be expected to gain, as a part, for all samples to take them.
-_THINNED_ROWS, _THINNED_GAIN = 1000, 1e-5
-# The least bandwidth for merged samples, in widths of their cells.
-_LEAST_FOR_CELLS = 3.0
-# With many samples a minimum that the scan finds so much higher than the least with all, as a part of it, cannot be the
-# least.
-_SCAN_ERROR = 0.1
-# With few samples: the least gain, and of compact kernels the tolerance in log c, where the criterion is flat: a
-# relative change of 1e-8 of its curvature.
-_LEAST_REFINED, _LOG_TOLERANCE = 1e-9, 1e-4
+# Up to so many samples the scan takes the criterion itself: with weighted means by a smooth kernel, and otherwise.
+_MAX_SMOOTH, _MAX_SAMPLES = 5000, 20_000
+# A surrogate's minimum whose score is higher than its least one by a larger part cannot be the minimum on all samples;
+# neither can one whose score on all samples is higher than the best so far by a larger part.
+_SCAN_ERROR, _HOPELESS = 0.1, 1e-3
+# The refinement stops when it expects to gain a smaller part of the score.
+_LEAST_GAIN = 1e-8
+# Bandwidths that share the distances.
+_BATCH = 8
+# Predictions at the best bandwidth are kept if they fit in this many bytes.
+_KEPT_BYTES = 2**26
+
+
+class SearchStopped(Exception):
+    """Raised through the search by a callback that has seen enough."""
+
+
+@dataclass
+class Best:
+    """The best bandwidth so far, on all rows, and the leave-one-out predictions there if they are kept."""
+
+    score: float = np.inf
+    factor: float = 0.0
+    predictions: np.ndarray | None = None
+
+
+class History:
+    """Scores and numbers of unsupported rows so far, by bandwidth: of the criterion itself, and of its surrogates."""
+
+    def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
+        self.criterion, self.on_candidate = criterion, on_candidate
+        # predictions of local lines are not exact enough in a search
+        n_bytes = 8 * len(criterion.rows) * criterion.smoother.values.shape[1]
+        self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
+        self.on_all: dict[float, tuple[float, int]] = {}
+        self.on_surrogate: dict[Callable, dict[float, tuple[float, int]]] = {}
+        self.best = Best()
+
+    def add(self, criterion: Criterion | BinnedCriterion | SubsampledCriterion, factors: np.ndarray) -> np.ndarray:
+        """Return the scores at `factors`, in descending order; new ones are evaluated in batches."""
+        is_all = criterion is self.criterion
+        seen = self.on_all if is_all else self.on_surrogate.setdefault(criterion, {})
+        new = np.array([factor for factor in dict.fromkeys(factors.tolist()) if factor not in seen])
+        for start in range(0, len(new), _BATCH):
+            batch = new[start : start + _BATCH]
+            evaluations = (
+                self.criterion.evaluate(batch, self.keeps_predictions)
+                if is_all
+                else zip(*criterion(batch), repeat(None, len(batch)), strict=True)
+            )
+            for factor, (score, n_unsupported, predictions) in zip(batch.tolist(), evaluations, strict=True):
+                seen[factor] = (float(score), int(n_unsupported))
+                margin = score_tolerance(score) * (1 if factor < self.best.factor else -1)
+                if is_all and score < self.best.score - margin:
+                    self.best = Best(float(score), factor, None if predictions is None else predictions.copy())
+                if self.on_candidate():
+                    raise SearchStopped
+        return np.array([seen[factor][0] for factor in factors.tolist()])
+
+    def search(self, criterion: Criterion | BinnedCriterion | SubsampledCriterion, grid: np.ndarray) -> ParabolicSearch:
+        """A search for local minima within a grid of bandwidths, in descending order."""
+        return ParabolicSearch(partial(self.add, criterion), grid[-1], grid[0])
 
 
 def search_bandwidth(
     criterion: Criterion, on_candidate: Callable[[], bool]
 ) -> tuple[BandwidthSearch, np.ndarray | None]:
-    """The factor c that minimises `criterion` over all bandwidths that make a difference.
+    """Find the factor c that minimises `criterion` over all bandwidths that make a difference.
 
-    A geometric scan from a quarter of the smallest spacing (that of 2000 samples where there are more) to four times
-    the diameter of the data, or beyond where the kernel reaches more or less far, finds the local minima; each that can
-    still win is refined in log c (`_descent`). On ties the larger bandwidth wins. The leave-one-out error of the
-    top-hat kernel is a step function with as many steps as there are pairs of samples: there, the choice is a low step,
-    not surely the lowest. Of many samples the scan takes a likeness of the criterion (`_likeness`); there the choice is
-    surely low, and mostly the lowest to 1e-4.
+    A scan of a geometric grid (`bandwidth_grid`) finds the local minima; each that can still win is refined in log c
+    (`line_search`). On ties the larger bandwidth wins. The leave-one-out error of the top-hat kernel is a step function
+    with as many steps as there are pairs of samples: its choice is a low step, not surely the lowest. With many samples
+    the scan takes a surrogate of the criterion (`surrogate`): its choice is surely low, and mostly the lowest to 1e-4.
 
     Parameters
     ----------
@@ -69,181 +120,121 @@ def search_bandwidth(
     -------
     search : BandwidthSearch
     predictions : ndarray of shape (m, k) or None
-        Of the rows of `criterion`, from the others, at the bandwidth chosen; where the search has them.
+        Leave-one-out predictions of the rows of `criterion` at the chosen bandwidth, if the search has kept them.
     """
-    grid, has_equal_keys = bandwidth_grid(criterion.smoother.keys, criterion.smoother.kernel)
-    trials = History(criterion, on_candidate)
-    minima: list[float] = []
-    n, d = criterion.smoother.keys.shape
+    keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
+    grid, has_equal_keys = bandwidth_grid(keys, kernel)
+    history = History(criterion, on_candidate)
     is_of_means = criterion.smoother.line is None
-    # compact kernels, whose criterion has kinks, ask for many bandwidths with all samples as long as that takes little
-    is_smooth = is_of_means and not criterion.smoother.kernel.is_compact
-    if n <= (_MOST_SMOOTH if is_smooth else _MOST_SAMPLES):
-        search = _search_few
-    else:
-        # with several features cells merge too little to be worth it, and of local lines they have no likeness
-        search = _search_many if d == 1 and is_of_means else _search_thinned
-    is_complete = False  # a search that was stopped has no edge
+    # compact kernels, whose criterion has kinks, ask for many bandwidths on all samples as long as that takes little
+    is_smooth = is_of_means and not kernel.is_compact
+    minima, is_complete = [], False
     with suppress(SearchStopped):
-        search(criterion, trials, grid, minima)
+        if len(keys) <= (_MAX_SMOOTH if is_smooth else _MAX_SAMPLES):
+            minima = _search_few(criterion, history, grid)
+        elif keys.shape[1] == 1 and is_of_means:
+            minima = _search_many(criterion, history, grid, BinnedCriterion.of(criterion))
+        else:
+            minima = _search_many(criterion, history, grid, SubsampledCriterion.of(criterion))
         is_complete = True
-    eligible = trials.on_all or trials.on_surrogate  # scores on different rows do not compare
-    trial = trials.on_surrogate | trials.on_all
-    factors = np.array(sorted(trial))
-    scores, n_unsupported = np.array([trial[factor] for factor in factors.tolist()]).T
-    least = min(score for score, _ in eligible.values())
-    weights = criterion.training.sample_weight
-    if np.isinf(least) and criterion.name != "loo" and weights.sum() < len(weights) > 1:
-        warnings.warn(
-            f'The criterion "{criterion.name}" exists at no bandwidth, and the widest is taken. It counts samples by '
-            "sample_weight, whose sum is small: scale it to about the number of samples.",
-            stacklevel=4,
-        )
-    best = max(i for i, factor in enumerate(factors.tolist()) if factor in eligible and scores[i] <= least + SCORE_TOL)
+    trials: dict[float, tuple[float, int]] = {}
+    for scores_of_one in reversed([history.on_all, *history.on_surrogate.values()]):
+        trials |= scores_of_one
+    eligible = np.array(sorted(history.on_all or trials))  # scores on different rows do not compare
+    best_factor = eligible[::-1][first_minimum(np.array([trials[factor][0] for factor in eligible[::-1].tolist()]))]
+    factors = np.array(sorted(trials))
+    scores, n_unsupported = np.array([trials[factor] for factor in factors.tolist()]).T
+    best = int(np.searchsorted(factors, best_factor))
     result = BandwidthSearch(
         criterion=criterion.name,
         factors=factors,
         bandwidths=factors[:, np.newaxis] * criterion.training.scales,
         scores=criterion.in_units_of_y(scores),
         best_index=best,
-        local_minima=np.flatnonzero(np.isin(factors, [*minima, factors[best]])),
+        local_minima=np.flatnonzero(np.isin(factors, [*minima, best_factor])),
         at_edge=bool(is_complete and len(factors) > 1 and best in (0, len(factors) - 1)),
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )
-    _, known, predictions = trials.best
-    return result, predictions if known == factors[best] else None
+    return result, history.best.predictions if history.best.factor == best_factor else None
 
 
-def _search_few(criterion: Criterion, trials: History, grid: np.ndarray, minima: list[float]) -> None:
-    """Scan some rows, then all of them near the minima; to `minima` come those found."""
-    rows, scan_criterion = criterion.rows, criterion
-    if len(rows) > _SCAN_ROWS:
-        n_rows = max(_SCAN_ROWS, len(rows) // 10)
-        part = np.sort(np.random.default_rng(0).choice(rows, n_rows, replace=False))
-        scan_criterion = replace(criterion, rows=part)
-    scan = trials.add(scan_criterion, grid)
-    minima[:] = grid[local_minima(scan)].tolist()
+def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:
+    """Scan some rows, then all of them near the minima; return the local minima, refined if they can win."""
+    scan_criterion, n_rows = criterion, len(criterion.rows)
+    if n_rows > _SCAN_ROWS:
+        scan_criterion = criterion.on_rows(max(_SCAN_ROWS, n_rows // 10))
+    scan = history.add(scan_criterion, grid)
     if scan_criterion is not criterion:
-        near = np.isin(np.arange(len(grid)), (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel())
-        grid = grid[near]
-        scan = trials.add(criterion, grid)
-    if criterion.smoother.kernel.is_compact:
-        grid = _with_fine_steps(grid, scan)
-        scan = trials.add(criterion, grid)
-    minima[:] = _refined(criterion, trials, grid, scan)
-
-
-def _search_many(criterion: Criterion, trials: History, grid: np.ndarray, minima: list[float]) -> None:
-    """Scan with the samples merged in cells; then take them as they are, at few bandwidths.
-
-    For small bandwidths samples cannot be merged. There the scan takes some of them.
-    """
-    n_cells = min(_SCAN_CELLS, len(criterion.smoother.keys) // _SAMPLES_IN_CELL)
-    merged = BinnedCriterion.of(criterion, n_cells)
-    least_width = _LEAST_FOR_CELLS * merged.likeness.width / min(effective_support(criterion.smoother.kernel), 1.0)
-    wide, narrow = grid[grid >= least_width], grid[grid < least_width]
-    factors, scores = wide, trials.add(merged, wide)
-    part = criterion
-    if len(narrow):
-        part = criterion.some(_SCAN_ROWS)
-        at_join = part(wide[-1:])[0][0]
-        is_joined = np.isfinite(at_join) and np.isfinite(scores[-1])
-        difference = scores[-1] - at_join if is_joined else 0.0  # of these rows from all samples
-        factors, scores = grid, np.append(scores, trials.add(part, narrow) + difference)
-    indices = local_minima(scores)
-    minima[:] = factors[indices].tolist()
-    for number in np.argsort(scores[indices], kind="stable").tolist():
-        index, least = indices[number], trials.best[0]
-        if np.isfinite(least) and scores[index] > least + _SCAN_ERROR * abs(least):
-            break
-        is_wide = factors[index] >= wide[-1]
-        rough = ParabolicSearch(trials, merged, wide) if is_wide else ParabolicSearch(trials, part, grid)
-        factor, curvature = rough.minimum(rough.around(factors[index]))
-        minima[number] = ParabolicSearch(trials, criterion, grid).near(factor, curvature)
-
-
-def _search_thinned(criterion: Criterion, trials: History, grid: np.ndarray, minima: list[float]) -> None:
-    """Scan with random samples; then take all, at few bandwidths. For several features, and for local lines.
-
-    These are around the minima found, and around one below where all samples show what a part does not.
-    """
-    n_samples = min(_SCAN_SAMPLES, len(criterion.smoother.keys) // 2)
-    thinned = SubsampledCriterion.of(criterion, n_samples, _THINNED_ROWS)
-    # where steps are wide few of some samples see each other
-    n_fine = np.count_nonzero(grid[:-1] / grid[1:] < (STEP + COARSE_STEP) / 2)
-    scan = trials.add(thinned, grid[: n_fine + 1])
-    indices = local_minima(scan)
-    minima[:] = grid[indices].tolist()
-    starts = indices[scan[indices] <= scan.min() + _SCAN_ERROR * abs(scan.min())]
-    rough, down = ParabolicSearch(trials, thinned, grid), ParabolicSearch(trials, criterion, grid)
-    places = [rough.minimum(rough.around(factor)) for factor in grid[starts].tolist()]
-    # all samples of some places
-    narrow = grid[starts.max(initial=0) :]
-    scores = criterion.some(_THINNED_ROWS)(narrow)[0]
-    lowest = int(np.argmin(scores))
-    if scores[lowest] < scores[0] - _SCAN_ERROR * abs(scores[0]):
-        places.insert(0, (float(narrow[lowest]), 0.0))
-    # local lines with the best ridge depend so little on the bandwidth that a part does not show how
-    is_known = criterion.smoother.line is None
-    for factor, curvature in places:
-        minima.append(down.near(factor, is_known * curvature / thinned.bandwidth_inflation**4, _THINNED_GAIN))
-
-
-def _with_fine_steps(grid: np.ndarray, scan: np.ndarray) -> np.ndarray:
-    """The grid with fine steps around its least minima that can win.
-
-    A sample that enters a compact support puts a kink or a step into the criterion: minima between those of the scan.
-    """
-    fine = []
-    minima = local_minima(scan)
-    for index in minima[np.argsort(scan[minima], kind="stable")][:_MOST_FINE_MINIMA]:
-        left, right, rise = _beside(scan, index)
-        if left < right and scan[index] - rise <= scan.min():
-            n_steps = int(np.ceil(np.log(grid[left] / grid[right]) / np.log(_FINE_STEP)))
-            fine.append(np.geomspace(grid[left], grid[right], n_steps + 1)[1:-1])
-    return np.unique(np.concatenate([grid, *fine]))[::-1]
-
-
-def _beside(scan: np.ndarray, index: int) -> tuple[int, int, float]:
-    """The indices beside one of a minimum, and how much higher the higher score there is."""
-    left, right = max(index - 1, 0), min(index + 1, len(scan) - 1)
-    return left, right, float(max(scan[left], scan[right]) - scan[index])
-
-
-def _refined(criterion: Criterion, trials: History, grid: np.ndarray, scan: np.ndarray) -> list[float]:
-    """All local minima, those that can still win refined.
-
-    Between grid points a parabola through the minimum and its neighbours falls by at most an eighth of the rise to the
-    higher neighbour; a minimum that would have to fall by more than the whole rise to win is left as it is.
-    """
-    indices = local_minima(scan)
-    minima, best = [], np.inf
-    for index in indices[np.argsort(scan[indices], kind="stable")]:
-        left, right, rise = _beside(scan, index)
+        near = (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel()
+        grid = grid[np.isin(np.arange(len(grid)), near)]
+        scan = history.add(criterion, grid)
+    for step, max_minima in _FINE_STEPS if criterion.smoother.kernel.is_compact else ():
+        grid = _with_fine_steps(grid, scan, step, max_minima)
+        scan = history.add(criterion, grid)
+    # Between grid points a parabola through a minimum and its neighbours falls by at most an eighth of the rise to the
+    # higher neighbour; a minimum that would have to fall by more than the whole rise to win is left as it is.
+    minima = []
+    for index in _by_score(local_minima(scan), scan):
+        beside = slice(max(index - 1, 0), index + 2)
         minimum = float(grid[index])
-        if left < right and scan[index] - rise <= best:
-            between = grid[left : right + 1]
-            if left < index < right and not criterion.smoother.kernel.is_compact:
-                minimum = ParabolicSearch(trials, criterion, between).minimum(between, _LEAST_REFINED)[0]
-            else:
-                # the parabolas of the minimisation need finite numbers, and none above the neighbours matters
-                ceiling = scan[index] + (rise if np.isfinite(rise) else 1.0)
-                minimum = _lowest_between(criterion, trials, between, minimum, ceiling)
-            best = min(best, trials.on_all[minimum][0])
+        if 2 * scan[index] - scan[beside].max() <= history.best.score + score_tolerance(scan[index]):
+            minimum = history.search(criterion, grid[beside]).minimize(grid[beside], _LEAST_GAIN)[0]
         minima.append(minimum)
     return minima
 
 
-def _lowest_between(criterion: Criterion, trials: History, between: np.ndarray, start: float, ceiling: float) -> float:
-    """The factor with the lowest score that a bounded minimisation in log c finds, or the start.
+def _with_fine_steps(grid: np.ndarray, scan: np.ndarray, step: int, max_minima: int) -> np.ndarray:
+    """The grid with `step` lattice points between bandwidths around its lowest minima that can win.
 
-    For compact kernels, because samples that enter the support put kinks into the criterion, and at the ends of a scan.
+    A sample that enters a compact support puts a kink or a step into the criterion: it has minima between those of the
+    scan.
     """
+    points: set[int] = set()
+    for index in _by_score(local_minima(scan), scan)[:max_minima]:
+        beside = slice(max(index - 1, 0), index + 2)
+        if 2 * scan[index] - scan[beside].max() <= scan.min() + score_tolerance(scan[index]):
+            points.update(range(lattice_point(grid[beside][-1]), lattice_point(grid[beside][0]), step))
+    return np.union1d(grid, lattice_values(points))[::-1]
 
-    def score(log_factor: float) -> float:
-        return min(float(trials.add(criterion, np.exp([log_factor]))[0]), ceiling)
 
-    bounds = (np.log(between[-1]), np.log(between[0]))
-    found = minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": _LOG_TOLERANCE})
-    return float(np.exp([found.x])[0]) if found.fun < trials.on_all[start][0] else start
+def _search_many(
+    criterion: Criterion, history: History, grid: np.ndarray, surrogate: BinnedCriterion | SubsampledCriterion
+) -> list[float]:
+    """Scan a surrogate, then take all samples at few bandwidths; return the minima.
+
+    At bandwidths too small for the surrogate, the scan takes local subsamples.
+    """
+    n_wide = surrogate.n_wide(grid)
+    scan = history.add(surrogate, grid[:n_wide])
+    indices = _by_score(local_minima(scan), scan)
+    starts = [index for index in indices if scan[index] <= scan.min() + _SCAN_ERROR * abs(scan.min())]
+    searches = [(history.search(surrogate, grid[:n_wide]), index) for index in starts]
+    first, error = (n_wide - 1, 0.0) if surrogate.has_all_samples else (max(starts, default=0), _SCAN_ERROR)
+    if len(narrow := grid[first:]) > 1:
+        local = criterion.local_subsamples(surrogate.n_local_rows)
+        scores = history.add(local, narrow)
+        lowest = first_minimum(scores)
+        if scores[lowest] < (
+            scores[0] if np.isinf(scores[0]) else scores[0] - error * abs(scores[0]) - score_tolerance(scores[0])
+        ):
+            # the end of the first scan then is no minimum
+            searches = [(search, index) for search, index in searches if index < n_wide - 1]
+            searches.insert(0, (history.search(local, narrow), first + lowest))
+    on_all, minima = history.search(criterion, grid), []
+    for search, index in searches:
+        minimum, curvature = search.minimize(search.bracket(grid[index]), surrogate.least_gain)
+        score, best = history.add(criterion, np.array([minimum]))[0], history.best.score
+        if score <= best + _HOPELESS * abs(best):
+            start = on_all.bracket(minimum)
+            curvature *= surrogate.curvature_ratio
+            if curvature > 0.0:  # two values are enough
+                start = start[:2] if start[0] > start[1] else start[1:]
+            minimum = on_all.minimize(start, surrogate.least_gain, curvature)[0]
+        minima.append(minimum)
+    return minima
+
+
+def _by_score(indices: np.ndarray, scores: np.ndarray) -> list[int]:
+    """Indices in the order of their scores; of scores equal to ten decimals the first index is first."""
+    return indices[np.argsort(np.round(scores[indices], 10), kind="stable")].tolist()

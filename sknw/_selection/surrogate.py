@@ -1,69 +1,96 @@
-"""Cheap likenesses of a criterion, for a first look at much data: some of the samples, or all of them merged.
+"""Cheap surrogates of the selection criterion for large n: a random subsample, or (d = 1) binned data.
 
-Samples of one feature are merged in cells of a grid. To a kernel much wider than the cells, the samples of a cell are
-all at their mean. There the smoother is fitted, from the cells with the weights of their samples; and as the sum of
-squares in a cell is known, so is that of the residuals of all its samples. Leaving one out divides a residual by 1 - a,
-a the weight of a sample in its own prediction.
+A bin is an interval of a regular grid. To a kernel much wider than the bins, the samples of a bin are all at their
+mean. There the smoother is fitted, from the bins with the weights of their samples; and as the sum of squares in a bin
+is known, so is that of the residuals of all its samples. Leaving one out divides a residual by 1 - a, a the weight of a
+sample in its own prediction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._selection.criterion import Criterion
+from sknw._selection.grid import COARSE_STEP, FINE_STEP, effective_support
+from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
 from sknw._smoothing.smoother import Queries, Smoother
 
-# Points whose cells are counted to find a width.
-_SAMPLE = 20_000
-_MOST_STEPS = 40
-# Of the largest coordinate: narrower cells would be of the size of rounding.
-_LEAST_WIDTH = 2.0**-40
-# A sample with less of others in its prediction, as a part, counts as alone.
+# 1-D: bin the samples into at most so many bins, on average at least so many samples a bin. The smallest bandwidth is
+# so many bin widths.
+_MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
+# A subsample is half of the samples, so many at most, and scores this many rows.
+_MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
+# Points that are counted to find a bin width, how often it is doubled, and the smallest relative to the largest
+# coordinate: narrower bins would be of the size of rounding.
+_COUNTED, _MAX_DOUBLINGS, _LEAST_RELATIVE_WIDTH = 20_000, 40, 2.0**-40
+# A sample in whose prediction the others weigh less than this part counts as alone.
 _ALONE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class SubsampledCriterion:
-    """A criterion of some of the samples, at bandwidths for all of them.
+    """The criterion of a random subsample, at bandwidths for all samples.
 
-    Of n_s among n samples in d features the best bandwidth is (n / n_s)^(1 / (4 + d)) times as wide; what the criterion
-    rises beside it is (n / n_s)^(4 / (4 + d)) times as much.
+    For n_s among n samples of d features the best bandwidth is b = (n / n_s)^(1 / (4 + d)) times as wide, and the rise
+    of the criterion beside it is b^4 times as large.
     """
+
+    # what a refinement on all samples must be expected to gain, as a part of the score
+    least_gain: ClassVar[float] = 1e-5
+    has_all_samples: ClassVar[bool] = False
+    n_local_rows: ClassVar[int] = _SUBSAMPLE_ROWS
 
     criterion: Criterion
     bandwidth_inflation: float
 
     @classmethod
-    def of(cls, criterion: Criterion, n_samples: int, n_rows: int) -> SubsampledCriterion:
+    def of(cls, criterion: Criterion) -> SubsampledCriterion:
+        """The surrogate of a criterion of many samples; the subsample does not depend on `random_state`."""
         n, d = criterion.smoother.keys.shape
-        return cls(criterion.thinned(n_samples, n_rows), (n / n_samples) ** (1 / (4 + d)))
+        n_samples = min(_MAX_SUBSAMPLE, n // 2)
+        return cls(criterion.subsample(n_samples, _SUBSAMPLE_ROWS), (n / n_samples) ** (1 / (4 + d)))
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and numbers of unsupported rows, as those of a `Criterion`."""
         return self.criterion(self.bandwidth_inflation * factors)
+
+    def n_wide(self, grid: np.ndarray) -> int:
+        """How many bandwidths of a descending grid are large enough: in coarse steps few samples see each other."""
+        is_fine = grid[:-1] / grid[1:] < 2.0 ** ((FINE_STEP + COARSE_STEP) / (2 * OCTAVE))
+        return 1 + int(np.count_nonzero(is_fine))
+
+    @property
+    def curvature_ratio(self) -> float:
+        """The curvature of the criterion at a minimum relative to that of the surrogate; zero where it is not known.
+
+        With the best ridge local lines depend so little on the bandwidth that a subsample does not show how.
+        """
+        return 0.0 if self.criterion.smoother.line is not None else self.bandwidth_inflation**-4
 
 
 @dataclass(frozen=True, eq=False)
 class BinnedData:
-    """Samples merged in s cells.
+    """Samples merged in s bins.
 
     Attributes
     ----------
     smoother : Smoother
-        Of the cells.
+        Of the bins.
     width : float
-        Of a cell.
+        The width of a bin.
     first : int ndarray of shape (s,)
-        The first sample of each.
+        The first sample of each bin.
     mass : ndarray of shape (s,)
         Sums of sample weights.
     unit : ndarray of shape (s,)
-        What a sample of the cell leaves behind that is left out, on average: its weight, 1 at most.
+        The mean weight that leaving out a sample of the bin takes away: its weight, 1 at most.
     squares : ndarray of shape (s, k)
         Weighted means of the squared values.
     """
@@ -76,10 +103,10 @@ class BinnedData:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_cells: int) -> BinnedData:
-        """Of the samples of a smoother, sorted, in about so many cells."""
-        width = _width_of_cells(smoother.keys[:, 0], n_cells)
-        start = _first_of_cells(smoother.keys[:, 0], width)
+    def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_bins: int) -> BinnedData:
+        """The samples of a smoother, sorted by their one feature, in about `n_bins` bins."""
+        width = _bin_width(smoother.keys[:, 0], n_bins)
+        start = _first_of_bins(smoother.keys[:, 0], width)
         mass = np.add.reduceat(sample_weight, start)
         # one column after the other: each takes much memory
         weights, per_mass = sample_weight[:, np.newaxis], 1.0 / mass[:, np.newaxis]
@@ -92,9 +119,9 @@ class BinnedData:
         return cls(few, width, start, mass, unit[:, 0], squares)
 
     def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean square residual of the samples of each cell, averaged over the outputs, and their own weight a.
+        """The mean square residual of the samples of each bin, averaged over the outputs, and their own weight a.
 
-        Both of shape (b, s).
+        Both have the shape (b, s).
         """
         smoother = self.smoother
         request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0]), factors)
@@ -109,27 +136,40 @@ class BinnedData:
 
 @dataclass(frozen=True, eq=False)
 class BinnedCriterion:
-    """A criterion as a function of the bandwidth factor, of samples merged in cells."""
+    """The criterion of the samples of one feature, merged in bins."""
+
+    # what a refinement on all samples must be expected to gain, as a part of the score
+    least_gain: ClassVar[float] = 1e-6
+    has_all_samples: ClassVar[bool] = True
+    n_local_rows: ClassVar[int] = 2000
+    curvature_ratio: ClassVar[float] = 1.0
 
     criterion: Criterion
-    likeness: BinnedData
+    binned: BinnedData
 
     @classmethod
-    def of(cls, criterion: Criterion, n_cells: int) -> BinnedCriterion:
-        return cls(criterion, BinnedData.of(criterion.smoother, criterion.training.sample_weight, n_cells))
+    def of(cls, criterion: Criterion, max_bins: int = _MAX_BINS) -> BinnedCriterion:
+        """The surrogate of a criterion of weighted means of many samples of one feature."""
+        n_bins = min(max_bins, len(criterion.smoother.keys) // _SAMPLES_PER_BIN)
+        return cls(criterion, BinnedData.of(criterion.smoother, criterion.training.sample_weight, n_bins))
+
+    def n_wide(self, grid: np.ndarray) -> int:
+        """How many bandwidths of a descending grid are large enough: at smaller ones samples cannot be merged."""
+        support = min(effective_support(self.criterion.smoother.kernel), 1.0)
+        return int(np.count_nonzero(grid >= _LEAST_WIDTHS * self.binned.width / support))
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported samples, as those of a `Criterion`."""
-        name, n = self.criterion.name, self.likeness.mass.sum()
-        weights = self.likeness.mass / n
-        squares, own = self.likeness.fit(factors)
+        name, n = self.criterion.name, self.binned.mass.sum()
+        weights = self.binned.mass / n
+        squares, own = self.binned.fit(factors)
         is_alone = own > 1.0 - _ALONE
         if name == "loo":
             scores = (squares / (1.0 - np.where(is_alone, 0.0, own)) ** 2) @ weights
         else:
-            freedom = 1.0 - (own / self.likeness.unit) @ weights
+            residual_dof = 1.0 - (own / self.binned.unit) @ weights
             scores = np.array(
-                [gcv_or_aicc(name, *of_one, n) for of_one in zip(squares @ weights, freedom, strict=True)]
+                [gcv_or_aicc(name, *of_one, n) for of_one in zip(squares @ weights, residual_dof, strict=True)]
             )
         if self.criterion.smoother.policy in ("nan", "raise"):
             scores = np.where(is_alone[:, self._has_rows].any(axis=1), np.inf, scores)
@@ -137,32 +177,32 @@ class BinnedCriterion:
 
     @cached_property
     def _has_rows(self) -> np.ndarray:
-        """The cells of the samples that the criterion is averaged over."""
+        """Which bins hold samples that the criterion is averaged over."""
         is_row = np.zeros(len(self.criterion.smoother.keys), dtype=bool)
         is_row[self.criterion.rows] = True
-        return np.logical_or.reduceat(is_row, self.likeness.first)
+        return np.logical_or.reduceat(is_row, self.binned.first)
 
 
-def _width_of_cells(points: np.ndarray, n_cells: int) -> float:
-    """The width at which about `n_cells` cells of a grid have sorted points in them, or fewer where many are equal."""
-    some = points[:: -(-len(points) // _SAMPLE)]
+def _bin_width(points: np.ndarray, n_bins: int) -> float:
+    """The width at which sorted points lie in about `n_bins` bins of a grid, or in fewer where many are equal."""
+    some = points[:: -(-len(points) // _COUNTED)]
     low, high = np.quantile(some, [0.1, 0.9])
-    width = float(high - low or np.ptp(some) or 1.0) / n_cells
-    for _ in range(_MOST_STEPS):
-        if _n_cells(some, width) <= n_cells:
+    width = float(high - low or np.ptp(some) or 1.0) / n_bins
+    for _ in range(_MAX_DOUBLINGS):
+        if _n_bins(some, width) <= n_bins:
             break
         width *= 2.0
-    n_distinct, least = len(np.unique(some)), _LEAST_WIDTH * max(-points[0], points[-1])
-    while width > least and _n_cells(some, width) < n_distinct and _n_cells(some, width / 2.0) <= n_cells:
+    n_distinct, least = len(np.unique(some)), _LEAST_RELATIVE_WIDTH * max(-points[0], points[-1])
+    while width > least and _n_bins(some, width) < n_distinct and _n_bins(some, width / 2.0) <= n_bins:
         width /= 2.0
     return width
 
 
-def _n_cells(points: np.ndarray, width: float) -> int:
-    return len(_first_of_cells(points, width))
+def _n_bins(points: np.ndarray, width: float) -> int:
+    return len(_first_of_bins(points, width))
 
 
-def _first_of_cells(points: np.ndarray, width: float) -> np.ndarray:
-    """The first of the sorted points in each cell."""
-    cell = np.floor(points / width)
-    return np.append(0, np.flatnonzero(cell[1:] != cell[:-1]) + 1)
+def _first_of_bins(points: np.ndarray, width: float) -> np.ndarray:
+    """The first of the sorted points in each bin."""
+    index = np.floor(points / width)
+    return np.append(0, np.flatnonzero(index[1:] != index[:-1]) + 1)

@@ -18,6 +18,7 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
+from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions, validates_params
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
@@ -80,7 +81,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the loss and `loo_score_` are averaged over; each is predicted from all others. "auto"
-        takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+        takes all, or as many as keep one pass below 4e8 kernel evaluations, of which each row takes n: all of up to
+        20 000 samples. None takes all.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
@@ -232,9 +234,10 @@ class AttentionPoolingRegressor(BaseSmoother):
         continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
         before = (self.w_, self.ridge_) if continues else None
         X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
-        rows = self._validation_rows(len(training), float(len(training)) ** 2)
-        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         kernel, learned = self._kernel(learns), None
+        n_auto = n_validation_rows(len(training), X.shape[1], kernel, all_pairs=True)
+        rows = self._validation_rows(n_auto, len(training))
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
         if learns:
             with one_blas_thread():
                 # rows drawn at random are rows of the samples as given
@@ -253,6 +256,13 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
+        if learned and not learned.converged:
+            warnings.warn(
+                f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
+                "penalty.",
+                ConvergenceWarning,
+                stacklevel=3,  # the caller of fit, beyond its decorator
+            )
         task.end()
         return self
 
@@ -297,13 +307,6 @@ class AttentionPoolingRegressor(BaseSmoother):
             learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
         else:
             learned = optimizer.learn(learner, structure, rank)
-        if not learned.converged:
-            warnings.warn(
-                f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
-                "penalty.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
         return optimizer.prune_features(learner, learned)
 
     def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:

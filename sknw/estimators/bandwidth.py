@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import search_warning
 from sknw._selection.result import BandwidthSearch
-from sknw._selection.rules import CRITERIA, RULES, rule_of_thumb
+from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec
@@ -48,7 +48,7 @@ class BandwidthSmoother(BaseSmoother):
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
-        rows = self._validation_rows(len(training), float(len(training)))
+        rows = self._validation_rows(n_validation_rows(len(training), X.shape[1], kernel), len(training))
         n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
@@ -64,7 +64,7 @@ class BandwidthSmoother(BaseSmoother):
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
         else:
             bandwidth = self._fixed_bandwidth(X.shape[1])
-        smoother = self._build_smoother(training, kernel, _inverse(bandwidth), rows, n_passes, line)
+        smoother = self._build_smoother(training, kernel, _inverse(bandwidth), rows, 1, line)
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
             self.ridge_ = criterion.best_ridge(1.0)
@@ -73,7 +73,7 @@ class BandwidthSmoother(BaseSmoother):
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         warning = None if search is None else search_warning(search, training, rows, line is not None)
         if warning is not None:
-            warnings.warn(warning, UserWarning, stacklevel=4)  # where fit was called, beyond its decorator
+            warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()
         return self
 

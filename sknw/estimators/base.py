@@ -67,11 +67,9 @@ class BaseSmoother(
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         return X_array, y_array, weights, TrainingSet.of(X_array, y_array, weights)
 
-    def _validation_rows(self, n_samples: int, n_evaluations: float) -> np.ndarray:
-        """The rows, in ascending order, that leave-one-out is averaged over; all take `n_evaluations` a pass."""
-        n_rows = self.validation_samples
-        if n_rows == "auto":
-            n_rows = max(int(n_samples * min(4e8 / n_evaluations, 1.0)), 1)
+    def _validation_rows(self, n_auto: int, n_samples: int) -> np.ndarray:
+        """The rows, in ascending order, that leave-one-out is averaged over; "auto" takes `n_auto` of `n_samples`."""
+        n_rows = n_auto if self.validation_samples == "auto" else self.validation_samples
         if not isinstance(n_rows, int | Integral) or n_rows >= n_samples:
             return np.arange(n_samples)
         return np.sort(check_random_state(self.random_state).choice(n_samples, int(n_rows), replace=False))

@@ -44,14 +44,16 @@ class LocalLinearRegressor(BandwidthSmoother):
         :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
-        "auto" takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+        "auto" takes all, or as many as keep one pass below about 4e8 kernel evaluations, as of
+        :class:`NadarayaWatsonRegressor`. None takes all.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
         Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
         processors.
     random_state : int, RandomState instance or None, default=None
-        Draws the validation samples where not all are taken.
+        Draws the validation samples where not all are taken. The random parts of the samples that the search for a
+        bandwidth looks at first are always the same ones.
 
     Attributes
     ----------

@@ -47,12 +47,15 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         which few pairs of samples are left within reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query gets that has no training sample in the support of the kernel: the target of its nearest sample
-        (ties share), which is the limit of a bandwidth_inflation kernel; the mean of all; NaN; or a ValueError. Leave-one-out does
+        (ties share), which is the limit of a widening kernel; the mean of all; NaN; or a ValueError. Leave-one-out does
         the same, except that it gives NaN instead of raising; with "nan" and "raise" a selector takes no bandwidth that
         leaves a sample without support.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
-        "auto" takes all, or as many as keep one pass below 4e8 kernel evaluations. None takes all.
+        "auto" takes all, or as many as keep one pass below about 4e8 kernel evaluations: floor(4e8 / min(n, E)) of n
+        samples where n min(n, E) > 4e8. A row takes E = n evaluations, except that with one feature E = 40 for the
+        named kernels, and for the Gaussian E = 400 with two and 20 000 with three features, as such sums do not look at
+        all pairs. None takes all.
     algorithm : {"auto", "dense", "fused", "sorted", "expansion", "pruned"}, default="auto"
         How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled
         brute force, many times faster, and takes every named kernel. The others do not look at every pair of query
@@ -63,7 +66,8 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
         processors.
     random_state : int, RandomState instance or None, default=None
-        Draws the validation samples where not all are taken.
+        Draws the validation samples where not all are taken. The random parts of the samples that the search for a
+        bandwidth looks at first are always the same ones.
 
     Attributes
     ----------
