@@ -193,8 +193,13 @@ class Chosen(MetricOptimizer):
     """A minimisation that ends where it starts, with w_0 for an objective, and writes down what it was asked."""
 
     def minimise(self, w, ridge, structure):
-        self.given_ridge.append((len(self.loss.rows), self.tol, float(w[0])))
-        return MetricFit(w, ridge, float(w[0]), [1.0], True)
+        self.progress.append((structure, len(self.loss.rows), self.tol, self.penalty, w))
+        return MetricFit(w, ridge, float(np.ravel(w)[0]), [1.0], True)
+
+
+def chosen(n):
+    X, y, w, _ = regression(n=n)
+    return Chosen(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, [])
 
 
 @pytest.mark.parametrize(
@@ -202,21 +207,39 @@ class Chosen(MetricOptimizer):
     [([3.0, 1.0, 2.0], 1), ([1.0, 1.0 - 1e-9, 1.0], 0), ([1.0, 1.0 - 1e-3, 1.0 - 1e-3 - 1e-9], 1), ([2.0, 3.0], 0)],
 )
 def test_of_minima_that_rounding_could_swap_the_first_is_taken(objectives, winner):
-    X, y, w, _ = regression(n=20)
-    asked = []
-    learner = Chosen(loss_of(X, y, w, "gaussian", 0), asked, 3.0, 200, 1e-6, Progress(lambda: False, 0))
+    learner = chosen(20)
     starts = [(np.array([o, 1.0]), np.ones(2)) for o in objectives]
     assert optimizer.multistart(learner, starts, "diagonal").objective == objectives[winner]
-    assert asked == [(20, 1e-6, o) for o in objectives]
+    assert [float(w[0]) for *_, w in learner.progress] == objectives
 
 
 def test_of_many_rows_starts_compete_on_500_and_the_winner_goes_on_with_all():
-    X, y, w, _ = regression(n=520)
-    asked = []
-    learner = Chosen(loss_of(X, y, w, "gaussian", 0), asked, 3.0, 200, 1e-6, Progress(lambda: False, 0))
+    learner = chosen(520)
     starts = [(np.array([o, 1.0]), np.ones(2)) for o in (3.0, 1.0, 2.0)]
     optimizer.multistart(learner, starts, "diagonal")
+    asked = [(n_rows, tol, float(w[0])) for _, n_rows, tol, _, w in learner.progress]
     assert asked == [(500, 1e-4, 3.0), (500, 1e-4, 1.0), (500, 1e-4, 2.0), (520, 1e-6, 1.0)]
+
+
+@pytest.mark.parametrize("structure", ["diagonal", "low_rank", "full"])
+def test_each_structure_starts_from_the_one_before_and_from_fixed_w(structure):
+    learner = chosen(20)
+    rank = 2 if structure == "full" else 1
+    optimizer.learn(learner, structure, rank)
+    scalars, diagonals, matrices = (
+        [(penalty, w) for name, *_, penalty, w in learner.progress if name in names]
+        for names in (["scalar"], ["diagonal"], ["low_rank", "full"])
+    )
+    expected = sorted(w for w, _ in optimizer.scalar_starts(learner))
+    assert sorted(float(w[0]) for _, w in scalars) == expected
+    assert all(penalty == 0.0 for penalty, _ in scalars)
+    assert all(penalty == 3.0 for penalty, _ in diagonals + matrices)
+    # none gets as low as the objective is at the scalar optimum: its own start is the last resort
+    assert [float(w[0]) for _, w in diagonals] == [expected[0], 0.3, 1.0, expected[0]]
+    if structure == "full":
+        np.testing.assert_array_equal(matrices[0][1], expected[0] * np.eye(2))
+    elif structure == "low_rank":
+        np.testing.assert_array_equal(matrices[0][1], [[0.0], [expected[0]]])
 
 
 def rapid(n=150, d=2, frequency=9.0):
