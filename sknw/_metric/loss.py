@@ -51,7 +51,6 @@ class Loss:
             relative = weights[batch] / (weights.sum() * residuals.shape[1])
             loss += float(relative @ (residuals**2).sum(axis=1))
             g = -2.0 * relative[:, np.newaxis] * residuals
-            g[pooled.unsupported] = 0.0  # what a query without support gets does not change with w
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             s += metric_gradient(request, self.x[rows], self.x, cotangent, smoother.algorithm)
@@ -77,11 +76,10 @@ class Pooled:
 
     Local lines have m = y_mean + u'cov(x, y) with u = (C + R)^-1 (x_i - x_mean) of shape (m, d), C = cov(x, x) and
     R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); for weighted means u and b are zero.
-    `values` are those of `outside` where a query is `unsupported`; `log_mass` is log D_i.
+    `values` of queries without support are those of `outside`; `log_mass` is log D_i.
     """
 
     values: np.ndarray
-    unsupported: np.ndarray
     log_mass: np.ndarray
     ridge: np.ndarray
     u: np.ndarray
@@ -117,4 +115,4 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
         x_mean, y_mean, log_mass = moments.x_mean, moments.y_mean, moments.log_mass
         values = y_mean + np.einsum("bid,bidk->bik", u, moments.xy)
     values = UnsupportedPolicy(smoother.policy, smoother.value_request(queries)).put(values, unsupported)
-    return Pooled(values[0], unsupported[0], log_mass[0], ridge, u[0], slope[0], x_mean[0], y_mean[0])
+    return Pooled(values[0], log_mass[0], ridge, u[0], slope[0], x_mean[0], y_mean[0])
