@@ -57,18 +57,7 @@ SAMPLES = {
 def criterion_of(X, y, kernel, name="loo"):
     """The criterion as a fit would have it, of all samples."""
     training = TrainingSet.of(X, y, None)
-    smoother = Smoother(
-        center=training.center,
-        w=1 / training.scales,
-        keys=(training.X - training.center) / training.scales,
-        values=training.values,
-        weights=training.sample_weight,
-        kernel=resolve_kernel(kernel),
-        outside="nearest",
-        algorithm="auto",
-        allow_float32=False,
-        n_jobs=None,
-    )
+    smoother = Smoother.of(training, resolve_kernel(kernel), 1 / training.scales, "nearest", "auto", None)
     return Criterion(name, smoother, training, np.arange(len(X)))
 
 
