@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("plot_*.py"))
+FOLDER = Path(__file__).parent.parent / "examples"
+EXAMPLES = sorted(FOLDER.glob("plot_*.py"))
+# Those that a test of their own runs: two processes of tests would run them twice.
+WITH_A_TEST = set()
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    """What each example has printed, and the folder that it has drawn into."""
-    results = {}
+def of_example(name):
+    """Mark the test that holds an example to its text."""
+    WITH_A_TEST.add(FOLDER / name)
+    return pytest.mark.parametrize("example", [FOLDER / name], ids=[name])
 
-    def run(example):
-        if example not in results:
-            folder = tmp_path_factory.mktemp(example.stem)
-            environment = os.environ | {
-                "MPLBACKEND": "Agg",
-                "MPLCONFIGDIR": str(folder / "matplotlib"),
-                "OMP_NUM_THREADS": "1",  # threads of BLAS wait for each other where other tests run at the same time
-            }
-            finished = subprocess.run(
-                [sys.executable, "-W", "error::RuntimeWarning", str(example)],
-                **{"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300},
-            )
-            assert finished.returncode == 0, finished.stderr
-            results[example] = finished.stdout, folder
-        return results[example]
 
-    return run
+def run(example, folder):
+    """What an example prints; it draws into the folder."""
+    environment = os.environ | {
+        "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+        "OMP_NUM_THREADS": "1",  # threads of BLAS wait for each other where other tests run at the same time
+    }
+    finished = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", str(example)],
+        **{"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300},
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
 
 
 def assert_pictures(folder, names):
@@ -50,17 +50,13 @@ def test_there_is_a_quickstart():
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_example_runs(example, outputs):
-    outputs(example)
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_example_begins_with_a_title_for_the_gallery(example):
     assert re.match(r'"""\n=+\n.+\n=+\n', example.read_text())
 
 
-def test_quickstart_compares_weighs_and_converges(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_quickstart.py"))
+@of_example("plot_quickstart.py")
+def test_quickstart_compares_weighs_and_converges(example, tmp_path):
+    printed = run(example, tmp_path)
     scores = {line[:32].strip(): float(line[32:42]) for line in printed.splitlines() if line.endswith(" ms")}
     assert any("Nadaraya-Watson" in name for name in scores)
     assert any("neighbours" in name for name in scores)
@@ -74,11 +70,12 @@ def test_quickstart_compares_weighs_and_converges(outputs):
     assert pooled < average / 2
     slope = float(re.search(r"slope of the median error: (\S+)", printed)[1])
     assert -0.55 < slope < -0.25
-    assert_pictures(folder, ["attention_heat_map.png", "quickstart.png"])
+    assert_pictures(tmp_path, ["attention_heat_map.png", "quickstart.png"])
 
 
-def test_attention_pooling_follows_the_chapter(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_attention_pooling.py"))
+@of_example("plot_attention_pooling.py")
+def test_attention_pooling_follows_the_chapter(example, tmp_path):
+    printed = run(example, tmp_path)
     average, nonparametric, parametric = (float(error) for error in re.findall(r"pooling: RMSE (\d+\.\d+)", printed))
     assert average > 1.3 * nonparametric > 2 * parametric
     assert printed.count("same as the formula: True") == 2
@@ -90,7 +87,7 @@ def test_attention_pooling_follows_the_chapter(outputs):
     assert w == pytest.approx(at_minimum, rel=0.06), "the grid of the picture has steps of 5 %"
     before, after = (float(size) for size in re.findall(r"attends to (\S+) samples", printed))
     assert after < before / 2
-    assert_pictures(folder, ["leave_one_out.png", "attention_pooling.png"])
+    assert_pictures(tmp_path, ["leave_one_out.png", "attention_pooling.png"])
 
 
 def numbers_after(label, printed):
@@ -99,8 +96,9 @@ def numbers_after(label, printed):
     return [float(number) for number in re.findall(r"\d+\.\d+", line.removeprefix(label))]
 
 
-def test_model_comparison_shows_what_a_scale_for_each_feature_buys(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_model_comparison.py"))
+@of_example("plot_model_comparison.py")
+def test_model_comparison_shows_what_a_scale_for_each_feature_buys(example, tmp_path):
+    printed = run(example, tmp_path)
     rmse = {
         label: numbers_after(label, printed)[::2]  # fit times between them
         for label in ["nearest neighbours, tuned", "Nadaraya-Watson", "attention, degree 1"]
@@ -113,11 +111,12 @@ def test_model_comparison_shows_what_a_scale_for_each_feature_buys(outputs):
     weights = numbers_after("friedman1, weights for degree 0:", printed)
     assert len(weights) == 10
     assert min(weights[:5]) > max(weights[5:])
-    assert_pictures(folder, ["model_comparison.png"])
+    assert_pictures(tmp_path, ["model_comparison.png"])
 
 
-def test_two_heads_are_a_safe_choice(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_two_heads.py"))
+@of_example("plot_two_heads.py")
+def test_two_heads_are_a_safe_choice(example, tmp_path):
+    printed = run(example, tmp_path)
     heads = [numbers_after(label, printed) for label in ["Gaussian head", "exponential head"]]
     better = [min(errors) for errors in zip(*heads, strict=True)]
     for label, at_most in {
@@ -127,47 +126,57 @@ def test_two_heads_are_a_safe_choice(outputs):
         ratios = [error / of_head for error, of_head in zip(numbers_after(label, printed), better, strict=True)]
         assert len(ratios) == 4
         assert max(ratios) < at_most
-    assert_pictures(folder, ["two_heads.png"])
+    assert_pictures(tmp_path, ["two_heads.png"])
 
 
-def test_six_kernels_fit_alike_at_their_own_bandwidths(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_kernels.py"))
+@of_example("plot_kernels.py")
+def test_six_kernels_fit_alike_at_their_own_bandwidths(example, tmp_path):
+    printed = run(example, tmp_path)
     errors = [float(line.split()[-1]) for line in printed.splitlines()[1:]]
     assert len(errors) == 6
     assert max(errors) < 1.3 * min(errors)
-    assert_pictures(folder, ["kernels.png"])
+    assert_pictures(tmp_path, ["kernels.png"])
 
 
-def test_a_local_line_has_less_bias_at_the_edges(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_edges.py"))
+@of_example("plot_edges.py")
+def test_a_local_line_has_less_bias_at_the_edges(example, tmp_path):
+    printed = run(example, tmp_path)
     mean, line = (
         [abs(float(bias)) for bias in re.search(rf"{name} +(\S+) +(\S+) +(\S+)", printed).groups()]
         for name in ["weighted mean", "local line"]
     )
     assert mean[0] > 3 * line[0]
     assert mean[2] > 3 * line[2]
-    assert_pictures(folder, ["edges.png"])
+    assert_pictures(tmp_path, ["edges.png"])
 
 
-def test_the_chosen_bandwidth_predicts_best(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_bandwidth.py"))
+@of_example("plot_bandwidth.py")
+def test_the_chosen_bandwidth_predicts_best(example, tmp_path):
+    printed = run(example, tmp_path)
     narrow, chosen, wide = (float(error) for error in re.findall(r"leave-one-out error (\S+)", printed))
     assert chosen < 0.8 * min(narrow, wide)
-    assert_pictures(folder, ["bandwidth.png"])
+    assert_pictures(tmp_path, ["bandwidth.png"])
 
 
-def test_pipeline_and_search_find_the_rent(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_pipeline.py"))
+@of_example("plot_pipeline.py")
+def test_pipeline_and_search_find_the_rent(example, tmp_path):
+    printed = run(example, tmp_path)
     assert float(re.search(r"R\^2 on other flats: (\S+)", printed)[1]) > 0.85
-    assert_pictures(folder, ["pipeline.png"])
+    assert_pictures(tmp_path, ["pipeline.png"])
 
 
-def test_a_hundred_samples_carry_a_prediction(outputs):
-    printed, folder = outputs(EXAMPLES[0].with_name("plot_sparse_attention.py"))
+@of_example("plot_sparse_attention.py")
+def test_a_hundred_samples_carry_a_prediction(example, tmp_path):
+    printed = run(example, tmp_path)
     stored, of = (int(number) for number in re.search(r"(\d+) of (\d+) weights", printed).groups())
     assert stored < of / 20
     assert "they predict: True" in printed
     changes = [float(change) for change in re.findall(r"top +100: .* by (\S+)", printed)]
     assert len(changes) == 2
     assert max(changes) < 0.02
-    assert_pictures(folder, ["sparse_attention.png"])
+    assert_pictures(tmp_path, ["sparse_attention.png"])
+
+
+@pytest.mark.parametrize("example", sorted({*EXAMPLES} - WITH_A_TEST), ids=lambda example: example.name)
+def test_example_runs(example, tmp_path):
+    run(example, tmp_path)

@@ -296,3 +296,38 @@ def test_float32_is_right_beside_a_sample(kernel, algorithm):
     power = float(kernel.split()[1]) if " " in kernel else None
     model = NadarayaWatsonRegressor(PowerExponential(power) if power else kernel, 1.0, algorithm=algorithm).fit(X, y)
     assert_close(model.predict(Q), oracle.predict(Q, X, y, np.ones(2), power or kernel), y, TOLERANCE_FLOAT32)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "dense", "fused"])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("width", [0.1, 1e-2, 1e-3])
+@pytest.mark.parametrize(("kernel", "d"), [("gaussian", 1), ("gaussian", 5), ("exponential", 3), ("power 1.5", 2)])
+def test_float32_is_right_at_bandwidths_far_below_the_range(kernel, d, width, offset, algorithm):
+    """To the rounding of the answers: distances that float32 computes are wrong by eps times the range."""
+    rng = np.random.default_rng(0)
+    # groups of samples that share the weights of the queries among them
+    centres = rng.uniform(-0.5, 0.5, size=(12, 1, d))
+    X = (centres + width * rng.normal(size=(12, 12, d))).reshape(-1, d) + offset
+    Q = (centres + width * rng.normal(size=(12, 6, d))).reshape(-1, d) + offset
+    X, Q, y = X.astype(np.float32), Q.astype(np.float32), rng.normal(size=len(X))
+    parameter, of_oracle = KERNELS[kernel]
+    model = NadarayaWatsonRegressor(parameter, width, algorithm=algorithm).fit(X, y)
+    expected = oracle.predict(Q, X, y, np.full(d, width), of_oracle)
+    assert_close(model.predict(Q), expected, y, 2 * np.finfo(np.float32).eps)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "dense", "fused", "pruned"])
+@pytest.mark.parametrize("kernel", ["tophat", "tricube"])
+@pytest.mark.parametrize("d", [1, 3])
+def test_samples_whose_distances_differ_by_more_than_rounding_do_not_tie(d, kernel, algorithm):
+    """A sample that is nearer by a part in 1e12 is the only nearest one; two that differ by rounding tie."""
+    direction = np.eye(d)[0]
+    X = np.array([-1.0, 1.0 + 1e-12, 5.0, 9.0, 9.0 - 2e-15])[:, np.newaxis] * direction
+    y = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    model = NadarayaWatsonRegressor(kernel, 0.1, algorithm=algorithm).fit(X, y)
+    Q = np.array([0.0, 2e-12, 1e-12 / 2, 7.0 + 1e-9])[:, np.newaxis] * direction
+    expected = np.array([1.0, 2.0, 1.5, 12.0])
+    assert_allclose(model.predict(Q), expected, rtol=1e-12)
+    assert_allclose(model.attention_weights_(Q) @ y, expected, rtol=1e-12)
+    # the third has the second, nearer by 1e-12 than the others; the last two have each other
+    assert_allclose(model.loo_prediction_, [2.0, 1.0, 2.0, 16.0, 8.0], rtol=1e-12)
