@@ -1,7 +1,7 @@
 """How often the search for a bandwidth takes all samples, and how often steps by the derivative in log c would.
 
 "all": values of the criterion of all samples and rows; "refining": those of them beyond the scan. "secant": derivatives
-that the secant rule takes from either side of the minimum, a third of a step of the scan away, until it shift_bound by less
+that the secant rule takes from either side of the minimum, a third of a step of the scan away, until it moves by less
 than 1e-4; at most ten. A derivative needs twice the sums that a value does.
 """
 
@@ -9,7 +9,6 @@ from _common import print_machine, print_table
 
 # isort: split
 import argparse
-from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +22,7 @@ _START, _DIFFERENCE, _TOLERANCE, _MOST = 0.12, 1e-4, 1e-4, 10
 
 
 class Counted(Criterion):
-    """Counts the bandwidths at which all rows were evaluations_at."""
+    """Counts the bandwidths at which all rows were evaluated."""
 
     seen: list[float]
 
@@ -49,7 +48,7 @@ def secant_steps(criterion):
 
 
 def row_of(kernel, n, seed):
-    import sknw._bandwidth as module
+    import sknw.estimators.bandwidth as module
 
     X, y = make_sine_power(n, sort=False, random_state=seed)
     Counted.seen, Counted.n_all, original = [], n, module.Criterion
@@ -58,12 +57,11 @@ def row_of(kernel, n, seed):
         model = NadarayaWatsonRegressor(kernel).fit(X, y)
     finally:
         module.Criterion = original
-    smoother = replace(model._smoother, w=1 / model._training.scales)
-    keys = (model._training.X - model._training.center) / model._training.scales
-    grid, _ = bandwidth_grid(keys, smoother.kernel)
+    smoother, training = model._fitted.smoother, model._fitted.training
+    grid, _ = bandwidth_grid((training.X - training.center) / training.scales, smoother.kernel)
     seen = np.unique(Counted.seen)
     refining = np.count_nonzero(~np.isclose(seen[:, np.newaxis], grid, rtol=1e-9).any(axis=1))
-    criterion = Criterion("loo", model._smoother, model._training, np.arange(n))
+    criterion = Criterion("loo", smoother, training, np.arange(n))
     return [f"{kernel}, seed {seed}", n, len(seen), refining, secant_steps(criterion)]
 
 
