@@ -53,11 +53,11 @@ def imports_of(module):
 
 
 @cache
-def modules_imported_by(module):
+def modules_imported_by(module, at_once=False):
     """The modules of sknw that a module imports, itself left out; `from package import module` is that module."""
     found = set()
-    for name, _ in imports_of(module):
-        if name.split(".")[0] == "sknw":
+    for name, is_at_once in imports_of(module):
+        if name.split(".")[0] == "sknw" and (is_at_once or not at_once):
             within = name.removeprefix("sknw").lstrip(".")
             found.add(within if within in MODULES else within.rpartition(".")[0])
     return found - {module}
@@ -104,14 +104,14 @@ def test_an_engine_imports_no_other_engine(engine):
             assert not imported & others, module
 
 
-@pytest.mark.parametrize("engine", [*ENGINES, "dense"])
-def test_no_room_but_the_engine_room_knows_an_engine(engine):
-    """The others ask by capability. But for `dense`, whose blocks are what those without an engine compute with."""
-    if engine == "dense":
-        return
+def test_only_the_engine_room_knows_its_engines():
+    """The others ask by capability; only loops are compiled into those of an engine. All know the NumPy of `dense`."""
     for module in MODULES:
-        if room(module) != "_kernel_sums":
-            assert not any(of.startswith(f"_kernel_sums.{engine}") for of in modules_imported_by(module)), module
+        if room(module) != "_kernel_sums" and not is_compiled(module):
+            known = [
+                of for of in modules_imported_by(module) if of.startswith(tuple(f"_kernel_sums.{e}" for e in ENGINES))
+            ]
+            assert not known, f"{module} imports {known}"
 
 
 def test_private_names_of_scikit_learn_are_imported_in_one_place():
@@ -122,16 +122,21 @@ def test_private_names_of_scikit_learn_are_imported_in_one_place():
 
 
 def test_compilers_and_plots_are_imported_when_they_are_needed():
-    """numba by the modules of compiled loops only, which are imported by functions."""
+    """numba by the modules of compiled loops only."""
+    late = {"matplotlib", "pandas", "polars", "rich", "torch", "dask"}
     for module in MODULES:
         at_once = {name.split(".")[0] for name, is_at_once in imports_of(module) if is_at_once}
-        assert not at_once & {"matplotlib", "pandas", "rich", "torch", "dask"}, module
-        if not is_compiled(module):
-            assert not at_once & {"numba", "llvmlite"}, module
-            loads = [
-                name for name, is_at_once in imports_of(module) if is_at_once and is_compiled(name.removeprefix("sknw."))
-            ]
-            assert not loads, f"{module} loads {loads}"
+        assert not at_once & late, module
+        assert is_compiled(module) or not at_once & {"numba", "llvmlite"}, module
+
+
+def test_importing_the_package_loads_no_compiled_loops():
+    loaded, new = set(), {""}
+    while new:
+        loaded |= new
+        new = set().union(*(modules_imported_by(module, at_once=True) for module in new)) - loaded
+    assert not [module for module in loaded if is_compiled(module)]
+    assert "_kernel_sums.tiled.engine" in loaded
 
 
 def is_compiled(name):
