@@ -1,21 +1,22 @@
 """Sums of a compact kernel over the pairs in reach only, beside brute force; sparse attention weights.
 
 The first table also says what algorithm="auto" takes, and how much longer that takes than the faster engine: the
-constants of the cost in sknw/_sums/pruned.py come from it. One thread.
+costs of trees in sknw/_kernel_sums/costs.py come from it. One thread.
 """
 
 from _common import interleaved_times, print_machine, print_table, ratio
 
 # isort: split
 import argparse
+from dataclasses import replace
 
 import numpy as np
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 
 from sknw import NadarayaWatsonRegressor
+from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.registry import ENGINES
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._kernel_sums.tiled import engine as fused
-from sknw._kernel_sums.tree import engine as pruned
 from sknw.kernels import Epanechnikov
 
 
@@ -31,31 +32,38 @@ def heavy_tails(rng, n, d):
     return rng.standard_t(1.5, size=(n, d))
 
 
-def problem_of(shape, n, m, d, h):
+def request_of(shape, n, m, d, h):
     """n keys and m queries with standard deviations of 1 / h in each feature."""
     rng = np.random.default_rng(0)
     points = shape(rng, n + m, d)
     points /= h * points.std(axis=0)
-    return KernelSumRequest(Epanechnikov(), points[n:], points[:n], weights=np.ones(n), values=rng.normal(size=(n, 1)))
+    index = KeyIndex(points[:n], np.ones(n), rng.normal(size=(n, 1)))
+    return KernelSumRequest(Epanechnikov(), index, points[n:])
+
+
+def compute_anew(name, request):
+    """The sums about a new index: trees of the keys would be built only once."""
+    index = KeyIndex(request.keys, request.weights, request.columns)
+    return ENGINES[name].compute(replace(request, index=index))
 
 
 def engines(shapes, sizes, features, bandwidths, n_rounds):
     rows = []
     for shape, (n, m), d, h in [(s, nm, d, h) for s in shapes for nm in sizes for d in features for h in bandwidths]:
-        problem = problem_of(shape, n, m, d, h)
-        competitors = {engine: lambda e=engine, p=problem: e.compute(p) for engine in (fused, pruned)}
+        request = request_of(shape, n, m, d, h)
+        competitors = {name: lambda name=name, r=request: compute_anew(name, r) for name in ("fused", "pruned")}
         seconds = interleaved_times(competitors, n_rounds)
-        taken = min((fused, pruned), key=lambda engine, p=problem: engine.seconds(p))
-        best = min(seconds, key=lambda engine, s=seconds: np.median(s[engine]))
-        in_reach = np.diff(pruned.weights_in_reach(problem).indptr).mean() / n
+        taken = min(competitors, key=lambda name, r=request: ENGINES[name].estimate_seconds(r))
+        best = min(seconds, key=lambda name, s=seconds: np.median(s[name]))
+        in_reach = np.diff(ENGINES["pruned"].weight_pairs(request).indptr).mean() / n
         rows.append(
             [
                 f"{shape.__name__}, n = {n}, m = {m}, d = {d}, h = {h}",
                 100.0 * in_reach,
-                1e3 * np.median(seconds[fused]),
-                1e3 * np.median(seconds[pruned]),
-                ratio(seconds, fused, pruned),
-                taken.__name__.split(".")[-1],
+                1e3 * np.median(seconds["fused"]),
+                1e3 * np.median(seconds["pruned"]),
+                ratio(seconds, "fused", "pruned"),
+                taken,
                 ratio(seconds, taken, best),
             ]
         )

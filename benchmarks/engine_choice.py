@@ -1,6 +1,6 @@
-"""Every engine over a grid of problems: the one that algorithm="auto" takes, and how much slower it is than the best.
+"""Every engine over a grid of requests: the one that algorithm="auto" takes, and how much slower it is than the best.
 
-The constants in the engines' `seconds` come from these times; start-up (loading numba) is not counted.
+The numbers in sknw/_kernel_sums/costs.py come from these times; loading compiled loops is not counted.
 """
 
 from _common import print_machine, print_table
@@ -9,12 +9,14 @@ from _common import print_machine, print_table
 import argparse
 import json
 import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from sknw._kernel_sums import _ENGINES, choose_algorithm
+from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.registry import ENGINES, Dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw.kernels import resolve_kernel
 
@@ -25,45 +27,45 @@ _MOST_SECONDS, _MOST_TIMES = 0.3, 10.0
 _LONG = 0.1
 
 
-def problem_of(kernel, n, m, d, h):
+def request_of(kernel, n, m, d, h):
     """Leave-one-out at n = m, else prediction; standard normal inputs."""
     rng = np.random.default_rng(0)
     keys = rng.normal(size=(n, d))
     if d == 1:
         keys.sort(axis=0)  # as a fit has them
-    own = LeaveOneOut(np.arange(n), np.zeros(n)) if m == n else None
-    return KernelSumRequest(
-        kernel=resolve_kernel(kernel),
-        queries=keys if m == n else rng.normal(size=(m, d)),
-        keys=keys,
-        weights=np.ones(n),
-        values=rng.normal(size=(n, 1)),
-        own=own,
-        factors=np.array([h]),
-    )
+    queries = keys if m == n else rng.normal(size=(m, d))
+    leave_out = LeaveOneOut(np.arange(n), np.zeros(n)) if m == n else None
+    index = KeyIndex(keys, np.ones(n), rng.normal(size=(n, 1)))
+    return KernelSumRequest(resolve_kernel(kernel), index, queries, leave_out, np.array([h]))
 
 
-def seconds_of(engine, problem, n_rounds):
-    """Of the processor, the median of several calls; the first, which loads and compiles, does not count."""
+def seconds_of(engine, request, n_rounds):
+    """Of the processor, the median of several calls; the first, which loads and compiles, does not count.
+
+    Each is about a new index: what is kept of the keys would be made only once.
+    """
     times = []
     while len(times) <= n_rounds and not (len(times) == 2 and times[-1] > _LONG):
+        index = request.index
+        request = replace(request, index=KeyIndex(index.keys, index.weights, index.columns))
         start = time.process_time()
-        engine.compute(problem)
+        engine.compute(request)
         times.append(time.process_time() - start)
     return float(np.median(times[1:]))
 
 
 def row_of(kernel, n, m, d, h, n_rounds):
-    problem = problem_of(kernel, n, m, d, h)
-    usable = {name: engine for name, engine in _ENGINES.items() if engine.is_usable_for(problem) is True}
-    most = max(_MOST_SECONDS, _MOST_TIMES * min(engine.seconds(problem) for engine in usable.values()))
-    asked = {name: engine for name, engine in usable.items() if engine.seconds(problem) <= most}
-    taken = {name: seconds_of(engine, problem, n_rounds) for name, engine in asked.items()}
-    # of many passes, so that start-up does not count
-    chosen = choose_algorithm(problem, "auto", n_passes=10**6)
-    expected = _ENGINES[chosen].seconds(problem)
-    times = [1e3 * taken[name] if name in taken else None for name in _ENGINES]
-    return [kernel, n, m, d, h, *times, chosen, taken[chosen] / min(taken.values()), expected / taken[chosen]]
+    request = request_of(kernel, n, m, d, h)
+    expected = {
+        name: engine.estimate_seconds(request) for name, engine in ENGINES.items() if engine.refusal(request) is None
+    }
+    most = max(_MOST_SECONDS, _MOST_TIMES * min(expected.values()))
+    asked = [name for name, seconds in expected.items() if seconds <= most]
+    taken = {name: seconds_of(ENGINES[name], request, n_rounds) for name in asked}
+    # for many passes, so that loading does not count
+    chosen = Dispatcher().choose(request, "auto", n_passes=10**6).name
+    times = [1e3 * taken[name] if name in taken else None for name in ENGINES]
+    return [kernel, n, m, d, h, *times, chosen, taken[chosen] / min(taken.values()), expected[chosen] / taken[chosen]]
 
 
 def main():
@@ -80,10 +82,10 @@ def main():
         if arguments.records:
             with arguments.records.open("a") as lines:
                 lines.write(json.dumps(rows[-1], default=float) + "\n")
-    header = ["kernel", "n", "m", "d", "h", *(f"{name}, ms" for name in _ENGINES), "auto", "to the best", "expected"]
+    header = ["kernel", "n", "m", "d", "h", *(f"{name}, ms" for name in ENGINES), "auto", "to the best", "expected"]
     print_table("One bandwidth, one thread", header, rows)
     ratios = np.array([row[-2] for row in rows])
-    print(f"auto is more than 1.5 times slower than the best in {np.mean(ratios > 1.5):.0%} of {len(rows)} problems")
+    print(f"auto is more than 1.5 times slower than the best in {np.mean(ratios > 1.5):.0%} of {len(rows)} requests")
 
 
 if __name__ == "__main__":

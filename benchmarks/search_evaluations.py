@@ -9,7 +9,6 @@ from _common import print_machine, print_table
 
 # isort: split
 import argparse
-from dataclasses import replace
 
 import numpy as np
 
@@ -58,12 +57,11 @@ def row_of(kernel, n, seed):
         model = NadarayaWatsonRegressor(kernel).fit(X, y)
     finally:
         module.Criterion = original
-    smoother = replace(model._smoother, w=1 / model._training.scales)
-    keys = (model._training.X - model._training.center) / model._training.scales
-    grid, _ = bandwidth_grid(keys, smoother.kernel)
+    smoother, training = model._fitted.smoother, model._fitted.training
+    grid, _ = bandwidth_grid((training.X - training.center) / training.scales, smoother.kernel)
     seen = np.unique(Counted.seen)
     refining = np.count_nonzero(~np.isclose(seen[:, np.newaxis], grid, rtol=1e-9).any(axis=1))
-    criterion = Criterion("loo", model._smoother, model._training, np.arange(n))
+    criterion = Criterion("loo", smoother, training, np.arange(n))
     return [f"{kernel}, seed {seed}", n, len(seen), refining, secant_steps(criterion)]
 
 

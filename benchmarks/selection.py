@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sknw import NadarayaWatsonRegressor
-from sknw._kernel_sums import dense
+from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.registry import ENGINES
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw.kernels import Gaussian
 
@@ -31,15 +32,9 @@ def dense_pass(X, y, bandwidth):
     """A function that computes all leave-one-out predictions at one bandwidth."""
     n = len(X)
     keys = (X - X.mean(axis=0)) / bandwidth
-    problem = KernelSumRequest(
-        kernel=Gaussian(),
-        queries=keys,
-        keys=keys,
-        weights=np.ones(n),
-        values=y[:, np.newaxis],
-        own=LeaveOneOut(np.arange(n), np.zeros(n)),
-    )
-    return lambda: dense.compute(problem)
+    leave_out = LeaveOneOut(np.arange(n), np.zeros(n))
+    request = KernelSumRequest(Gaussian(), KeyIndex(keys, np.ones(n), y[:, np.newaxis]), keys, leave_out)
+    return lambda: ENGINES["dense"].compute(request)
 
 
 def selection(n, n_rounds):

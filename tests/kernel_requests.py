@@ -40,8 +40,9 @@ def request_of(
     weights = rng.choice([0.1, 0.5, 1.0], len(keys)) if weights is None else weights
     columns = rng.normal(size=(len(keys), n_columns)) if columns is None else columns
     if leave_out is not None:
+        is_key = leave_out.index[:, np.newaxis] >= 0
         at_keys = keys[leave_out.index]
-        queries = at_keys if queries is None else np.where(leave_out.index[:, np.newaxis] < 0, queries, at_keys)
+        queries = at_keys if is_key.all() else np.where(is_key, at_keys, column(queries))
     return KernelSumRequest(
         resolve_kernel(kernel),
         KeyIndex(keys, weights, columns),
@@ -84,7 +85,7 @@ def with_keys(request, rows):
 
 
 def oracle_log_weights(request, kernel, h):
-    """log(K_ij w_j) of every query and key in long double, (m, n); `kernel` as the oracle has it, or (kernel, power)."""
+    """log(K_ij w_j) of queries and keys in long double, (m, n); `kernel` as the oracle has it, or (kernel, power)."""
     kernel, power = kernel if isinstance(kernel, tuple) else (kernel, 1)
     weights = np.tile(request.weights.astype(np.longdouble), (len(request.queries), 1))
     if request.leave_out is not None:

@@ -12,7 +12,15 @@ from processes import run
 from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.costs import LOAD_SECONDS
 from sknw._kernel_sums.index import KeyIndex
-from sknw._kernel_sums.registry import ALGORITHMS, ENGINES, Dispatcher, ListsPairs, WritesWeights, dispatcher, kernel_sums
+from sknw._kernel_sums.registry import (
+    ALGORITHMS,
+    ENGINES,
+    Dispatcher,
+    ListsPairs,
+    WritesWeights,
+    dispatcher,
+    kernel_sums,
+)
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw.kernels import Epanechnikov, Gaussian, Pairwise, resolve_kernel
 
@@ -81,7 +89,9 @@ def test_fused_refuses_sample_weights_that_vanish_beside_the_others():
 
 
 def test_an_unknown_algorithm_is_refused_with_those_that_are_known():
-    with pytest.raises(ValueError, match="'algorithm' parameter of NadarayaWatsonRegressor must be a str among") as error:
+    with pytest.raises(
+        ValueError, match="'algorithm' parameter of NadarayaWatsonRegressor must be a str among"
+    ) as error:
         NadarayaWatsonRegressor(bandwidth=1.0, algorithm="fast").fit([[0.0], [1.0]], [0.0, 1.0])
     assert all(repr(name) in str(error.value) for name in ALGORITHMS)
 
@@ -142,7 +152,7 @@ def test_requests_that_compiled_loops_refuse_or_do_no_faster_count_for_nothing()
 
 
 def test_a_new_dispatcher_starts_anew():
-    """What was chosen before, by it or by another one, does not matter to the choice of an engine once all is loaded."""
+    """Nothing that another one has chosen or loaded counts."""
     request = request_of_size("gaussian", 500, 5)
     first = n_requests_until_loaded(Dispatcher(), request)
     before = dispatcher.is_loaded, dispatcher.remaining_load_cost(ENGINES["fused"])

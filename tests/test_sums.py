@@ -1,7 +1,6 @@
 """Kernel sums by every engine, against the oracle's; test_nadaraya_watson.py tests what becomes of them."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import oracle
@@ -11,25 +10,23 @@ from kernel_requests import (
     LEFT_OUT,
     assert_same_sums,
     assert_sums_are_the_oracles,
-    leave_out_of,
     oracle_log_weights,
     random_request,
     request_of,
     with_keys,
 )
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import KERNELS, Cauchy, DifferentiableCauchy, Quartic, engine_cases
+from problems import KERNELS, DifferentiableCauchy, engine_cases
 from processes import run
 from sklearn import config_context
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sknw._kernel_sums import dense as dense_module
 from sknw._kernel_sums.dense import squared_distances
 from sknw._kernel_sums.derivative import derivative_sums
 from sknw._kernel_sums.registry import ENGINES, kernel_sums
 from sknw._kernel_sums.request import LeaveOneOut
 from sknw._kernel_sums.scaled_sums import ScaledSums
-from sknw.kernels import Gaussian, Pairwise, resolve_kernel
+from sknw.kernels import Gaussian, resolve_kernel
 
 # from bandwidths at which all weights are 1 - 1e-8 to those at which most are 0
 SQRT_CHAIN = 1e4 / np.sqrt(2.0) ** np.arange(60)
@@ -43,7 +40,9 @@ def cases_of(kernels=KERNELS, dimensions=(1, 2, 3, 5, 20)):
     """Kernels and numbers of features with the engines that take them, of K and of K^2."""
     cases = [case for case in engine_cases(kernels, dimensions) if case["algorithm"] != "auto"]
     cases = [{**case, "squared": squared} for case in cases for squared in (False, True)]
-    return [case for case in cases if (case["algorithm"], case["kernel"], case["squared"]) != ("sorted", "cosine", True)]
+    return [
+        case for case in cases if (case["algorithm"], case["kernel"], case["squared"]) != ("sorted", "cosine", True)
+    ]
 
 
 def crossed(cases, **levels):
@@ -307,7 +306,9 @@ DIFFERENTIABLE = {name: kernel for name, kernel in KERNELS.items() if name != "t
 
 
 def log_mass_of(request):
-    sums = ENGINES["dense"].compute(replace(request, index=request.index.with_columns(np.empty((len(request.keys), 0)))))
+    sums = ENGINES["dense"].compute(
+        replace(request, index=request.index.with_columns(np.empty((len(request.keys), 0))))
+    )
     return sums.log_mass()[0]
 
 

@@ -15,6 +15,14 @@ from numpy.polynomial.chebyshev import Chebyshev
 MULTIPLY_ADD = frozenset({"contract", "nnan", "nsz"})
 REORDERED = MULTIPLY_ADD | {"reassoc"}
 
+# sin(pi v / 2) / v as a polynomial in v^2 on [0, 1], relative error about 1e-16
+SINE = tuple(
+    float(c)
+    for c in Chebyshev.interpolate(lambda x: np.pi / 2 * np.sinc(np.sqrt(x) / 2), 9, domain=[0.0, 1.0])
+    .convert(kind=np.polynomial.Polynomial)
+    .coef
+)
+
 
 def compiled(fastmath=frozenset()):
     """`njit` without the GIL, cached on disk where there is a place to write to."""

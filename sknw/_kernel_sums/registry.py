@@ -69,12 +69,43 @@ class ListsPairs(Protocol):
         """K(q_i, z_j) w_j at the first bandwidth, of shape (m, n): no zeros among them, columns ascending."""
 
 
+class Blocks(Protocol):
+    """Weights of some queries in blocks of consecutive keys, each row up to a factor of its own.
+
+    Attributes
+    ----------
+    size : int
+        Keys of a block.
+    sums : ndarray of shape (b, s, 1 + k)
+        Of the weights of each block and of their products with the k columns of the request.
+    largest : ndarray of shape (b, s)
+        At least the largest weight of each block.
+    log_scale : ndarray of shape (b,)
+        The logarithm of the factor that makes kernel weights of those here.
+    """
+
+    size: int
+    sums: np.ndarray
+    largest: np.ndarray
+    log_scale: np.ndarray
+
+    @property
+    def block_sums(self) -> np.ndarray:
+        """The sum of the weights of each block: (b, s)."""
+
+    def weights(self, rows: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+        """The weights of the queries `rows` (c,), each of one block, (c,): of shape (c, size), filled up with zeros."""
+
+    def loop_arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
+        """The queries `rows`, filled up to a multiple of four, and what the loops of `tiled.weight_loops` begin with."""
+
+
 @runtime_checkable
 class SumsBlocks(Protocol):
     """Sums over blocks of consecutive keys, and the weights of the blocks asked for."""
 
-    def for_each_chunk_of_blocks(self, request: KernelSumRequest, task: Callable[[slice, Any], None]) -> None:
-        """Call ``task(rows, blocks)`` for chunks of the queries; `blocks` are `tiled.blocks.LazyBlocks`."""
+    def for_each_chunk_of_blocks(self, request: KernelSumRequest, task: Callable[[slice, Blocks], None]) -> None:
+        """Call ``task(rows, blocks)`` for chunks of the queries."""
 
 
 @runtime_checkable

@@ -12,8 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums.registry import SumsBlocks
-from sknw._kernel_sums.tiled.blocks import LazyBlocks
+from sknw._kernel_sums.registry import Blocks, SumsBlocks
 from sknw._predictive import jackknife_loops as _interval_loops
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.smoother import Queries, Smoother
@@ -32,7 +31,7 @@ def compiled_bounds(
     samples = _Samples(smoother, calibration, int(calibration.rank(coverage)))
     bounds = np.full((len(queries), 2), np.nan)
 
-    def of_chunk(rows: slice, parts: LazyBlocks) -> None:
+    def of_chunk(rows: slice, parts: Blocks) -> None:
         pooled = _Pooled(parts, samples)
         bounds[rows][pooled.rows] = _searched(parts, pooled, samples)
 
@@ -69,7 +68,7 @@ class _Pooled:
         How far leaving out a sample of each part shift_bound a bound, at most.
     """
 
-    def __init__(self, parts: LazyBlocks, samples: _Samples):
+    def __init__(self, parts: Blocks, samples: _Samples):
         total, moment, known, square = parts.sums.sum(axis=1).T[..., np.newaxis]
         with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0: a query without support
             mass = np.exp(parts.log_scale)[:, np.newaxis] * total
@@ -88,7 +87,7 @@ class _Pooled:
         self.shift_bound = largest[self.rows, : len(starts)] * (2.0 * (largest_y + np.abs(self.mean)) + of_scale)
 
 
-def _searched(parts: LazyBlocks, pooled: _Pooled, samples: _Samples) -> np.ndarray:
+def _searched(parts: Blocks, pooled: _Pooled, samples: _Samples) -> np.ndarray:
     """The bounds (c, 2), looked for within a width of mean -/+ R s of the typical score R, and then further away."""
     starts = np.arange(0, len(samples.y), parts.size)
     sizes = np.diff(starts, append=len(samples.y))
@@ -107,7 +106,7 @@ def _searched(parts: LazyBlocks, pooled: _Pooled, samples: _Samples) -> np.ndarr
 
 
 def _select_in_window(
-    parts: LazyBlocks, pooled: _Pooled, at: np.ndarray, near: np.ndarray, window: np.ndarray, samples: _Samples
+    parts: Blocks, pooled: _Pooled, at: np.ndarray, near: np.ndarray, window: np.ndarray, samples: _Samples
 ) -> np.ndarray:
     """The bounds of the queries `at` among the pooled, NaN where they are not as looked for."""
     queries, arguments = parts.loop_arguments(pooled.rows[at])

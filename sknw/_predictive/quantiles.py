@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from sknw._kernel_sums.costs import TILED_WRITTEN
-from sknw._kernel_sums.registry import SumsBlocks, dispatcher
+from sknw._kernel_sums.registry import Blocks, SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._kernel_sums.tiled.blocks import LazyBlocks
 from sknw._smoothing.attention import NEGLIGIBLE, for_each_attention_block
 
 # Cumulated weights that differ by less are equal.
@@ -34,7 +33,7 @@ def quantiles(
     request = replace(request, index=index)
     found = np.full((len(request.queries), len(levels)), np.nan)
 
-    def of_blocks(rows: slice, blocks: LazyBlocks) -> None:
+    def of_blocks(rows: slice, blocks: Blocks) -> None:
         found[rows] = _quantiles(inverse_cdf_of_blocks(blocks), blocks.block_sums.sum(axis=1), values, levels)
 
     engine = dispatcher.choose_capable(SumsBlocks, request, algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
@@ -71,7 +70,7 @@ def inverse_cdf_of_rows(weights: np.ndarray) -> InverseCdf:
     return position
 
 
-def inverse_cdf_of_blocks(blocks: LazyBlocks) -> InverseCdf:
+def inverse_cdf_of_blocks(blocks: Blocks) -> InverseCdf:
     """Of weights by blocks: the sums of all blocks tell which one to look into."""
 
     def position(target: np.ndarray, backwards: bool) -> np.ndarray:

@@ -24,9 +24,8 @@ import math
 
 import numpy as np
 from numba.cpython.unsafe.tuple import tuple_setitem
-from numpy.polynomial.chebyshev import Chebyshev
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, compiled, wide_vectors
 
 _FASTMATH = frozenset({"contract", "nsz"})
 _HALF_PI = math.pi / 2
@@ -35,13 +34,6 @@ BLOCK = 16
 _KEYS_PER_BLOCK = 1024
 # A product that is carried on ends here: with subnormal numbers each step would take a hundred times as long.
 _NEGLIGIBLE = 1e-305
-# sin(pi v / 2) = v sum_k c_k (v^2)^k on [0, 1], to rounding; the polynomial can be vectorised.
-_SINE = tuple(
-    float(c)
-    for c in Chebyshev.interpolate(lambda sq: np.sin(_HALF_PI * np.sqrt(sq)) / np.sqrt(sq), 9, domain=[0.0, 1.0])
-    .convert(kind=np.polynomial.Polynomial)
-    .coef
-)
 
 
 @compiled(_FASTMATH)
@@ -82,7 +74,7 @@ def _fill(block, columns, to, b, keys, weights, values):
 @compiled(MULTIPLY_ADD)
 def _sine(v):
     """sin(pi v / 2) for 0 <= v <= 1."""
-    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = _SINE
+    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = SINE
     sq = v * v
     p = ((((c9 * sq + c8) * sq + c7) * sq + c6) * sq + c5) * sq + c4
     return v * ((((p * sq + c3) * sq + c2) * sq + c1) * sq + c0)

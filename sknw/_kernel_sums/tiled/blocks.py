@@ -7,21 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.tiled.engine import Tiles
+from sknw._kernel_sums.tiled.tiles import Tiles
 
 
 class LazyBlocks:
-    """Blocks of weights that compiled loops compute when asked for, each row up to a factor of its own.
-
-    Attributes
-    ----------
-    sums : ndarray of shape (b, s, 1 + k)
-        Of the weights of each block and of their products with the k columns of the request.
-    largest : ndarray of shape (b, s)
-        At least the largest weight of each block.
-    log_scale : ndarray of shape (b,)
-        The logarithm of the factor that makes kernel weights of those here.
-    """
+    """As of `registry.Blocks`: compiled loops compute the weights when they are asked for."""
 
     def __init__(self, tiles: Tiles, rows: np.ndarray):
         from sknw._kernel_sums.tiled import weight_loops

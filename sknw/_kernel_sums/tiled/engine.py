@@ -6,7 +6,6 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,14 @@ from sklearn import get_config
 
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import TILED_CALL, tiled_pair
-from sknw._kernel_sums.index import KeyIndex, squared_norms
 from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
+from sknw._kernel_sums.tiled.blocks import LazyBlocks
+from sknw._kernel_sums.tiled.metric_gradient import metric_sums
+from sknw._kernel_sums.tiled.tiles import CHUNK, TINY, Tiles, all_in_float64, is_tiny, tiles_in
 
-# Queries that a thread takes through all keys together, so that a block read from memory serves them all.
-CHUNK = 512
-# A mass below this may have lost terms to underflow.
-_TINY = {np.float32: 1e-20, np.float64: 1e-200}
 # The exponential of a far key is not zero but as small as to be lost beside weights from here on.
 _SMALLEST_WEIGHT = 1e-270
 # Distances in float32 carry an error of about eps R, R the radius of the data in bandwidths; and far beyond, with many
@@ -61,8 +58,8 @@ class Tiled(Engine):
         left = np.ones(n_queries, dtype=bool)
         for tiles, rows in _tiles_in_float32(request):
             sums[:, rows] = tiles.sums(rows)
-            left[rows] = np.any(sums[:, rows, 0] < _TINY[np.float32], axis=0)
-        for tiles, rows in tiles_in_float64(request, np.flatnonzero(left)):
+            left[rows] = np.any(sums[:, rows, 0] < TINY[np.float32], axis=0)
+        for tiles, rows in tiles_in(request, np.float64, np.flatnonzero(left)):
             sums[:, rows] = tiles.sums(rows)
             far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
             if far.size:
@@ -77,8 +74,6 @@ class Tiled(Engine):
 
     def for_each_chunk_of_blocks(self, request: KernelSumRequest, task: Callable[[slice, Any], None]) -> None:
         """As of `registry.SumsBlocks`."""
-        from sknw._kernel_sums.tiled.blocks import LazyBlocks
-
         tiles = all_in_float64(request)
         # of each query sums of all blocks and weights of one, with what is made of them
         numbers = len(tiles.keys) * tiles.columns.shape[1] + tiles.keys.shape[2]
@@ -99,17 +94,10 @@ class Tiled(Engine):
 
     def metric_sums(self, request: KernelSumRequest, x: np.ndarray, cotangent: Any) -> Any:
         """As of `registry.DifferentiatesMetric`."""
-        from sknw._kernel_sums.tiled.metric_gradient import metric_sums
-
         return metric_sums(request, x, cotangent)
 
 
 register(Tiled())
-
-
-def is_tiny(mass: np.ndarray) -> np.ndarray:
-    """Where a mass in float64 may have lost terms to underflow."""
-    return mass < _TINY[np.float64]
 
 
 def _tiles_in_float32(request: KernelSumRequest) -> Iterator[tuple[Tiles, np.ndarray]]:
@@ -120,131 +108,7 @@ def _tiles_in_float32(request: KernelSumRequest) -> Iterator[tuple[Tiles, np.nda
     """
     form = request.kernel.form
     if request.allow_float32 and form is not None and form.family == "exponential" and form.power >= 1:
-        yield from _tiles(request, np.float32, np.flatnonzero(request.squared_radii <= _LARGEST_RADIUS_IN_FLOAT32**2))
-
-
-def tiles_in_float64(request: KernelSumRequest, rows: np.ndarray) -> Iterator[tuple[Tiles, np.ndarray]]:
-    """The queries `rows` by how their distances may be computed, and the tiles for them."""
-    yield from _tiles(request, np.float64, rows)
-
-
-def all_in_float64(request: KernelSumRequest) -> Tiles:
-    """Tiles for all queries together."""
-    return Tiles(request, np.float64, bool(request.gemm_distances_ok(np.float64, slice(None)).all()))
-
-
-def _tiles(
-    request: KernelSumRequest, precision: type[np.floating], rows: np.ndarray
-) -> Iterator[tuple[Tiles, np.ndarray]]:
-    ok = request.gemm_distances_ok(precision, rows)
-    for products in (True, False):
-        if (some := rows[ok == products]).size:
-            yield Tiles(request, precision, products), some
-
-
-@dataclass(frozen=True, eq=False)
-class KeyTiles:
-    """Keys in blocks of j: keys (s, d, j), and what begins their squared distances, (s, j)."""
-
-    keys: np.ndarray
-    start: np.ndarray
-
-    @classmethod
-    def of(cls, index: KeyIndex, precision: type[np.floating], products: bool) -> KeyTiles:
-        start = squared_norms(index.keys) if products else np.zeros(len(index))
-        return cls(in_blocks(index.keys.T, precision), in_blocks(start[np.newaxis], precision, fill=np.inf)[:, 0])
-
-
-class Tiles:
-    """The keys of a request laid out in blocks, and the kernel in the numbers that the compiled loops take."""
-
-    def __init__(self, request: KernelSumRequest, precision: type[np.floating], products: bool):
-        from sknw._kernel_sums.numba import SMALLEST_EXPONENT
-        from sknw._kernel_sums.tiled import loops
-
-        index, form = request.index, request.kernel.form
-        assert form is not None
-        self.request, self.precision, self.products, self.loops = request, precision, products, loops
-        tiles = index.of_keys(("tiles", precision, products), lambda: KeyTiles.of(index, precision, products))
-        self.keys, self.key_start = tiles.keys, tiles.start
-        self.columns = index.of_columns(
-            ("tiles", precision),
-            lambda: in_blocks(index.weights * np.vstack([np.ones(len(index)), index.columns.T]), precision),
-        )
-        self.kind, self.power, self.exponent = loops.KINDS[form.family], form.power, form.exponent
-        rate = -form.rate / np.log(2.0) if form.family == "exponential" else form.rate
-        self.rates = rate / request.bandwidths**self.power
-        self.furthest = np.asarray(SMALLEST_EXPONENT[precision]) / self.rates
-
-    def sums(self, rows: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
-        """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
-        request = self.request
-        shift = np.zeros(len(rows)) if shift is None else np.where(np.isinf(shift), 0.0, shift)
-        sums = np.empty((len(self.rates), len(rows), self.columns.shape[1]))
-
-        def sum_chunk(chunk: slice) -> None:
-            queries, start, own = self.padded_queries(rows[chunk])
-            part = np.zeros((len(self.rates), len(queries), sums.shape[2]))
-            layout = (queries, start, own, self.keys, self.key_start, self.columns, self.products)
-            kernel = (float(self.power), self.padded(shift[chunk]), self.kind, self.exponent)
-            rates, furthest = self.rates.astype(self.precision), self.furthest.astype(self.precision)
-            self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, rates, furthest, part)
-            sums[:, chunk] = part[:, : len(rows[chunk])]
-
-        for_each_chunk(sum_chunk, len(rows), CHUNK, request.n_threads, multiple_of=4)
-        if request.leave_out is not None and request.leave_out.retained.any():
-            # K(0) = 1 for every kernel that has a form; a row that retains something is never shifted
-            sums += request.retained_terms(rows)
-        return sums
-
-    def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none for compact kernels.
-
-        Zero where the own key takes part.
-        """
-        if self.request.kernel.is_compact or not is_tiny(mass).any():
-            return rows[:0], np.empty(0)
-        rows = rows[is_tiny(mass)]
-        smallest = np.empty(len(rows))
-
-        def search_chunk(chunk: slice) -> None:
-            queries, start, own = self.padded_queries(rows[chunk])
-            part = np.full(len(queries), np.inf)
-            self.loops.nearest(self.empty_tile(), queries, start, own, self.keys, self.key_start, self.products, part)
-            smallest[chunk] = part[: len(rows[chunk])]
-
-        for_each_chunk(search_chunk, len(rows), CHUNK, self.request.n_threads, multiple_of=4)
-        if self.request.leave_out is not None:
-            smallest[self.request.leave_out.retained[rows] > 0] = 0.0
-        return rows, np.maximum(smallest, 0.0) ** (self.power / 2)
-
-    def log_scale(self, shift: np.ndarray) -> np.ndarray:
-        """The logarithm of the weight at `shift`, of shape (b, len(shift))."""
-        return np.log(2.0) * self.rates[:, np.newaxis] * shift
-
-    def padded_queries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Queries, their part of the squared distance, and their own keys, filled up to a multiple of four."""
-        queries = self.request.queries[rows]
-        start = squared_norms(queries) if self.products else np.zeros(len(queries))
-        leave_out = self.request.leave_out
-        own = np.full(len(queries), -1) if leave_out is None else leave_out.index[rows]
-        if self.products:
-            queries = -2.0 * queries
-        return self.padded(queries), self.padded(start), self.padded(own, np.int64)
-
-    def for_rows(self) -> tuple[tuple, tuple]:
-        """The arguments `layout` and `kernel` of the loops in `weight_loops`, at the first bandwidth."""
-        layout = (self.keys, self.key_start, self.columns, self.products)
-        return layout, (float(self.power), self.kind, self.exponent, self.rates[0], self.furthest[0])
-
-    def empty_tile(self) -> np.ndarray:
-        return _empty_aligned((4, self.keys.shape[2]), self.precision)
-
-    def padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
-        missing = -len(array) % 4
-        if missing:
-            array = np.concatenate([array, np.zeros((missing, *array.shape[1:]), dtype=array.dtype)])
-        return np.ascontiguousarray(array, dtype=dtype or self.precision)
+        yield from tiles_in(request, np.float32, np.flatnonzero(request.squared_radii <= _LARGEST_RADIUS_IN_FLOAT32**2))
 
 
 class WeightRows:
@@ -271,25 +135,3 @@ class WeightRows:
         if far.size:
             weights[far] = dense.weight_rows(self.request, rows.start + far)
         return weights
-
-
-def in_blocks(rows: np.ndarray, precision: type[np.floating], fill: float = 0.0) -> np.ndarray:
-    """Rows of length n as blocks of shape (s, len(rows), j), the last filled up."""
-    from sknw._kernel_sums.tiled.loops import ROW_BYTES
-
-    n, size = rows.shape[1], ROW_BYTES // np.dtype(precision).itemsize
-    n_whole = n // size
-    blocks = _empty_aligned((-(-n // size), len(rows), size), precision)
-    whole, rest = np.split(rows, [n_whole * size], axis=1)
-    blocks[:n_whole] = whole.reshape(len(rows), n_whole, size).transpose(1, 0, 2)
-    blocks[n_whole:] = fill
-    blocks[n_whole:, :, : rest.shape[1]] = rest
-    return blocks
-
-
-def _empty_aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array that starts at a cache line: a vector read or written across two lines costs up to twice the time."""
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.empty(n_bytes + 64, dtype=np.uint8)
-    first = -memory.ctypes.data % 64
-    return memory[first : first + n_bytes].view(dtype).reshape(shape)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba.extending import overload
-from numpy.polynomial.chebyshev import Chebyshev
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, compiled, exp2, wide_vectors
 from sknw.kernels import EDGE
 
 EXPONENTIAL, POLYNOMIAL, COSINE = 0, 1, 2
@@ -21,14 +20,6 @@ KINDS = {"exponential": EXPONENTIAL, "polynomial": POLYNOMIAL, "cosine": COSINE}
 # A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
 # short enough for a tile of four queries by one block to stay in the first-level cache.
 ROW_BYTES = 4096
-
-# sin(pi v / 2) / v as a polynomial in v^2 on [0, 1], relative error about 1e-16
-SINE = tuple(
-    float(c)
-    for c in Chebyshev.interpolate(lambda x: np.pi / 2 * np.sinc(np.sqrt(x) / 2), 9, domain=[0.0, 1.0])
-    .convert(kind=np.polynomial.Polynomial)
-    .coef
-)
 
 
 def row_length(array):

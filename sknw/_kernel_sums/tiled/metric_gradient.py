@@ -10,7 +10,7 @@ from sknw._kernel_sums.dense import LARGEST_EXPONENT
 from sknw._kernel_sums.metric_gradient import MetricSums, WeightCotangent
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw._kernel_sums.tiled.engine import CHUNK, all_in_float64, in_blocks
+from sknw._kernel_sums.tiled.tiles import CHUNK, all_in_float64, in_blocks
 
 
 def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent) -> MetricSums:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
-from sknw._kernel_sums.tiled.loops import SINE
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, compiled, wide_vectors
 from sknw._kernel_sums.tree.constants import BLOCK
 
 # Queries of a tile, which then stays in the first-level cache.
