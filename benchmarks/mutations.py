@@ -124,6 +124,7 @@ def main() -> int:
         shutil.copy(CHECKOUT / "pyproject.toml", copy)
         # what fails anyway shows nothing; and compiled loops are in the cache from here on
         for names in dict.fromkeys(mutation.tests for mutation in chosen):
+            print(f"without a mutation: {', '.join(names)}", flush=True)
             if (finished := run_tests(copy, names)).returncode:
                 sys.exit(f"these fail without a mutation:\n{finished.stdout[-2000:]}{finished.stderr[-2000:]}")
         for mutation in chosen:
