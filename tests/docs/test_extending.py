@@ -19,7 +19,7 @@ from sknw.kernels import resolve_kernel
 @pytest.fixture
 def merged(monkeypatch):
     """The engine of the tutorial, on the list."""
-    path = Path(__file__).parents[1] / "docs" / "extending" / "merged.py"
+    path = Path(__file__).parents[2] / "docs" / "extending" / "merged.py"
     spec = importlib.util.spec_from_file_location("merged", path)
     engine = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(engine)
