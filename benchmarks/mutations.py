@@ -43,7 +43,6 @@ MUTATIONS = [
     Mutation("kernels.py", "np.sin(0.5 * np.pi * np.maximum", "np.sin(0.49 * np.pi * np.maximum", KERNELS),
     Mutation("kernels.py", "return cast(PolynomialForm, self.form).exponent > 0", "return True", PREDICTIVE),
     # training data
-    Mutation("_smoothing/training.py", "np.where(constant, lowest, weights @ centred)", "weights @ centred", MEANS),
     Mutation("_smoothing/training.py", "scales[constant] = 1.0", "scales[constant] = 2.0", MEANS),
     Mutation("_smoothing/training.py", "np.sqrt(weights @ squares)", "np.sqrt(squares.mean(axis=0))", SELECTION),
     # queries without support
