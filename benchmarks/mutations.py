@@ -50,7 +50,7 @@ MUTATIONS = [
     Mutation("_smoothing/unsupported.py", "_TIE_ULPS = 8", "_TIE_ULPS = 0", POLICY),
     # local lines
     Mutation("_smoothing/local_linear.py", "ACCURATE = 1e-6", "ACCURATE = 1e-12", LINES),
-    Mutation("_smoothing/local_linear.py", "\n_SINGULAR = 1e-10", "\n_SINGULAR = 1e-2", LINES),
+    Mutation("_smoothing/local_linear.py", "\n_SINGULAR = 1e-10", "\n_SINGULAR = 1e-2", PREDICTIVE),
     Mutation("_smoothing/local_linear.py", "_DEVIATIONS = 1e-15", "_DEVIATIONS = 1e-6", LINES),
     Mutation("_smoothing/local_linear.py", "heaviest = p.argmax(axis=1)", "heaviest = p.argmin(axis=1)", LINES),
     Mutation("_smoothing/local_linear.py", "xx -= x_mean[...", "xx -= 0.999 * x_mean[...", LINES),
