@@ -9,7 +9,7 @@ import pytest
 
 import sknw
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def pages():

@@ -222,6 +222,17 @@ def test_a_constant_feature_changes_nothing(value):
     assert_close(with_constant.predict(np.insert(Q, 1, value, axis=1)), plain.predict(Q), y, 1e-5)
 
 
+@pytest.mark.parametrize("bandwidth", [0.7, *SELECTORS])
+@pytest.mark.parametrize("value", [0.1, -1e6 / 3])
+def test_a_constant_target_is_predicted_without_rounding(value, bandwidth):
+    X, _, w, Q = regression(weighted=True)
+    model = NadarayaWatsonRegressor(bandwidth=bandwidth).fit(X, np.full(len(X), value), w)
+    assert_array_equal(model.predict(Q), value)
+    assert_array_equal(model.predict(Q, return_std=True)[1], 0.0)
+    assert_array_equal(model.loo_prediction_, value)
+    assert model.loo_score_ == 1.0
+
+
 @pytest.mark.parametrize("algorithm", ENGINES)
 def test_a_bandwidth_for_each_feature_divides_that_feature(algorithm):
     X, y, _, Q = regression(d=3)
