@@ -17,15 +17,9 @@ from sknw._kernel_sums.registry import ALGORITHMS, ENGINES, Dispatcher, WritesWe
 
 
 @pytest.fixture
-<<<<<<< HEAD:tests/test_extending.py
 def merged():
     """The engine of the tutorial, registered as by a user who imports its file; nothing else is changed."""
     path = Path(__file__).parents[2] / "docs" / "extending" / "merged.py"
-=======
-def merged(monkeypatch):
-    """The engine of the tutorial, on the list."""
-    path = Path(__file__).parents[2] / "docs" / "extending" / "merged.py"
->>>>>>> tests:tests/docs/test_extending.py
     spec = importlib.util.spec_from_file_location("merged", path)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     yield ENGINES["merged"]

@@ -6,7 +6,7 @@ import pytest
 from problems import TOLERANCE_FLOAT32, assert_close
 
 from sknw import NadarayaWatsonRegressor
-from sknw._kernel_sums import ALGORITHMS
+from sknw._kernel_sums.registry import ALGORITHMS
 
 
 def engines(kernel, d):
