@@ -97,7 +97,7 @@ class Blocks(Protocol):
         """The weights of the queries `rows` (c,), each of one block, (c,): of shape (c, size), filled up with zeros."""
 
     def loop_arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
-        """The queries `rows`, filled up to a multiple of four, and what the loops of `tiled.weight_loops` begin with."""
+        """The queries `rows`, filled up to fours, and what the loops of `tiled.weight_loops` begin with."""
 
 
 @runtime_checkable
