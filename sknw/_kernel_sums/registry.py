@@ -227,6 +227,11 @@ def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 
     return dispatcher.choose(request, algorithm, n_passes).name
 
 
+def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:
+    """`algorithm`, or "auto" if its engine does not take a request about a kernel made of the user's, as K^2 and K'."""
+    return "auto" if algorithm != "auto" and ENGINES[algorithm].refusal(request) else algorithm
+
+
 def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:
     """The sums S of a request, the same to rounding whichever engine computes them."""
     engine = dispatcher.choose(request, algorithm)
