@@ -1,16 +1,19 @@
 """What a query without support gets, ties, and grid data."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import oracle
 import pytest
 from covering import covering_array, describe
+from kernel_requests import random_request
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, Quartic, assert_close, regression
 
 from sknw import NadarayaWatsonRegressor
 from sknw._smoothing import smoother as smoother_module
+from sknw._smoothing.unsupported import policy_means
 
 OF_COMPACT = [*ENGINES, "pruned"]
 POLICIES = ["nearest", "mean", "nan", "raise"]
@@ -241,3 +244,15 @@ def test_batches_of_queries_share_what_engines_make_of_the_keys(kernel, algorith
     assert made() == of_fit
     monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 10**6)
     assert_allclose(in_batches, model.predict(X), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("policy", ["nearest", "mean"])
+def test_queries_that_are_no_key_get_what_they_get_without_leave_one_out(policy):
+    """Beside others that are keys."""
+    request = random_request("tricube", n=40, m=30, leave_out="some", n_columns=2)
+    together = policy_means(policy, request, np.arange(30))
+    is_key = request.leave_out.index >= 0
+    alone = policy_means(policy, replace(request, leave_out=None), np.flatnonzero(~is_key))
+    assert_allclose(together[~is_key], alone, rtol=1e-14)
+    keys = policy_means(policy, request.take(np.flatnonzero(is_key)), np.arange(is_key.sum()))
+    assert_allclose(together[is_key], keys, rtol=1e-14)
