@@ -572,7 +572,7 @@ class Tricube(Kernel):
 
     See Also
     --------
-    sknw.LocalLinearRegressor : LocalFits with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
+    sknw.LocalLinearRegressor : Lines with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
         neighbours.
     Triweight : Less flat at the top.
 

@@ -1,4 +1,4 @@
-"""What the engines cost: nanoseconds on one thread of an Intel Xeon with AVX-512, fitted by benchmarks/engine_choice.py.
+"""What the engines cost: nanoseconds of one thread of an Intel Xeon with AVX-512, by benchmarks/engine_choice.py.
 
 They decide which engine is taken, and nothing else: a result never depends on them.
 """
@@ -21,7 +21,8 @@ TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
 # Weights that are written out, in units of weights that are summed at once.
 TILED_WRITTEN = 3.0
 
-# Running sums of one feature: a point at each bandwidth, of a polynomial up to the fourth degree and above; a bandwidth.
+# Running sums of one feature: a point at each bandwidth, of a polynomial up to the fourth degree and above; a
+# bandwidth.
 SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE, SWEEP_BANDWIDTH = 12.0, 25.0, 6e4
 
 # The Gaussian of one feature: a call, a point and a bandwidth; of a direct sum before its first key, and of a key; of a
@@ -29,8 +30,8 @@ SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE, SWEEP_BANDWIDTH = 12.0, 25.0, 6e4
 LINE_CALL, LINE_POINT, LINE_BANDWIDTH = 3e5, 6.0, 8e4
 LINE_SUM, LINE_KEY, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 500.0, 0.06
 
-# The Gaussian of two and three features: a call; a point; a coefficient times a point; a coefficient of a cell times one
-# of a matrix, and what visiting cells adds to it.
+# The Gaussian of two and three features: a call; a point; a coefficient times a point; a coefficient of a cell times
+# one of a matrix, and what visiting cells adds to it.
 CELLS_CALL, CELLS_POINT = 5e5, 200.0
 COEFFICIENT_POINT, TRANSLATION, TRANSLATION_OVERHEAD = 0.25, {2: 0.13, 3: 0.12}, 1.5
 # Direct sums over the keys near: an evaluation, a query in units of these; a line of cells, a key near that is copied.

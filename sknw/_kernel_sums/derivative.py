@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums.registry import ENGINES, DifferentiatesSums, kernel_sums
+from sknw._kernel_sums.registry import ENGINES, DifferentiatesSums, algorithm_for, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw.kernels import Formula
 
@@ -23,7 +23,8 @@ def derivative_sums(request: KernelSumRequest, log_mass: np.ndarray, algorithm: 
         return _differentiating_engine(request, algorithm).derivative_sums(request, log_mass)
     factor, derivative = of_form
     index = request.index.of_columns("times z", lambda: request.index.with_columns(_times_z(request)))
-    sums = kernel_sums(replace(request, kernel=Formula(derivative), index=index, allow_float32=False), algorithm)
+    of_derivative = replace(request, kernel=Formula(derivative), index=index, allow_float32=False)
+    sums = kernel_sums(of_derivative, algorithm_for(of_derivative, algorithm))
     d, k = request.keys.shape[1], request.columns.shape[1]
     with np.errstate(over="ignore"):
         scale = 2.0 * factor / h**2 * np.exp(sums.log_scale[0] - log_mass)

@@ -97,7 +97,7 @@ class Blocks(Protocol):
         """The weights of the queries `rows` (c,), each of one block, (c,): of shape (c, size), filled up with zeros."""
 
     def loop_arguments(self, rows: np.ndarray) -> tuple[np.ndarray, tuple]:
-        """The queries `rows`, filled up to a multiple of four, and what the loops of `tiled.weight_loops` begin with."""
+        """The queries `rows`, filled up to fours, and what the loops of `tiled.weight_loops` begin with."""
 
 
 @runtime_checkable
@@ -225,6 +225,11 @@ dispatcher = Dispatcher()
 def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> str:
     """The name of the engine that `Dispatcher.choose` takes."""
     return dispatcher.choose(request, algorithm, n_passes).name
+
+
+def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:
+    """`algorithm`, or "auto" if its engine does not take a request about a kernel made of the user's, as K^2 and K'."""
+    return "auto" if algorithm != "auto" and ENGINES[algorithm].refusal(request) else algorithm
 
 
 def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:

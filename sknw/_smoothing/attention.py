@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, vstack
 
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import TILED_WRITTEN
-from sknw._kernel_sums.registry import ListsPairs, WritesWeights, dispatcher, kernel_sums
+from sknw._kernel_sums.registry import ListsPairs, WritesWeights, algorithm_for, dispatcher, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.unsupported import nearest_weights
@@ -159,9 +159,8 @@ def largest(weights: csr_array, top_k: int | None) -> csr_array:
 def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
     """1 / sum_j (a_j^2 / w_j) = (sum_j K_j w_j)^2 / sum_j K_j^2 w_j at the queries: (m,), and which had no support."""
     request = replace(request, index=request.index.with_columns(np.empty((len(request.keys), 0))))
-    sums, squares = (
-        kernel_sums(replace(request, kernel=kernel), algorithm) for kernel in (request.kernel, request.kernel.square())
-    )
+    of_square = replace(request, kernel=request.kernel.square())
+    sums, squares = kernel_sums(request, algorithm), kernel_sums(of_square, algorithm_for(of_square, algorithm))
     unsupported = (sums.mass[0] == 0) | (squares.mass[0] == 0)
     size = np.exp(2.0 * sums.log_mass()[0] - squares.log_mass()[0])
     rows = np.flatnonzero(unsupported)

@@ -3,14 +3,23 @@
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import Cauchy, Quartic, assert_close, regression
+from problems import KERNELS, Cauchy, Quartic, assert_close, engine_cases, regression
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import RBF, Matern, RationalQuadratic
 from sklearn.metrics.pairwise import laplacian_kernel
 
-from sknw import NadarayaWatsonRegressor
-from sknw.kernels import Kernel, PowerExponential
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw.kernels import (
+    CosineForm,
+    ExponentialForm,
+    Kernel,
+    Pairwise,
+    PolynomialForm,
+    PowerExponential,
+    resolve_kernel,
+)
 
 
 def cauchy(u):
@@ -178,7 +187,7 @@ def test_a_function_must_return_a_matrix_of_the_right_shape():
 def test_fused_refuses_a_users_kernel_and_names_what_can(kernel):
     X, y, _, _ = regression()
     model = NadarayaWatsonRegressor((PROFILES | FUNCTIONS)[kernel][0], 1.0, algorithm="fused")
-    with pytest.raises(ValueError, match=r"fused.*named kernels only.*user-defined.*auto.*dense"):
+    with pytest.raises(ValueError, match=r"fused.*computes kernels that have a form.*user-defined.*auto.*dense"):
         model.fit(X, y)
 
 
@@ -192,3 +201,178 @@ def test_a_parameter_of_a_users_kernel_can_be_searched():
     assert len(set(search.cv_results_["mean_test_score"])) == 3
     model = NadarayaWatsonRegressor(PowerExponential(), 0.5).set_params(kernel__power=0.8)
     assert model.fit(X, y).kernel_.power == 0.8
+
+
+# A form is all that a kernel needs
+
+
+class OfForm(Kernel):
+    """A user's kernel that says nothing but its formula."""
+
+    def __init__(self, form):
+        self.form = form
+
+
+FORMS = {
+    "gaussian": ExponentialForm(0.5, 2),
+    "exponential": ExponentialForm(1.0, 1),
+    "power 0.5": ExponentialForm(1.0, 0.5),
+    "power 1.5": ExponentialForm(1.0, 1.5),
+    "tophat": PolynomialForm(2, 0),
+    "epanechnikov": PolynomialForm(2, 1),
+    "biweight": PolynomialForm(2, 2),
+    "triweight": PolynomialForm(2, 3),
+    "linear": PolynomialForm(1, 1),
+    "tricube": PolynomialForm(3, 3),
+    "cosine": CosineForm(),
+}
+
+
+def same(actual, expected):
+    assert_allclose(actual, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "case",
+    covering_array(engine_cases(FORMS, [1, 2, 4]), estimator=[NadarayaWatsonRegressor, LocalLinearRegressor]),
+    ids=describe,
+)
+def test_a_kernel_with_a_form_is_the_named_one_everywhere(case):
+    X, y, w, Q = regression(d=case["d"], weighted=True)
+    mine, named = (
+        case["estimator"](kernel, 1.2 * np.sqrt(case["d"]), algorithm=case["algorithm"]).fit(X, y, w)
+        for kernel in (OfForm(FORMS[case["kernel"]]), KERNELS[case["kernel"]][0])
+    )
+    same(mine.loo_prediction_, named.loo_prediction_)
+    same(mine.predict(Q, return_std=True), named.predict(Q, return_std=True))
+    same(mine.effective_sample_size(Q), named.effective_sample_size(Q))
+    same(mine.attention_weights_(Q), named.attention_weights_(Q))
+    same(mine.attention_weights_(Q, sparse_output=True).toarray(), named.attention_weights_(Q))
+    same(mine.predict_interval(Q), named.predict_interval(Q))
+    same(mine.predict_quantile(Q, 0.3), named.predict_quantile(Q, 0.3))
+    if case["kernel"] == "tophat":
+        for model in (mine, named):
+            with pytest.raises((AttributeError, NotImplementedError, ValueError)):
+                model.gradient(Q)
+    else:
+        same(mine.gradient(Q), named.gradient(Q))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "exponent"), [("auto", 4), ("fused", 4), ("fused", 6), ("pruned", 4), ("pruned", 6), ("sorted", 4)]
+)
+def test_an_engine_that_takes_a_kernel_need_not_take_its_square_or_derivative(algorithm, exponent):
+    X, y, w, Q = regression(d=1, weighted=True)
+    model, dense = (
+        NadarayaWatsonRegressor(OfForm(PolynomialForm(2, exponent)), 2.0, algorithm=name).fit(X, y, w)
+        for name in (algorithm, "dense")
+    )
+    same(model.effective_sample_size(Q), dense.effective_sample_size(Q))
+    same(model.gradient(Q), dense.gradient(Q))
+
+
+@pytest.mark.parametrize("algorithm", ["dense", "fused"])
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov", "tricube", "cosine"])
+def test_w_is_learned_with_a_kernel_that_has_a_form(kernel, algorithm):
+    X, y, _, Q = regression(n=60)
+    mine, named = (
+        AttentionPoolingRegressor(parameter, algorithm=algorithm, random_state=0).fit(X, y)
+        for parameter in (OfForm(FORMS[kernel]), kernel)
+    )
+    assert_allclose(mine.w_, named.w_, rtol=1e-9)
+    assert_close(mine.predict(Q), named.predict(Q), y)
+
+
+@pytest.mark.parametrize("form", [PolynomialForm(2, 1), PolynomialForm(1, 0), CosineForm(), CosineForm(2)], ids=str)
+def test_a_form_that_ends_obeys_the_policy_outside(form):
+    X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 2.0, 3.0])
+    model = NadarayaWatsonRegressor(OfForm(form), 0.9, outside="nan").fit(X, y)
+    assert_array_equal(np.isnan(model.predict([[0.1], [2.8], [3.0], [4.5]])), [False, False, True, True])
+    raising = NadarayaWatsonRegressor(OfForm(form), 0.9, outside="raise").fit(X, y)
+    with pytest.raises(ValueError, match="no training sample within the kernel's support"):
+        raising.predict([[4.5]])
+
+
+class Square(Kernel):
+    """K = (1 - u^2)^2, said several times."""
+
+    form = PolynomialForm(2, 2)
+    support = 1.0
+
+    def profile(self, sq):
+        return np.maximum(1.0 - sq, 0.0) ** 2
+
+    def derivative(self, sq):
+        return -2.0 * np.maximum(1.0 - sq, 0.0)
+
+
+class OtherProfile(Square):
+    def profile(self, sq):
+        return np.maximum(1.0 - sq, 0.0) ** 3
+
+
+class OtherSupport(Square):
+    support = 2.0
+
+
+class Endless(Square):
+    support = np.inf
+
+
+class OtherDerivative(Square):
+    def derivative(self, sq):
+        return -np.maximum(1.0 - sq, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "method"),
+    [(OtherProfile, "profile"), (OtherSupport, "support"), (Endless, "support"), (OtherDerivative, "derivative")],
+)
+def test_what_contradicts_the_form_is_refused_by_name(kernel, method):
+    model = NadarayaWatsonRegressor(kernel(), 1.0)
+    with pytest.raises(ValueError, match=rf"^{method} of kernel {kernel.__name__} must agree with its form .*2"):
+        model.fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+def test_what_agrees_with_the_form_may_be_said_again():
+    X, y, _, Q = regression()
+    by_class, by_name = (NadarayaWatsonRegressor(kernel, 1.5).fit(X, y) for kernel in (Square(), "biweight"))
+    same(by_class.predict(Q), by_name.predict(Q))
+    same(by_class.gradient(Q), by_name.gradient(Q))
+
+
+def test_the_power_of_a_power_exponential_may_change():
+    kernel = PowerExponential(1.0)
+    assert kernel.form == ExponentialForm(1.0, 1.0)
+    assert kernel.set_params(power=3.0).form == ExponentialForm(1.0, 3.0)
+    assert kernel.square().form == ExponentialForm(2.0, 3.0)
+    assert not kernel.is_compact
+    for power in [0.0, -1.0, np.inf, "2", None]:
+        with pytest.raises(ValueError, match="power of PowerExponential must be a positive number"):
+            NadarayaWatsonRegressor(PowerExponential(power), 1.0).fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+def test_where_a_function_ends_is_not_known():
+    kernel = resolve_kernel(RBF())
+    for of_function in (kernel, kernel.square()):
+        assert isinstance(of_function, Pairwise)
+        assert not of_function.is_compact
+        assert not of_function.reaches_everywhere
+    assert Cauchy().reaches_everywhere
+    assert not Quartic().reaches_everywhere
+    assert Quartic().square().is_compact
+    assert Quartic().square().support == Quartic.support
+
+
+@pytest.mark.parametrize("kernel", [Cauchy(), Quartic(), RBF(), *FORMS.values()], ids=str)
+def test_the_square_of_a_kernel_is_its_square(kernel):
+    """Whose sums the effective sample size takes."""
+    kernel = resolve_kernel(OfForm(kernel) if not isinstance(kernel, Kernel) and not callable(kernel) else kernel)
+    sq = np.linspace(0.0, 2.0, 50)
+    if isinstance(kernel, Pairwise):
+        points = np.sqrt(sq)[:, np.newaxis]
+        assert_allclose(kernel.square().between(points, points), kernel.between(points, points) ** 2, rtol=1e-14)
+    else:
+        assert_allclose(kernel.square().profile(sq), kernel.profile(sq) ** 2, rtol=1e-13)
+        with np.errstate(divide="ignore"):
+            assert_allclose(kernel.square().log_profile(sq), 2 * kernel.log_profile(sq), rtol=1e-11)

@@ -1,15 +1,16 @@
-"""The scatter matrix of pooled values against its definition, a sum over all pairs."""
+"""The derivative of pooled values in the metric, a scatter matrix, against its definition, a sum over all pairs."""
 
 import numpy as np
 import oracle
 import pytest
+from kernel_requests import request_of
 from problems import DIFFERENTIABLE, DifferentiableCauchy, regression
 from sklearn import config_context
 
-from sknw._kernel_sums import kernel_sums
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
-from sknw._kernel_sums.tiled.metric_gradient import WeightCotangent, scatter
-from sknw.kernels import PowerExponential, resolve_kernel
+from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
+from sknw._kernel_sums.registry import kernel_sums
+from sknw._kernel_sums.request import LeaveOneOut
+from sknw.kernels import PowerExponential
 
 KERNELS = {
     **DIFFERENTIABLE,
@@ -18,121 +19,125 @@ KERNELS = {
 }
 
 
-def problem_and_pull(kernel, d=2, n_outputs=None, weighted=False, left_out=True, width=1.3, is_line=True, n_jobs=None):
-    """A problem whose queries are its keys, or others, and numbers of the size that lines give them."""
+def request_and_cotangent(
+    kernel, d=2, n_outputs=None, weighted=False, left_out=True, width=1.3, is_line=True, n_jobs=None
+):
+    """A request whose queries are its keys, or others, and numbers of the size that lines give them."""
     X, y, w, Q = regression(d=d, n_outputs=n_outputs, weighted=weighted)
     rng = np.random.default_rng(1)
     kept = slice(None) if w is None else w > 0
     X, y = X[kept], y.reshape(len(X), -1)[kept]
     weights = np.ones(len(X)) if w is None else w[kept]
     rows = rng.permutation(len(X))[:25]  # validation rows
-    own = LeaveOneOut(rows, np.maximum(weights[rows] - 1, 0) / weights[rows]) if left_out else None
+    leave_out = LeaveOneOut(rows, np.maximum(weights[rows] - 1, 0) / weights[rows]) if left_out else None
+    if left_out == "some":
+        leave_out.index[:9], leave_out.retained[:9] = -1, 0.0
     x = X[rows] if left_out else Q
+    if left_out == "some":
+        x[:9] = Q[:9]
     m, k = len(x), y.shape[1]
     W = rng.normal(size=(d, d)) / (width * d)
-    problem = KernelSumRequest(resolve_kernel(kernel), x @ W, X @ W, weights / weights.max(), y, own, n_jobs=n_jobs)
-    sums = kernel_sums(problem, "dense")
-    log_mass = np.log(np.where(sums.mass[0] > 0, sums.mass[0], 1.0)) + sums.log_scale[0]
+    request = request_of(kernel, X @ W, x @ W, leave_out, weights=weights / weights.max(), columns=y, n_jobs=n_jobs)
+    log_mass = kernel_sums(request, "dense").log_mass()[0]
     p, g, e, t = (rng.normal(size=shape) for shape in [(m, 1 + d), (m, k), (m, 1 + d), m])
     if not is_line:
         p[:], e[:, 1:], t[:] = [1.0] + [0.0] * d, 0.0, 0.0
-    return problem, x, X, WeightCotangent(p, g, e, t, log_mass)
+    return request, x, X, WeightCotangent(p, g, e, t, log_mass)
 
 
-def scatter_of_pairs(problem, query_x, key_x, pull, of_oracle):
+def scatter_of_pairs(request, query_x, key_x, cotangent, of_oracle):
     """S = sum_ij B_ij (x_i - x_j) (x_i - x_j)', pair by pair, and the sum of the sizes of its terms."""
-    u = oracle.distances(problem.queries, problem.keys, 1.0)
-    slopes = oracle.relative_slope(of_oracle, u, pull.log_mass[:, np.newaxis]) * problem.weights
+    u = oracle.distances(request.queries, request.keys, 1.0)
+    slopes = oracle.relative_slope(of_oracle, u, cotangent.log_mass[:, np.newaxis]) * request.weights
     total, size = 0.0, 0.0
-    x, values = np.column_stack([np.ones(len(key_x)), key_x]), problem.values
+    x, values = np.column_stack([np.ones(len(key_x)), key_x]), request.columns
     for i, q in enumerate(query_x):
-        others = np.arange(len(key_x)) != (-1 if problem.own is None else problem.own.index[i])
+        others = np.arange(len(key_x)) != (-1 if request.leave_out is None else request.leave_out.index[i])
         for j in np.flatnonzero(others & (slopes[i] != 0)):
-            answer = (pull.p[i] @ x[j]) * (pull.g[i] @ values[j] - pull.e[i] @ x[j]) - pull.t[i]
+            answer = (cotangent.p[i] @ x[j]) * (cotangent.g[i] @ values[j] - cotangent.e[i] @ x[j]) - cotangent.t[i]
             term = float(slopes[i, j]) * answer * np.outer(q - key_x[j], q - key_x[j])
             total, size = total + term, size + np.abs(term).max()
     return total, size
 
 
-def assert_is_scatter(problem, query_x, key_x, pull, of_oracle, compiled, tolerance=1e-11):
-    expected, size = scatter_of_pairs(problem, query_x, key_x, pull, of_oracle)
-    actual = scatter(problem, query_x, key_x, pull, compiled)
+def assert_is_scatter(request, query_x, key_x, cotangent, of_oracle, algorithm, tolerance=1e-11):
+    expected, size = scatter_of_pairs(request, query_x, key_x, cotangent, of_oracle)
+    actual = metric_gradient(request, query_x, key_x, cotangent, algorithm)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * size)
     np.testing.assert_allclose(actual, actual.T, rtol=0, atol=1e-13 * size)
     assert size > 0
 
 
-compilation = pytest.mark.parametrize("compiled", [False, True], ids=["dense", "compiled"])
+compilation = pytest.mark.parametrize("algorithm", ["dense", "fused"])
 
 
 @compilation
 @pytest.mark.parametrize("is_line", [False, True], ids=["means", "lines"])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_scatter_is_the_sum_over_pairs(kernel, is_line, compiled):
+def test_scatter_is_the_sum_over_pairs(kernel, is_line, algorithm):
     parameter, of_oracle = KERNELS[kernel]
-    assert_is_scatter(*problem_and_pull(parameter, is_line=is_line, weighted=True), of_oracle, compiled)
+    assert_is_scatter(*request_and_cotangent(parameter, is_line=is_line, weighted=True), of_oracle, algorithm)
 
 
 @compilation
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
-def test_any_number_of_features(kernel, d, compiled):
-    assert_is_scatter(*problem_and_pull(kernel, d=d), kernel, compiled)
+def test_any_number_of_features(kernel, d, algorithm):
+    assert_is_scatter(*request_and_cotangent(kernel, d=d), kernel, algorithm)
 
 
 @compilation
 @pytest.mark.parametrize("n_outputs", [1, 3, 5])
-@pytest.mark.parametrize("left_out", [False, True], ids=["queries", "left out"])
+@pytest.mark.parametrize("left_out", [False, True, "some"], ids=["queries", "left out", "some left out"])
 @pytest.mark.parametrize("kernel", ["gaussian", "power 1.5", "biweight"])
-def test_outputs_add_up_and_own_samples_do_not_count(kernel, left_out, n_outputs, compiled):
+def test_outputs_add_up_and_own_samples_do_not_count(kernel, left_out, n_outputs, algorithm):
     parameter, of_oracle = KERNELS[kernel]
-    case = problem_and_pull(parameter, n_outputs=n_outputs, left_out=left_out, weighted=True)
-    assert_is_scatter(*case, of_oracle, compiled)
+    case = request_and_cotangent(parameter, n_outputs=n_outputs, left_out=left_out, weighted=True)
+    assert_is_scatter(*case, of_oracle, algorithm)
 
 
 @compilation
-@pytest.mark.parametrize("left_out", [False, True], ids=["queries", "left out"])
+@pytest.mark.parametrize("left_out", [False, True, "some"], ids=["queries", "left out", "some left out"])
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "power 0.5", "power 1.5", "power 3"])
-def test_masses_that_underflow_are_as_good_as_others(kernel, left_out, compiled):
+def test_masses_that_underflow_are_as_good_as_others(kernel, left_out, algorithm):
     """At the width 1e-3 nearest neighbours are hundreds of bandwidths away, and the Gaussian is exp(-1e5) there."""
     parameter, of_oracle = KERNELS[kernel]
     width = 0.05 if kernel == "power 3" else 1e-3
-    problem, query_x, key_x, pull = problem_and_pull(parameter, left_out=left_out, width=width)
+    request, query_x, key_x, cotangent = request_and_cotangent(parameter, left_out=left_out, width=width)
     if kernel in ["gaussian", "power 1.5", "power 3"]:
-        assert pull.log_mass.min() < -800
+        assert cotangent.log_mass.min() < -800
     # the exponent has the rounding of its size, which is that of the distance
-    tolerance = max(1e-11, 1e-14 * np.abs(pull.log_mass).max())
-    assert_is_scatter(problem, query_x, key_x, pull, of_oracle, compiled, tolerance)
+    tolerance = max(1e-11, 1e-14 * np.abs(cotangent.log_mass).max())
+    assert_is_scatter(request, query_x, key_x, cotangent, of_oracle, algorithm, tolerance)
 
 
 @compilation
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "linear"])
-def test_threads_and_blocks_change_nothing(kernel, compiled):
-    problem, query_x, key_x, pull = problem_and_pull(kernel, left_out=False, n_jobs=2)
+def test_threads_and_blocks_change_nothing(kernel, algorithm):
+    request, query_x, key_x, cotangent = request_and_cotangent(kernel, left_out=False, n_jobs=2)
     repeats = np.arange(1203) % len(query_x)
-    many = KernelSumRequest(
-        problem.kernel, problem.queries[repeats], problem.keys, problem.weights, problem.values, n_jobs=2
-    )
-    many_pull = WeightCotangent(*(array[repeats] for array in vars(pull).values()))
+    many = request.take(repeats)
+    many_cotangent = WeightCotangent(*(array[repeats] for array in vars(cotangent).values()))
     counts = np.bincount(repeats)[:, np.newaxis]
-    once = WeightCotangent(pull.p * counts, pull.g, pull.e, pull.t * counts[:, 0], pull.log_mass)
-    expected = scatter(problem, query_x, key_x, once, compiled)
+    once = WeightCotangent(
+        cotangent.p * counts, cotangent.g, cotangent.e, cotangent.t * counts[:, 0], cotangent.log_mass
+    )
+    expected = metric_gradient(request, query_x, key_x, once, algorithm)
     with config_context(working_memory=0.05):
-        actual = scatter(many, query_x[repeats], key_x, many_pull, compiled)
+        actual = metric_gradient(many, query_x[repeats], key_x, many_cotangent, algorithm)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
 @compilation
-def test_more_keys_than_a_block_holds(compiled):
+def test_more_keys_than_a_block_holds(algorithm):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1100, 3)), rng.normal(size=(1100, 2))
     rows = np.arange(0, 1100, 100)
-    problem = KernelSumRequest(
-        resolve_kernel("gaussian"), X[rows], X, np.ones(1100), y, LeaveOneOut(rows, np.zeros(11))
-    )
+    leave_out = LeaveOneOut(rows, np.zeros(11))
+    request = request_of("gaussian", X, leave_out=leave_out, weights=np.ones(1100), columns=y)
     p, g, e = (rng.normal(size=(11, k)) for k in (4, 2, 4))
-    pull = WeightCotangent(p, g, e, rng.normal(size=11), np.log(kernel_sums(problem, "dense").mass[0]))
-    assert_is_scatter(problem, X[rows], X, pull, "gaussian", compiled)
+    cotangent = WeightCotangent(p, g, e, rng.normal(size=11), np.log(kernel_sums(request, "dense").mass[0]))
+    assert_is_scatter(request, X[rows], X, cotangent, "gaussian", algorithm)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -146,22 +151,24 @@ def test_every_pair_once(kernel, scale, n_outputs, n_jobs):
     n, d = 1033, 4
     X, y, weights = rng.normal(size=(n, d)), rng.normal(size=(n, n_outputs)), rng.uniform(0.1, 1.0, size=n)
     own = LeaveOneOut(np.arange(n), np.maximum(weights - 0.5, 0) / weights)
-    problem = KernelSumRequest(resolve_kernel(KERNELS[kernel][0]), scale * X, scale * X, weights, y, own, n_jobs=n_jobs)
-    sums = kernel_sums(problem, "dense")
+    request = request_of(KERNELS[kernel][0], scale * X, None, own, weights=weights, columns=y, n_jobs=n_jobs)
+    sums = kernel_sums(request, "dense")
     assert (sums.log_scale[0].min() < -700) == (scale > 1.0)
     p, g, e = np.zeros((n, 1 + d)), rng.normal(size=(n, n_outputs)), np.zeros((n, 1 + d))
     p[:, 0], e[:, 0] = 1.0, rng.normal(size=n)
-    pull = WeightCotangent(p, g, e, np.zeros(n), np.log(sums.mass[0]) + sums.log_scale[0])
-    by_blocks = scatter(problem, X, X, pull, False)
+    cotangent = WeightCotangent(p, g, e, np.zeros(n), np.log(sums.mass[0]) + sums.log_scale[0])
+    by_blocks = metric_gradient(request, X, X, cotangent, "dense")
     atol = 1e-11 * np.abs(by_blocks).max()
-    np.testing.assert_allclose(scatter(problem, X, X, pull, True), by_blocks, rtol=0, atol=atol)
+    np.testing.assert_allclose(metric_gradient(request, X, X, cotangent, "fused"), by_blocks, rtol=0, atol=atol)
 
 
 def test_weighted_means_are_lines_without_slope():
     """The compiled loop leaves the products with x out where all of them are zero."""
-    problem, query_x, key_x, pull = problem_and_pull("gaussian", is_line=False)
-    tiny = WeightCotangent(pull.p, pull.g, pull.e.copy(), pull.t, pull.log_mass)
+    request, query_x, key_x, cotangent = request_and_cotangent("gaussian", is_line=False)
+    tiny = WeightCotangent(cotangent.p, cotangent.g, cotangent.e.copy(), cotangent.t, cotangent.log_mass)
     tiny.e[0, 1] = 1e-30
     np.testing.assert_allclose(
-        scatter(problem, query_x, key_x, tiny, True), scatter(problem, query_x, key_x, pull, True), rtol=1e-12
+        metric_gradient(request, query_x, key_x, tiny, "fused"),
+        metric_gradient(request, query_x, key_x, cotangent, "fused"),
+        rtol=1e-12,
     )

@@ -142,10 +142,15 @@ def test_an_offset_costs_no_digits(d, offset, way):
     assert_sums_are_right(request_of(keys, kind="shares", bandwidths=np.array([1.0, 0.25])))
 
 
-@pytest.mark.parametrize("d", [1, 2])
-@pytest.mark.parametrize("gap", [3.0, 4.5, 6.0, 8.0, 12.0, 30.0, 100.0])
-def test_queries_in_a_gap_between_heavy_clusters_keep_their_digits(d, gap, way):
+@pytest.mark.parametrize(
+    "case",
+    covering_array(d=[1, 2], gap=[3.0, 4.5, 6.0, 8.0, 12.0, 30.0, 100.0], way=list(WAYS)),
+    ids=describe,
+)
+def test_queries_in_a_gap_between_heavy_clusters_keep_their_digits(case, monkeypatch):
     """From a mass of 1e4 down to 1e-20 and far below, from one edge of the gap to the other."""
+    use(case["way"], monkeypatch)
+    d, gap = case["d"], case["gap"]
     rng = np.random.default_rng(3)
     left, right = rng.uniform(-1.0, 0.0, (3000, d)), rng.uniform(0.0, 1.0, (2000, d))
     left[:, 0], right[:, 0] = np.minimum(left[:, 0], 0.0), right[:, 0] + gap

@@ -97,10 +97,9 @@ def test_means_are_the_oracles_whatever_the_shape_of_the_data(case):
         )
 
 
-@pytest.mark.parametrize("h", [0.1, 0.3, 0.7, 1.0, 1e-3])
-@pytest.mark.parametrize("d", [2, 3])
-@pytest.mark.parametrize("name", NAMES)
-def test_keys_on_the_edge_are_in_the_support_of_every_engine_or_of_none(name, d, h):
+@pytest.mark.parametrize("case", covering_array(name=NAMES, d=[2, 3], h=[0.1, 0.3, 0.7, 1.0, 1e-3]), ids=describe)
+def test_keys_on_the_edge_are_in_the_support_of_every_engine_or_of_none(case):
+    name, d, h = case.values()
     line = h / 3 * np.arange(-4, 5)
     keys = np.stack(np.meshgrid(*[line] * d), axis=-1).reshape(-1, d)
     leave_out = LeaveOneOut(np.arange(len(keys)), np.zeros(len(keys)))
@@ -203,10 +202,9 @@ def test_inputs_may_be_read_only_and_strided():
     assert_array_equal(keys, before)
 
 
-@pytest.mark.parametrize("kind", LEFT_OUT)
-@pytest.mark.parametrize("d", [1, 2, 6])
-@pytest.mark.parametrize("name", NAMES)
-def test_listed_weights_are_the_dense_ones(name, d, kind):
+@pytest.mark.parametrize("case", covering_array(name=NAMES, d=[1, 2, 6], kind=LEFT_OUT), ids=describe)
+def test_listed_weights_are_the_dense_ones(case):
+    name, d, kind = case.values()
     rng = np.random.default_rng(10)
     keys, queries = rng.normal(size=(700, d)), rng.normal(size=(300, d))
     request = request_of(name, keys, queries, leave_out_of(700, 300, kind), bandwidths=[0.5 * np.sqrt(d)])
@@ -256,10 +254,11 @@ def fitted(name, h, algorithm, outside="nearest", d=2, weighted=True, dtype=np.f
     return NadarayaWatsonRegressor(name, h, outside=outside, algorithm=algorithm).fit(X, y, w), Q
 
 
-@pytest.mark.parametrize("outside", ["nearest", "mean", "nan"])
-@pytest.mark.parametrize("d", [1, 2, 5])
-@pytest.mark.parametrize("name", NAMES)
-def test_sparse_attention_is_the_dense_one(name, d, outside):
+@pytest.mark.parametrize(
+    "case", covering_array(name=NAMES, d=[1, 2, 5], outside=["nearest", "mean", "nan"]), ids=describe
+)
+def test_sparse_attention_is_the_dense_one(case):
+    name, d, outside = case.values()
     for width, dtype in [(0.05, np.float64), (0.4, np.float32), (1.0, np.float64)]:
         h = bandwidth(d, width)
         (sparse_model, Q), (dense_model, _) = (

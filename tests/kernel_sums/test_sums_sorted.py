@@ -95,10 +95,10 @@ def test_keys_on_the_edge_are_in_the_support_of_every_engine_or_of_none(name, h)
 def test_small_weights_at_the_edge_keep_their_relative_accuracy(name, margin):
     """Thousands of keys just outside the window, thousands just inside: powers of u would cancel to nothing."""
     rng = np.random.default_rng(5)
-    near_edge = np.concatenate([1.0 - margin * rng.uniform(0.1, 1.0, 2000), 1.0 + rng.uniform(1e-3, 0.5, 2000)])
+    near_edge = np.concatenate([1.0 - margin * rng.uniform(0.1, 1.0, 1000), 1.0 + rng.uniform(1e-3, 0.5, 1000)])
     keys = np.concatenate([-near_edge, near_edge])
     # other queries, for windows that end and begin within the cluster
-    queries = np.concatenate([[0.0], np.linspace(-1.2, 1.2, 40)])
+    queries = np.concatenate([[0.0], np.linspace(-1.2, 1.2, 24)])
     request = request_of(name, keys, queries)
     sums = SORTED.compute(request)
     weights = np.exp(oracle_log_weights(request, name, 1.0)[0])

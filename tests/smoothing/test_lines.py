@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from kernel_requests import request_of
 from numpy.testing import assert_allclose
 from problems import KERNELS, Cauchy, regression
 from sklearn.gaussian_process.kernels import RBF
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import LeaveOneOut
 from sknw._smoothing.local_linear import (
     LocalFits,
     LocalMoments,
@@ -17,7 +18,6 @@ from sknw._smoothing.local_linear import (
     n_line_columns,
 )
 from sknw._smoothing.neighbours import EffectiveNeighbours
-from sknw.kernels import resolve_kernel
 
 
 @pytest.fixture
@@ -129,22 +129,23 @@ NEIGHBOUR_KERNELS = {
 }
 
 
-@pytest.mark.parametrize("leave_out", [False, True])
+@pytest.mark.parametrize("leave_out", [None, "all", "some"])
 @pytest.mark.parametrize("width", [0.02, 0.3, 5.0])
 @pytest.mark.parametrize("kernel", NEIGHBOUR_KERNELS)
 def test_neighbours_are_the_samples_of_weight(kernel, width, leave_out):
-    X, y, w, Q = regression(n=60, weighted=True)
+    X, _, w, Q = regression(n=60, weighted=True)
     kept = w > 0
     keys, weights = X[kept] / width, w[kept] / 3.0
-    own = LeaveOneOut(np.arange(len(keys)), np.maximum(w[kept] - 1, 0) / w[kept]) if leave_out else None
-    queries = keys if leave_out else Q / width
-    problem = KernelSumRequest(
-        resolve_kernel(NEIGHBOUR_KERNELS[kernel]), queries, keys, weights, y[kept, np.newaxis], own
-    )
-    expected = dense.weight_rows(problem, slice(None))
+    own, queries = None, Q / width
+    if leave_out is not None:
+        own, queries = LeaveOneOut(np.arange(len(keys)), np.maximum(w[kept] - 1, 0) / w[kept]), keys.copy()
+    if leave_out == "some":
+        own.index[:9], own.retained[:9], queries[:9] = -1, 0.0, Q[:9] / width
+    request = request_of(NEIGHBOUR_KERNELS[kernel], keys, queries, own, weights=weights)
+    expected = dense.weight_rows(request, slice(None))
     supported = np.flatnonzero(expected.any(axis=1))
     expected[supported] /= expected[supported].sum(axis=1, keepdims=True)
-    neighbours, seen = EffectiveNeighbours(problem), []
+    neighbours, seen = EffectiveNeighbours(request), []
     for rows in neighbours.chunks(supported):
         of_rows, p = neighbours.of(rows)
         found = np.zeros((len(rows), len(keys)))

@@ -1,16 +1,21 @@
 """What a query without support gets, ties, and grid data."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
+from kernel_requests import random_request
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, Quartic, assert_close, regression
 
 from sknw import NadarayaWatsonRegressor
 from sknw._smoothing import smoother as smoother_module
+from sknw._smoothing.unsupported import policy_means
 
+OF_COMPACT = [*ENGINES, "pruned"]
 POLICIES = ["nearest", "mean", "nan", "raise"]
 UNBOUNDED = [kernel for kernel in KERNELS if kernel not in oracle.COMPACT]
 
@@ -22,11 +27,13 @@ def scattered():
     return X, y, w, np.vstack([Q, [[9.0, 9.0], [-1e4, 0.0]]])
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("outside", ["nearest", "mean", "nan"])
-@pytest.mark.parametrize("kernel", oracle.COMPACT)
-def test_policy_has_one_meaning_everywhere(kernel, outside, algorithm, scattered):
-    X, y, w, Q = scattered
+@pytest.mark.parametrize(
+    "case",
+    covering_array(kernel=oracle.COMPACT, outside=["nearest", "mean", "nan"], algorithm=OF_COMPACT),
+    ids=describe,
+)
+def test_policy_has_one_meaning_everywhere(case, scattered):
+    (X, y, w, Q), (kernel, outside, algorithm) = scattered, case.values()
     h = np.array([0.3, 0.3])
     attention = oracle.attention_weights(Q, X, h, kernel, w, outside)
     lonely = np.isneginf(oracle.log_kernel(kernel, oracle.distances(Q, X[w > 0], h))).all(axis=1)
@@ -48,7 +55,7 @@ def test_policy_has_one_meaning_everywhere(kernel, outside, algorithm, scattered
     assert_close(model.predict(Q, return_std=True)[1], oracle.std(Q, X, y, h, kernel, w, outside), y)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("algorithm", OF_COMPACT)
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_raise_names_the_number_of_queries_without_support(n_jobs, algorithm, scattered):
     X, y, w, Q = scattered
@@ -112,7 +119,7 @@ def test_where_a_users_kernel_falls_slowly_the_nearest_does_not_take_all():
     assert_allclose(NadarayaWatsonRegressor(Cauchy(), 1e-300).fit(X, y).predict([[0.9]]), 2.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("algorithm", OF_COMPACT)
 @pytest.mark.parametrize("distance", [1e4, 1e10, 1e100, 1e200])
 @pytest.mark.parametrize("direction", [(1.0, 0.5), (-0.3, 1.0), (1.0, 1e-50)])
 @pytest.mark.parametrize("kernel", ["tophat", "tricube"])
@@ -126,7 +133,7 @@ def test_of_a_far_query_the_direction_counts(kernel, direction, distance, algori
 # Ties and grids: rounding must not decide
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("algorithm", [*OF_COMPACT, "sorted"])
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e3])
 @pytest.mark.parametrize("multiple", [1, 2, 3, 7])
 def test_tophat_counts_samples_at_a_multiple_of_the_grid_spacing_in(multiple, offset, algorithm):
@@ -141,7 +148,7 @@ def test_tophat_counts_samples_at_a_multiple_of_the_grid_spacing_in(multiple, of
     assert_allclose(model.loo_prediction_, others, rtol=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("algorithm", OF_COMPACT)
 def test_tophat_on_a_grid_in_two_dimensions(algorithm):
     """(3, 4) and (5, 0) steps away are both five steps: h = 0.5 takes all of them in."""
     X = 0.1 * np.array(list(product(range(-6, 7), repeat=2)))
@@ -153,10 +160,11 @@ def test_tophat_on_a_grid_in_two_dimensions(algorithm):
     assert_allclose(model.predict([[0.0, 0.0]]), np.flatnonzero(inside).mean(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("offset", [0.0, 1e3])
-@pytest.mark.parametrize("kernel", oracle.COMPACT)
-def test_nearest_ties_share_by_sample_weight(kernel, offset, algorithm):
+@pytest.mark.parametrize(
+    "case", covering_array(kernel=oracle.COMPACT, offset=[0.0, 1e3], algorithm=[*OF_COMPACT, "sorted"]), ids=describe
+)
+def test_nearest_ties_share_by_sample_weight(case):
+    kernel, offset, algorithm = case.values()
     X = offset + 0.1 * np.arange(10)[:, np.newaxis]
     y, w = np.arange(10.0) ** 2, np.arange(1.0, 11.0)
     model = NadarayaWatsonRegressor(kernel, 0.03, algorithm=algorithm).fit(X, y, w)
@@ -166,7 +174,7 @@ def test_nearest_ties_share_by_sample_weight(kernel, offset, algorithm):
     assert_allclose(model.attention_weights_(between) @ y, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
+@pytest.mark.parametrize("algorithm", [*OF_COMPACT, "sorted"])
 def test_nearest_ties_share_in_leave_one_out(algorithm):
     X, y = 0.1 * np.arange(10)[:, np.newaxis], np.arange(10.0) ** 2
     model = NadarayaWatsonRegressor("tricube", 0.03, algorithm=algorithm).fit(X, y)
@@ -209,7 +217,7 @@ def test_queries_in_parts_get_what_all_at_once_would(kernel, criterion, d, monke
     expected = whole.predict(Q, return_std=True)
     monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 100)
     in_parts = fitted()
-    assert len(in_parts._smoother.parts(len(X))) > 3
+    assert len(in_parts._fitted.smoother.batches(len(X))) > 3
     assert_allclose(in_parts.bandwidth_, whole.bandwidth_, rtol=1e-12)
     assert_allclose(in_parts.loo_prediction_, whole.loo_prediction_, rtol=1e-12, atol=1e-12)
     assert_allclose(in_parts.predict(Q, return_std=True), expected, rtol=1e-12, atol=1e-12)
@@ -217,17 +225,34 @@ def test_queries_in_parts_get_what_all_at_once_would(kernel, criterion, d, monke
 
 @pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("tricube", "sorted")])
 @pytest.mark.parametrize("h", [0.02, 0.3])
-def test_parts_of_queries_share_what_engines_make_of_the_keys(kernel, algorithm, h, monkeypatch):
+def test_batches_of_queries_share_what_engines_make_of_the_keys(kernel, algorithm, h, monkeypatch):
+    """Fit has made it, and nothing is made again."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 1))
     monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 1000)
     model = NadarayaWatsonRegressor(kernel, h, algorithm=algorithm).fit(X, np.sin(3 * X[:, 0]))
-    smoother = model._smoother.for_parts()
-    parts = [smoother.queries(X[part]) for part in smoother.parts(len(X))]
-    first = smoother.pool(parts[0])[0]
-    made = {name: id(what) for name, what in smoother.of_keys.items()}
-    rest = [smoother.pool(part)[0] for part in parts[1:]]
-    assert made
-    assert made == {name: id(what) for name, what in smoother.of_keys.items()}
-    means = np.concatenate([first, *rest], axis=1)[0]
-    assert_allclose(means, model._smoother.pool(model._smoother.queries(X))[0][0], rtol=1e-12, atol=1e-13)
+    smoother = model._fitted.smoother
+
+    def made():
+        index = smoother.index
+        return {name: id(of) for name, of in (index._of_keys | index._of_columns | index._of_bandwidths).items()}
+
+    of_fit = made()
+    assert len(smoother.batches(len(X))) == 3
+    in_batches = model.predict(X)
+    assert of_fit
+    assert made() == of_fit
+    monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 10**6)
+    assert_allclose(in_batches, model.predict(X), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("policy", ["nearest", "mean"])
+def test_queries_that_are_no_key_get_what_they_get_without_leave_one_out(policy):
+    """Beside others that are keys."""
+    request = random_request("tricube", n=40, m=30, leave_out="some", n_columns=2)
+    together = policy_means(policy, request, np.arange(30))
+    is_key = request.leave_out.index >= 0
+    alone = policy_means(policy, replace(request, leave_out=None), np.flatnonzero(~is_key))
+    assert_allclose(together[~is_key], alone, rtol=1e-14)
+    keys = policy_means(policy, request.take(np.flatnonzero(is_key)), np.arange(is_key.sum()))
+    assert_allclose(together[is_key], keys, rtol=1e-14)

@@ -1,4 +1,4 @@
-"""Kernel weights by blocks of the keys, in their order: the sums of each block, and the weights of the blocks asked for.
+"""Kernel weights by blocks of the keys, in their order: the sums of each block, and the weights of those asked for.
 
 To find where cumulated weights reach a level takes the sums of all blocks, and the weights of one.
 """
