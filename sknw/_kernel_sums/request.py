@@ -12,8 +12,6 @@ from sknw._kernel_sums.index import KeyIndex, squared_norms
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw.kernels import Kernel, Pairwise
 
-# Kernel evaluations that take less time than starting a thread.
-_FEW_PAIRS = 10**5
 # The error that a squared distance computed by matrix products may put on the exponent of a Gaussian.
 _GEMM_TOLERANCE = {np.float64: 1e-12, np.float32: 5e-6}
 
@@ -103,8 +101,8 @@ class KernelSumRequest:
 
     @cached_property
     def n_threads(self) -> int:
-        """The number of threads that `n_jobs` stands for; 1 for a request that is done before others have started."""
-        return 1 if self.n_pairs < _FEW_PAIRS else effective_n_threads(self.n_jobs)
+        """The number of threads that `n_jobs` stands for."""
+        return effective_n_threads(self.n_jobs)
 
     @cached_property
     def squared_radii(self) -> np.ndarray:

@@ -406,7 +406,7 @@ def test_many_queries_are_taken_in_parts(monkeypatch):
     X, y, w, Q = regression(m=101, weighted=True, n_outputs=2)
     whole = LocalLinearRegressor("tricube").fit(X, y, w)
     monkeypatch.setattr(smoother_module, "_MOMENT_BYTES", 2000)
-    assert len(whole._smoother.parts(101)) > 5
+    assert len(whole._fitted.smoother.batches(101)) > 5
     parted = LocalLinearRegressor("tricube").fit(X, y, w)
     assert_allclose(parted.bandwidth_, whole.bandwidth_, rtol=1e-9)
     assert_close(parted.predict(Q), whole.predict(Q), y)

@@ -148,7 +148,9 @@ def test_choice_of_several_features_is_near_the_minimum_over_all_samples(sample,
     X, y = SAMPLES_OF_TWO[sample]()
     model = NadarayaWatsonRegressor(kernel, validation_samples=1000, random_state=0).fit(X, y)
     search = model.bandwidth_search_
-    criterion = Criterion("loo", model._smoother, model._training, model._residuals.rows)
+    criterion = Criterion(
+        "loo", model._fitted.smoother, model._fitted.training, np.flatnonzero(np.isfinite(model._fitted.squares[:, 0]))
+    )
     factors = np.geomspace(4.0, 0.25, 17)  # around the choice
     scores = criterion(factors)[0] * y.var()
     best = search.scores[search.best_index]
