@@ -270,7 +270,8 @@ def test_scalar_starts_are_the_lowest_local_minima_of_leave_one_out():
     assert len(starts) == 2
     assert scores[0] < scores[1]
     for (w, _), score in zip(starts, scores, strict=True):
-        assert all(loss(np.full(1, w * factor), np.ones(1))[0] > score for factor in (0.5, 2.0))
+        # the narrowest kernels see only the nearest neighbour, and differ by rounding
+        assert all(loss(np.full(1, w * factor), np.ones(1))[0] > score - 1e-12 for factor in (0.5, 2.0))
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
