@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums.registry import ENGINES, DifferentiatesSums, algorithm_for, kernel_sums
+from sknw._kernel_sums.registry import ENGINES, DifferentiatesSums, algorithm_for, dispatcher, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw.kernels import Formula
 
@@ -42,10 +42,12 @@ def _times_z(request: KernelSumRequest) -> np.ndarray:
 
 
 def _differentiating_engine(request: KernelSumRequest, algorithm: str) -> DifferentiatesSums:
-    """The last engine that can: "dense" is the first, and those that know more come after it."""
+    """The quickest engine that can; "dense" does not load compiled loops."""
     able = [
         engine
         for engine in ENGINES.values()
         if isinstance(engine, DifferentiatesSums) and engine.derivative_refusal(request) is None
     ]
-    return able[0] if algorithm == "dense" else able[-1]
+    if algorithm == "dense":
+        return able[0]
+    return min(able, key=lambda engine: dispatcher.remaining_load_cost(engine) + engine.estimate_seconds(request))

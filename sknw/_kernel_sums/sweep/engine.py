@@ -79,6 +79,29 @@ class Sweep(Engine):
             sums += request.retained_terms(slice(None)).T
         return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
+    def derivative_refusal(self, request: KernelSumRequest) -> str | None:
+        """The kernel exp(-rate u) of one feature, without own keys."""
+        if request.kernel.is_compact or request.leave_out is not None:
+            return "differentiates exp(-rate u) only, of queries that are no keys"
+        return self.refusal(request)
+
+    def derivative_sums(self, request: KernelSumRequest, log_mass: np.ndarray) -> np.ndarray:
+        """As of `registry.DifferentiatesSums`: dK/dq = -rate K on the right of a key, rate K on its left."""
+        assert request.kernel.form is not None
+        h, line = float(request.bandwidths[0]), SortedRequest.of(request)
+        (left, right), shift, _ = _exponential_sides(request, line, h)
+        first = np.minimum(np.searchsorted(line.keys, line.queries), len(line.keys) - 1)
+        at_key = line.keys[first] == line.queries  # where the kernel has its peak, and counts as level
+        columns = line.weights * np.vstack([np.ones(len(line.keys)), line.columns])
+        starts = np.flatnonzero(np.append(True, line.keys[1:] != line.keys[:-1]))
+        there = np.add.reduceat(columns, starts, axis=1)[:, np.searchsorted(starts, first[at_key])]
+        right[: len(columns), at_key] -= there
+        with np.errstate(over="ignore"):
+            scale = request.kernel.form.rate / h * np.exp(-request.kernel.form.rate / h * shift - log_mass[line.order])
+        found = np.empty((len(line.queries), 1 + request.columns.shape[1], 1))
+        found[line.order, :, 0] = (scale * (right - left)[: found.shape[1]]).T
+        return found
+
 
 register(Sweep())
 
@@ -123,6 +146,17 @@ def _set_exponential_sums(
     sums: np.ndarray, request: KernelSumRequest, line: SortedRequest, h: float
 ) -> np.ndarray | None:
     """Sums of exp(-rate u) at bandwidth h, relative to the nearest key where they would underflow."""
+    (left, right), shift, any_far = _exponential_sides(request, line, h)
+    np.add(left[: len(sums)], right[: len(sums)], out=sums)
+    assert request.kernel.form is not None
+    return -request.kernel.form.rate / h * shift if any_far else None
+
+
+def _exponential_sides(request: KernelSumRequest, line: SortedRequest, h: float) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Sums of exp(-rate u) over the keys left and right of each query, (2, 1 + k or more, m), relative to a shift (m,).
+
+    And whether any shift is not zero. Keys at a query stand right of it.
+    """
     assert request.kernel.form is not None
     loops, rate = _loops(), request.kernel.form.rate / h
     furthest = (np.log(request.index.smallest_weight) - _SMALLEST_EXPONENT) / rate
@@ -142,8 +176,7 @@ def _set_exponential_sums(
                 loops.add_exponential_sums(part, side == 1, rate, line.keys, columns[v], columns[v + 1], *where, shift)
 
     for_each_chunk(sum_sides, 2, 1, request.n_threads)
-    np.add(parts[0, : len(sums)], parts[1, : len(sums)], out=sums)
-    return -rate * shift if any_far else None
+    return parts, shift, any_far
 
 
 def _radius(h: float, includes_edge: bool) -> float:
