@@ -15,7 +15,7 @@ from sknw.kernels import Kernel
 FINE_STEP, COARSE_STEP = OCTAVE // 2, OCTAVE
 # Weights below exp(-18) = 1.5e-8 are negligible; those of the Gaussian are at 6 bandwidths.
 _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
-# The spacing is that of at most so many keys, among at most so many.
+# The largest number of keys whose spacing is measured, and of keys among which it is measured.
 _SPACED_KEYS, _MOST_KEYS = 2000, 20_000
 
 

@@ -10,11 +10,12 @@ for compact kernels it does not converge in 10, because the criterion has kinks 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,6 @@ _MAX_SMOOTH, _MAX_SAMPLES = 5000, 20_000
 # A surrogate's minimum whose score is higher than its least one by a larger part cannot be the minimum on all samples;
 # neither can one whose score on all samples is higher than the best so far by a larger part.
 _SCAN_ERROR, _HOPELESS = 0.1, 1e-3
-# The refinement stops when it expects to gain a smaller part of the score.
-_LEAST_GAIN = 1e-8
 # Bandwidths that share the distances.
 _BATCH = 8
 # Predictions at the best bandwidth are kept if they fit in this many bytes.
@@ -81,11 +80,11 @@ class History:
         new = np.array([factor for factor in dict.fromkeys(factors.tolist()) if factor not in seen])
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
-            evaluations = (
-                self.criterion.evaluate(batch, self.keeps_predictions)
-                if is_all
-                else zip(*criterion(batch), repeat(None, len(batch)), strict=True)
-            )
+            evaluations: Iterable[tuple[Any, Any, Any]]
+            if is_all:
+                evaluations = self.criterion.evaluate(batch, self.keeps_predictions)
+            else:
+                evaluations = zip(*criterion(batch), repeat(None, len(batch)), strict=True)
             for factor, (score, n_unsupported, predictions) in zip(batch.tolist(), evaluations, strict=True):
                 seen[factor] = (float(score), int(n_unsupported))
                 margin = score_tolerance(score) * (1 if factor < self.best.factor else -1)
@@ -110,17 +109,8 @@ def search_bandwidth(
     with as many steps as there are pairs of samples: its choice is a low step, not surely the lowest. With many samples
     the scan takes a surrogate of the criterion (`surrogate`): its choice is surely low, and mostly the lowest to 1e-4.
 
-    Parameters
-    ----------
-    criterion : Criterion
-    on_candidate : callable
-        Called after each bandwidth; returns True to end the search with the best so far.
-
-    Returns
-    -------
-    search : BandwidthSearch
-    predictions : ndarray of shape (m, k) or None
-        Leave-one-out predictions of the rows of `criterion` at the chosen bandwidth, if the search has kept them.
+    `on_candidate` is called after each bandwidth, and ends the search with the best so far by returning True. Returned
+    as well: the leave-one-out predictions (m, k) of the rows at the chosen bandwidth, if the search has kept them.
     """
     keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
     grid, has_equal_keys = bandwidth_grid(keys, kernel)
@@ -179,7 +169,7 @@ def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> lis
         beside = slice(max(index - 1, 0), index + 2)
         minimum = float(grid[index])
         if 2 * scan[index] - scan[beside].max() <= history.best.score + score_tolerance(scan[index]):
-            minimum = history.search(criterion, grid[beside]).minimize(grid[beside], _LEAST_GAIN)[0]
+            minimum = history.search(criterion, grid[beside]).minimize(grid[beside])[0]
         minima.append(minimum)
     return minima
 
@@ -215,9 +205,8 @@ def _search_many(
         local = criterion.local_subsamples(surrogate.n_local_rows)
         scores = history.add(local, narrow)
         lowest = first_minimum(scores)
-        if scores[lowest] < (
-            scores[0] if np.isinf(scores[0]) else scores[0] - error * abs(scores[0]) - score_tolerance(scores[0])
-        ):
+        margin = 0.0 if np.isinf(scores[0]) else error * abs(scores[0]) + score_tolerance(scores[0])
+        if scores[lowest] < scores[0] - margin:
             # the end of the first scan then is no minimum
             searches = [(search, index) for search, index in searches if index < n_wide - 1]
             searches.insert(0, (history.search(local, narrow), first + lowest))

@@ -77,30 +77,14 @@ class SubsampledCriterion:
 
 @dataclass(frozen=True, eq=False)
 class BinnedData:
-    """Samples merged in s bins.
+    """Samples merged in s bins."""
 
-    Attributes
-    ----------
-    smoother : Smoother
-        Of the bins.
-    width : float
-        The width of a bin.
-    first : int ndarray of shape (s,)
-        The first sample of each bin.
-    mass : ndarray of shape (s,)
-        Sums of sample weights.
-    unit : ndarray of shape (s,)
-        The mean weight that leaving out a sample of the bin takes away: its weight, 1 at most.
-    squares : ndarray of shape (s, k)
-        Weighted means of the squared values.
-    """
-
-    smoother: Smoother
+    smoother: Smoother  # of the bins
     width: float
-    first: np.ndarray
-    mass: np.ndarray
-    unit: np.ndarray
-    squares: np.ndarray
+    first: np.ndarray  # the first sample of each bin, (s,)
+    mass: np.ndarray  # sums of sample weights, (s,)
+    unit: np.ndarray  # the mean weight that leaving out a sample of the bin takes away: its weight, 1 at most, (s,)
+    squares: np.ndarray  # weighted means of the squared values, (s, k)
 
     @classmethod
     def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_bins: int) -> BinnedData:
@@ -119,10 +103,7 @@ class BinnedData:
         return cls(few, width, start, mass, unit[:, 0], squares)
 
     def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean square residual of the samples of each bin, averaged over the outputs, and their own weight a.
-
-        Both have the shape (b, s).
-        """
+        """The mean square residual of the samples of each bin, averaged over outputs, and their own weight a: (b, s)."""
         smoother = self.smoother
         request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0]), factors)
         sums = kernel_sums(request, smoother.algorithm)
@@ -189,17 +170,15 @@ def _bin_width(points: np.ndarray, n_bins: int) -> float:
     low, high = np.quantile(some, [0.1, 0.9])
     width = float(high - low or np.ptp(some) or 1.0) / n_bins
     for _ in range(_MAX_DOUBLINGS):
-        if _n_bins(some, width) <= n_bins:
+        if len(_first_of_bins(some, width)) <= n_bins:
             break
         width *= 2.0
     n_distinct, least = len(np.unique(some)), _LEAST_RELATIVE_WIDTH * max(-points[0], points[-1])
-    while width > least and _n_bins(some, width) < n_distinct and _n_bins(some, width / 2.0) <= n_bins:
+    while width > least and len(_first_of_bins(some, width)) < n_distinct:
+        if len(_first_of_bins(some, width / 2.0)) > n_bins:
+            break
         width /= 2.0
     return width
-
-
-def _n_bins(points: np.ndarray, width: float) -> int:
-    return len(_first_of_bins(points, width))
 
 
 def _first_of_bins(points: np.ndarray, width: float) -> np.ndarray:

@@ -51,6 +51,14 @@ def policy_means(policy: str, request: KernelSumRequest, rows: np.ndarray) -> np
     return np.full((len(rows), request.columns.shape[1]), np.nan)
 
 
+def policy_weights(policy: str, request: KernelSumRequest, rows: np.ndarray) -> csr_array:
+    """The weights (len(rows), n) that the queries `rows`, without support, give to the keys by a policy."""
+    if policy == "nearest":
+        return nearest_weights(request, rows)
+    row = request.weights if policy == "mean" else np.full(len(request.keys), np.nan)
+    return csr_array(np.tile(row, (len(rows), 1)))
+
+
 def _means_of_nearest(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
     weights = nearest_weights(request, rows)
     with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
@@ -92,14 +100,11 @@ def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
 
 
 def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
-    """Weighted means of all values, of each query's own one with its share only."""
+    """Weighted means of all values, of each query's own one with what it retains only."""
     mass, moments = request.weights.sum(), request.weights @ request.columns
     if request.leave_out is None:
         return np.broadcast_to(moments / mass, (len(rows), len(moments)))
-    own = request.leave_out.index[rows]
-    left_out = np.where(own < 0, 0.0, (1.0 - request.leave_out.retained[rows]) * request.weights[own])
-    mass = mass - left_out
-    with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no others
-        return (moments - left_out[:, np.newaxis] * request.columns[own]) / np.where(mass > 0, mass, np.nan)[
-            :, np.newaxis
-        ]
+    own, retained = request.leave_out.index[rows], request.leave_out.retained[rows]
+    left_out = np.where(own < 0, 0.0, (1.0 - retained) * request.weights[own])[:, np.newaxis]
+    others = np.where(mass > left_out, mass - left_out, np.nan)  # a sample alone has no others
+    return (moments - left_out * request.columns[own]) / others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +18,7 @@ from sknw._predictive.jackknife import interval
 from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
-from sknw._smoothing.smoother import Queries, Smoother
+from sknw._smoothing.smoother import Smoother
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
@@ -112,7 +113,7 @@ class PredictiveMixin:
         The bounds are order statistics of ``m_-i(q) -/+ R_i s_-i(q)`` over the training samples i [1]_: the prediction
         at the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
         scale, ``R_i = |y_i - m_-i(x_i)| / s_-i(x_i)``. Nothing is fitted again: leaving out a sample of attention a_i
-        shift_bound the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale::
+        moves the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale::
 
             s^2 = (sum_j K_j r_j^2 + kappa V) / (sum_j K_j + kappa)
 
@@ -159,7 +160,7 @@ class PredictiveMixin:
         """
         if not isinstance(coverage, Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
-        array, smoother = self._validate_queries(X, in_order_of_calibration=True)
+        array, smoother = self._validate_queries(X, "calibrated")
         fitted, training = self._fitted, self._fitted.training
         weights = training.sample_weight[fitted.calibration.order]
         queries = smoother.queries(array)
@@ -292,28 +293,18 @@ class PredictiveMixin:
         return found.astype(dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
 
     def _validate_queries(
-        self, X: ArrayLike, *, with_squares: bool = False, in_order_of_calibration: bool = False
+        self, X: ArrayLike, name: Literal["smoother", "with_squares", "calibrated"] = "smoother"
     ) -> tuple[np.ndarray, Smoother]:
-        """X as an array, and the smoother for it, with the present `n_jobs`."""
+        """X as an array, and the smoother of that name for it, with the present `n_jobs`."""
         check_is_fitted(self)
         array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        smoother = self._fitted.smoother
-        if with_squares:
-            smoother = self._fitted.with_squares
-        if in_order_of_calibration:
-            smoother = self._fitted.calibrated
+        smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
 
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""
         largest = np.abs(self._fitted.training.y_center) + self._fitted.training.y_scales
         return array.dtype if np.all(largest < _FLOAT32_LIMIT) else np.dtype(np.float64)
-
-    def _pool_or_raise(self, smoother: Smoother, queries: Queries) -> np.ndarray:
-        """What is pooled at the queries (m, k), where `outside` allows."""
-        means, unsupported = smoother.pool(queries)
-        self._raise_outside(smoother, unsupported[0])
-        return means[0]
 
     @staticmethod
     def _raise_outside(smoother: Smoother, unsupported: np.ndarray) -> None:
