@@ -15,21 +15,16 @@ from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.attention import attention_rows, for_each_attention_block
+from sknw._smoothing.local_linear import SINGULAR
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
 
 # A mass below this may have lost terms to underflow.
 _TINY = 1e-200
-# A variance below this part of the largest is rounding.
-_SINGULAR = 1e-10
 
 
 def interval(
-    smoother: Smoother,
-    queries: Queries,
-    sample_weight: np.ndarray,
-    calibration: ConformalCalibration,
-    coverage: float,
+    smoother: Smoother, queries: Queries, sample_weight: np.ndarray, calibration: ConformalCalibration, coverage: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Jackknife+ bounds of a new observation at the queries, of shape (m, k, 2), and which queries had no support.
 
@@ -108,19 +103,15 @@ def loo_predictions(
         variances, axes = np.linalg.eigh(weighted.T @ offsets)
         along, to_query = offsets @ axes, (x - a @ line.x) @ axes  # coordinates in which the covariance is diagonal
         slopes = axes.T @ (weighted.T @ residuals)
-        inverse = _regularised_inverse(variances, line.ridge * (1.0 - removed))
+        total = variances + line.ridge * (1.0 - removed)
+        has_slope = total > SINGULAR * variances[-1]
+        inverse = np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
         mean = mean + (inverse * to_query) @ slopes
         residuals = residuals - (inverse * along) @ slopes
         t = 1.0 + (inverse * along) @ to_query[:, np.newaxis]
         leverage = removed * (1.0 + (inverse * along**2).sum(axis=1, keepdims=True))
     with np.errstate(divide="ignore", invalid="ignore"):  # a leverage of 1; such samples are left out by other means
         return mean - removed * t * residuals / (1.0 - leverage), leverage[:, 0]
-
-
-def _regularised_inverse(variances: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-    """1 / (variances + ridge) of the eigenvalues (d,) of C, ascending; 0 for directions without variance."""
-    total = variances + ridge
-    return np.divide(1.0, total, out=np.zeros_like(total), where=total > _SINGULAR * variances[-1])
 
 
 def _log_mass(request: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:

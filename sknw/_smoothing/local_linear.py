@@ -33,7 +33,7 @@ _ROUNDING = 1e-14
 _ROUNDING_OF_DIFFERENCES = 1e-22
 _ROUNDING_OF_DEVIATIONS = 1e-15
 # Without a ridge: below this part of the largest variance there is nothing to be had from the moments.
-_SINGULAR = 1e-10
+SINGULAR = 1e-10
 _NO_RIDGE = 1e-14
 
 
@@ -115,7 +115,7 @@ def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.nd
     if np.all(ridge >= _NO_RIDGE):
         return np.linalg.solve(xx + ridge * np.eye(xx.shape[-1]), right)
     variances, directions = np.linalg.eigh(xx)
-    varies = variances > _SINGULAR * variances[..., -1:]
+    varies = variances > SINGULAR * variances[..., -1:]
     inverse = np.divide(1.0, variances, out=np.zeros_like(variances), where=varies)
     along = np.swapaxes(directions, -2, -1) @ right
     return directions @ (inverse[..., np.newaxis] * along)
