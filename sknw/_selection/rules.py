@@ -7,7 +7,7 @@ from sknw.kernels import Kernel
 CRITERIA = ("aicc", "gcv", "loo")
 RULES = ("scott", "silverman")
 
-# A pass of leave-one-out over the validation rows takes at most about so many kernel evaluations.
+# A pass of leave-one-out over the validation rows takes at most about this many kernel evaluations.
 _MAX_EVALUATIONS = 4e8
 # Kernel evaluations that one row of a fast sum counts for, by the number of features.
 _FAST_GAUSSIAN = {1: 40, 2: 400, 3: 20_000}

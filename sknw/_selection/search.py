@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -35,9 +34,9 @@ from sknw._selection.surrogate import BinnedCriterion, SubsampledCriterion
 # The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
 # The lattice points between bandwidths then, and around how many minima.
 _FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE // 512, 1))
-# Up to this many rows the scan takes all; of more it takes so many, or a tenth. The refinement takes all of them.
+# Up to this many rows the scan takes all; of more it takes this many, or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# Up to so many samples the scan takes the criterion itself: with weighted means by a smooth kernel, and otherwise.
+# With more samples the scan takes a surrogate: for weighted means by a smooth kernel, and otherwise.
 _MAX_SMOOTH, _MAX_SAMPLES = 5000, 20_000
 # A surrogate's minimum whose score is higher than its least one by a larger part cannot be the minimum on all samples;
 # neither can one whose score on all samples is higher than the best so far by a larger part.
@@ -52,15 +51,6 @@ class SearchStopped(Exception):
     """Raised through the search by a callback that has seen enough."""
 
 
-@dataclass
-class Best:
-    """The best bandwidth so far, on all rows, and the leave-one-out predictions there if they are kept."""
-
-    score: float = np.inf
-    factor: float = 0.0
-    predictions: np.ndarray | None = None
-
-
 class History:
     """Scores and numbers of unsupported rows so far, by bandwidth: of the criterion itself, and of its surrogates."""
 
@@ -71,7 +61,8 @@ class History:
         self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_surrogate: dict[Callable, dict[float, tuple[float, int]]] = {}
-        self.best = Best()
+        # the best bandwidth on all rows, and the leave-one-out predictions there if they are kept
+        self.best_score, self.best_factor, self.best_predictions = np.inf, 0.0, None
 
     def add(self, criterion: Criterion | BinnedCriterion | SubsampledCriterion, factors: np.ndarray) -> np.ndarray:
         """Return the scores at `factors`, in descending order; new ones are evaluated in batches."""
@@ -87,9 +78,10 @@ class History:
                 evaluations = zip(*criterion(batch), repeat(None, len(batch)), strict=True)
             for factor, (score, n_unsupported, predictions) in zip(batch.tolist(), evaluations, strict=True):
                 seen[factor] = (float(score), int(n_unsupported))
-                margin = score_tolerance(score) * (1 if factor < self.best.factor else -1)
-                if is_all and score < self.best.score - margin:
-                    self.best = Best(float(score), factor, None if predictions is None else predictions.copy())
+                margin = score_tolerance(score) * (1 if factor < self.best_factor else -1)
+                if is_all and score < self.best_score - margin:
+                    self.best_score, self.best_factor = float(score), factor
+                    self.best_predictions = None if predictions is None else predictions.copy()
                 if self.on_candidate():
                     raise SearchStopped
         return np.array([seen[factor][0] for factor in factors.tolist()])
@@ -146,7 +138,7 @@ def search_bandwidth(
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )
-    return result, history.best.predictions if history.best.factor == best_factor else None
+    return result, history.best_predictions if history.best_factor == best_factor else None
 
 
 def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:
@@ -168,7 +160,7 @@ def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> lis
     for index in _by_score(local_minima(scan), scan):
         beside = slice(max(index - 1, 0), index + 2)
         minimum = float(grid[index])
-        if 2 * scan[index] - scan[beside].max() <= history.best.score + score_tolerance(scan[index]):
+        if 2 * scan[index] - scan[beside].max() <= history.best_score + score_tolerance(scan[index]):
             minimum = history.search(criterion, grid[beside]).minimize(grid[beside])[0]
         minima.append(minimum)
     return minima
@@ -213,7 +205,7 @@ def _search_many(
     on_all, minima = history.search(criterion, grid), []
     for search, index in searches:
         minimum, curvature = search.minimize(search.bracket(grid[index]), surrogate.least_gain)
-        score, best = history.add(criterion, np.array([minimum]))[0], history.best.score
+        score, best = history.add(criterion, np.array([minimum]))[0], history.best_score
         if score <= best + _HOPELESS * abs(best):
             start = on_all.bracket(minimum)
             curvature *= surrogate.curvature_ratio

@@ -22,15 +22,14 @@ from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
 from sknw._smoothing.smoother import Queries, Smoother
 
-# 1-D: bin the samples into at most so many bins, on average at least so many samples a bin. The smallest bandwidth is
-# so many bin widths.
+# The largest number of bins, the least mean number of samples in a bin, and of bin widths in the smallest bandwidth.
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
-# A subsample is half of the samples, so many at most, and scores this many rows.
+# A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
 # Points that are counted to find a bin width, how often it is doubled, and the smallest relative to the largest
 # coordinate: narrower bins would be of the size of rounding.
 _COUNTED, _MAX_DOUBLINGS, _LEAST_RELATIVE_WIDTH = 20_000, 40, 2.0**-40
-# A sample in whose prediction the others weigh less than this part counts as alone.
+# A sample in whose prediction the others weigh less than this counts as alone.
 _ALONE = 1e-9
 
 
@@ -103,7 +102,7 @@ class BinnedData:
         return cls(few, width, start, mass, unit[:, 0], squares)
 
     def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean square residual of the samples of each bin, averaged over outputs, and their own weight a: (b, s)."""
+        """The mean square residual of the samples of each bin, averaged over outputs, and their own weight: (b, s)."""
         smoother = self.smoother
         request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0]), factors)
         sums = kernel_sums(request, smoother.algorithm)
@@ -149,9 +148,8 @@ class BinnedCriterion:
             scores = (squares / (1.0 - np.where(is_alone, 0.0, own)) ** 2) @ weights
         else:
             residual_dof = 1.0 - (own / self.binned.unit) @ weights
-            scores = np.array(
-                [gcv_or_aicc(name, *of_one, n) for of_one in zip(squares @ weights, residual_dof, strict=True)]
-            )
+            by_bandwidth = zip(squares @ weights, residual_dof, strict=True)
+            scores = np.array([gcv_or_aicc(name, mean_square, dof, n) for mean_square, dof in by_bandwidth])
         if self.criterion.smoother.policy in ("nan", "raise"):
             scores = np.where(is_alone[:, self._has_rows].any(axis=1), np.inf, scores)
         return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(is_alone, axis=1)

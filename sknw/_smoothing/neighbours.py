@@ -9,7 +9,7 @@ import numpy as np
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 
-# The largest number of queries that look for their neighbours together, and of bytes that weights of all keys take then.
+# The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
 _CHUNK_BYTES = 2**25
 # A weight below exp(-60) = 1e-26 of the largest is negligible.

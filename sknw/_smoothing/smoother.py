@@ -31,7 +31,7 @@ _ROUNDED_WEIGHT = 1e-9
 _LOSS_IN_SEARCH = 1e-9
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# A batch of weighted means: so many queries, or this share of the number of samples if that is more.
+# A batch of weighted means has this many queries, or this share of the number of samples if that is more.
 _POOLED_QUERIES, _POOLED_SHARE = 2**20, 1 / 8
 
 # The bandwidths of a smoother that is pooled at its own one only.
@@ -293,7 +293,7 @@ class Smoother:
             for_each_chunk(fit_chunks, len(chunks), 1, neighbours.request.n_threads, uses_blas=True)
 
     def batches(self, n_queries: int, n_bandwidths: int = 1) -> list[slice]:
-        """Batches of queries for which pooling, at so many bandwidths, takes a bounded amount of memory."""
+        """Batches of queries for which pooling, at a number of bandwidths, takes a bounded amount of memory."""
         if self.line is None:
             size = max(_POOLED_QUERIES, int(_POOLED_SHARE * len(self.keys)))
         else:

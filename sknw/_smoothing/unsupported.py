@@ -10,12 +10,11 @@ from sknw._kernel_sums.request import KernelSumRequest
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
 # coordinates are ties.
 _TIE_ULPS = 8
-# Nearest keys are looked for one by one, and only if there are so many all within a radius.
+# The tree is asked for this many neighbours; only if all of them tie, for every key within the radius.
 _FEW_TIES = 4
-# A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
+# A query at this many times the keys' size sees all of them in one direction, to the last digits of distances.
 _FAR = 1e8
-# Queries that look for their nearest keys together: at least so many, and more if the keys may all be nearest to each
-# without more than so many pairs.
+# Queries whose nearest keys are found together: at least this many, and more while all pairs with keys are fewer.
 _CHUNK, _PAIRS_OF_CHUNK = 50, 10**6
 
 

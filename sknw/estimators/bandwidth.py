@@ -46,22 +46,20 @@ class BandwidthSmoother(BaseSmoother):
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
         rows = self._validation_rows(n_validation_rows(len(training), X.shape[1], kernel), len(training))
-        n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         search = predictions = None
-        if selector is not None and selector in CRITERIA:
-            smoother = self._build_smoother(training, kernel, 1 / training.scales, rows, n_passes, line)
-            search, predictions = search_bandwidth(
-                Criterion(selector, smoother, training, rows, fixed_ridge), task.step
-            )
-            del smoother  # before the next one is made: it takes much memory
-            bandwidth = search.bandwidths[search.best_index]
-        elif selector is not None:
+        if selector is None:
+            bandwidth = self._given_bandwidth(X.shape[1])
+        elif selector in RULES:
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
         else:
-            bandwidth = self._fixed_bandwidth(X.shape[1])
+            smoother = self._build_smoother(training, kernel, 1 / training.scales, rows, _PASSES_OF_A_SEARCH, line)
+            criterion = Criterion(selector, smoother, training, rows, fixed_ridge)
+            search, predictions = search_bandwidth(criterion, task.step)
+            bandwidth = search.bandwidths[search.best_index]
+            del smoother, criterion  # before the next ones are made: they take much memory
         smoother = self._build_smoother(training, kernel, _inverse(bandwidth), rows, 1, line)
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
@@ -78,7 +76,7 @@ class BandwidthSmoother(BaseSmoother):
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return _inverse(self.bandwidth_), getattr(self, "ridge_", None)
 
-    def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
+    def _given_bandwidth(self, n_features: int) -> np.ndarray:
         bandwidth = as_numbers(self.bandwidth)
         if bandwidth.shape not in [(), (n_features,)] or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
             raise ValueError(

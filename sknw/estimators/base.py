@@ -14,7 +14,6 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from sknw._kernel_sums.permutation import row_blocks
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
 from sknw._predictive.fitted import FittedSmoother
 from sknw._sklearn_compat import (
@@ -137,18 +136,13 @@ class BaseSmoother(
         rows: np.ndarray,
         predictions: np.ndarray | None = None,
     ) -> None:
-        """Set the fitted attributes that all smoothers have.
-
-        `rows` of the training set are those of leave-one-out, `predictions` theirs from the others, if known (as by a
-        search, in other units of the bandwidth: rounding may be other than here).
-        """
+        """Set the fitted attributes of all smoothers; `predictions` are the leave-one-out ones of `rows` if known."""
         weights, k = take_rows(training.sample_weight, rows), training.values.shape[1]
         if predictions is None:
             predictions = smoother.pool(smoother.left_out(rows, weights))[0]
         self.loo_score_ = _weighted_r2(take_rows(training.values, rows), predictions, weights)
         loo = np.full((len(X), k), np.nan)
-        for block in row_blocks(len(rows)):
-            loo[training.places(rows[block])] = predictions[block]
+        loo[training.places(rows)] = predictions
         if len(rows) == len(training) < len(X):
             weightless = np.delete(np.arange(len(X)), training.rows)  # their others are the whole training set
             loo[weightless] = smoother.pool(smoother.queries(X[weightless]))[0]
@@ -267,12 +261,8 @@ def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> 
         y, prediction, weights = y[known], prediction[known], weights[known]
     if len(y) < 2:
         return np.nan
-    mean = weights @ y / weights.sum()
-    error = variance = np.zeros(len(mean))
-    for some in row_blocks(len(y)):
-        residual, deviation = y[some] - prediction[some], y[some] - mean
-        error = error + np.einsum("i,ik,ik->k", weights[some], residual, residual)
-        variance = variance + np.einsum("i,ik,ik->k", weights[some], deviation, deviation)
+    error = weights @ (y - prediction) ** 2
+    variance = weights @ (y - weights @ y / weights.sum()) ** 2
     # as scikit-learn's r2_score: of a constant output 1 where it is predicted, else 0
-    part = np.divide(error, variance, out=(error > 0).astype(float), where=variance > 0)
-    return float(1.0 - part.mean())
+    ratio = np.divide(error, variance, out=(error > 0).astype(float), where=variance > 0)
+    return float(1.0 - ratio.mean())

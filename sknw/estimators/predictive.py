@@ -58,10 +58,9 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `outside` is "raise" and a query has no training sample in the kernel's support; if `top_k` is not a
-            positive integer.
+            If `top_k` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if top_k is not None and (not isinstance(top_k, (int, Integral)) or isinstance(top_k, bool) or top_k < 1):
+        if top_k is not None and not _is_positive_integer(top_k):
             raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
@@ -99,7 +98,7 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `outside` is "raise" and a query has no training sample in the kernel's support.
+            If `outside` is "raise" and a query has no sample in the kernel's support.
         """
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
@@ -140,18 +139,16 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1; if `outside` is "raise" and a query has no training sample in the
-            kernel's support.
+            If `coverage` is not between 0 and 1; if `outside` is "raise" and a query is without support.
 
         Notes
         -----
         With s the same everywhere and a bandwidth (or w) and ridge fixed beforehand, a new observation from the same
         distribution as the training samples lies in the interval with a probability of at least 2 coverage - 1 [1]_,
         averaged over queries and training sets: not for each single query, nor where queries come from elsewhere.
-        In practice the probability is close to `coverage`. Two things void the promise, and little else where a sample
-        has a small part of the attention: choosing the bandwidth on the same data, as leave-one-out residuals are a
-        little too small at the bandwidth that makes them small; and the local scale, as the other samples' residuals
-        know of sample i. Sample weights count samples.
+        In practice the probability is close to `coverage`. Two things void the promise: choosing the bandwidth on the
+        same data, as leave-one-out residuals are a little too small at the bandwidth that makes them small; and the
+        local scale, as the other samples' residuals know of sample i. Sample weights count samples.
 
         References
         ----------
@@ -191,8 +188,7 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If a level is not between 0 and 1; if `outside` is "raise" and a query has no training sample in the
-            kernel's support.
+            If a level is not between 0 and 1; if `outside` is "raise" and a query is without support.
         """
         try:
             levels = np.asarray(quantiles, dtype=np.float64)
@@ -205,10 +201,8 @@ class PredictiveMixin:
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         targets = self.y_train_.reshape(len(self.y_train_), -1)[self._fitted.training.rows].astype(np.float64)
-        found = np.stack(
-            [quantiles_of(request, smoother.policy, smoother.algorithm, y, np.atleast_1d(levels)) for y in targets.T],
-            axis=1,
-        )
+        settings = request, smoother.policy, smoother.algorithm
+        found = np.stack([quantiles_of(*settings, y, np.atleast_1d(levels)) for y in targets.T], axis=1)
         if smoother.policy == "raise":
             self._raise_outside(smoother, np.isnan(found[:, 0, 0]))
         return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), *levels.shape)
@@ -237,10 +231,9 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `n_samples` is not a positive integer; if `outside` is "raise" and a query has no training sample in the
-            kernel's support.
+            If `n_samples` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if not isinstance(n_samples, (int, Integral)) or isinstance(n_samples, bool) or n_samples < 1:
+        if not _is_positive_integer(n_samples):
             raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
@@ -254,11 +247,9 @@ class PredictiveMixin:
     def gradient(self, X: ArrayLike) -> np.ndarray:
         """Compute the derivatives of the prediction in the features, the marginal effects.
 
-        They are exact, no differences are taken.
-
-        For the Gaussian kernel and weighted means it is the covariance of inputs and targets under the weights of the
-        query, dm / dx_k = cov_a(x_k, y) / h_k^2. Kernels with a kink, such as "exponential" at a training sample, have
-        none there and count as level at it.
+        They are exact; of weighted means by the Gaussian kernel the covariance of inputs and targets under the weights
+        of the query, dm / dx_k = cov_a(x_k, y) / h_k^2. A kernel with a kink, such as "exponential" at a training
+        sample, counts as level there.
 
         Parameters
         ----------
@@ -274,8 +265,8 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If the kernel has no derivative, as "tophat" and a callable have none; if `outside` is "raise" and a query
-            has no training sample in the kernel's support.
+            If the kernel has no derivative, as "tophat" and a callable; if `outside` is "raise" and a query is without
+            support.
         """
         array, smoother = self._validate_queries(X)
         kernel = self.kernel_
@@ -316,3 +307,7 @@ class PredictiveMixin:
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
+
+
+def _is_positive_integer(value: object) -> bool:
+    return isinstance(value, int | Integral) and not isinstance(value, bool) and int(value) >= 1
