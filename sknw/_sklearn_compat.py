@@ -70,15 +70,9 @@ def check_sample_weight(sample_weight: Any, X: np.ndarray) -> np.ndarray:
 
 
 class FitTask:
-    """A fit as callbacks see it: a task with a subtask for each step. Silent where scikit-learn has no callbacks.
+    """A fit as callbacks see it: a task, with a subtask for each `step` if it `has_steps`.
 
-    Parameters
-    ----------
-    estimator : estimator
-    X, y, metadata
-        Handed to the callbacks.
-    has_steps : bool
-        Whether `step` will be called.
+    Silent where scikit-learn has no callbacks.
     """
 
     def __init__(self, estimator: Any, X: Any, y: Any, metadata: dict[str, Any], has_steps: bool):

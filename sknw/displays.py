@@ -6,6 +6,7 @@ and ``from_estimator`` does both. matplotlib is imported when something is drawn
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,13 +33,10 @@ _TRACE_ROWS = 500
 _LABEL_DISTANCE = 0.11
 _ROUND_NUMBERS = np.array([a * 10.0**b for b in range(7) for a in (1, 2, 5)])
 
-_CRITERION_LABELS = {
-    "loo": "leave-one-out error",
-    "gcv": "GCV score",
-    "aicc": "AICc",
-}
+_CRITERION_LABELS = {"loo": "leave-one-out error", "gcv": "GCV score", "aicc": "AICc"}
 
 
+@dataclass(eq=False, repr=False)
 class AttentionDisplay:
     """Heat map of attention weights: a row for each query, a column for each training sample.
 
@@ -81,20 +79,12 @@ class AttentionDisplay:
     (50, 50)
     """
 
-    def __init__(
-        self,
-        weights: np.ndarray,
-        *,
-        query_values: np.ndarray,
-        key_values: np.ndarray,
-        query_label: str = "query",
-        key_label: str = "training sample",
-    ):
-        self.weights = weights
-        self.query_values = query_values
-        self.key_values = key_values
-        self.query_label = query_label
-        self.key_label = key_label
+    weights: np.ndarray
+    _: KW_ONLY
+    query_values: np.ndarray
+    key_values: np.ndarray
+    query_label: str = "query"
+    key_label: str = "training sample"
 
     @classmethod
     def from_estimator(
@@ -127,12 +117,12 @@ class AttentionDisplay:
         weights = smoother.attention_weights_(queries)
         if smoother.n_features_in_ == 1:
             name = _feature_names(smoother)[0]
-            values = np.asarray(queries)[:, 0], smoother.X_train_[:, 0]
+            of_queries, of_keys = np.asarray(queries)[:, 0], smoother.X_train_[:, 0]
             labels = f"query, by {name}", f"training sample, by {name}"
         else:
-            values = _columns(smoother.predict(queries))[:, 0], _columns(smoother.y_train_)[:, 0]
+            of_queries, of_keys = (y.reshape(len(y), -1)[:, 0] for y in (smoother.predict(queries), smoother.y_train_))
             labels = "query, by prediction", "training sample, by target"
-        display = cls(weights, query_values=values[0], key_values=values[1], query_label=labels[0], key_label=labels[1])
+        display = cls(weights, query_values=of_queries, key_values=of_keys, query_label=labels[0], key_label=labels[1])
         return display.plot(ax, **imshow_kwargs)
 
     def plot(self, ax: Any = None, **imshow_kwargs: Any) -> Self:
@@ -155,13 +145,8 @@ class AttentionDisplay:
 
         rows, columns = (np.argsort(values, kind="stable") for values in (self.query_values, self.key_values))
         # a few weights are large and many small: colours follow the square root
-        defaults: dict[str, Any] = {
-            "norm": PowerNorm(0.5, vmin=0.0),
-            "cmap": "viridis",
-            "aspect": "auto",
-            "origin": "lower",
-            "interpolation_stage": "data",
-        }
+        defaults: dict[str, Any] = {"norm": PowerNorm(0.5, vmin=0.0), "cmap": "viridis", "aspect": "auto"}
+        defaults |= {"origin": "lower", "interpolation_stage": "data"}
         if {"vmin", "vmax"} & set(imshow_kwargs):
             del defaults["norm"]
         self.image_ = ax.imshow(self.weights[np.ix_(rows, columns)], **(defaults | imshow_kwargs))
@@ -173,6 +158,7 @@ class AttentionDisplay:
         return self
 
 
+@dataclass(eq=False, repr=False)
 class FitDisplay:
     """The fitted curve along one feature, with its prediction interval and data.
 
@@ -225,26 +211,15 @@ class FitDisplay:
     (200,)
     """
 
-    def __init__(
-        self,
-        x: np.ndarray,
-        mean: np.ndarray,
-        interval: np.ndarray,
-        *,
-        coverage: float,
-        data_x: np.ndarray,
-        data_y: np.ndarray,
-        feature_name: str = "x",
-        is_cut: bool = False,
-    ):
-        self.x = x
-        self.mean = mean
-        self.interval = interval
-        self.coverage = coverage
-        self.data_x = data_x
-        self.data_y = data_y
-        self.feature_name = feature_name
-        self.is_cut = is_cut
+    x: np.ndarray
+    mean: np.ndarray
+    interval: np.ndarray
+    _: KW_ONLY
+    coverage: float
+    data_x: np.ndarray
+    data_y: np.ndarray
+    feature_name: str = "x"
+    is_cut: bool = False
 
     @classmethod
     def from_estimator(
@@ -298,14 +273,15 @@ class FitDisplay:
         grid = np.tile(np.median(table, axis=0), (_RESOLUTION, 1))
         grid[:, column] = x
         smoother, queries = _smoother_and_inputs(estimator, _like(X, grid))
-        output = _output(np.asarray(y), target)
+        targets = np.asarray(y).reshape(len(table), -1)
+        output = _output(targets.shape[1], target)
         return cls(
             x,
-            _columns(smoother.predict(queries))[:, output],
+            smoother.predict(queries).reshape(_RESOLUTION, -1)[:, output],
             smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output],
             coverage=coverage,
             data_x=table[:, column],
-            data_y=_columns(np.asarray(y))[:, output],
+            data_y=targets[:, output],
             feature_name=names[column],
             is_cut=len(names) > 1,
         ).plot(ax, **plot_kwargs)
@@ -352,6 +328,7 @@ class FitDisplay:
         return self
 
 
+@dataclass(eq=False, repr=False)
 class BandwidthDisplay:
     """The criterion along the bandwidth, with its local minima, the choice, and the degrees of freedom.
 
@@ -405,24 +382,14 @@ class BandwidthDisplay:
     True
     """
 
-    def __init__(
-        self,
-        bandwidths: np.ndarray,
-        scores: np.ndarray,
-        best_index: int,
-        local_minima: np.ndarray,
-        *,
-        degrees_of_freedom: np.ndarray | None = None,
-        criterion: str = "loo",
-        xlabel: str = "bandwidth",
-    ):
-        self.bandwidths = bandwidths
-        self.scores = scores
-        self.best_index = best_index
-        self.local_minima = local_minima
-        self.degrees_of_freedom = degrees_of_freedom
-        self.criterion = criterion
-        self.xlabel = xlabel
+    bandwidths: np.ndarray
+    scores: np.ndarray
+    best_index: int
+    local_minima: np.ndarray
+    _: KW_ONLY
+    degrees_of_freedom: np.ndarray | None = None
+    criterion: str = "loo"
+    xlabel: str = "bandwidth"
 
     @classmethod
     def from_estimator(cls, estimator: BaseSmoother | Pipeline, *, ax: Any = None, **plot_kwargs: Any) -> Self:
@@ -486,19 +453,12 @@ class BandwidthDisplay:
             The display itself.
         """
         ax = _axes(ax)
-        line = {"color": _BLUE}
-        minima = {
-            "color": _BLUE,
-            "marker": "o",
-            "linestyle": "none",
-            "fillstyle": "none",
-            "markersize": 9,
-            "label": "local minimum",
-        }
+        point = {"marker": "o", "linestyle": "none"}
+        minima = point | {"color": _BLUE, "fillstyle": "none", "markersize": 9, "label": "local minimum"}
         chosen = self.bandwidths[self.best_index]
-        choice = {"color": _ORANGE, "marker": "o", "linestyle": "none", "label": f"choice, {chosen:.3g}"}
+        choice = point | {"color": _ORANGE, "label": f"choice, {chosen:.3g}"}
         scores = np.where(np.isfinite(self.scores), self.scores, np.nan)
-        (self.line_,) = ax.plot(self.bandwidths, scores, **_styled(line, line_kwargs))
+        (self.line_,) = ax.plot(self.bandwidths, scores, **_styled({"color": _BLUE}, line_kwargs))
         (self.minima_,) = ax.plot(self.bandwidths[self.local_minima], scores[self.local_minima], **minima)
         (self.choice_,) = ax.plot([chosen], [scores[self.best_index]], **_styled(choice, choice_kwargs))
         ax.set(xscale="log", xlabel=self.xlabel, ylabel=_CRITERION_LABELS[self.criterion])
@@ -514,21 +474,16 @@ class BandwidthDisplay:
         bandwidths, freedom = bandwidths[falls], freedom[falls]
         numbers = _ROUND_NUMBERS[(freedom[0] <= _ROUND_NUMBERS) & (freedom[-1] >= _ROUND_NUMBERS)]
         places = np.exp(np.interp(np.log(numbers), np.log(freedom), np.log(bandwidths)))
-        numbers, places = _apart(numbers, places, _LABEL_DISTANCE * np.log(self.bandwidths[-1] / self.bandwidths[0]))
+        ratio = (self.bandwidths[-1] / self.bandwidths[0]) ** _LABEL_DISTANCE
+        labels: dict[float, str] = {}
+        for number, place in zip(numbers, places.tolist(), strict=True):  # descending
+            if place * ratio <= min(labels, default=np.inf):
+                labels[place] = f"{number:g}"
         axis = ax.secondary_xaxis("top")
-        axis.set_xticks(places, [f"{number:g}" for number in numbers])
+        axis.set_xticks(list(labels), list(labels.values()))
         axis.set_xticks([], minor=True)
         axis.set_xlabel("effective degrees of freedom")
         return axis
-
-
-def _apart(numbers: np.ndarray, places: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Those of the numbers, at descending places, that leave a distance of logarithms between each other."""
-    kept: list[int] = []
-    for index, place in enumerate(np.log(places)):
-        if not kept or np.log(places[kept[-1]]) - place >= distance:
-            kept.append(index)
-    return numbers[kept], places[kept]
 
 
 def _degrees_of_freedom(smoother: BaseSmoother, factors: np.ndarray) -> np.ndarray:
@@ -579,17 +534,12 @@ def _feature_index(feature: int | str, names: list[str]) -> int:
     raise ValueError(f"feature must be one of {names}, or its position, got {feature!r}.")
 
 
-def _output(y: np.ndarray, target: int | None) -> int:
-    n_outputs = y[0].size
+def _output(n_outputs: int, target: int | None) -> int:
     if target is None and n_outputs == 1:
         return 0
     if isinstance(target, int | Integral) and 0 <= target < n_outputs:
         return int(target)
     raise ValueError(f"target must be the position of one of the {n_outputs} outputs, got {target!r}.")
-
-
-def _columns(y: Any) -> np.ndarray:
-    return y.reshape(len(y), -1)
 
 
 def _like(X: Any, table: np.ndarray) -> Any:
@@ -621,9 +571,9 @@ def _label_by_value(axis: Any, values: np.ndarray) -> None:
 
     finite = values[np.isfinite(values)]
     digits = max(0, 1 - int(np.floor(np.log10(np.ptp(finite) or 1.0)))) if finite.size else 0
+
+    def label(position: float, _: int) -> str:
+        return f"{values[round(position)]:.{digits}f}" if 0 <= position < len(values) else ""
+
     axis.set_major_locator(MaxNLocator(6, integer=True))
-    axis.set_major_formatter(
-        FuncFormatter(
-            lambda position, _: f"{values[round(position)]:.{digits}f}" if 0 <= position < len(values) else ""
-        )
-    )
+    axis.set_major_formatter(FuncFormatter(label))

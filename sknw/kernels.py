@@ -38,28 +38,18 @@ EDGE = 1.0 + 1e-10
 
 
 class Form(ABC):
-    """The formula of a kernel, from which everything else follows; engines ask it and never the kernel's name.
+    """The formula of a kernel, from which everything else follows; engines ask it and never the kernel's name."""
 
-    Attributes
-    ----------
-    family : {"exponential", "polynomial", "cosine"}
-        The loops that know the formula.
-    rate, power, exponent : float, float, int
-        Its numbers; K is a function of rate u^power.
-    support : float
-        The largest u of positive weight.
-    """
-
-    family: ClassVar[str]
-    rate: float
+    family: ClassVar[str]  # the loops that know the formula: "exponential", "polynomial" or "cosine"
+    rate: float  # K is a function of rate u^power
     power: float
     exponent: int
-    support: ClassVar[float]
+    support: ClassVar[float]  # the largest u of positive weight
 
     @property
     def is_differentiable(self) -> bool:
-        """Whether K has a derivative but for a kink."""
-        return True
+        """Whether K has a derivative but for a kink; a step has none."""
+        return self.exponent > 0
 
     @abstractmethod
     def profile(self, sq: np.ndarray) -> np.ndarray:
@@ -76,8 +66,7 @@ class Form(ABC):
 
     def log_derivative(self, sq: np.ndarray) -> np.ndarray:
         """d(log K) / d(u^2) where K is positive, else 0; 0 where it is infinite."""
-        weight = self.profile(sq)
-        return np.divide(self.derivative(sq), weight, out=np.zeros_like(weight), where=weight > 0)
+        return _relative(self.derivative(sq), self.profile(sq))
 
     @abstractmethod
     def square(self) -> Form:
@@ -127,11 +116,6 @@ class PolynomialForm(Form):
     rate = 1.0
     power: int
     exponent: int
-
-    @property
-    def is_differentiable(self) -> bool:
-        """Whether K has a derivative: a step has none."""
-        return self.exponent > 0
 
     def profile(self, sq: np.ndarray) -> np.ndarray:
         if self.exponent == 0:
@@ -192,6 +176,11 @@ def _power_or_zero(sq: np.ndarray, exponent: float) -> np.ndarray:
     return np.power(sq, exponent, out=np.zeros_like(sq, dtype=np.float64), where=sq > 0)
 
 
+def _relative(derivative: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The derivative divided by the weight, 0 where that is 0."""
+    return np.divide(derivative, weight, out=np.zeros_like(weight), where=weight > 0)
+
+
 class _SupportOfForm:
     """The `support` of a kernel unless its class, or itself, has another: that of its form, infinite without one."""
 
@@ -204,8 +193,7 @@ class Kernel(NotebookViewMixin, BaseEstimator):
     """Base class of kernels: subclass it and write `profile` to add one.
 
     A kernel is a small estimator: its parameters are the arguments of ``__init__``, so that ``kernel__<parameter>`` can
-    be searched, cloned and printed as any other parameter. Parameters are not validated in ``__init__``; `profile` may
-    raise ValueError.
+    be searched. Parameters are not validated in ``__init__``; `profile` may raise ValueError.
 
     Attributes
     ----------
@@ -333,10 +321,9 @@ class Kernel(NotebookViewMixin, BaseEstimator):
         ndarray of the same shape
             The derivatives d(log K) / d(u^2) where K is positive, else 0; 0 where they are infinite.
         """
-        if self.form is not None:
-            return self.form.log_derivative(sq)
-        weight = self.profile(sq)
-        return np.divide(self.derivative(sq), weight, out=np.zeros_like(weight), where=weight > 0)
+        return (
+            self.form.log_derivative(sq) if self.form is not None else _relative(self.derivative(sq), self.profile(sq))
+        )
 
     def square(self) -> Kernel:
         """The kernel K^2, whose sums the effective sample size needs.
@@ -572,8 +559,7 @@ class Tricube(Kernel):
 
     See Also
     --------
-    sknw.LocalLinearRegressor : Lines with these weights are LOWESS with a fixed bandwidth instead of a fixed number of
-        neighbours.
+    sknw.LocalLinearRegressor : Local lines; with these weights they are LOWESS with a fixed bandwidth.
     Triweight : Less flat at the top.
 
     References
@@ -615,10 +601,7 @@ class Cosine(Kernel):
 class Pairwise(Kernel):
     """A kernel given as a function of two sets of points, such as scikit-learn's Gaussian-process kernels.
 
-    Parameters
-    ----------
-    function : callable
-        ``function(A, B)`` returns the weights, of shape (len(A), len(B)), for inputs already divided by the bandwidth.
+    ``function(A, B)`` returns the weights, of shape (len(A), len(B)), for inputs already divided by the bandwidth.
     """
 
     # the function does not say where it ends: it may be zero far away, or anywhere

@@ -1,12 +1,6 @@
-"""The learned numbers as one vector theta: a block for w and one for the ridges.
-
-A block has four methods: `bounds` of its part of theta, `pack` (theta for an array), `unpack` (the array for theta) and
-`gradient` (the derivative in theta, from the array and the derivative in it).
-"""
+"""The learned numbers as one vector theta: logarithms of w (d,) or entries of a matrix, and logarithms of ridges."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,67 +10,44 @@ STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
 W_BOUNDS, RIDGE_BOUNDS = (1e-3, 1e4), (1e-8, 1e3)
 
 
-@dataclass(frozen=True)
-class Positive:
-    """Positive numbers (d,), theta their logarithms: `size` = d learns one for each feature, 1 the same for all."""
-
-    d: int
-    size: int
-    limits: tuple[float, float]
-
-    def bounds(self) -> list:
-        return [tuple(np.log(self.limits).tolist())] * self.size
-
-    def pack(self, value: np.ndarray) -> np.ndarray:
-        return np.log(np.clip(np.abs(value[: self.size]), *self.limits))
-
-    def unpack(self, theta: np.ndarray) -> np.ndarray:
-        return np.repeat(np.exp(theta), self.d // self.size)
-
-    def gradient(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
-        return (by_value * value).reshape(self.size, -1).sum(axis=1)
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A matrix, theta its entries, without bounds."""
-
-    shape: tuple[int, ...]
-
-    def bounds(self) -> list:
-        return [(None, None)] * int(np.prod(self.shape))
-
-    def pack(self, value: np.ndarray) -> np.ndarray:
-        return value.ravel()
-
-    def unpack(self, theta: np.ndarray) -> np.ndarray:
-        return theta.reshape(self.shape)
-
-    def gradient(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
-        return by_value.ravel()
-
-
 class Parametrization:
-    """Theta of a structure: that of w (d,) or (d, r), and that of the ridges (d,) if they are learned.
+    """Theta of a structure, for w (d,) or (d, r) and, if they are learned, the ridges (d,).
 
-    "scalar" learns one ridge for all features, the others one for each.
+    "scalar" learns one w and one ridge for all features, the others one for each. Entries of a matrix have no bounds.
     """
 
     def __init__(self, structure: str, w: np.ndarray, ridge: np.ndarray, learns_ridge: bool):
-        d = len(w)
-        size = 1 if structure == "scalar" else d
-        self.w = Positive(d, size, W_BOUNDS) if w.ndim == 1 else Matrix(w.shape)
-        self.ridge, self.learns_ridge, self.given_ridge = Positive(d, size, RIDGE_BOUNDS), learns_ridge, ridge
-        self.bounds = self.w.bounds() + self.ridge.bounds() * learns_ridge
+        self.shape, self.given_ridge, self.learns_ridge = w.shape, ridge, learns_ridge
+        self.size = 1 if structure == "scalar" else len(w)
+        w_bounds = [_logarithms(W_BOUNDS)] * self.size if w.ndim == 1 else [(None, None)] * w.size
+        self.n_w = len(w_bounds)
+        self.bounds = w_bounds + [_logarithms(RIDGE_BOUNDS)] * self.size * learns_ridge
 
     def pack(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        of_w = self.w.pack(w)
-        return np.append(of_w, self.ridge.pack(ridge)) if self.learns_ridge else of_w
+        """Theta for w and ridges."""
+        of_w = self._pack(w, W_BOUNDS) if w.ndim == 1 else w.ravel()
+        return np.append(of_w, self._pack(ridge, RIDGE_BOUNDS)) if self.learns_ridge else of_w
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        of_w, of_ridge = np.split(theta, [len(self.w.bounds())])
-        return self.w.unpack(of_w), self.ridge.unpack(of_ridge) if self.learns_ridge else self.given_ridge
+        """The w and the ridges of theta."""
+        of_w, of_ridge = np.split(theta, [self.n_w])
+        w = self._unpack(of_w) if len(self.shape) == 1 else of_w.reshape(self.shape)
+        return w, self._unpack(of_ridge) if self.learns_ridge else self.given_ridge
 
     def gradient(self, w: np.ndarray, ridge: np.ndarray, by_w: np.ndarray, by_ridge: np.ndarray) -> np.ndarray:
-        of_w = self.w.gradient(w, by_w)
-        return np.append(of_w, self.ridge.gradient(ridge, by_ridge)) if self.learns_ridge else of_w
+        """The derivative in theta, from those in w and in the ridges."""
+        of_w = self._by_logarithms(w, by_w) if w.ndim == 1 else by_w.ravel()
+        return np.append(of_w, self._by_logarithms(ridge, by_ridge)) if self.learns_ridge else of_w
+
+    def _pack(self, value: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+        return np.log(np.clip(np.abs(value[: self.size]), *bounds))
+
+    def _unpack(self, logarithms: np.ndarray) -> np.ndarray:
+        return np.repeat(np.exp(logarithms), self.shape[0] // self.size)
+
+    def _by_logarithms(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
+        return (by_value * value).reshape(self.size, -1).sum(axis=1)
+
+
+def _logarithms(bounds: tuple[float, float]) -> tuple[float | None, float | None]:
+    return float(np.log(bounds[0])), float(np.log(bounds[1]))

@@ -27,27 +27,16 @@ class ConformalCalibration:
     squared leave-one-out residuals r_j^2, K(0) = 1: the mean of the squares around, drawn towards V, that of all of
     them, as kappa samples more would draw it.
 
-    Attributes
-    ----------
-    order : ndarray of int, of shape (n,)
-        The training samples: the p that have a leave-one-out residual, by descending nonconformity of the first output, and then the
-        others. The arrays below are in this order.
-    counts : ndarray of shape (p,)
-        Sample weights.
-    squares : ndarray of shape (p, k)
-        r_i^2.
-    nonconformity : ndarray of shape (p, k)
-        R_i = |r_i| / s_i, the scale without the sample itself.
-    pseudo_count, prior_variance : ndarray of shape (k,)
-        kappa and V.
+    `order` (n,) has first the p training samples that have a leave-one-out residual, by descending nonconformity of the
+    first output, and then the others; the arrays of p samples are in this order.
     """
 
     order: np.ndarray
-    counts: np.ndarray
-    squares: np.ndarray
-    nonconformity: np.ndarray
-    pseudo_count: np.ndarray
-    prior_variance: np.ndarray
+    counts: np.ndarray  # sample weights, (p,)
+    squares: np.ndarray  # r_i^2, (p, k)
+    nonconformity: np.ndarray  # R_i = |r_i| / s_i, the scale without the sample itself, (p, k)
+    pseudo_count: np.ndarray  # kappa, (k,)
+    prior_variance: np.ndarray  # V, (k,)
 
     @classmethod
     def of_fit(cls, smoother: Smoother, squares: np.ndarray, sample_weight: np.ndarray) -> ConformalCalibration:
@@ -65,12 +54,10 @@ class ConformalCalibration:
     def of(
         cls, n: int, rows: np.ndarray, squares: np.ndarray, counts: np.ndarray, mass: np.ndarray, sums: np.ndarray
     ) -> ConformalCalibration:
-        """From squared residuals of some `rows` (l,) of n samples, and S_0 and S_2 of the others around them.
+        """From squared residuals (l, k) of some `rows` of n samples, and S_0 (l,) and S_2 (l, k) of the others there.
 
-        `squares` and `sums` are of shape (l, k), `counts` and `mass` (l,).
-
-        kappa makes the scores R_i alike: it maximises the likelihood of residuals that have Laplace distributions of scale
-        proportional to s_i, that is, it minimises mean(log s_i) + log(mean(|r_i| / s_i)).
+        kappa makes the scores R_i alike: it maximises the likelihood of residuals that have Laplace distributions of
+        scale proportional to s_i, that is, it minimises mean(log s_i) + log(mean(|r_i| / s_i)).
         """
         mass, nothing = mass[:, np.newaxis], np.ones(squares.shape[1])
         prior_variance = np.average(squares, axis=0, weights=counts)

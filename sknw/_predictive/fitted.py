@@ -18,18 +18,11 @@ class FittedSmoother:
 
     What predictions need beyond these is made when it is first asked for, and depends on nothing else: making it twice,
     as two threads may, does no harm.
-
-    Attributes
-    ----------
-    training : TrainingSet
-    smoother : Smoother
-    squares : ndarray of shape (n, k)
-        Squared leave-one-out residuals of the standardised targets; NaN where there is none.
     """
 
     training: TrainingSet
     smoother: Smoother
-    squares: np.ndarray
+    squares: np.ndarray  # squared leave-one-out residuals of standardised targets, NaN where there is none, (n, k)
 
     @cached_property
     def with_squares(self) -> Smoother:

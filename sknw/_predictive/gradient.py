@@ -19,7 +19,7 @@ import numpy as np
 
 from sknw._kernel_sums.derivative import derivative_sums
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._smoothing.local_linear import ACCURATE, LocalMoments, solve
+from sknw._smoothing.local_linear import LocalFits, LocalMoments, moments_around, split_line_columns
 from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw._smoothing.smoother import Queries, Smoother
 
@@ -46,7 +46,9 @@ def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
     else:
         moments = LocalMoments.of(means, sums.log_mass(), smoother.line.x.shape[1], smoother.values.shape[1])
         found = _of_lines(smoother, queries, moments[0], _in_x(by_z, smoother.w))
-        lost = np.flatnonzero(moments.has_cancellation(ACCURATE, smoother.line.ridge)[0] & ~unsupported)
+        ridge = smoother.line.ridge
+        unsure = moments.has_cancellation(ridge) | LocalFits.of(moments, queries.x).is_ill_conditioned(ridge)
+        lost = np.flatnonzero(unsure[0] & ~unsupported)
         neighbours = EffectiveNeighbours(smoother.value_request(queries))
         for rows in neighbours.chunks(lost) if lost.size else []:
             found[rows] = _around(smoother, queries[rows], *neighbours.of(rows))
@@ -63,16 +65,12 @@ def _of_lines(smoother: Smoother, queries: Queries, moments: LocalMoments, by_x:
     """dm / dx (m, k, d), from the derivatives `by_x` (m, c, d) of the weighted means of all columns."""
     assert smoother.line is not None
     d, k = smoother.line.x.shape[1], smoother.values.shape[1]
-    y, x, products, mixed = np.split(by_x, np.cumsum([k, d, d * (d + 1) // 2]), axis=1)
-    xx = np.empty((len(by_x), d, d, d))
-    rows, columns = np.triu_indices(d)
-    xx[:, rows, columns] = xx[:, columns, rows] = products
-    xx -= np.einsum("mia,mj->mija", x, moments.x_mean) + np.einsum("mi,mja->mija", moments.x_mean, x)
-    xy = mixed.reshape(len(by_x), d, k, d)
-    xy = xy - np.einsum("mia,mk->mika", x, moments.y_mean) - np.einsum("mi,mka->mika", moments.x_mean, y)
+    y, x, xx, xy = split_line_columns(np.swapaxes(by_x, 1, 2), d, k)  # the derivative in feature a is [:, a]
+    xx -= np.einsum("mai,mj->maij", x, moments.x_mean) + np.einsum("mi,maj->maij", moments.x_mean, x)
+    xy = xy - np.einsum("mai,mk->maik", x, moments.y_mean) - np.einsum("mi,mak->maik", moments.x_mean, y)
     u, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)
-    change = xy - np.einsum("mija,mjk->mika", xx, slope)
-    found = y - np.einsum("mik,mia->mka", slope, x) + np.einsum("mi,mika->mka", u, change)
+    change = xy - np.einsum("maij,mjk->maik", xx, slope)
+    found = np.swapaxes(y - x @ slope + np.einsum("mi,maik->mak", u, change), 1, 2)
     return found + np.swapaxes(slope, 1, 2) / smoother.line.scales
 
 
@@ -91,13 +89,10 @@ def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarra
     g = 2.0 * kernel.log_derivative(sq)[..., np.newaxis] * difference
     g -= np.einsum("ml,mla->ma", a, g)[:, np.newaxis]
     x, y = line.x[keys], smoother.values[keys]
-    x_mean = np.einsum("ml,mld->md", a, x)
-    offsets = x - x_mean[:, np.newaxis]
-    residuals = y - np.einsum("ml,mlk->mk", a, y)[:, np.newaxis]
-    weighted = np.swapaxes(a[..., np.newaxis] * offsets, 1, 2)
-    right = np.concatenate([(queries.x - x_mean)[..., np.newaxis], weighted @ residuals], axis=2)
-    solved = solve(weighted @ offsets, right, line.ridge)
-    u, slope = solved[..., :1], solved[..., 1:]
-    t = 1.0 + offsets @ u
-    by_z = np.swapaxes((a[..., np.newaxis] * t) * (residuals - offsets @ slope), 1, 2) @ g
+    moments = moments_around(a, x - queries.x[:, np.newaxis], y, queries.x, np.zeros(len(a)))
+    u, slope = moments.equivalent_kernel_and_slope(queries.x, line.ridge)
+    offsets = x - moments.x_mean[:, np.newaxis]
+    residuals = y - moments.y_mean[:, np.newaxis] - offsets @ slope
+    t = 1.0 + offsets @ u[..., np.newaxis]
+    by_z = np.swapaxes((a[..., np.newaxis] * t) * residuals, 1, 2) @ g
     return np.swapaxes(slope, 1, 2) / line.scales + _in_x(by_z, smoother.w)

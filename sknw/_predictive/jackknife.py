@@ -15,22 +15,16 @@ from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.attention import attention_rows, for_each_attention_block
-from sknw._smoothing.local_linear import solve
+from sknw._smoothing.local_linear import SINGULAR
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
 
 # A mass below this may have lost terms to underflow.
 _TINY = 1e-200
-# A variance below this part of the largest is rounding.
-_SINGULAR = 1e-10
 
 
 def interval(
-    smoother: Smoother,
-    queries: Queries,
-    sample_weight: np.ndarray,
-    calibration: ConformalCalibration,
-    coverage: float,
+    smoother: Smoother, queries: Queries, sample_weight: np.ndarray, calibration: ConformalCalibration, coverage: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Jackknife+ bounds of a new observation at the queries, of shape (m, k, 2), and which queries had no support.
 
@@ -61,7 +55,7 @@ def interval(
             own = LeaveOneOut(np.array([j]), every.retained[[j]])
             others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], own, a, log_mass)
             here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
-            means[j] = predict_from_weights(here, x, others)
+            means[j] = loo_predictions(here, x, others, np.zeros(1))[0][0]
         return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], removed[:p], coverage)
 
     def block(rows: slice, attention: np.ndarray) -> None:
@@ -88,44 +82,20 @@ def _block_engine(
     return dispatcher.choose_capable(SumsBlocks, request, smoother.algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
 
 
-def predict_from_weights(smoother: Smoother, x: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """The prediction at x, of shape (k,), with attention weights a."""
-    mean = a @ smoother.values
-    if smoother.line is None:
-        return mean
-    offsets = smoother.line.x - a @ smoother.line.x
-    weighted = a[:, np.newaxis] * offsets
-    slope = solve(weighted.T @ offsets, weighted.T @ (smoother.values - mean), smoother.line.ridge)
-    return mean + (x - a @ smoother.line.x) @ slope
-
-
 def loo_predictions(
     smoother: Smoother, x: np.ndarray, a: np.ndarray, removed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions at x without a part of the attention of each sample in turn.
+    """Predictions (n, k) at x (d,) without a part `removed` (n,) of the attention a (n,) of each sample in turn.
 
     With e_i the residual of sample i from the fit around x, l_i = a_i t_i its weight in the prediction and H_i its
-    leverage in the fit, leaving it out shift_bound the prediction by -l_i e_i / (1 - H_i) (Sherman & Morrison 1950); of a
+    leverage in the fit, leaving it out moves the prediction by -l_i e_i / (1 - H_i) (Sherman & Morrison 1950); of a
     weighted mean t_i = 1 and H_i = a_i. The others' weights sum to 1 - a_i, so that beside them a ridge counts
-    (1 - a_i) times as much as before.
-
-    Parameters
-    ----------
-    smoother : Smoother
-    x : ndarray of shape (d,)
-        The query, as in `Queries.x`.
-    a, removed : ndarray of shape (n,)
-        Attention, and how much of it is taken from each sample.
-
-    Returns
-    -------
-    means : ndarray of shape (n, k)
-    leverage : ndarray of shape (n,)
+    (1 - a_i) times as much as before. Returned as well: the leverages H (n,).
     """
     removed = removed[:, np.newaxis]
     mean = a @ smoother.values
     residuals = smoother.values - mean
-    leverage, pull = removed, np.ones(1)
+    leverage, t = removed, np.ones(1)
     if smoother.line is not None:
         line = smoother.line
         offsets = line.x - a @ line.x
@@ -133,19 +103,15 @@ def loo_predictions(
         variances, axes = np.linalg.eigh(weighted.T @ offsets)
         along, to_query = offsets @ axes, (x - a @ line.x) @ axes  # coordinates in which the covariance is diagonal
         slopes = axes.T @ (weighted.T @ residuals)
-        inverse = _regularised_inverse(variances, line.ridge * (1.0 - removed))
+        total = variances + line.ridge * (1.0 - removed)
+        has_slope = total > SINGULAR * variances[-1]
+        inverse = np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
         mean = mean + (inverse * to_query) @ slopes
         residuals = residuals - (inverse * along) @ slopes
-        pull = 1.0 + (inverse * along) @ to_query[:, np.newaxis]
+        t = 1.0 + (inverse * along) @ to_query[:, np.newaxis]
         leverage = removed * (1.0 + (inverse * along**2).sum(axis=1, keepdims=True))
     with np.errstate(divide="ignore", invalid="ignore"):  # a leverage of 1; such samples are left out by other means
-        return mean - removed * pull * residuals / (1.0 - leverage), leverage[:, 0]
-
-
-def _regularised_inverse(variances: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-    """1 / (variances + ridge) of the eigenvalues (d,) of C, ascending; 0 for directions without variance."""
-    total = variances + ridge
-    return np.divide(1.0, total, out=np.zeros_like(total), where=total > _SINGULAR * variances[-1])
+        return mean - removed * t * residuals / (1.0 - leverage), leverage[:, 0]
 
 
 def _log_mass(request: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def quantiles(
     found = np.full((len(request.queries), len(levels)), np.nan)
 
     def of_blocks(rows: slice, blocks: Blocks) -> None:
-        found[rows] = _quantiles(inverse_cdf_of_blocks(blocks), blocks.block_sums.sum(axis=1), values, levels)
+        found[rows] = _quantiles(partial(inverse_cdf_of_blocks, blocks), blocks.block_sums.sum(axis=1), values, levels)
 
     engine = dispatcher.choose_capable(SumsBlocks, request, algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
     if engine is not None:
@@ -42,7 +43,7 @@ def quantiles(
     rest = np.flatnonzero(np.isnan(found[:, 0]))  # without support, or all
 
     def of_rows(rows: slice, attention: np.ndarray) -> None:
-        found[rest[rows]] = _quantiles(inverse_cdf_of_rows(attention), attention.sum(axis=1), values, levels)
+        found[rest[rows]] = _quantiles(partial(inverse_cdf_of_rows, attention), attention.sum(axis=1), values, levels)
 
     if rest.size:
         for_each_attention_block(request.take(rest), policy, algorithm, of_rows)
@@ -59,31 +60,22 @@ def _quantiles(inverse_cdf: InverseCdf, total: np.ndarray, values: np.ndarray, l
     return found
 
 
-def inverse_cdf_of_rows(weights: np.ndarray) -> InverseCdf:
-    """Of weights (b, n) that are written out."""
-
-    def position(target: np.ndarray, backwards: bool) -> np.ndarray:
-        from_end = weights[:, ::-1] if backwards else weights
-        place = _first_reached(np.zeros(len(weights)), from_end, target)
-        return weights.shape[1] - 1 - place if backwards else place
-
-    return position
+def inverse_cdf_of_rows(weights: np.ndarray, target: np.ndarray, backwards: bool) -> np.ndarray:
+    """The `InverseCdf` of weights (b, n) that are written out."""
+    place = _first_reached(np.zeros(len(weights)), weights[:, ::-1] if backwards else weights, target)
+    return weights.shape[1] - 1 - place if backwards else place
 
 
-def inverse_cdf_of_blocks(blocks: Blocks) -> InverseCdf:
-    """Of weights by blocks: the sums of all blocks tell which one to look into."""
-
-    def position(target: np.ndarray, backwards: bool) -> np.ndarray:
-        step, rows = -1 if backwards else 1, np.arange(len(target))
-        cumulated = np.cumsum(blocks.block_sums[:, ::step], axis=1)
-        n_blocks = cumulated.shape[1]
-        nth = np.minimum(_n_below(cumulated, target), n_blocks - 1)
-        before = np.where(nth > 0, cumulated[rows, nth - 1], 0.0)
-        block = n_blocks - 1 - nth if backwards else nth
-        place = _first_reached(before, blocks.weights(rows, block)[:, ::step], target)
-        return block * blocks.size + (blocks.size - 1 - place if backwards else place)
-
-    return position
+def inverse_cdf_of_blocks(blocks: Blocks, target: np.ndarray, backwards: bool) -> np.ndarray:
+    """The `InverseCdf` of weights by blocks: the sums of all blocks tell in which one to search."""
+    step, rows = -1 if backwards else 1, np.arange(len(target))
+    cumulated = np.cumsum(blocks.block_sums[:, ::step], axis=1)
+    n_blocks = cumulated.shape[1]
+    nth = np.minimum(_n_below(cumulated, target), n_blocks - 1)
+    before = np.where(nth > 0, cumulated[rows, nth - 1], 0.0)
+    block = n_blocks - 1 - nth if backwards else nth
+    place = _first_reached(before, blocks.weights(rows, block)[:, ::step], target)
+    return block * blocks.size + (blocks.size - 1 - place if backwards else place)
 
 
 def _first_reached(before: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -24,25 +24,13 @@ _BATCH_BYTES = 2**27
 
 @dataclass(frozen=True, eq=False)
 class Criterion:
-    """A criterion as a function of the bandwidth factor.
+    """A criterion as a function of the bandwidth factor."""
 
-    Attributes
-    ----------
-    name : {"loo", "aicc", "gcv"}
-    smoother : Smoother
-        Of the training set with inputs divided by their standard deviations.
-    training : TrainingSet
-    rows : ndarray of int
-        The rows that it is averaged over.
-    ridge : float or None
-        The ridge of local lines; None takes the best one at every bandwidth.
-    """
-
-    name: str
-    smoother: Smoother
+    name: str  # "loo", "aicc" or "gcv"
+    smoother: Smoother  # of the training set with inputs divided by their standard deviations
     training: TrainingSet
-    rows: np.ndarray
-    ridge: float | None = 0.0
+    rows: np.ndarray  # the rows that it is averaged over
+    ridge: float | None = 0.0  # of local lines; None takes the best one at every bandwidth
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows at bandwidth factors given in descending order.
@@ -104,26 +92,15 @@ class Criterion:
 
     def _of_samples(self, taken: np.ndarray, rows: np.ndarray) -> Criterion:
         """The same for some samples, and rows among them."""
-        training = replace(
-            self.training,
-            rows=self.training.places(taken),
-            values=self.training.values[taken],
-            sample_weight=self.training.sample_weight[taken],
-        )
         # another engine may suit so few samples
         algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
         few = replace(self.smoother.take(taken), algorithm=algorithm)
-        return replace(self, smoother=few, training=training, rows=rows)
+        return replace(self, smoother=few, training=self.training.take(taken), rows=rows)
 
     @cached_property
     def _weights(self) -> np.ndarray:
         """Sample weights of the rows (m,)."""
         return take_rows(self.training.sample_weight, self.rows)
-
-    @cached_property
-    def _values(self) -> np.ndarray:
-        """Values of the rows (m, k)."""
-        return take_rows(self.smoother.values, self.rows)
 
     @cached_property
     def _queries(self) -> Queries:
@@ -148,36 +125,34 @@ class Criterion:
 
     def _ridge_paths(self, factors: np.ndarray) -> list[RidgePath]:
         """The criterion as a function of the ridge, at each bandwidth."""
-        smoother, weights, queries, values = self.smoother, self._weights, self._queries, self._values
-        lines, unsupported = self._lines(queries, factors)
+        smoother, weights = self.smoother, self._weights
+        lines, unsupported = self._means(factors) if smoother.line is None else self._lines(factors)
         self._substitutes.put(lines.y_mean, unsupported)
         log_unit = np.broadcast_to(0.0, unsupported.shape)
         if self.name != "loo":
             unit = take_rows(smoother.weights, self.rows) * np.minimum(1.0, 1.0 / weights)  # what was left out
-            at_zero = smoother.request(queries, factors).weight_at_zero()
+            at_zero = smoother.request(self._queries, factors).weight_at_zero()
             with np.errstate(divide="ignore"):
                 log_unit = np.broadcast_to(np.log(unit) + np.log(at_zero), unsupported.shape)
-        n = self.training.sample_weight.sum()
-        return [
-            RidgePath(self.name, lines[i], unsupported[i], values, weights, log_unit[i], n) for i in range(len(factors))
-        ]
+        shared = take_rows(smoother.values, self.rows), weights, self.training.sample_weight.sum()
+        return [RidgePath(self.name, lines[i], unsupported[i], log_unit[i], *shared) for i in range(len(factors))]
 
-    def _lines(self, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
-        """Local lines around the queries, and which queries have no support; weighted means are lines without axes."""
-        smoother = self.smoother
-        if smoother.line is None:
-            return self._means(queries, factors)
+    def _lines(self, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
+        """Local lines around the rows, and which rows have no support."""
+        smoother, queries = self.smoother, self._queries
         batches = [queries[batch] for batch in smoother.batches(len(queries), len(factors))]
         if self.ridge is None:
             found = [smoother.lines_for_any_ridge(batch, factors) for batch in batches]
         else:
             smoother = smoother.with_ridge(self.ridge)
-            found = [smoother.lines(batch, factors) for batch in batches]
+            found = [smoother.lines(batch, factors)[::2] for batch in batches]
         lines, unsupported = zip(*found, strict=True)
         return LocalFits.joined(lines), np.concatenate(unsupported, axis=1)
 
-    def _means(self, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
-        smoother, shape = self.smoother, (len(factors), len(queries))
+    def _means(self, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
+        """Weighted means at the rows, as lines without axes, and which rows have no support."""
+        smoother, queries = self.smoother, self._queries
+        shape = len(factors), len(queries)
         means, unsupported = np.empty((*shape, smoother.values.shape[1])), np.empty(shape, dtype=bool)
         # "loo" needs no logarithm
         log_mass = np.broadcast_to(0.0, shape) if self.name == "loo" else np.empty(shape)

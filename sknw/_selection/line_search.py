@@ -19,6 +19,8 @@ SCORE_TOL = 1e-12
 # The first step to either side is 0.15 in the natural logarithm.
 _FIRST_STEP = round(0.15 / math.log(2.0) * OCTAVE)
 _MAX_STEPS = 16
+# A search ends where the next step is expected to lower the score by a smaller part of it.
+LEAST_GAIN = 1e-8
 
 
 def lattice_values(points: Iterable[int]) -> np.ndarray:
@@ -49,15 +51,7 @@ def first_minimum(scores: np.ndarray) -> int:
 
 
 class ParabolicSearch:
-    """Search for a local minimum of a function of lattice values, by successive parabolic interpolation.
-
-    Parameters
-    ----------
-    scores : callable
-        Returns the scores at an array of lattice values.
-    smallest, largest : float
-        Lattice values between which the search stays.
-    """
+    """Search between two lattice values for a local minimum of `scores`, a function of arrays of such values."""
 
     def __init__(self, scores: Callable[[np.ndarray], np.ndarray], smallest: float, largest: float):
         self.scores, self.first, self.last = scores, lattice_point(smallest), lattice_point(largest)
@@ -67,26 +61,14 @@ class ParabolicSearch:
         point = lattice_point(value)
         return lattice_values(self._clip(point + step) for step in (_FIRST_STEP, 0, -_FIRST_STEP))
 
-    def minimize(self, start: np.ndarray, least_gain: float, curvature: float = 0.0) -> tuple[float, float]:
-        """Return the minimum near some lattice values, and the second derivative in log2 of the value.
+    def minimize(
+        self, start: np.ndarray, least_gain: float = LEAST_GAIN, curvature: float = 0.0
+    ) -> tuple[float, float]:
+        """Return the minimum near lattice values in descending order, and the second derivative in log2 of the value.
 
-        The search ends where the next step is expected to lower the score by less than `least_gain` of it. Where
-        parabolas do not halve the bracket in two steps, the larger part of it is halved.
-
-        Parameters
-        ----------
-        start : ndarray
-            Two or three values, or more, in descending order.
-        least_gain : float
-        curvature : float
-            The second derivative, if it is known: then two values are enough. Zero where it is not known.
-
-        Returns
-        -------
-        minimum : float
-            Of values with equal scores the largest.
-        curvature : float
-            Zero where it is not known.
+        Three values to start from are enough, or two where the second derivative is known; it is 0 where it is not. Of
+        minima with equal scores it is the largest. Where parabolas do not halve the bracket in two steps, the larger
+        part of it is halved.
         """
         seen = dict(zip(map(lattice_point, start.tolist()), self.scores(start).tolist(), strict=True))
         length_before = last_length = math.inf

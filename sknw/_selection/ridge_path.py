@@ -12,11 +12,9 @@ from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, firs
 from sknw._smoothing.local_linear import LocalFits
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
-# 5e-7, nearly the plain local line. Between the best one and its neighbours the search stops when it expects to gain a
-# smaller part of the score.
+# 5e-7, nearly the plain local line.
 _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
-_LEAST_GAIN = 1e-8
 # With less left of 1 - tr / n, its square and that of the residuals underflow.
 _LEAST_DOF = 1e-100
 # A mean square below this is an exact fit but for rounding; its logarithm says nothing.
@@ -28,31 +26,15 @@ Evaluation = tuple[float, int, np.ndarray | None]
 
 @dataclass(frozen=True, eq=False)
 class RidgePath:
-    """A criterion at one bandwidth, as a function of the ridge.
+    """A criterion at one bandwidth, as a function of the ridge."""
 
-    Attributes
-    ----------
-    name : {"loo", "aicc", "gcv"}
-    lines : LocalFits
-        Around each of m rows, from the others; of weighted means without axes.
-    unsupported : bool ndarray of shape (m,)
-        The rows that no other supports, whose lines are constants.
-    values : ndarray of shape (m, k)
-    weights : ndarray of shape (m,)
-        Sample weights.
-    log_unit : ndarray of shape (m,)
-        The logarithm of the weight that was left out at each row.
-    n : float
-        The sum of all sample weights.
-    """
-
-    name: str
-    lines: LocalFits
-    unsupported: np.ndarray
-    values: np.ndarray
-    weights: np.ndarray
-    log_unit: np.ndarray
-    n: float
+    name: str  # "loo", "aicc" or "gcv"
+    lines: LocalFits  # around each of m rows, from the others; weighted means are lines without axes
+    unsupported: np.ndarray  # the rows that no other supports, whose lines are constants, (m,)
+    log_unit: np.ndarray  # the logarithm of the weight that was left out at each row, (m,)
+    values: np.ndarray  # (m, k)
+    weights: np.ndarray  # sample weights, (m,)
+    n: float  # the sum of all sample weights
 
     def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
         """The `Evaluation` at a ridge, at the best one for None."""
@@ -81,7 +63,7 @@ class RidgePath:
         s, p = expit(log_ratio), expit(-log_ratio)
         with np.errstate(over="ignore"):
             ridges = np.divide(ridge, s, out=np.full(len(s), np.inf), where=s > 0)
-        t = s / (1.0 + np.where(p > 0, p * self.lines.reach(ridges), 0.0))
+        t = s / (1.0 + np.where(p > 0, p * self.lines.leverage(ridges), 0.0))
         mean_square = self._mean_square(self.lines.value(ridges), t)
         # the rows stand for all, each for its weight
         dof = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)
@@ -126,11 +108,11 @@ class RidgePath:
             return np.array([seen[ridge] if ridge in seen else self(ridge) for ridge in ridges.tolist()])
 
         beside = ridges[max(best - 1, 0) : best + 2]
-        return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0], _LEAST_GAIN)[0]
+        return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])[0]
 
 
 def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:
-    """GCV or AICc from the mean square of the fit itself and 1 - tr / n."""
+    """GCV or AICc (see `Criterion`) from the mean square of the fit itself and 1 - tr / n."""
     if name == "gcv":
         return mean_square / residual_dof**2 if residual_dof > _LEAST_DOF else np.inf
     if residual_dof <= 2 / n:

@@ -7,7 +7,7 @@ from sknw.kernels import Kernel
 CRITERIA = ("aicc", "gcv", "loo")
 RULES = ("scott", "silverman")
 
-# A pass of leave-one-out over the validation rows takes at most about so many kernel evaluations.
+# A pass of leave-one-out over the validation rows takes at most about this many kernel evaluations.
 _MAX_EVALUATIONS = 4e8
 # Kernel evaluations that one row of a fast sum counts for, by the number of features.
 _FAST_GAUSSIAN = {1: 40, 2: 400, 3: 20_000}
@@ -28,28 +28,14 @@ def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False
         n                               if n min(n, E) <= 4e8,
         max(floor(4e8 / min(n, E)), 1)  otherwise.
 
-    The sums over n samples of d features look at every pair, E = n, except that
+    The sums over n samples of d features look at every pair, E = n, except that, unless `all_pairs`,
 
-        E = 40      with d = 1, for the kernels exp(-rate u) and exp(-rate u^2), (1 - u^p)^q with p = 1, 2 or 3, and the
-                    cosine,
-        E = 400     with d = 2, for exp(-rate u^2),
-        E = 20 000  with d = 3, for exp(-rate u^2).
+        E = 40                             with d = 1, for exp(-rate u), exp(-rate u^2), the cosine, and (1 - u^p)^q
+                                           with p = 1, 2 or 3,
+        E = 400 with d = 2, 20 000 with 3  for exp(-rate u^2).
 
-    So a pass of leave-one-out stays below about 4e8 kernel evaluations, and as smooth sums of few features do not look
-    at all pairs, they may take more rows. The formula knows the kernel's form and the size of the data only: which
-    engine computes the sums, the machine and the number of threads do not change the rows, nor what is chosen.
-
-    Parameters
-    ----------
-    n, d : int
-        The numbers of samples and of features.
-    kernel : Kernel
-    all_pairs : bool
-        Whether the sums look at every pair whatever the kernel, as those do by which attention pooling learns w.
-
-    Returns
-    -------
-    int
+    So a pass of leave-one-out stays below about 4e8 kernel evaluations. The formula knows the kernel's form and the
+    size of the data only: engine, machine and number of threads do not change the rows, nor what is chosen.
     """
     form, evaluations = kernel.form, n
     if form is not None and not all_pairs:

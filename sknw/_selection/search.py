@@ -10,11 +10,11 @@ for compact kernels it does not converge in 10, because the criterion has kinks 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -34,15 +34,13 @@ from sknw._selection.surrogate import BinnedCriterion, SubsampledCriterion
 # The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
 # The lattice points between bandwidths then, and around how many minima.
 _FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE // 512, 1))
-# Up to this many rows the scan takes all; of more it takes so many, or a tenth. The refinement takes all of them.
+# Up to this many rows the scan takes all; of more it takes this many, or a tenth. The refinement takes all of them.
 _SCAN_ROWS = 2000
-# Up to so many samples the scan takes the criterion itself: with weighted means by a smooth kernel, and otherwise.
+# With more samples the scan takes a surrogate: for weighted means by a smooth kernel, and otherwise.
 _MAX_SMOOTH, _MAX_SAMPLES = 5000, 20_000
 # A surrogate's minimum whose score is higher than its least one by a larger part cannot be the minimum on all samples;
 # neither can one whose score on all samples is higher than the best so far by a larger part.
 _SCAN_ERROR, _HOPELESS = 0.1, 1e-3
-# The refinement stops when it expects to gain a smaller part of the score.
-_LEAST_GAIN = 1e-8
 # Bandwidths that share the distances.
 _BATCH = 8
 # Predictions at the best bandwidth are kept if they fit in this many bytes.
@@ -51,15 +49,6 @@ _KEPT_BYTES = 2**26
 
 class SearchStopped(Exception):
     """Raised through the search by a callback that has seen enough."""
-
-
-@dataclass
-class Best:
-    """The best bandwidth so far, on all rows, and the leave-one-out predictions there if they are kept."""
-
-    score: float = np.inf
-    factor: float = 0.0
-    predictions: np.ndarray | None = None
 
 
 class History:
@@ -72,7 +61,8 @@ class History:
         self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_surrogate: dict[Callable, dict[float, tuple[float, int]]] = {}
-        self.best = Best()
+        # the best bandwidth on all rows, and the leave-one-out predictions there if they are kept
+        self.best_score, self.best_factor, self.best_predictions = np.inf, 0.0, None
 
     def add(self, criterion: Criterion | BinnedCriterion | SubsampledCriterion, factors: np.ndarray) -> np.ndarray:
         """Return the scores at `factors`, in descending order; new ones are evaluated in batches."""
@@ -81,16 +71,17 @@ class History:
         new = np.array([factor for factor in dict.fromkeys(factors.tolist()) if factor not in seen])
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
-            evaluations = (
-                self.criterion.evaluate(batch, self.keeps_predictions)
-                if is_all
-                else zip(*criterion(batch), repeat(None, len(batch)), strict=True)
-            )
+            evaluations: Iterable[tuple[Any, Any, Any]]
+            if is_all:
+                evaluations = self.criterion.evaluate(batch, self.keeps_predictions)
+            else:
+                evaluations = zip(*criterion(batch), repeat(None, len(batch)), strict=True)
             for factor, (score, n_unsupported, predictions) in zip(batch.tolist(), evaluations, strict=True):
                 seen[factor] = (float(score), int(n_unsupported))
-                margin = score_tolerance(score) * (1 if factor < self.best.factor else -1)
-                if is_all and score < self.best.score - margin:
-                    self.best = Best(float(score), factor, None if predictions is None else predictions.copy())
+                margin = score_tolerance(score) * (1 if factor < self.best_factor else -1)
+                if is_all and score < self.best_score - margin:
+                    self.best_score, self.best_factor = float(score), factor
+                    self.best_predictions = None if predictions is None else predictions.copy()
                 if self.on_candidate():
                     raise SearchStopped
         return np.array([seen[factor][0] for factor in factors.tolist()])
@@ -110,17 +101,8 @@ def search_bandwidth(
     with as many steps as there are pairs of samples: its choice is a low step, not surely the lowest. With many samples
     the scan takes a surrogate of the criterion (`surrogate`): its choice is surely low, and mostly the lowest to 1e-4.
 
-    Parameters
-    ----------
-    criterion : Criterion
-    on_candidate : callable
-        Called after each bandwidth; returns True to end the search with the best so far.
-
-    Returns
-    -------
-    search : BandwidthSearch
-    predictions : ndarray of shape (m, k) or None
-        Leave-one-out predictions of the rows of `criterion` at the chosen bandwidth, if the search has kept them.
+    `on_candidate` is called after each bandwidth, and ends the search with the best so far by returning True. Returned
+    as well: the leave-one-out predictions (m, k) of the rows at the chosen bandwidth, if the search has kept them.
     """
     keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
     grid, has_equal_keys = bandwidth_grid(keys, kernel)
@@ -156,7 +138,7 @@ def search_bandwidth(
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
     )
-    return result, history.best.predictions if history.best.factor == best_factor else None
+    return result, history.best_predictions if history.best_factor == best_factor else None
 
 
 def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:
@@ -178,8 +160,8 @@ def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> lis
     for index in _by_score(local_minima(scan), scan):
         beside = slice(max(index - 1, 0), index + 2)
         minimum = float(grid[index])
-        if 2 * scan[index] - scan[beside].max() <= history.best.score + score_tolerance(scan[index]):
-            minimum = history.search(criterion, grid[beside]).minimize(grid[beside], _LEAST_GAIN)[0]
+        if 2 * scan[index] - scan[beside].max() <= history.best_score + score_tolerance(scan[index]):
+            minimum = history.search(criterion, grid[beside]).minimize(grid[beside])[0]
         minima.append(minimum)
     return minima
 
@@ -215,16 +197,15 @@ def _search_many(
         local = criterion.local_subsamples(surrogate.n_local_rows)
         scores = history.add(local, narrow)
         lowest = first_minimum(scores)
-        if scores[lowest] < (
-            scores[0] if np.isinf(scores[0]) else scores[0] - error * abs(scores[0]) - score_tolerance(scores[0])
-        ):
+        margin = 0.0 if np.isinf(scores[0]) else error * abs(scores[0]) + score_tolerance(scores[0])
+        if scores[lowest] < scores[0] - margin:
             # the end of the first scan then is no minimum
             searches = [(search, index) for search, index in searches if index < n_wide - 1]
             searches.insert(0, (history.search(local, narrow), first + lowest))
     on_all, minima = history.search(criterion, grid), []
     for search, index in searches:
         minimum, curvature = search.minimize(search.bracket(grid[index]), surrogate.least_gain)
-        score, best = history.add(criterion, np.array([minimum]))[0], history.best.score
+        score, best = history.add(criterion, np.array([minimum]))[0], history.best_score
         if score <= best + _HOPELESS * abs(best):
             start = on_all.bracket(minimum)
             curvature *= surrogate.curvature_ratio

@@ -22,15 +22,14 @@ from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
 from sknw._smoothing.smoother import Queries, Smoother
 
-# 1-D: bin the samples into at most so many bins, on average at least so many samples a bin. The smallest bandwidth is
-# so many bin widths.
+# The largest number of bins, the least mean number of samples in a bin, and of bin widths in the smallest bandwidth.
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
-# A subsample is half of the samples, so many at most, and scores this many rows.
+# A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
 # Points that are counted to find a bin width, how often it is doubled, and the smallest relative to the largest
 # coordinate: narrower bins would be of the size of rounding.
 _COUNTED, _MAX_DOUBLINGS, _LEAST_RELATIVE_WIDTH = 20_000, 40, 2.0**-40
-# A sample in whose prediction the others weigh less than this part counts as alone.
+# A sample in whose prediction the others weigh less than this counts as alone.
 _ALONE = 1e-9
 
 
@@ -77,30 +76,14 @@ class SubsampledCriterion:
 
 @dataclass(frozen=True, eq=False)
 class BinnedData:
-    """Samples merged in s bins.
+    """Samples merged in s bins."""
 
-    Attributes
-    ----------
-    smoother : Smoother
-        Of the bins.
-    width : float
-        The width of a bin.
-    first : int ndarray of shape (s,)
-        The first sample of each bin.
-    mass : ndarray of shape (s,)
-        Sums of sample weights.
-    unit : ndarray of shape (s,)
-        The mean weight that leaving out a sample of the bin takes away: its weight, 1 at most.
-    squares : ndarray of shape (s, k)
-        Weighted means of the squared values.
-    """
-
-    smoother: Smoother
+    smoother: Smoother  # of the bins
     width: float
-    first: np.ndarray
-    mass: np.ndarray
-    unit: np.ndarray
-    squares: np.ndarray
+    first: np.ndarray  # the first sample of each bin, (s,)
+    mass: np.ndarray  # sums of sample weights, (s,)
+    unit: np.ndarray  # the mean weight that leaving out a sample of the bin takes away: its weight, 1 at most, (s,)
+    squares: np.ndarray  # weighted means of the squared values, (s, k)
 
     @classmethod
     def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_bins: int) -> BinnedData:
@@ -119,10 +102,7 @@ class BinnedData:
         return cls(few, width, start, mass, unit[:, 0], squares)
 
     def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean square residual of the samples of each bin, averaged over the outputs, and their own weight a.
-
-        Both have the shape (b, s).
-        """
+        """The mean square residual of the samples of each bin, averaged over outputs, and their own weight: (b, s)."""
         smoother = self.smoother
         request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0]), factors)
         sums = kernel_sums(request, smoother.algorithm)
@@ -168,9 +148,8 @@ class BinnedCriterion:
             scores = (squares / (1.0 - np.where(is_alone, 0.0, own)) ** 2) @ weights
         else:
             residual_dof = 1.0 - (own / self.binned.unit) @ weights
-            scores = np.array(
-                [gcv_or_aicc(name, *of_one, n) for of_one in zip(squares @ weights, residual_dof, strict=True)]
-            )
+            by_bandwidth = zip(squares @ weights, residual_dof, strict=True)
+            scores = np.array([gcv_or_aicc(name, mean_square, dof, n) for mean_square, dof in by_bandwidth])
         if self.criterion.smoother.policy in ("nan", "raise"):
             scores = np.where(is_alone[:, self._has_rows].any(axis=1), np.inf, scores)
         return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(is_alone, axis=1)
@@ -189,17 +168,15 @@ def _bin_width(points: np.ndarray, n_bins: int) -> float:
     low, high = np.quantile(some, [0.1, 0.9])
     width = float(high - low or np.ptp(some) or 1.0) / n_bins
     for _ in range(_MAX_DOUBLINGS):
-        if _n_bins(some, width) <= n_bins:
+        if len(_first_of_bins(some, width)) <= n_bins:
             break
         width *= 2.0
     n_distinct, least = len(np.unique(some)), _LEAST_RELATIVE_WIDTH * max(-points[0], points[-1])
-    while width > least and _n_bins(some, width) < n_distinct and _n_bins(some, width / 2.0) <= n_bins:
+    while width > least and len(_first_of_bins(some, width)) < n_distinct:
+        if len(_first_of_bins(some, width / 2.0)) > n_bins:
+            break
         width /= 2.0
     return width
-
-
-def _n_bins(points: np.ndarray, width: float) -> int:
-    return len(_first_of_bins(points, width))
 
 
 def _first_of_bins(points: np.ndarray, width: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import ListsPairs, WritesWeights, algorithm_for, dispatcher, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw._smoothing.unsupported import nearest_weights
+from sknw._smoothing.unsupported import nearest_weights, policy_weights
 
 # A weight below this part of all counts as none: it may be what underflow has left, and engines differ in that.
 NEGLIGIBLE = 1e-80
@@ -42,12 +42,8 @@ def attention_rows(request: KernelSumRequest, policy: str, rows: slice, weight_r
     total = weights.sum(axis=1, keepdims=True)
     unsupported = np.flatnonzero(total == 0)
     if unsupported.size:
-        if policy == "nearest":
-            weights[unsupported] = nearest_weights(
-                request, np.arange(len(request.queries))[rows][unsupported]
-            ).toarray()
-        else:
-            weights[unsupported] = request.weights if policy == "mean" else np.nan
+        queries = np.arange(len(request.queries))[rows][unsupported]
+        weights[unsupported] = policy_weights(policy, request, queries).toarray()
         total = weights.sum(axis=1, keepdims=True)
     weights /= total
     return weights
@@ -74,20 +70,10 @@ def for_each_attention_block(
 def sparse_attention(
     request: KernelSumRequest, policy: str, algorithm: str, top_k: int | None, positions: np.ndarray, n_given: int
 ) -> tuple[csr_array, np.ndarray]:
-    """Attention weights of all queries, all or the `top_k` largest of each row, and which had no support.
+    """Attention weights (m, n_given), all or the `top_k` largest of each row, and which queries had no support.
 
-    Rows without support are empty where the policy is "raise". Of equal weights those of the first samples, as given,
-    count as the largest.
-
-    Parameters
-    ----------
-    positions : int ndarray of shape (n,)
-        The position of each key among the `n_given` samples.
-
-    Returns
-    -------
-    weights : csr_array of shape (m, n_given)
-    unsupported : bool ndarray of shape (m,)
+    `positions` (n,) are those of the keys among the `n_given` samples. Rows without support are empty where the policy
+    is "raise". Of equal weights those of the first samples, as given, count as the largest.
     """
 
     def among_given(weights: csr_array) -> csr_array:
@@ -118,11 +104,7 @@ def _with_substitutes(weights: csr_array, request: KernelSumRequest, policy: str
     """The weights, with what a policy says in the empty `rows`, ascending."""
     if not rows.size or policy == "raise":
         return weights
-    if policy == "nearest":
-        substitutes = nearest_weights(request, rows)
-    else:
-        row = request.weights if policy == "mean" else np.full(len(request.weights), np.nan)
-        substitutes = csr_array(np.tile(row, (len(rows), 1)))
+    substitutes = policy_weights(policy, request, rows)
     count = np.zeros(weights.shape[0], dtype=substitutes.indptr.dtype)
     count[rows] = np.diff(substitutes.indptr)
     indptr = np.append(0, np.cumsum(count))

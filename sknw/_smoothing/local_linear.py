@@ -33,7 +33,7 @@ _ROUNDING = 1e-14
 _ROUNDING_OF_DIFFERENCES = 1e-22
 _ROUNDING_OF_DEVIATIONS = 1e-15
 # Without a ridge: below this part of the largest variance there is nothing to be had from the moments.
-_SINGULAR = 1e-10
+SINGULAR = 1e-10
 _NO_RIDGE = 1e-14
 
 
@@ -50,6 +50,15 @@ def n_line_columns(d: int, k: int) -> int:
     return k + d + d * (d + 1) // 2 + d * k
 
 
+def split_line_columns(means: np.ndarray, d: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The parts y (..., k), x (..., d), x x' (..., d, d) and x y (..., d, k) of means of `line_columns` (..., c)."""
+    y, x, products, mixed = np.split(means, np.cumsum([k, d, d * (d + 1) // 2]), axis=-1)
+    xx = np.empty((*means.shape[:-1], d, d))
+    rows, columns = np.triu_indices(d)
+    xx[..., rows, columns] = xx[..., columns, rows] = products
+    return y, x, xx, mixed.reshape(*means.shape[:-1], d, k)
+
+
 class _PerQuery:
     """Base of dataclasses of arrays whose first axes, (...), are bandwidths and queries."""
 
@@ -61,53 +70,36 @@ class _PerQuery:
             array[index] = other
 
     @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Those of consecutive parts of the queries, the second axis."""
-        by_attribute = zip(*(vars(part).values() for part in parts), strict=True)
+    def joined(cls, batches: Sequence[Self]) -> Self:
+        """Those of consecutive batches of the queries, the second axis."""
+        by_attribute = zip(*(vars(batch).values() for batch in batches), strict=True)
         return cls(*(np.concatenate(arrays, axis=1) for arrays in by_attribute))
 
 
 @dataclass(frozen=True, eq=False)
 class LocalMoments(_PerQuery):
-    """Weighted means and covariances around each of some queries, of any leading shape (...).
+    """Weighted means and covariances around each of some queries, of any leading shape (...)."""
 
-    Attributes
-    ----------
-    x_mean : ndarray of shape (..., d)
-    y_mean : ndarray of shape (..., k)
-    xx : ndarray of shape (..., d, d)
-        The covariances C.
-    xy : ndarray of shape (..., d, k)
-        The covariances c.
-    squares : ndarray of shape (..., d)
-        The weighted mean squares of what xx and xy are differences of.
-    log_mass : ndarray of shape (...)
-        The logarithm of the sum of weights before they were made to sum to 1.
-    """
-
-    x_mean: np.ndarray
-    y_mean: np.ndarray
-    xx: np.ndarray
-    xy: np.ndarray
-    squares: np.ndarray
-    log_mass: np.ndarray
+    x_mean: np.ndarray  # (..., d)
+    y_mean: np.ndarray  # (..., k)
+    xx: np.ndarray  # C, (..., d, d)
+    xy: np.ndarray  # c, (..., d, k)
+    squares: np.ndarray  # weighted mean squares of what xx and xy are differences of, (..., d)
+    log_mass: np.ndarray  # logarithm of the sum of weights before they were made to sum to 1, (...)
 
     @classmethod
     def of(cls, means: np.ndarray, log_mass: np.ndarray, d: int, k: int) -> LocalMoments:
         """From the weighted means of `line_columns`, of shape (..., n_line_columns(d, k))."""
-        y_mean, x_mean, products, mixed = np.split(means, np.cumsum([k, d, d * (d + 1) // 2]), axis=-1)
-        xx = np.empty((*means.shape[:-1], d, d))
-        rows, columns = np.triu_indices(d)
-        xx[..., rows, columns] = xx[..., columns, rows] = products
+        y_mean, x_mean, xx, xy = split_line_columns(means, d, k)
         squares = np.diagonal(xx, axis1=-2, axis2=-1).copy()
         xx -= x_mean[..., :, np.newaxis] * x_mean[..., np.newaxis, :]
-        xy = mixed.reshape(*means.shape[:-1], d, k) - x_mean[..., :, np.newaxis] * y_mean[..., np.newaxis, :]
+        xy = xy - x_mean[..., :, np.newaxis] * y_mean[..., np.newaxis, :]
         return cls(x_mean, y_mean, xx, xy, squares, log_mass)
 
-    def has_cancellation(self, largest_loss: float, ridge: float) -> np.ndarray:
-        """Where a variance with the ridge is less than `largest_loss` of the square x_mean^2 taken off: bool (...)."""
+    def has_cancellation(self, ridge: float) -> np.ndarray:
+        """Where a variance with the ridge is less than `ACCURATE` of the square x_mean^2 taken off: bool (...)."""
         variances = np.diagonal(self.xx, axis1=-2, axis2=-1)
-        return np.any(variances + ridge < largest_loss * self.x_mean**2, axis=-1)
+        return np.any(variances + ridge < ACCURATE * self.x_mean**2, axis=-1)
 
     def equivalent_kernel_and_slope(self, x: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """u = (C + ridge I)^-1 (x - x_mean) at queries x (..., d), with which m = y_mean + u'c, and b (..., d, k)."""
@@ -123,7 +115,7 @@ def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.nd
     if np.all(ridge >= _NO_RIDGE):
         return np.linalg.solve(xx + ridge * np.eye(xx.shape[-1]), right)
     variances, directions = np.linalg.eigh(xx)
-    varies = variances > _SINGULAR * variances[..., -1:]
+    varies = variances > SINGULAR * variances[..., -1:]
     inverse = np.divide(1.0, variances, out=np.zeros_like(variances), where=varies)
     along = np.swapaxes(directions, -2, -1) @ right
     return directions @ (inverse[..., np.newaxis] * along)
@@ -131,42 +123,26 @@ def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.nd
 
 @dataclass(frozen=True, eq=False)
 class LocalFits(_PerQuery):
-    """Local lines at some queries, of any leading shape (...), along the principal axes of C around each.
+    """Local lines at some queries, of any leading shape (...), along the principal axes of C around each."""
 
-    Attributes
-    ----------
-    y_mean : ndarray of shape (..., k)
-    variances : ndarray of shape (..., d)
-        The v_i.
-    along : ndarray of shape (..., d)
-        The components a_i of x0 - x_mean.
-    covariances : ndarray of shape (..., d, k)
-        The components c_i.
-    known : ndarray of shape (..., d)
-        Variances with the ridge are accurate from here on.
-    least : ndarray of shape (..., d)
-        Variances below are rounding.
-    log_mass : ndarray of shape (...)
-        As of `LocalMoments`.
-    """
-
-    y_mean: np.ndarray
-    variances: np.ndarray
-    along: np.ndarray
-    covariances: np.ndarray
-    known: np.ndarray
-    least: np.ndarray
-    log_mass: np.ndarray
+    y_mean: np.ndarray  # (..., k)
+    variances: np.ndarray  # v_i, (..., d)
+    query_scores: np.ndarray  # a_i, the components of x0 - x_mean, (..., d)
+    covariances: np.ndarray  # c_i, (..., d, k)
+    known: np.ndarray  # from here on variances with the ridge are accurate, (..., d)
+    least: np.ndarray  # variances below are rounding, (..., d)
+    log_mass: np.ndarray  # as of LocalMoments, (...)
 
     @classmethod
     def of(cls, moments: LocalMoments, x: np.ndarray) -> LocalFits:
         """From the moments around the queries x (..., d)."""
         variances, axes = np.linalg.eigh(moments.xx)
         axes = np.swapaxes(axes, -2, -1)
-        along = (axes @ (x - moments.x_mean)[..., np.newaxis])[..., 0]
+        scores = (axes @ (x - moments.x_mean)[..., np.newaxis])[..., 0]
         size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2  # of what each v_i is made from
         known, least = ACCURATE * size, _ROUNDING * size
-        return cls(moments.y_mean, np.maximum(variances, 0.0), along, axes @ moments.xy, known, least, moments.log_mass)
+        variances = np.maximum(variances, 0.0)
+        return cls(moments.y_mean, variances, scores, axes @ moments.xy, known, least, moments.log_mass)
 
     @classmethod
     def of_means(cls, means: np.ndarray, log_mass: np.ndarray) -> LocalFits:
@@ -178,11 +154,11 @@ class LocalFits(_PerQuery):
         """m of shape (..., k), at one ridge or at one for each query."""
         if self.variances.shape[-1] == 0:
             return self.y_mean
-        return self.y_mean + np.einsum("...i,...ik->...k", self.along * self._inverse(ridge), self.covariances)
+        return self.y_mean + np.einsum("...i,...ik->...k", self.query_scores * self._inverse(ridge), self.covariances)
 
-    def reach(self, ridge: float | np.ndarray) -> np.ndarray:
+    def leverage(self, ridge: float | np.ndarray) -> np.ndarray:
         """(x0 - x_mean)' (C + ridge I)^-1 (x0 - x_mean), of shape (...); infinite off the plane of the samples."""
-        inverse, squares = self._inverse(ridge), self.along**2
+        inverse, squares = self._inverse(ridge), self.query_scores**2
         has_slope = self.variances + np.asarray(ridge)[..., np.newaxis] > self.least
         return np.where(has_slope | (squares <= self.least), squares * inverse, np.inf).sum(axis=-1)
 
@@ -197,18 +173,10 @@ class LocalFits(_PerQuery):
 
 
 def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarray, size: float) -> LocalFits:
-    """Local lines at m queries from the samples around each, by singular values, which need no squares.
+    """Local lines at m queries from the l samples around each, by singular values, which need no squares.
 
-    Parameters
-    ----------
-    p : ndarray of shape (m, l)
-        The weights, of sum 1.
-    x : ndarray of shape (m, l, d)
-        The inputs as seen from the query, x_j - x0.
-    y : ndarray of shape (m, l, k)
-    log_mass : ndarray of shape (m,)
-    size : float
-        The largest input, of which all have the rounding.
+    `p` (m, l) are the weights, of sum 1, `x` (m, l, d) the inputs as seen from the query, x_j - x0, and `y` (m, l, k);
+    inputs have the rounding of the largest one, `size`.
     """
     x_mean, y_mean, x, y = _centred(p, x, y)
     root = np.sqrt(p)[..., np.newaxis]
@@ -217,9 +185,9 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarr
     left, deviations, axes = np.linalg.svd(design, full_matrices=False)
     deviations[deviations < _ROUNDING_OF_DEVIATIONS * np.maximum(deviations[:, :1], size)] = 0.0
     covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
-    variances, along = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
+    variances, scores = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
     least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
-    return LocalFits(y_mean, variances, along, covariances, np.zeros_like(least), least, log_mass)
+    return LocalFits(y_mean, variances, scores, covariances, np.zeros_like(least), least, log_mass)
 
 
 def moments_around(

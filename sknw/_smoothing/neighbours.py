@@ -9,7 +9,7 @@ import numpy as np
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 
-# Queries that look for their neighbours together: so many, but with weights for all keys no more than so many bytes.
+# The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
 _CHUNK_BYTES = 2**25
 # A weight below exp(-60) = 1e-26 of the largest is negligible.
@@ -25,7 +25,7 @@ class EffectiveNeighbours:
     request: KernelSumRequest
 
     def chunks(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The queries `rows` in chunks of some that are near each other."""
+        """The queries `rows` in chunks; those of a chunk are near each other."""
         if self._radius_is_known:
             rank = np.empty(len(self.request.keys), dtype=np.intp)
             rank[self.request.index.tree.indices] = np.arange(len(rank))  # neighbours are neighbours in the tree

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.local_linear import (
-    ACCURATE,
     LocalFits,
     LocalMoments,
     line_columns,
@@ -28,14 +28,14 @@ from sknw.kernels import Kernel
 # A weight that exceeds 1 by less was meant to be 1, and scaled: no rest of the sample may predict it.
 _ROUNDED_WEIGHT = 1e-9
 # Of moments in a search, seven digits are enough.
-LOSS_IN_SEARCH = 1e-9
+_LOSS_IN_SEARCH = 1e-9
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# A batch of weighted means: so many queries, or this share of the number of samples if that is more.
+# A batch of weighted means has this many queries, or this share of the number of samples if that is more.
 _POOLED_QUERIES, _POOLED_SHARE = 2**20, 1 / 8
 
-# The index of a bandwidth, and some queries.
-_At = tuple[int, np.ndarray]
+# The bandwidths of a smoother that is pooled at its own one only.
+_OWN_BANDWIDTH = np.ones(1)
 
 
 def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -50,21 +50,11 @@ def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class LocalLinearSpec:
-    """What pooling by local lines needs beyond the weights.
+    """What pooling by local lines needs beyond the weights."""
 
-    Attributes
-    ----------
-    x : ndarray of shape (n, d)
-        Inputs of the training samples, (x - center) / scales.
-    scales : ndarray of shape (d,)
-        Standard deviations; with a ridge for each feature, these times the roots of the ridges.
-    ridge : float
-        Penalty on the squared slope; 1 where the scales account for it.
-    """
-
-    x: np.ndarray
-    scales: np.ndarray
-    ridge: float
+    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, d)
+    scales: np.ndarray  # standard deviations (d,); with a ridge for each feature, these times the roots of the ridges
+    ridge: float  # penalty on the squared slope; 1 where the scales account for it
 
     @classmethod
     def of(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
@@ -77,21 +67,11 @@ class LocalLinearSpec:
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Points at which samples are pooled.
+    """Points at which samples are pooled."""
 
-    Attributes
-    ----------
-    z : ndarray of shape (m, r)
-        Where the kernel sees them.
-    x : ndarray of shape (m, d)
-        Inputs, (x - center) / scales, for local lines; of shape (m, 0) where there are none.
-    leave_out : LeaveOneOut or None
-        The training sample that each is, with leave-one-out.
-    """
-
-    z: np.ndarray
-    x: np.ndarray
-    leave_out: LeaveOneOut | None = None
+    z: np.ndarray  # where the kernel sees them, (m, r)
+    x: np.ndarray  # inputs (x - center) / scales of local lines, (m, d), of weighted means (m, 0)
+    leave_out: LeaveOneOut | None = None  # the training sample that each is
 
     def __len__(self) -> int:
         return len(self.z)
@@ -104,41 +84,21 @@ class Queries:
 class Smoother:
     """Training samples and everything that decides how they are pooled.
 
-    Attributes
-    ----------
-    center : ndarray of shape (d,)
-    w : ndarray of shape (d,) or (d, r)
-        Inputs x become z = (x - center) w; for a bandwidth h, w is 1 / h.
-    values : ndarray of shape (n, k)
-        What is pooled.
-    index : KeyIndex
-        The z of the training samples, of positive weight all, with their sample weights, of which the largest is 1, and
-        the columns that pooling needs the sums of.
-    kernel : Kernel
-    outside : {"nearest", "mean", "nan", "raise"}
-        What a query without support gets.
-    algorithm : str
-        The engine.
-    n_jobs : int or None
-    allow_float32 : bool
-        Predictions will be rounded to float32.
-    line : LocalLinearSpec or None
-        Pool by local lines; None pools by weighted means.
-    n_extra : int
-        How many of the last values are pooled by weighted means although there are lines.
+    The index holds their z = (x - center) w, their sample weights, all positive and the largest 1, and the columns that
+    pooling needs the sums of.
     """
 
-    center: np.ndarray
-    w: np.ndarray
-    values: np.ndarray
+    center: np.ndarray  # (d,)
+    w: np.ndarray  # (d,) or (d, r); 1 / h for a bandwidth h
+    values: np.ndarray  # what is pooled, (n, k)
     index: KeyIndex
     kernel: Kernel
-    outside: str
+    outside: str  # what a query without support gets
     algorithm: str
     n_jobs: int | None
-    allow_float32: bool = False
-    line: LocalLinearSpec | None = None
-    n_extra: int = 0
+    allow_float32: bool = False  # predictions will be rounded to float32
+    line: LocalLinearSpec | None = None  # None pools by weighted means
+    n_extra: int = 0  # how many of the last values are pooled by weighted means although there are lines
 
     @classmethod
     def of(
@@ -151,13 +111,7 @@ class Smoother:
         n_jobs: int | None,
         line: LocalLinearSpec | None = None,
     ) -> Smoother:
-        """The training set pooled at z = (x - center) w.
-
-        Raises
-        ------
-        ValueError
-            If z has values that are no float64 numbers.
-        """
+        """The training set pooled at z = (x - center) w; refused where z has values that are no float64 numbers."""
         keys = coordinates(training.X, training.center, w)
         if not np.isfinite([keys.min(), keys.max()]).all():
             raise ValueError(
@@ -165,7 +119,8 @@ class Smoother:
             )
         offset = float(np.abs(training.center * w.T).max())
         columns = training.values if line is None else line_columns(line.x, training.values)
-        index = KeyIndex(keys, training.relative_weight, columns, offset)
+        weights = training.sample_weight
+        index = KeyIndex(keys, weights if weights.max() == 1.0 else weights / weights.max(), columns, offset)
         return cls(training.center, w, training.values, index, kernel, outside, algorithm, n_jobs, line=line)
 
     @property
@@ -216,7 +171,7 @@ class Smoother:
         return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
 
     def left_out(self, rows: np.ndarray, sample_weight: np.ndarray) -> Queries:
-        """The training samples `rows`, each without one unit, one sample, of its `sample_weight`."""
+        """The training samples `rows` as queries, each without one unit, one sample, of its `sample_weight`."""
         retained = np.zeros(len(rows))
         if sample_weight.max() - 1.0 > _ROUNDED_WEIGHT:
             rest = sample_weight - 1.0
@@ -224,19 +179,19 @@ class Smoother:
         z = self.keys if len(rows) == len(self.keys) else self.keys[rows]
         return Queries(z, z[:, :0] if self.line is None else self.line.x[rows], LeaveOneOut(rows, retained))
 
-    def request(self, queries: Queries, bandwidths: np.ndarray | None = None) -> KernelSumRequest:
+    def request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
         """The kernel sums that pooling at `queries` takes; `bandwidths` in units of the smoother's own."""
         return KernelSumRequest(
             kernel=self.kernel,
             index=self.index,
             queries=queries.z,
             leave_out=queries.leave_out,
-            bandwidths=np.ones(1) if bandwidths is None else bandwidths,
+            bandwidths=bandwidths,
             allow_float32=self.allow_float32 and self.line is None,
             n_jobs=self.n_jobs,
         )
 
-    def value_request(self, queries: Queries, bandwidths: np.ndarray | None = None) -> KernelSumRequest:
+    def value_request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
         """The kernel sums of the values alone."""
         request = self.request(queries, bandwidths)
         if self.line is None:
@@ -244,88 +199,66 @@ class Smoother:
         index = self.index.of_columns("values", lambda: self.index.with_columns(self.values))
         return replace(request, index=index)
 
-    def pool(self, queries: Queries, bandwidths: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted means or local lines at the queries, and which queries had no support.
+    def pool(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted means or local lines at the queries (m, k), and which queries had no support (m,).
 
-        m(q, c) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964), or the line of `local_linear` at q.
-
-        Returns
-        -------
-        means : ndarray of shape (b, m, k)
-            NaN for queries without support where `outside` is "nan" or "raise".
-        unsupported : bool ndarray of shape (b, m)
+        m(q) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964), or the line of `local_linear` at q; NaN
+        for queries without support where `outside` is "nan" or "raise".
         """
-        batches = self.batches(len(queries), 1 if bandwidths is None else len(bandwidths))
-        pooled = [self._pool_batch(queries[batch], bandwidths) for batch in batches]
+        pooled = [self._pool_batch(queries[batch]) for batch in self.batches(len(queries))]
         if len(pooled) == 1:
             return pooled[0]
         means, unsupported = zip(*pooled, strict=True)
-        return np.concatenate(means, axis=1), np.concatenate(unsupported, axis=1)
+        return np.concatenate(means), np.concatenate(unsupported)
 
-    def _pool_batch(self, queries: Queries, bandwidths: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _pool_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         if self.line is None:
-            means, unsupported = kernel_sums(self.request(queries, bandwidths), self.algorithm).into_means()
+            means, unsupported = kernel_sums(self.request(queries), self.algorithm).into_means()
         else:
-            lines, extra, unsupported = self._lines(queries, bandwidths)
+            lines, extra, unsupported = self.lines(queries)
             means = np.concatenate([lines.value(self.line.ridge), extra], axis=-1)
         if unsupported.any():
             UnsupportedPolicy(self.policy, self.value_request(queries)).put(means, unsupported)
-        return means, unsupported
+        return means[0], unsupported[0]
 
-    def lines(self, queries: Queries, bandwidths: np.ndarray | None = None) -> tuple[LocalFits, np.ndarray]:
-        """Local lines around the queries, of shape (b, m, ...), and which had no support.
+    def lines(
+        self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH
+    ) -> tuple[LocalFits, np.ndarray, np.ndarray]:
+        """Local lines (b, m, ...), weighted means of the extra values (b, m, e), and which queries had no support.
 
         Where sums of squares are not accurate enough for the ridge, from the effective neighbours of the query.
         """
-        lines, _, unsupported = self._lines(queries, bandwidths)
-        return lines, unsupported
-
-    def _lines(
-        self, queries: Queries, bandwidths: np.ndarray | None = None
-    ) -> tuple[LocalFits, np.ndarray, np.ndarray]:
-        """Lines, the weighted means of the extra values, and which queries had no support."""
         assert self.line is not None
         moments, extra, unsupported = self._moments(queries, bandwidths)
         lines, ridge = LocalFits.of(moments, queries.x), self.line.ridge
         size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
-        lost = lines.is_ill_conditioned(ridge) | moments.has_cancellation(ACCURATE, ridge)
+        lost = lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
 
-        def put(at: _At, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-            lines[at] = lines_around(p, x, y, lines.log_mass[at], size)
+        def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_mass: np.ndarray) -> LocalFits:
+            return lines_around(p, x, y, log_mass, size)
 
-        self._for_neighbourhoods(queries, bandwidths, lost & ~unsupported, put)
+        self._fit_neighbours(lines, lost & ~unsupported, fit, queries, bandwidths)
         return lines, extra, unsupported
 
-    def lines_for_any_ridge(self, queries: Queries, bandwidths: np.ndarray | None) -> tuple[LocalFits, np.ndarray]:
+    def lines_for_any_ridge(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """As `lines`, for a search: from the neighbours only where sums of squares leave nothing at all."""
         moments, _, unsupported = self._moments(queries, bandwidths)
-        lost = np.trace(moments.xx, axis1=-2, axis2=-1) < LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
-        self._put_moments_around(moments, queries, bandwidths, lost & ~unsupported)
+        lost = np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
+        self._fit_neighbours(moments, lost & ~unsupported, moments_around, queries, bandwidths)
         return LocalFits.of(moments, queries.x), unsupported
 
-    def local_moments(
-        self, queries: Queries, bandwidths: np.ndarray | None = None, largest_loss: float = ACCURATE
-    ) -> tuple[LocalMoments, np.ndarray]:
-        """Weighted means and covariances around the queries, of shape (b, m, ...), and which had no support.
+    def local_moments(self, queries: Queries) -> tuple[LocalMoments, np.ndarray]:
+        """Weighted means and covariances (1, m, ...) around the queries, and which had no support.
 
-        Where a variance is less than `largest_loss` of the squares that it is a difference of, from the effective
-        neighbours of the query.
+        Where variances are not accurate enough for the ridge, from the effective neighbours of the query.
         """
         assert self.line is not None
-        moments, _, unsupported = self._moments(queries, bandwidths)
-        lost = moments.has_cancellation(largest_loss, self.line.ridge)
-        self._put_moments_around(moments, queries, bandwidths, lost & ~unsupported)
+        moments, _, unsupported = self._moments(queries, _OWN_BANDWIDTH)
+        lost = moments.has_cancellation(self.line.ridge) & ~unsupported
+        self._fit_neighbours(moments, lost, moments_around, queries, _OWN_BANDWIDTH)
         return moments, unsupported
 
-    def _put_moments_around(
-        self, moments: LocalMoments, queries: Queries, bandwidths: np.ndarray | None, where: np.ndarray
-    ) -> None:
-        def put(at: _At, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-            moments[at] = moments_around(p, x, y, queries.x[at[1]], moments.log_mass[at])
-
-        self._for_neighbourhoods(queries, bandwidths, where, put)
-
-    def _moments(self, queries: Queries, bandwidths: np.ndarray | None) -> tuple[LocalMoments, np.ndarray, np.ndarray]:
+    def _moments(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalMoments, np.ndarray, np.ndarray]:
         """Moments, the weighted means of the extra values, and which queries had no support."""
         assert self.line is not None
         sums = kernel_sums(self.request(queries, bandwidths), self.algorithm)
@@ -334,32 +267,33 @@ class Smoother:
         of_lines, extra = np.split(means, [n_line_columns(d, k)], axis=-1)
         return LocalMoments.of(of_lines, sums.log_mass(), d, k), extra, unsupported
 
-    def _for_neighbourhoods(
+    def _fit_neighbours(
         self,
-        queries: Queries,
-        bandwidths: np.ndarray | None,
+        found: LocalMoments | LocalFits,
         where: np.ndarray,
-        task: Callable[[_At, np.ndarray, np.ndarray, np.ndarray], None],
+        fit: Callable[..., Any],
+        queries: Queries,
+        bandwidths: np.ndarray,
     ) -> None:
-        """Call ``task(at, p, x, y)`` for chunks of the queries `where` (b, m): weights, inputs from there, values."""
+        """Replace what was `found` `where` (b, m) by ``fit(weights, x - x0, y, x0, log_mass)`` of the neighbours."""
         assert self.line is not None
-        line, values = self.line, self.values[:, : self.values.shape[1] - self.n_extra]
+        x, values = self.line.x, self.values[:, : self.values.shape[1] - self.n_extra]
         for b in np.flatnonzero(where.any(axis=1)).tolist():
-            h = np.ones(1) if bandwidths is None else bandwidths[b : b + 1]
-            neighbours = EffectiveNeighbours(self.value_request(queries, h))
+            neighbours = EffectiveNeighbours(self.value_request(queries, bandwidths[b : b + 1]))
             chunks = neighbours.chunks(np.flatnonzero(where[b]))
 
-            def block(
+            def fit_chunks(
                 some: slice, b: int = b, neighbours: EffectiveNeighbours = neighbours, chunks: list = chunks
             ) -> None:
                 for rows in chunks[some]:
                     keys, p = neighbours.of(rows)
-                    task((b, rows), p, line.x[keys] - queries.x[rows, np.newaxis], values[keys])
+                    x0 = queries.x[rows]
+                    found[b, rows] = fit(p, x[keys] - x0[:, np.newaxis], values[keys], x0, found.log_mass[b, rows])
 
-            for_each_chunk(block, len(chunks), 1, neighbours.request.n_threads, uses_blas=True)
+            for_each_chunk(fit_chunks, len(chunks), 1, neighbours.request.n_threads, uses_blas=True)
 
     def batches(self, n_queries: int, n_bandwidths: int = 1) -> list[slice]:
-        """Batches of queries for which pooling, at so many bandwidths, takes a bounded amount of memory."""
+        """Batches of queries for which pooling, at a number of bandwidths, takes a bounded amount of memory."""
         if self.line is None:
             size = max(_POOLED_QUERIES, int(_POOLED_SHARE * len(self.keys)))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,33 +12,19 @@ _TOO_LARGE = 1e304
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Samples of positive weight, their centres and scales.
+    """Samples of positive weight, with the weighted means and standard deviations of inputs and targets.
 
     Those of one feature are sorted by it: the engines for one feature need not sort them again.
-
-    Attributes
-    ----------
-    given : ndarray of shape (n_given, d)
-        The inputs of all samples, as given.
-    rows : slice or ndarray of int, of shape (n,)
-        Where those of positive weight stand among them.
-    center, scales : ndarrays of shape (d,)
-        Weighted means and standard deviations; a constant feature has the scale 1.
-    values : ndarray of shape (n, k)
-        (y - y_center) / y_scales.
-    y_center, y_scales : ndarrays of shape (k,)
-    sample_weight : ndarray of shape (n,)
-        In units of samples.
     """
 
-    given: np.ndarray
-    rows: slice | np.ndarray
-    center: np.ndarray
-    scales: np.ndarray
-    values: np.ndarray
-    y_center: np.ndarray
-    y_scales: np.ndarray
-    sample_weight: np.ndarray
+    given: np.ndarray  # the inputs of all samples, as given, (n_given, d)
+    rows: slice | np.ndarray  # where those of positive weight stand among them
+    center: np.ndarray  # (d,)
+    scales: np.ndarray  # 1 for a constant feature, (d,)
+    values: np.ndarray  # (y - y_center) / y_scales, (n, k)
+    y_center: np.ndarray  # (k,)
+    y_scales: np.ndarray  # (k,)
+    sample_weight: np.ndarray  # in units of samples, (n,)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -52,11 +38,10 @@ class TrainingSet:
         """The inputs (n, d), put in order whenever they are asked for: they take much memory."""
         return take(self.given, self.rows)
 
-    @property
-    def relative_weight(self) -> np.ndarray:
-        """Sample weights of which the largest is 1."""
-        largest = self.sample_weight.max()
-        return self.sample_weight if largest == 1.0 else self.sample_weight / largest
+    def take(self, rows: np.ndarray) -> TrainingSet:
+        """Some of the samples, with the same centres and scales."""
+        values, weights = self.values[rows], self.sample_weight[rows]
+        return replace(self, rows=self.places(rows), values=values, sample_weight=weights)
 
     @classmethod
     def of(cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> TrainingSet:

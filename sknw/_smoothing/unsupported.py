@@ -10,12 +10,11 @@ from sknw._kernel_sums.request import KernelSumRequest
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
 # coordinates are ties.
 _TIE_ULPS = 8
-# Nearest keys are looked for one by one, and only if there are so many all within a radius.
+# The tree is asked for this many neighbours; only if all of them tie, for every key within the radius.
 _FEW_TIES = 4
-# A query at so many times the keys' size sees all of them in one direction, to the last digits that distances have.
+# A query at this many times the keys' size sees all of them in one direction, to the last digits of distances.
 _FAR = 1e8
-# Queries that look for their nearest keys together: at least so many, and more if the keys may all be nearest to each
-# without more than so many pairs.
+# Queries whose nearest keys are found together: at least this many, and more while all pairs with keys are fewer.
 _CHUNK, _PAIRS_OF_CHUNK = 50, 10**6
 
 
@@ -49,6 +48,14 @@ def policy_means(policy: str, request: KernelSumRequest, rows: np.ndarray) -> np
     if policy == "mean":
         return _means_of_all(request, rows)
     return np.full((len(rows), request.columns.shape[1]), np.nan)
+
+
+def policy_weights(policy: str, request: KernelSumRequest, rows: np.ndarray) -> csr_array:
+    """The weights (len(rows), n) that the queries `rows`, without support, give to the keys by a policy."""
+    if policy == "nearest":
+        return nearest_weights(request, rows)
+    row = request.weights if policy == "mean" else np.full(len(request.keys), np.nan)
+    return csr_array(np.tile(row, (len(rows), 1)))
 
 
 def _means_of_nearest(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
@@ -92,14 +99,11 @@ def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
 
 
 def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
-    """Weighted means of all values, of each query's own one with its share only."""
+    """Weighted means of all values, of each query's own one with what it retains only."""
     mass, moments = request.weights.sum(), request.weights @ request.columns
     if request.leave_out is None:
         return np.broadcast_to(moments / mass, (len(rows), len(moments)))
-    own = request.leave_out.index[rows]
-    left_out = np.where(own < 0, 0.0, (1.0 - request.leave_out.retained[rows]) * request.weights[own])
-    mass = mass - left_out
-    with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no others
-        return (moments - left_out[:, np.newaxis] * request.columns[own]) / np.where(mass > 0, mass, np.nan)[
-            :, np.newaxis
-        ]
+    own, retained = request.leave_out.index[rows], request.leave_out.retained[rows]
+    left_out = np.where(own < 0, 0.0, (1.0 - retained) * request.weights[own])[:, np.newaxis]
+    others = np.where(mass > left_out, mass - left_out, np.nan)  # a sample alone has no others
+    return (moments - left_out * request.columns[own]) / others

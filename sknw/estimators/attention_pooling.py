@@ -19,10 +19,10 @@ from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
 from sknw._selection.rules import n_validation_rows
-from sknw._sklearn_compat import FitTask, Interval, StrOptions, validates_params
+from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw.estimators.base import BaseSmoother
+from sknw.estimators.base import BaseSmoother, as_numbers
 from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
@@ -77,17 +77,14 @@ class AttentionPoolingRegressor(BaseSmoother):
         It is also the slack with which features are switched off: at the end all small w are set to 0 if the logarithm
         of the loss, with its penalty, does not rise by more.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
-        What a query gets that has no training sample in the support of the kernel, as of
-        :class:`NadarayaWatsonRegressor`.
+        What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
-        How many training samples the loss and `loo_score_` are averaged over; each is predicted from all others. "auto"
-        takes all, or as many as keep one pass below 4e8 kernel evaluations, of which each row takes n: all of up to
-        20 000 samples. None takes all.
+        How many training samples the loss and `loo_score_` are averaged over, as of :class:`NadarayaWatsonRegressor`;
+        "auto" counts n kernel evaluations for each row, and so takes all of up to 20 000 samples.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
-        Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
-        processors.
+        Threads, by joblib's conventions, as of :class:`NadarayaWatsonRegressor`.
     warm_start : bool, default=False
         Whether `fit` starts from the w and ridge of the fit before, if there is one of the same structure and number of
         features.
@@ -110,8 +107,7 @@ class AttentionPoolingRegressor(BaseSmoother):
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training sample predicted from the others, leaving out one unit of its weight. NaN in rows that were not
-        used for validation.
+        Each training sample predicted from the others; NaN in rows that were not used for validation.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int
@@ -206,30 +202,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    @validates_params
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Keep the training samples and learn w.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Training targets, the values.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; an integer weight is the same as so many equal rows, as of
-            :class:`NadarayaWatsonRegressor`. None: all 1.
-
-        Returns
-        -------
-        AttentionPoolingRegressor
-            The fitted estimator, itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
-        """
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
         learns = isinstance(self.w, str)
         continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
         before = (self.w_, self.ridge_) if continues else None
@@ -261,7 +234,7 @@ class AttentionPoolingRegressor(BaseSmoother):
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
                 "penalty.",
                 ConvergenceWarning,
-                stacklevel=3,  # the caller of fit, beyond its decorator
+                stacklevel=4,  # the caller of fit, beyond its decorator
             )
         task.end()
         return self
@@ -317,7 +290,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         return np.full(len(training.scales), Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
 
     def _given_ridge(self, d: int) -> np.ndarray:
-        ridge = _as_numbers(self.ridge)
+        ridge = as_numbers(self.ridge)
         least = 0.0 if ridge.ndim == 0 else np.finfo(np.float64).tiny
         if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= least)):
             raise ValueError(
@@ -327,7 +300,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         return np.broadcast_to(ridge, (d,))
 
     def _given_w(self, d: int) -> np.ndarray:
-        w = _as_numbers(self.w)
+        w = as_numbers(self.w)
         w = np.full(d, w) if w.ndim == 0 else w
         if w.ndim not in (1, 2) or len(w) != d or w.size == 0 or not np.all(np.isfinite(w)):
             raise ValueError(
@@ -335,10 +308,3 @@ class AttentionPoolingRegressor(BaseSmoother):
                 f"{d} rows; got {self.w!r}."
             )
         return w
-
-
-def _as_numbers(value: object) -> np.ndarray:
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.full(1, np.nan)

@@ -17,7 +17,7 @@ from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_th
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec
-from sknw.estimators.base import BaseSmoother
+from sknw.estimators.base import BaseSmoother, as_numbers
 from sknw.kernels import Kernel, resolve_kernel
 
 # A search is about this many passes over the data.
@@ -40,30 +40,26 @@ class BandwidthSmoother(BaseSmoother):
         "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
     }
 
-    def _fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, ridge: float | str | None = None
-    ) -> Self:
-        """Keep the training samples and choose the bandwidth; `ridge` of local lines, None pools weighted means."""
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
         X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
         rows = self._validation_rows(n_validation_rows(len(training), X.shape[1], kernel), len(training))
-        n_passes = _PASSES_OF_A_SEARCH if selector in CRITERIA else 1
+        ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         search = predictions = None
-        if selector is not None and selector in CRITERIA:
-            smoother = self._build_smoother(training, kernel, 1 / training.scales, rows, n_passes, line)
-            search, predictions = search_bandwidth(
-                Criterion(selector, smoother, training, rows, fixed_ridge), task.step
-            )
-            del smoother  # before the next one is made: it takes much memory
-            bandwidth = search.bandwidths[search.best_index]
-        elif selector is not None:
+        if selector is None:
+            bandwidth = self._given_bandwidth(X.shape[1])
+        elif selector in RULES:
             bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
         else:
-            bandwidth = self._fixed_bandwidth(X.shape[1])
+            smoother = self._build_smoother(training, kernel, 1 / training.scales, rows, _PASSES_OF_A_SEARCH, line)
+            criterion = Criterion(selector, smoother, training, rows, fixed_ridge)
+            search, predictions = search_bandwidth(criterion, task.step)
+            bandwidth = search.bandwidths[search.best_index]
+            del smoother, criterion  # before the next ones are made: they take much memory
         smoother = self._build_smoother(training, kernel, _inverse(bandwidth), rows, 1, line)
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
@@ -80,19 +76,14 @@ class BandwidthSmoother(BaseSmoother):
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return _inverse(self.bandwidth_), getattr(self, "ridge_", None)
 
-    def _fixed_bandwidth(self, n_features: int) -> np.ndarray:
-        try:
-            bandwidth = np.asarray(self.bandwidth, dtype=np.float64)
-        except (TypeError, ValueError):
-            bandwidth = np.full(n_features, np.nan)
-        if bandwidth.ndim == 0:
-            bandwidth = np.full(n_features, bandwidth)
-        if bandwidth.shape != (n_features,) or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
+    def _given_bandwidth(self, n_features: int) -> np.ndarray:
+        bandwidth = as_numbers(self.bandwidth)
+        if bandwidth.shape not in [(), (n_features,)] or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
             raise ValueError(
                 f"bandwidth must be a selector, a positive float, or {n_features} positive floats, one for each "
                 f"feature; got {self.bandwidth!r}."
             )
-        return bandwidth
+        return np.full(n_features, bandwidth)
 
 
 def _inverse(bandwidth: np.ndarray) -> np.ndarray:

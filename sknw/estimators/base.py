@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,10 +14,16 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from sknw._kernel_sums.permutation import row_blocks
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
 from sknw._predictive.fitted import FittedSmoother
-from sknw._sklearn_compat import CallbackSupportMixin, Interval, NotebookViewMixin, StrOptions, check_sample_weight
+from sknw._sklearn_compat import (
+    CallbackSupportMixin,
+    Interval,
+    NotebookViewMixin,
+    StrOptions,
+    check_sample_weight,
+    validates_params,
+)
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._version import __version__
@@ -49,6 +55,38 @@ class BaseSmoother(
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
+
+    @validates_params
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Keep the training samples, and choose the bandwidth, the ridge or w where they are not given in numbers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, the keys.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Training targets, the values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; an integer weight is the same as so many equal rows. Leave-one-out leaves out one
+            sample, a weight of 1: of a row of larger weight the rest stays and predicts its own target. So scale
+            weights that are not counts to at most 1 for "loo" and to learn w, and to a sum of about the number of
+            samples for "aicc" and "gcv". None: all 1.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator, itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
+        """
+        return self._fit(X, y, sample_weight)
+
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
+        """`fit`, with the parameters validated."""
+        raise NotImplementedError
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         """What multiplies x, from the fitted attributes, and the ridge of local lines, None for weighted means."""
@@ -98,21 +136,16 @@ class BaseSmoother(
         rows: np.ndarray,
         predictions: np.ndarray | None = None,
     ) -> None:
-        """Set the fitted attributes that all smoothers have.
-
-        `rows` of the training set are those of leave-one-out, `predictions` theirs from the others, if known (as by a
-        search, in other units of the bandwidth: rounding may be other than here).
-        """
+        """Set the fitted attributes of all smoothers; `predictions` are the leave-one-out ones of `rows` if known."""
         weights, k = take_rows(training.sample_weight, rows), training.values.shape[1]
         if predictions is None:
-            predictions = smoother.pool(smoother.left_out(rows, weights))[0][0]
+            predictions = smoother.pool(smoother.left_out(rows, weights))[0]
         self.loo_score_ = _weighted_r2(take_rows(training.values, rows), predictions, weights)
         loo = np.full((len(X), k), np.nan)
-        for block in row_blocks(len(rows)):
-            loo[training.places(rows[block])] = predictions[block]
+        loo[training.places(rows)] = predictions
         if len(rows) == len(training) < len(X):
             weightless = np.delete(np.arange(len(X)), training.rows)  # their others are the whole training set
-            loo[weightless] = smoother.pool(smoother.queries(X[weightless]))[0][0]
+            loo[weightless] = smoother.pool(smoother.queries(X[weightless]))[0]
         training.into_units_of_y(loo)
         self.loo_prediction_ = loo.reshape(y.shape)
         self.n_validation_ = len(rows)
@@ -195,12 +228,13 @@ class BaseSmoother(
         ValueError
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
-        array, smoother = self._validate_queries(X, with_squares=return_std)
+        array, smoother = self._validate_queries(X, "with_squares" if return_std else "smoother")
         training, k = self._fitted.training, self._fitted.squares.shape[1]
         mean = np.empty((len(array), k), dtype=self._result_dtype(array))
         squares = np.empty((len(array), 2 * k if return_std else 0))
         for batch in smoother.batches(len(array)):
-            pooled = self._pool_or_raise(smoother, smoother.queries(array[batch]))
+            pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
+            self._raise_outside(smoother, unsupported)
             mean[batch] = training.into_units_of_y(pooled[:, :k])
             squares[batch] = pooled[:, k:]
         mean = mean.reshape(self._shape_of_y(len(array)))
@@ -212,6 +246,14 @@ class BaseSmoother(
         return mean, (training.y_scales * np.sqrt(variance)).astype(mean.dtype).reshape(mean.shape)
 
 
+def as_numbers(value: object) -> np.ndarray:
+    """A parameter as an array; NaN where it does not consist of numbers."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.array(np.nan)
+
+
 def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
     """Weighted R^2 over the rows that have a prediction, averaged over outputs; NaN with fewer than two."""
     known = np.isfinite(prediction).all(axis=1)
@@ -219,12 +261,8 @@ def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> 
         y, prediction, weights = y[known], prediction[known], weights[known]
     if len(y) < 2:
         return np.nan
-    mean = weights @ y / weights.sum()
-    error = variance = np.zeros(len(mean))
-    for some in row_blocks(len(y)):
-        residual, deviation = y[some] - prediction[some], y[some] - mean
-        error = error + np.einsum("i,ik,ik->k", weights[some], residual, residual)
-        variance = variance + np.einsum("i,ik,ik->k", weights[some], deviation, deviation)
+    error = weights @ (y - prediction) ** 2
+    variance = weights @ (y - weights @ y / weights.sum()) ** 2
     # as scikit-learn's r2_score: of a constant output 1 where it is predicted, else 0
-    part = np.divide(error, variance, out=(error > 0).astype(float), where=variance > 0)
-    return float(1.0 - part.mean())
+    ratio = np.divide(error, variance, out=(error > 0).astype(float), where=variance > 0)
+    return float(1.0 - ratio.mean())

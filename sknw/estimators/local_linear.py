@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Real
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sknw._sklearn_compat import Interval, StrOptions, validates_params
+from sknw._sklearn_compat import Interval, StrOptions
 from sknw.estimators.bandwidth import BandwidthSmoother
 from sknw.kernels import Kernel
 
@@ -40,20 +40,16 @@ class LocalLinearRegressor(BandwidthSmoother):
         determine the line, the prediction is the limit of a vanishing ridge; samples of less than 1e-26 of the largest
         weight are out of reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
-        What a query gets that has no training sample in the support of the kernel, as of
-        :class:`NadarayaWatsonRegressor`.
+        What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
-        How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
-        "auto" takes all, or as many as keep one pass below about 4e8 kernel evaluations, as of
-        :class:`NadarayaWatsonRegressor`. None takes all.
+        How many training samples the criterion and `loo_score_` are averaged over, as of
+        :class:`NadarayaWatsonRegressor`.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
-        Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
-        processors.
+        Threads, by joblib's conventions, as of :class:`NadarayaWatsonRegressor`.
     random_state : int, RandomState instance or None, default=None
-        Draws the validation samples where not all are taken. The random parts of the samples that the search for a
-        bandwidth looks at first are always the same ones.
+        Draws the validation samples where not all are taken, as of :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------
@@ -66,8 +62,7 @@ class LocalLinearRegressor(BandwidthSmoother):
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training sample predicted from the others, leaving out one unit of its weight. NaN in rows that were not
-        used for validation.
+        Each training sample predicted from the others; NaN in rows that were not used for validation.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int
@@ -132,29 +127,3 @@ class LocalLinearRegressor(BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
-
-    @validates_params
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Keep the training samples, choose the bandwidth and the ridge.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Training targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; an integer weight is the same as so many equal rows, as of
-            :class:`NadarayaWatsonRegressor`. None: all 1.
-
-        Returns
-        -------
-        LocalLinearRegressor
-            The fitted estimator, itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
-        """
-        return self._fit(X, y, sample_weight, self.ridge)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sknw._sklearn_compat import validates_params
 from sknw.estimators.bandwidth import BandwidthSmoother
 from sknw.kernels import Kernel
 
@@ -51,11 +49,11 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         the same, except that it gives NaN instead of raising; with "nan" and "raise" a selector takes no bandwidth that
         leaves a sample without support.
     validation_samples : int, "auto" or None, default="auto"
-        How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others.
-        "auto" takes all, or as many as keep one pass below about 4e8 kernel evaluations: floor(4e8 / min(n, E)) of n
-        samples where n min(n, E) > 4e8. A row takes E = n evaluations, except that with one feature E = 40 for the
-        named kernels, and for the Gaussian E = 400 with two and 20 000 with three features, as such sums do not look at
-        all pairs. None takes all.
+        How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others,
+        one unit of its weight left out. "auto" takes all, or as many as keep one pass below about 4e8 kernel
+        evaluations: floor(4e8 / min(n, E)) of n samples where n min(n, E) > 4e8. A row takes E = n
+        evaluations, except that with one feature E = 40 for the named kernels, and for the Gaussian E = 400 with two
+        and 20 000 with three features, as such sums do not look at all pairs. None takes all.
     algorithm : {"auto", "dense", "fused", "sorted", "expansion", "pruned"}, default="auto"
         How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled
         brute force, many times faster, and takes every named kernel. The others do not look at every pair of query
@@ -78,8 +76,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training sample predicted from the others, leaving out one unit of its weight. NaN in rows that were not
-        used for validation.
+        Each training sample predicted from the others; NaN in rows that were not used for validation.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int
@@ -143,31 +140,3 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
-
-    @validates_params
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Keep the training samples and choose the bandwidth.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Training targets, the values.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; an integer weight is the same as so many equal rows. Leave-one-out leaves out one
-            sample, a weight of 1: of a row of larger weight the rest stays and predicts its own target. So scale
-            weights that are not counts to at most 1 for "loo", and to a sum of about the number of samples for "aicc"
-            and "gcv". None: all 1.
-
-        Returns
-        -------
-        NadarayaWatsonRegressor
-            The fitted estimator, itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
-        """
-        return self._fit(X, y, sample_weight)

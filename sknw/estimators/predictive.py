@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +18,7 @@ from sknw._predictive.jackknife import interval
 from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
-from sknw._smoothing.smoother import Queries, Smoother
+from sknw._smoothing.smoother import Smoother
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
@@ -57,10 +58,9 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `outside` is "raise" and a query has no training sample in the kernel's support; if `top_k` is not a
-            positive integer.
+            If `top_k` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if top_k is not None and (not isinstance(top_k, (int, Integral)) or isinstance(top_k, bool) or top_k < 1):
+        if top_k is not None and not _is_positive_integer(top_k):
             raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
@@ -98,7 +98,7 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `outside` is "raise" and a query has no training sample in the kernel's support.
+            If `outside` is "raise" and a query has no sample in the kernel's support.
         """
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
@@ -112,7 +112,7 @@ class PredictiveMixin:
         The bounds are order statistics of ``m_-i(q) -/+ R_i s_-i(q)`` over the training samples i [1]_: the prediction
         at the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
         scale, ``R_i = |y_i - m_-i(x_i)| / s_-i(x_i)``. Nothing is fitted again: leaving out a sample of attention a_i
-        shift_bound the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale::
+        moves the weighted mean m to m + a_i (m - y_i) / (1 - a_i), and a local line in a similar way. The scale::
 
             s^2 = (sum_j K_j r_j^2 + kappa V) / (sum_j K_j + kappa)
 
@@ -139,18 +139,16 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1; if `outside` is "raise" and a query has no training sample in the
-            kernel's support.
+            If `coverage` is not between 0 and 1; if `outside` is "raise" and a query is without support.
 
         Notes
         -----
         With s the same everywhere and a bandwidth (or w) and ridge fixed beforehand, a new observation from the same
         distribution as the training samples lies in the interval with a probability of at least 2 coverage - 1 [1]_,
         averaged over queries and training sets: not for each single query, nor where queries come from elsewhere.
-        In practice the probability is close to `coverage`. Two things void the promise, and little else where a sample
-        has a small part of the attention: choosing the bandwidth on the same data, as leave-one-out residuals are a
-        little too small at the bandwidth that makes them small; and the local scale, as the other samples' residuals
-        know of sample i. Sample weights count samples.
+        In practice the probability is close to `coverage`. Two things void the promise: choosing the bandwidth on the
+        same data, as leave-one-out residuals are a little too small at the bandwidth that makes them small; and the
+        local scale, as the other samples' residuals know of sample i. Sample weights count samples.
 
         References
         ----------
@@ -159,7 +157,7 @@ class PredictiveMixin:
         """
         if not isinstance(coverage, Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
-        array, smoother = self._validate_queries(X, in_order_of_calibration=True)
+        array, smoother = self._validate_queries(X, "calibrated")
         fitted, training = self._fitted, self._fitted.training
         weights = training.sample_weight[fitted.calibration.order]
         queries = smoother.queries(array)
@@ -190,8 +188,7 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If a level is not between 0 and 1; if `outside` is "raise" and a query has no training sample in the
-            kernel's support.
+            If a level is not between 0 and 1; if `outside` is "raise" and a query is without support.
         """
         try:
             levels = np.asarray(quantiles, dtype=np.float64)
@@ -204,10 +201,8 @@ class PredictiveMixin:
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         targets = self.y_train_.reshape(len(self.y_train_), -1)[self._fitted.training.rows].astype(np.float64)
-        found = np.stack(
-            [quantiles_of(request, smoother.policy, smoother.algorithm, y, np.atleast_1d(levels)) for y in targets.T],
-            axis=1,
-        )
+        settings = request, smoother.policy, smoother.algorithm
+        found = np.stack([quantiles_of(*settings, y, np.atleast_1d(levels)) for y in targets.T], axis=1)
         if smoother.policy == "raise":
             self._raise_outside(smoother, np.isnan(found[:, 0, 0]))
         return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), *levels.shape)
@@ -236,10 +231,9 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If `n_samples` is not a positive integer; if `outside` is "raise" and a query has no training sample in the
-            kernel's support.
+            If `n_samples` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if not isinstance(n_samples, (int, Integral)) or isinstance(n_samples, bool) or n_samples < 1:
+        if not _is_positive_integer(n_samples):
             raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
@@ -253,11 +247,9 @@ class PredictiveMixin:
     def gradient(self, X: ArrayLike) -> np.ndarray:
         """Compute the derivatives of the prediction in the features, the marginal effects.
 
-        They are exact, no differences are taken.
-
-        For the Gaussian kernel and weighted means it is the covariance of inputs and targets under the weights of the
-        query, dm / dx_k = cov_a(x_k, y) / h_k^2. Kernels with a kink, such as "exponential" at a training sample, have
-        none there and count as level at it.
+        They are exact; of weighted means by the Gaussian kernel the covariance of inputs and targets under the weights
+        of the query, dm / dx_k = cov_a(x_k, y) / h_k^2. A kernel with a kink, such as "exponential" at a training
+        sample, counts as level there.
 
         Parameters
         ----------
@@ -273,8 +265,8 @@ class PredictiveMixin:
         Raises
         ------
         ValueError
-            If the kernel has no derivative, as "tophat" and a callable have none; if `outside` is "raise" and a query
-            has no training sample in the kernel's support.
+            If the kernel has no derivative, as "tophat" and a callable; if `outside` is "raise" and a query is without
+            support.
         """
         array, smoother = self._validate_queries(X)
         kernel = self.kernel_
@@ -292,28 +284,18 @@ class PredictiveMixin:
         return found.astype(dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
 
     def _validate_queries(
-        self, X: ArrayLike, *, with_squares: bool = False, in_order_of_calibration: bool = False
+        self, X: ArrayLike, name: Literal["smoother", "with_squares", "calibrated"] = "smoother"
     ) -> tuple[np.ndarray, Smoother]:
-        """X as an array, and the smoother for it, with the present `n_jobs`."""
+        """X as an array, and the smoother of that name for it, with the present `n_jobs`."""
         check_is_fitted(self)
         array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        smoother = self._fitted.smoother
-        if with_squares:
-            smoother = self._fitted.with_squares
-        if in_order_of_calibration:
-            smoother = self._fitted.calibrated
+        smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
 
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""
         largest = np.abs(self._fitted.training.y_center) + self._fitted.training.y_scales
         return array.dtype if np.all(largest < _FLOAT32_LIMIT) else np.dtype(np.float64)
-
-    def _pool_or_raise(self, smoother: Smoother, queries: Queries) -> np.ndarray:
-        """What is pooled at the queries (m, k), where `outside` allows."""
-        means, unsupported = smoother.pool(queries)
-        self._raise_outside(smoother, unsupported[0])
-        return means[0]
 
     @staticmethod
     def _raise_outside(smoother: Smoother, unsupported: np.ndarray) -> None:
@@ -325,3 +307,7 @@ class PredictiveMixin:
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
+
+
+def _is_positive_integer(value: object) -> bool:
+    return isinstance(value, int | Integral) and not isinstance(value, bool) and int(value) >= 1
