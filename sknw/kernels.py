@@ -364,8 +364,7 @@ class _Square(Kernel):
 class Gaussian(Kernel):
     """K(u) = exp(-u^2 / 2).
 
-    The default of all estimators. Its weights, scaled to sum to 1, are the softmax of -u^2 / 2. It is the smoothest of
-    the kernels and reaches everywhere, so that no query is without support.
+    The default: the smoothest of the kernels; its weights, scaled to sum to 1, are the softmax of -u^2 / 2.
 
     See Also
     --------
@@ -386,8 +385,7 @@ class Gaussian(Kernel):
 class Exponential(Kernel):
     """K(u) = exp(-u).
 
-    It reaches everywhere and has a peak at u = 0: the nearest samples count for more than with the Gaussian kernel, and
-    so do the far ones. The curve has a kink at each training sample.
+    Samples very near and far count for more than with the Gaussian kernel. The curve has a kink at each sample.
 
     See Also
     --------
@@ -443,8 +441,7 @@ class PowerExponential(Kernel):
 class TopHat(Kernel):
     """K(u) = 1 for u <= 1, else 0.
 
-    The prediction is the plain mean of all samples within the bandwidth, and jumps where one enters or leaves: the
-    kernel has no derivative.
+    The prediction is the plain mean of all samples within the bandwidth, and jumps: the kernel has no derivative.
 
     See Also
     --------
@@ -465,8 +462,7 @@ class TopHat(Kernel):
 class Epanechnikov(Kernel):
     """K(u) = 1 - u^2 for u <= 1, else 0.
 
-    The parabola, which of all non-negative kernels has the smallest asymptotic mean squared error [1]_; the others come
-    close. The curve has kinks where a sample enters or leaves the support.
+    Of all non-negative kernels it has the smallest asymptotic mean squared error [1]_; the others come close.
 
     See Also
     --------
@@ -632,17 +628,8 @@ class Pairwise(Kernel):
         return np.concatenate([np.diagonal(self.between(block, block)) for block in blocks])
 
 
-NAMED_KERNELS: dict[str, type[Kernel]] = {
-    "biweight": Biweight,
-    "cosine": Cosine,
-    "epanechnikov": Epanechnikov,
-    "exponential": Exponential,
-    "gaussian": Gaussian,
-    "linear": Linear,
-    "tophat": TopHat,
-    "tricube": Tricube,
-    "triweight": Triweight,
-}
+_KERNELS = (Biweight, Cosine, Epanechnikov, Exponential, Gaussian, Linear, TopHat, Tricube, Triweight)
+NAMED_KERNELS: dict[str, type[Kernel]] = {kernel.__name__.lower(): kernel for kernel in _KERNELS}
 
 
 def resolve_kernel(kernel: str | Kernel | Callable) -> Kernel:

@@ -40,26 +40,17 @@ class ConformalCalibration:
 
     @classmethod
     def of_fit(cls, smoother: Smoother, squares: np.ndarray, sample_weight: np.ndarray) -> ConformalCalibration:
-        """From the squared leave-one-out residuals (n, k) of a fit, NaN where there is none."""
-        rows = np.flatnonzero(np.isfinite(squares).all(axis=1))
-        weights = sample_weight[rows]
-        if not rows.size:
-            nothing = np.ones(squares.shape[1])
-            return cls(np.arange(len(squares)), weights, squares[rows], squares[rows], nothing, nothing)
-        left_out = smoother.left_out(rows, weights)
-        mass, sums = sums_of_squares(smoother, left_out, squares, sample_weight.max())
-        return cls.of(len(squares), rows, squares[rows], weights, mass, sums)
-
-    @classmethod
-    def of(
-        cls, n: int, rows: np.ndarray, squares: np.ndarray, counts: np.ndarray, mass: np.ndarray, sums: np.ndarray
-    ) -> ConformalCalibration:
-        """From squared residuals (l, k) of some `rows` of n samples, and S_0 (l,) and S_2 (l, k) of the others there.
+        """From the squared leave-one-out residuals (n, k) of a fit, NaN where there is none.
 
         kappa makes the scores R_i alike: it maximises the likelihood of residuals that have Laplace distributions of
         scale proportional to s_i, that is, it minimises mean(log s_i) + log(mean(|r_i| / s_i)).
         """
-        mass, nothing = mass[:, np.newaxis], np.ones(squares.shape[1])
+        rows, nothing = np.flatnonzero(np.isfinite(squares).all(axis=1)), np.ones(squares.shape[1])
+        n, counts = len(squares), sample_weight[rows]
+        if not rows.size:
+            return cls(np.arange(n), counts, squares[rows], squares[rows], nothing, nothing)
+        mass, sums = sums_of_squares(smoother, smoother.left_out(rows, counts), squares, sample_weight.max())
+        mass, squares = mass[:, np.newaxis], squares[rows]
         prior_variance = np.average(squares, axis=0, weights=counts)
         prior_variance[prior_variance == 0] = 1.0  # with residuals that are all zero any scale does
         pseudo_count, some = nothing, slice(None, None, -(-len(rows) // _MOST_ROWS))

@@ -65,17 +65,15 @@ class AttentionPoolingRegressor(BaseSmoother):
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
         that does not matter goes. Without effect for degree 0.
     penalty : float, default=3.0
-        Weight of a penalty that keeps many learned numbers from fitting the noise of few samples, non-negative.
-        Minimised is log L + (1 - 1/d) penalty / n P, with L the loss, d and n the numbers of features and samples,
-        P = sum_k ||w_k s_k||, s_k the standard deviation of feature k and w_k what multiplies it. With a ridge for each
-        feature P also has 0.01 times the squared deviations of the log ridges from their mean. "scalar" is not
-        penalised. 0 minimises the loss itself.
+        Non-negative; keeps many learned numbers from fitting the noise of few samples. Minimised is
+        log L + (1 - 1/d) penalty / n P, L the loss, d and n the numbers of features and samples, P = sum_k ||w_k s_k||,
+        s_k the standard deviation of feature k and w_k what multiplies it. With a ridge for each feature P also has
+        0.01 times the squared deviations of the log ridges from their mean. "scalar" is not penalised.
     max_iter : int, default=200
         Iterations of one minimisation.
     tol : float, default=1e-6
-        A minimisation ends when the logarithm of the loss falls by less, as a part of itself or of 1, in an iteration.
-        It is also the slack with which features are switched off: at the end all small w are set to 0 if the logarithm
-        of the loss, with its penalty, does not rise by more.
+        A minimisation ends when an iteration lowers the logarithm of the loss by less, relative to itself or to 1. At
+        the end all small w are set to 0 if the logarithm of the loss, with its penalty, does not rise by more.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
