@@ -8,8 +8,7 @@ L the loss of `loss.py`, W_k what multiplies feature k, n = sum_i w_i, mean that
 is no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take
 the slope along a feature out as w_k = 0 takes the feature out of the distance.
 
-Structures are nested: W = c I, diag(w_1, ..., w_d), and d x d matrices. Each starts from the optimum of the one before,
-among other starts, so that the objective does not rise.
+Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 
 The form and the size of the penalty and the starts were chosen by the test error on the 25 data sets of
 benchmarks/accuracy.py; docs/guide/learned_attention.rst says what else was tried.
@@ -42,8 +41,8 @@ LOG_RIDGE_VARIANCE_PENALTY = 0.01
 _SMALL_W = 0.05
 # L-BFGS-B ends when no derivative is larger; how many steps it remembers.
 _SMALLEST_GRADIENT, _N_CORRECTIONS = 1e-7, 20
-# L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above what engines and
-# threads round differently (1e-14 to 1e-12): else a path of 50 steps amplifies that to what shows in w.
+# L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above the rounding of
+# engines and threads (1e-14 to 1e-12), which a path of 50 steps else amplifies.
 _OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.

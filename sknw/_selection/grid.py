@@ -11,7 +11,7 @@ from sknw._selection.line_search import OCTAVE, lattice_values, score_tolerance
 from sknw.kernels import Kernel
 
 # Lattice points between bandwidths of the scan: a factor of sqrt(2), with which the Gaussian weights at one bandwidth
-# are the squares of those at the one before, and of 2 where less than a tenth of the samples have a supported neighbour.
+# are the squares of those at the one before, and of 2 where fewer than a tenth of the samples have a neighbour near.
 FINE_STEP, COARSE_STEP = OCTAVE // 2, OCTAVE
 # Weights below exp(-18) = 1.5e-8 are negligible; those of the Gaussian are at 6 bandwidths.
 _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0

@@ -3,9 +3,8 @@
 A selector chooses one factor c; feature k gets the bandwidth h_k = c s_k, s_k its standard deviation. Below, inputs are
 already divided by s, so that c is the bandwidth.
 
-Steps take values of the criterion only. Derivatives in log c would save nothing: for smooth kernels the refinement
-takes 4 to 8 values, with more than 5000 samples 1 to 3, and the secant rule 5 or 6 derivatives, each at twice the sums;
-for compact kernels it does not converge in 10, because the criterion has kinks (benchmarks/search_evaluations.py).
+Steps take values of the criterion only: derivatives in log c would take more sums, and those of compact kernels have
+jumps (benchmarks/search_evaluations.py).
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sknw._kernel_sums.threads import one_blas_thread
 from sknw._metric import optimizer
-from sknw._metric.copies import merge_copies
 from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
@@ -21,7 +20,7 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
-from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.training import TrainingSet, merge_copies
 from sknw.estimators.base import BaseSmoother, as_numbers
 from sknw.kernels import Kernel, resolve_kernel
 

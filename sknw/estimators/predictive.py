@@ -117,9 +117,8 @@ class PredictiveMixin:
             s^2 = (sum_j K_j r_j^2 + kappa V) / (sum_j K_j + kappa)
 
         is the standard deviation that `predict` returns, of leave-one-out residuals r_j around the query, drawn towards
-        their mean square V where few samples are near (K(0) = 1). So intervals are wide where targets scatter. kappa
-        is chosen to make the scores R_i alike; where the noise is the same everywhere, it is large and s everywhere
-        the same.
+        their mean square V where few samples are near (K(0) = 1). kappa is chosen to make the scores R_i alike; where
+        the noise is the same everywhere, it is large and s everywhere the same.
 
         Parameters
         ----------
@@ -131,10 +130,9 @@ class PredictiveMixin:
         Returns
         -------
         ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
-            Lower and upper bound, in units of y. Both are infinite where there are too few samples, floor((1 -
-            coverage) (n + 1)) < 1: at coverage 0.9 fewer than 9. n is the sum of the sample weights of the rows that
-            leave-one-out predicts, so weights that are not counts must be scaled to a sum of about the number of
-            samples.
+            Lower and upper bound, in units of y; infinite where floor((1 - coverage) (n + 1)) < 1, n the sum of the
+            sample weights of the rows that leave-one-out predicts: at coverage 0.9 with fewer than 9 samples. Weights
+            that are not counts must be scaled to a sum of about the number of samples.
 
         Raises
         ------

@@ -11,12 +11,11 @@ from processes import run
 
 from sknw import AttentionPoolingRegressor, NadarayaWatsonRegressor
 from sknw._metric import optimizer
-from sknw._metric.copies import merge_copies
 from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
 from sknw._smoothing.smoother import LocalLinearSpec
-from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.training import TrainingSet, merge_copies
 from sknw.kernels import PowerExponential, resolve_kernel
 
 KERNELS = {
