@@ -132,9 +132,10 @@ class PolynomialForm(Form):
         return PolynomialForm(self.power, 2 * self.exponent)
 
     def derivative_form(self) -> tuple[float, Form] | None:
-        if self.power != 2 or self.exponent == 0:
+        if self.exponent == 0:
             return None
-        return -float(self.exponent), PolynomialForm(2, self.exponent - 1)
+        of_square = PolynomialForm(2, self.exponent - 1)
+        return -0.5 * self.exponent * self.power, of_square if self.power == 2 else SlopeForm(self)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,42 @@ class CosineForm(Form):
 
     def square(self) -> CosineForm:
         return CosineForm(2 * self.exponent)
+
+    def derivative_form(self) -> tuple[float, Form] | None:
+        return (-0.25 * np.pi, SlopeForm(self)) if self.exponent == 1 else None
+
+
+@dataclass(frozen=True)
+class SlopeForm(Form):
+    """dK / d(u^2) of a compact kernel, divided by the factor of its `derivative_form`.
+
+    u^(power - 2) (1 - u^power)^(exponent - 1), or sin(pi u / 2) / u for the cosine; 0 where it is infinite.
+    """
+
+    family = "slope"
+    support = 1.0
+    rate = 1.0
+    of: Form
+
+    @property
+    def power(self) -> float:  # type: ignore[override]
+        """That of the kernel."""
+        return self.of.power
+
+    @property
+    def exponent(self) -> int:  # type: ignore[override]
+        """One less than that of the kernel."""
+        return self.of.exponent - 1
+
+    def profile(self, sq: np.ndarray) -> np.ndarray:
+        factor, _ = self.of.derivative_form() or (1.0, None)
+        return self.of.derivative(sq) / factor
+
+    def derivative(self, sq: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("Second derivatives are not needed.")
+
+    def square(self) -> Form:
+        raise NotImplementedError("Squares of derivatives are not needed.")
 
 
 def _power(sq: np.ndarray, power: float) -> np.ndarray:

@@ -38,6 +38,8 @@ class Sweep(Engine):
         form = request.kernel.form
         if form is None:
             return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
+        if form.family == "slope":
+            return "computes kernels, and not their derivatives"
         if form.family == "exponential" and form.power != 1:
             return "computes compact kernels and exp(-rate u) only"
         if form.power not in (1, 2, 3):

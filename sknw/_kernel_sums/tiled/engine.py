@@ -40,6 +40,8 @@ class Tiled(Engine):
         form = request.kernel.form
         if form is None:
             return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
+        if form.family == "slope":
+            return "computes kernels, and not their derivatives"
         if form.exponent not in EXPONENTS:
             return f"computes powers of a kernel only for the exponents {EXPONENTS}"
         if request.index.smallest_weight < _SMALLEST_WEIGHT:

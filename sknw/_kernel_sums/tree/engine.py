@@ -24,14 +24,14 @@ from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tree.constants import BLOCK
-from sknw.kernels import EDGE
+from sknw.kernels import EDGE, SlopeForm
 
 # The powers of a kernel that the loops know: up to a cube, and the squares of these.
 EXPONENTS = (0, 1, 2, 3, 4, 6)
 # Blocks of queries that a thread takes at a time.
 _CHUNK = 16
-# The top hat in the terms of the compiled loops: power, exponent, and whether it is a cosine.
-_TOP_HAT = (2, 0, False)
+# The top hat in the terms of the compiled loops: power, exponent, and whether it is a cosine, and a slope.
+_TOP_HAT = (2, 0, False, False)
 # Queries and keys whose distances stand for all others when the cost is estimated.
 _SAMPLE = (64, 512)
 
@@ -173,7 +173,7 @@ class _Pairs:
     own, retained : ndarrays of shape (m,)
         In the order of the queries' tree: the position, in the keys' tree, of the key that each is, and what it
         retains.
-    kernel : tuple (power, exponent, is_cosine)
+    kernel : tuple (power, exponent, is_cosine, is_slope)
     limits, rates : ndarrays of shape (b,)
         The largest squared distance that gets a weight, and what multiplies it.
     """
@@ -190,11 +190,14 @@ class _Pairs:
             self.retained = request.leave_out.retained[self.queries.order]
         form = request.kernel.form
         assert form is not None
-        self.kernel = int(form.power), form.exponent, form.family == "cosine"
-        self.limits = np.array([largest_squared_distance(h, form.exponent == 0) for h in request.bandwidths])
+        is_slope = form.family == "slope"
+        is_cosine = (form.of if isinstance(form, SlopeForm) else form).family == "cosine"
+        self.kernel = int(form.power), form.exponent, is_cosine, is_slope
+        includes_edge = form.exponent == 0 and not is_cosine
+        self.limits = np.array([largest_squared_distance(h, includes_edge) for h in request.bandwidths])
         self.rates = 1.0 / request.bandwidths**2
 
-    def sums(self, kernel: tuple[int, int, bool], columns: np.ndarray, retained: np.ndarray) -> np.ndarray:
+    def sums(self, kernel: tuple[int, int, bool, bool], columns: np.ndarray, retained: np.ndarray) -> np.ndarray:
         """sum_j K_j columns_j of a kernel that reaches as far as the request's: (b, m, c), of columns by block."""
         by_block = np.zeros((len(self.limits), len(self.own), columns.shape[1]))
         pairs = (self.queries.arrays, self.keys.arrays, columns, self.own, retained)

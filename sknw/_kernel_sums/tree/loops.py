@@ -194,7 +194,7 @@ def _set_squared_distances(tile, near, queries, keys):
 def _set_weights(weights, sq, n, kernel, limit, rate):
     """K(sqrt(rate sq)) of the first n elements, zero where sq is above the limit and nowhere else."""
     wide_vectors()
-    power, exponent, is_cosine = kernel
+    power, exponent, is_cosine, _ = kernel
     if exponent == 0:
         for j in range(n):
             weights[j] = 1.0 if sq[j] <= limit else 0.0
@@ -225,6 +225,24 @@ def _set_weights(weights, sq, n, kernel, limit, rate):
     if exponent == 4:
         for j in range(n):
             weights[j] *= weights[j]
+
+
+@compiled(MULTIPLY_ADD)
+def _set_slopes(weights, sq, n, kernel, limit, rate):
+    """u^(power - 2) (1 - u^power)^(exponent) or sin(pi u / 2) / u, u = sqrt(rate sq), as `_set_weights`; 0 at u = 0."""
+    wide_vectors()
+    power, exponent, is_cosine, _ = kernel
+    for j in range(n):
+        u2 = rate * sq[j]
+        inside = 0.0 < sq[j] <= limit
+        if is_cosine:
+            p = ((SINE[9] * u2 + SINE[8]) * u2 + SINE[7]) * u2 + SINE[6]
+            p = (((p * u2 + SINE[5]) * u2 + SINE[4]) * u2 + SINE[3]) * u2 + SINE[2]
+            weights[j] = (p * u2 + SINE[1]) * u2 + SINE[0] if inside else 0.0
+        elif power == 1:
+            weights[j] = max(1.0 - np.sqrt(u2), 0.0) ** exponent / np.sqrt(u2) if inside else 0.0
+        else:
+            weights[j] = np.sqrt(u2) * max(1.0 - u2 * np.sqrt(u2), 0.0) ** exponent if inside else 0.0
 
 
 @compiled(REORDERED)
@@ -264,8 +282,8 @@ def add_sums(sums, queries, keys, columns, own, share, kernel, limits, rates, fi
         Of the keys, by block.
     own, share : arrays of shape (m,), int64 and float64
         The place, in the keys' tree, of the key that each query is, -1 for none, and the share of it that stays.
-    kernel : tuple (power, exponent, is_cosine)
-        (1 - u^power)^exponent, or with power and exponent 1 the cosine.
+    kernel : tuple (power, exponent, is_cosine, is_slope)
+        (1 - u^power)^exponent, or with power and exponent 1 the cosine; or the slope, see `_set_slopes`.
     limits, rates : arrays of shape (f,), descending and ascending
         For each bandwidth the largest squared distance with a positive weight, and what multiplies it.
     """
@@ -284,7 +302,10 @@ def add_sums(sums, queries, keys, columns, own, share, kernel, limits, rates, fi
                 for f in range(limits.size):
                     if nearest > limits[f]:
                         break
-                    _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
+                    if kernel[3]:
+                        _set_slopes(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
+                    else:
+                        _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
                     _multiply_own(weights, some, own[start:stop], share[start:stop], s * BLOCK)
                     _add_products(sums[f, start:stop], some, weights, columns[s])
 
