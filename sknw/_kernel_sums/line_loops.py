@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import compiled
+from sknw._kernel_sums.numba import compiled, inner
 
 
-@compiled()
+@inner()
 def cell_of(x, width, largest_index):
     return max(min(np.floor(x / width), largest_index), -largest_index)
 
 
-@compiled()
+@inner()
 def end_of_cell(points, first, stop, width, largest_index):
     """The number of the first of sorted points behind `first` that is not in its cell, `stop` at most."""
     cell = cell_of(points[first], width, largest_index)
@@ -34,11 +34,11 @@ def end_of_cell(points, first, stop, width, largest_index):
 def cells_of_line(points, width, largest_index):
     """The cells of sorted points, floor(point / width) up to `largest_index`, and where each begins: (s,), (s + 1,)."""
     n = points.size
-    count = first = 0
+    count = first = np.int64(0)
     while first < n:
         count, first = count + 1, end_of_cell(points, first, n, width, largest_index)
     index, start = np.empty(count, dtype=np.int64), np.empty(count + 1, dtype=np.int64)
-    first = 0
+    first = np.int64(0)
     for s in range(count):
         index[s], start[s] = np.int64(cell_of(points[first], width, largest_index)), first
         first = end_of_cell(points, first, n, width, largest_index)
@@ -46,7 +46,7 @@ def cells_of_line(points, width, largest_index):
     return index, start
 
 
-@compiled()
+@inner()
 def place_of(keys, value, guess):
     """The number of sorted keys below `value`, searched in steps that double from a guess."""
     low = high = guess

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload
 from numpy.polynomial.chebyshev import Chebyshev
 
@@ -24,17 +25,38 @@ SINE = tuple(
 )
 
 
+# Private in numba, and hence imported here alone: a copy of a tuple with one of its items replaced.
+with_item = tuple_setitem
+
+
 def compiled(fastmath=frozenset()):
-    """`njit` without the GIL, cached on disk where there is a place to write to."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+    """`njit` without the GIL, of what Python calls: cached on disk where there is a place to write to.
+
+    What the loops pass on to others begins as np.int64(0), not 0, for which the others would be compiled once more.
+    """
+    options = _options(fastmath)
 
     def decorate(function):
         try:
             return njit(cache=True, **options)(function)
-        except RuntimeError:  # numba found no directory for its cache
-            return njit(**options)(function)
+        except RuntimeError as error:
+            if "no locator available" not in str(error):
+                raise
+            return njit(**options)(function)  # numba found no directory for its cache
 
     return decorate
+
+
+def inner(fastmath=frozenset(), in_place=False):
+    """`njit` of what only compiled code calls; `in_place`, the code itself takes the place of the call.
+
+    LLVM optimises a function again with each that calls it, so that every level of calls adds to the time of compiling.
+    """
+    return njit(no_cpython_wrapper=True, inline="always" if in_place else "never", **_options(fastmath))
+
+
+def _options(fastmath):
+    return {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath), "no_cfunc_wrapper": True}
 
 
 @intrinsic

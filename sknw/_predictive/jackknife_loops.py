@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
 from sknw._kernel_sums.tiled.weight_loops import fill_with_weights
 
 # Values that are passed over together if none of them is near the one looked for.
 _STRETCH = 64
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def _leave_each_out(lower, minus_upper, a, y, squares, scores, mass, mean, numerator, denominator):
     """m_-i - R_i s_-i and -(m_-i + R_i s_-i) with s_-i^2 = (numerator - mass a_i r_i^2) / (denominator - mass a_i)."""
     wide_vectors()
@@ -27,7 +27,7 @@ def _leave_each_out(lower, minus_upper, a, y, squares, scores, mass, mean, numer
         minus_upper[j] = -center - reach
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def _count(values, low, high):
     """How many values are below `low`, and how many above `high`."""
     wide_vectors()
@@ -38,7 +38,7 @@ def _count(values, low, high):
     return n_below, n_above
 
 
-@compiled()
+@inner()
 def _kth_smallest(values, rank, guess, width, kept):
     """The value of rank `rank` (from 1), looked for within `width` of `guess` and then further away."""
     while width < np.inf:
@@ -59,7 +59,7 @@ def _kth_smallest(values, rank, guess, width, kept):
     return np.nan
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _scale(row, factor):
     wide_vectors()
     for j in range(row.size):

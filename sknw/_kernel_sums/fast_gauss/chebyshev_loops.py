@@ -12,13 +12,13 @@ import numpy as np
 
 from sknw._kernel_sums.fast_gauss.constants import P
 from sknw._kernel_sums.fast_gauss.near_field_loops import find_cell
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
 
 # Points of a cell whose polynomials are in the first-level cache together.
 _BLOCK = 96
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _chebyshev(polynomials, points, cell, width, start, stop):
     """polynomials[k, a, i] = T_a of feature k of point start + i, in the coordinate that goes from -1 to 1 in the cell.
 
@@ -34,13 +34,13 @@ def _chebyshev(polynomials, points, cell, width, start, stop):
         for i in range(n):
             zeroth[i] = 1.0
             first[i] = (x[i] - centre) * scale
-        for a in range(2, P):
+        for a in range(2, len(t)):
             before, last, new = t[a - 2], t[a - 1], t[a]
             for i in range(n):
                 new[i] = 2.0 * first[i] * last[i] - before[i]
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _leading_product(row, factor, polynomials, a, n):
     """row[i] = factor[i] T_b(x_1) T_c(x_2) ..., of all features but the last; a = ... b P + c."""
     wide_vectors()
@@ -53,11 +53,11 @@ def _leading_product(row, factor, polynomials, a, n):
             row[i] *= t[i]
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def add_products(coefficients, line, row, t, at, n):
     """coefficients[k, line] += sum_i row[i] t[k, at + i]."""
     wide_vectors()
-    for k in range(0, P, 4):
+    for k in range(0, len(coefficients), 4):
         t0, t1 = t[k, at : at + n], t[k + 1, at : at + n]
         t2, t3 = t[k + 2, at : at + n], t[k + 3, at : at + n]
         s0 = s1 = s2 = s3 = 0.0
@@ -101,10 +101,10 @@ def add_moments(moments, sizes, points, weights, values, cells, of_cell, chunks,
                 sizes[s, v] += _sum_of_magnitudes(column, n)
                 for a in range(P ** (d - 1)):
                     _leading_product(row, column, polynomials, a, n)
-                    add_products(moments[s], v * P ** (d - 1) + a, row, polynomials[d - 1], 0, n)
+                    add_products(moments[s], v * P ** (d - 1) + a, row, polynomials[d - 1], np.int64(0), n)
 
 
-@compiled()
+@inner()
 def _set_column(column, weights, values, v, start, n):
     """column[i] = w_i V_iv of the points from `start` on."""
     wide_vectors()
@@ -118,7 +118,7 @@ def _set_column(column, weights, values, v, start, n):
             column[i] = w[i] * value[i]
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def _sum_of_magnitudes(column, n):
     wide_vectors()
     total = 0.0
@@ -127,7 +127,7 @@ def _sum_of_magnitudes(column, n):
     return total
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _series(values, coefficients, line, t, n):
     """values[i] = sum_k coefficients[k, line] t[k, i]."""
     wide_vectors()
@@ -135,7 +135,7 @@ def _series(values, coefficients, line, t, n):
     t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
     for i in range(n):
         values[i] = c0 * t0[i] + c1 * t1[i] + c2 * t2[i] + c3 * t3[i]
-    for k in range(4, P, 4):
+    for k in range(4, len(coefficients), 4):
         c0, c1 = coefficients[k, line], coefficients[k + 1, line]
         c2, c3 = coefficients[k + 2, line], coefficients[k + 3, line]
         t0, t1, t2, t3 = t[k], t[k + 1], t[k + 2], t[k + 3]
@@ -143,22 +143,22 @@ def _series(values, coefficients, line, t, n):
             values[i] = values[i] + c0 * t0[i] + c1 * t1[i] + c2 * t2[i] + c3 * t3[i]
 
 
-@compiled()
+@inner()
 def _set_series(totals, row, polynomials, coefficients, n):
     """totals[v, i] = sum_(a, ..., k) coefficients[k, (v, a, ...)] T_a(x_i1) ... T_k(x_id)."""
     last = len(polynomials) - 1
     for v in range(len(totals)):
         total = totals[v]
-        _series(total, coefficients, v * P**last, polynomials[last], n)
-        _leading_product(total, total, polynomials, 0, n)
-        for a in range(1, P**last):
+        for i in range(n):
+            total[i] = 0.0
+        for a in range(P**last):
             _series(row, coefficients, v * P**last + a, polynomials[last], n)
             _leading_product(row, row, polynomials, a, n)
             for i in range(n):
                 total[i] += row[i]
 
 
-@compiled()
+@inner()
 def _leave_out_own(totals, good, own, share, weights, values, scale, start, n, largest_loss):
     """Subtract the part of the own terms that is left out; good[i] is whether no small difference is left.
 
@@ -177,7 +177,7 @@ def _leave_out_own(totals, good, own, share, weights, values, scale, start, n, l
                 good[i] &= largest_loss * abs(removed) <= mass[i] * scale[v]
 
 
-@compiled()
+@inner()
 def _check(good, totals, bound, scale, tolerance, n):
     """good[i] &= whether the bound of the errors is small compared to the sums, or to the mass times the scale of V."""
     wide_vectors()
@@ -220,13 +220,13 @@ def evaluate(
         )  # fmt: skip
 
 
-@compiled()
+@inner()
 def working_memory(d, n_columns):
     """Arrays for a block of points: polynomials, sums, a row, and flags."""
     return np.empty((d, P, _BLOCK)), np.empty((n_columns, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.bool_)
 
 
-@compiled()
+@inner(in_place=True)
 def evaluate_chunk(
     sums, good, points, coefficients, bound, cell, first, last, width, own, share, weights, values, scale, tolerance,
     largest_loss, work,
@@ -248,7 +248,7 @@ def evaluate_chunk(
                 sums[v, start + i] = totals[v, i] if is_good[i] else 0.0
 
 
-@compiled()
+@inner()
 def _on_line(cell, other, reach):
     """Whether `cell` is on the line of `other` along the last feature, at most `reach` cells after it."""
     return cell[0] == other[0] and cell[1] == other[1] and cell[2] <= other[2] + reach
@@ -274,7 +274,9 @@ def translate(to, to_cells, moments, cells, matrices, n_columns):
     total, part = np.empty((n_rows, P)), np.empty((n_rows, P))
     for t in range(len(to_cells)):
         cell = to_cells[t]
-        total[:] = 0.0
+        for q in range(n_rows):
+            for j in range(P):
+                total[q, j] = 0.0
         s = find_cell(cells, cell[0], cell[1], cell[2] - reach)
         while s < len(cells) and _on_line(cells[s], cell, reach):
             # cells beside each other together
@@ -285,21 +287,20 @@ def translate(to, to_cells, moments, cells, matrices, n_columns):
             at = (reach + cells[first, 2] - cell[2]) * P
             n = (s - first) * P
             np.dot(moments[first:s].reshape((n, n_rows)).T, matrices[at : at + n], part)
-            total += part
+            for q in range(n_rows):
+                for j in range(P):
+                    total[q, j] += part[q, j]
         _turn(to[t], total, n_columns)
 
 
-@compiled()
+@inner()
 def _turn(to, total, n_columns):
-    """to[k, (v, j, a)] = total[(v, a, k), j]; of one feature to[j, v] = total[v, j]."""
-    if len(total) == n_columns:
-        to[:] = total.T
-        return
+    """to[k, (v, j, a)] = total[(v, a, k), j]."""
     rest = len(total) // (n_columns * P)
     for v in range(n_columns):
         for a in range(rest):
-            for k in range(P):
-                for j in range(P):
+            for k in range(len(to)):
+                for j in range(len(to)):
                     to[k, (v * P + j) * rest + a] = total[(v * rest + a) * P + k, j]
 
 
@@ -309,7 +310,8 @@ def spread(to, to_cells, amounts, cells, factors):
     reach = len(factors) // 2
     for t in range(len(to_cells)):
         cell = to_cells[t]
-        to[t] = 0.0
+        for q in range(to.shape[1]):
+            to[t, q] = 0.0
         s = find_cell(cells, cell[0], cell[1], cell[2] - reach)
         while s < len(cells) and _on_line(cells[s], cell, reach):
             factor = factors[reach + cell[2] - cells[s, 2]]

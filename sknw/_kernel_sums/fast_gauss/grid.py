@@ -98,7 +98,7 @@ class Cells:
         return replace(
             self,
             rows=np.arange(len(self))[taken] if isinstance(self.rows, slice) else self.rows[taken],
-            points=self.points[:, taken],
+            points=np.compress(taken, self.points, axis=1),
             attached=tuple(array[..., taken] for array in self.attached),
             cells=self.cells[counts > 0],
             start=np.concatenate([[0], np.cumsum(counts[counts > 0])]),

@@ -54,8 +54,10 @@ class GaussianLine:
         direct = (bandwidth.rate, bandwidth.log_small_part, SMALLEST_EXPONENT)
 
         def sum_some(some: slice) -> None:
-            where = (part, scale, done, some.start, some.stop)
-            self.loops.line_sums(*where, of_queries, of_keys, of_cells, grid, errors, costs, direct)
+            where = (some.start, some.stop, of_queries, of_keys)
+            if len(of_cells[0]):
+                self.loops.add_expansions(part, done, *where, of_cells, grid, errors, costs)
+            self.loops.add_windows(part, scale, done, *where, direct)
 
         for_each_chunk(sum_some, m, _CHUNK, self.request.n_threads)
         if not is_in_order:

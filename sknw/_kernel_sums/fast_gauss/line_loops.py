@@ -9,12 +9,13 @@ import numpy as np
 
 from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_chunk, working_memory
 from sknw._kernel_sums.fast_gauss.constants import P
-from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR, exponentials, product
+from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR
 from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.row_loops import exponentiate, product
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def _scaled(weights, column, n):
     """weights[j] *= column[j]; the sum of them."""
     wide_vectors()
@@ -25,7 +26,7 @@ def _scaled(weights, column, n):
     return total
 
 
-@compiled()
+@inner()
 def _nearest(keys, query, place, left_out):
     """The index of the nearest of sorted keys, `place` of them below the query, without one; -1 if there is none."""
     left, right = place - 1, place
@@ -38,7 +39,7 @@ def _nearest(keys, query, place, left_out):
     return left + (right - left) * (keys[right] - query < query - keys[left])
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _squared_distances(work, query, keys):
     wide_vectors()
     for j in range(len(keys)):
@@ -46,7 +47,7 @@ def _squared_distances(work, query, keys):
 
 
 @compiled()
-def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
+def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
     """The direct sums of the queries that are not done, over the keys that matter, those in a window around the query.
 
     With the nearest key at distance a, of weight w, these are the keys at distances x with
@@ -58,7 +59,7 @@ def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct)
     Parameters
     ----------
     sums, log_scale, done, begin, end, of_queries, of_keys
-        See `line_sums`.
+        See `add_expansions`.
     direct : tuple (rate, log_small_part, smallest_exponent)
     """
     queries, own, share = of_queries[0][0], of_queries[1], of_queries[2]
@@ -66,7 +67,7 @@ def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct)
     rate, log_small_part, smallest_exponent = direct
     log_base = -rate / np.log(2.0)
     work = np.empty(TILE)
-    place = first_place = last_place = 0
+    place = first_place = last_place = np.int64(0)
     for i in range(begin, end):
         if done[i]:
             continue
@@ -98,7 +99,7 @@ def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct)
         for start in range(first, last, TILE):
             n = min(TILE, last - start)
             _squared_distances(work, query, keys[start : start + n])
-            exponentials(work, shift, log_base, FURTHEST / log_base, n)
+            exponentiate(work[:n], shift, log_base, FURTHEST / log_base)
             if start <= own[i] < start + n:
                 # beside a far nearest key the own one may be infinite
                 work[own[i] - start] = share[i] * work[own[i] - start] if share[i] > 0.0 else 0.0
@@ -107,7 +108,7 @@ def _add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct)
                 sums[v + 1, i] += product(work, values[v, start : start + n], n)
 
 
-@compiled()
+@inner()
 def _expansion_pays(n_queries, n_near, n_cells, n_columns, costs):
     """Whether an expansion in a cell of queries takes less time than direct sums over the keys near."""
     sum_start, key, cell_start, point, translation = costs
@@ -115,10 +116,12 @@ def _expansion_pays(n_queries, n_near, n_cells, n_columns, costs):
     return n_near > 0 and (sum_start + key * n_near) * n_queries > of_expansion
 
 
-@compiled()
+@inner()
 def _translate(coefficients, bound, cell, low, high, cells, moments, sizes, matrices, decay):
-    """The coefficients (P, 1 + k) in a cell, and the bound of their errors, from the cells low..high of the keys."""
-    coefficients[:], bound[:] = 0.0, 0.0
+    """Set the coefficients (P, 1 + k) in a cell from the cells low..high of the keys, and add up the error bound."""
+    for v in range(len(bound)):
+        for k in range(len(coefficients)):
+            coefficients[k, v] = 0.0
     reach = len(decay) // 2
     first = low
     while first < high:
@@ -135,43 +138,15 @@ def _translate(coefficients, bound, cell, low, high, cells, moments, sizes, matr
 
 
 @compiled()
-def _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs):
-    """The sums of the queries for which expansions pay and are accurate; see `line_sums`."""
-    points, own, share = of_queries
-    _, weights, values = of_keys
-    cells, start, moments, sizes = of_cells
-    width, largest_index, matrices = grid
-    decay, rest, scale, tolerance, largest_loss = errors
-    c, reach, queries = len(sums), len(decay) // 2, points[0]
-    # a cell is three numbers, the first two for further features
-    target, coefficients, bound, work = np.zeros(3, dtype=np.int64), np.empty((P, c)), np.empty(c), working_memory(1, c)
-    low = high = 0
-    i = first
-    while i < last:
-        cell = cell_of(queries[i], width, largest_index)
-        end = end_of_cell(queries, i, last, width, largest_index)
-        # all queries of the cell, whichever thread takes them
-        n_queries = place_of(queries, (cell + 1.0) * width, end) - place_of(queries, cell * width, i)
-        low, high = place_of(cells, cell - reach, low), place_of(cells, cell + reach + 1, high)
-        is_exact = abs(cell) < largest_index - reach
-        if is_exact and _expansion_pays(n_queries, start[high] - start[low], high - low, c, costs):
-            target[2] = np.int64(cell)
-            _translate(coefficients, bound, target[2], low, high, cells, moments, sizes, matrices, decay)
-            evaluate_chunk(
-                sums, done, points, coefficients, bound + rest, target, i, end, width, own, share, weights, values,
-                scale, tolerance, largest_loss, work,
-            )  # fmt: skip
-        i = end
-
-
-@compiled()
-def line_sums(sums, log_scale, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs, direct):
-    """The sums of the sorted queries from `first` to before `last`, without their own terms.
+def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs):
+    """The sums of the queries for which expansions pay and are accurate, which are then `done`.
 
     Parameters
     ----------
-    sums, log_scale, done : arrays of shape (1 + k, m), (m,), (m,), zero
-        Of all queries; `done` are those that have an expansion.
+    sums, done : arrays of shape (1 + k, m), (m,), zero
+        Of all queries.
+    first, last : int
+        The queries to look at, those from `first` to before `last`.
     of_queries : tuple of arrays (queries, own, share) of shapes (1, m), (m,), (m,)
         `own` is the number of the key that the query is, or -1, `share` the share of its weight with which it enters.
     of_keys : tuple of arrays (keys, weights, values) of shapes (n,), (n,), (k, n)
@@ -183,9 +158,33 @@ def line_sums(sums, log_scale, done, first, last, of_queries, of_keys, of_cells,
     errors : tuple (decay, rest, scale, tolerance, largest_loss)
         Of shapes (2 r + 1, 1 + k), (1 + k,), (1 + k,): bounds for cells in reach, as a part of their size; the bound
         for all that is further; and what `evaluate` compares them with.
-    costs, direct : tuples
-        See `_expansion_pays` and `_add_windows`.
+    costs : tuple
+        See `_expansion_pays`.
     """
-    if len(of_cells[0]):
-        _add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid, errors, costs)
-    _add_windows(sums, log_scale, done, first, last, of_queries, of_keys, direct)
+    points, own, share = of_queries
+    _, weights, values = of_keys
+    cells, start, moments, sizes = of_cells
+    width, largest_index, matrices = grid
+    decay, rest, scale, tolerance, largest_loss = errors
+    c, reach, queries = len(sums), len(decay) // 2, points[0]
+    # a cell is three numbers, the first two for further features
+    target, coefficients, bound, work = np.zeros(3, dtype=np.int64), np.empty((P, c)), np.empty(c), working_memory(1, c)
+    low = high = np.int64(0)
+    i = first
+    while i < last:
+        cell = cell_of(queries[i], width, largest_index)
+        end = end_of_cell(queries, i, last, width, largest_index)
+        # all queries of the cell, whichever thread takes them
+        n_queries = place_of(queries, (cell + 1.0) * width, end) - place_of(queries, cell * width, i)
+        low, high = place_of(cells, cell - reach, low), place_of(cells, cell + reach + 1, high)
+        is_exact = abs(cell) < largest_index - reach
+        if is_exact and _expansion_pays(n_queries, start[high] - start[low], high - low, c, costs):
+            target[2] = np.int64(cell)
+            for v in range(c):
+                bound[v] = rest[v]
+            _translate(coefficients, bound, target[2], low, high, cells, moments, sizes, matrices, decay)
+            evaluate_chunk(
+                sums, done, points, coefficients, bound, target, i, end, width, own, share, weights, values,
+                scale, tolerance, largest_loss, work,
+            )  # fmt: skip
+        i = end

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SMALLEST_EXPONENT, compiled, exp2, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, SMALLEST_EXPONENT, compiled, inner, wide_vectors
+from sknw._kernel_sums.row_loops import exponentiate, product, smallest_of
 
 # Keys summed together, whose distances stay in the first-level cache.
 TILE = 512
@@ -17,7 +18,7 @@ VECTOR = 16
 FURTHEST = float(SMALLEST_EXPONENT[np.float64])
 
 
-@compiled()
+@inner()
 def _is_before(cell, first, second, third):
     """Lexicographic order."""
     if cell[0] != first:
@@ -27,7 +28,7 @@ def _is_before(cell, first, second, third):
     return cell[2] < third
 
 
-@compiled()
+@inner()
 def find_cell(cells, first, second, third):
     """The index of the first cell that is not before (first, second, third)."""
     low, high = 0, len(cells)
@@ -40,13 +41,13 @@ def find_cell(cells, first, second, third):
     return low
 
 
-@compiled()
+@inner()
 def _gap(distance):
     """Whole cells between two cells: the points in them are at least so many widths apart."""
     return max(abs(distance) - 1, 0)
 
 
-@compiled()
+@inner()
 def _near_runs(runs, cell, cells, start, reach, d):
     """The keys of all cells nearer than `reach` widths, as runs of consecutive keys; returns their number.
 
@@ -74,7 +75,7 @@ def _near_runs(runs, cell, cells, start, reach, d):
     return n_runs
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def distances(distances, query, keys, n):
     """distances[j] = ||query - keys[:, j]||^2."""
     wide_vectors()
@@ -87,34 +88,7 @@ def distances(distances, query, keys, n):
             distances[j] += (q - z[j]) ** 2
 
 
-@compiled()
-def exponentials(distances, shift, rate, furthest, n):
-    """2^(rate (distance - shift)), in place."""
-    wide_vectors()
-    for j in range(n):
-        distances[j] = exp2(min(distances[j] - shift, furthest), rate)
-
-
-@compiled(REORDERED)
-def product(weights, column, n):
-    """sum_j weights[j] column[j]."""
-    wide_vectors()
-    total = 0.0
-    for j in range(n):
-        total += weights[j] * column[j]
-    return total
-
-
-@compiled(REORDERED)
-def _smallest(row, n):
-    wide_vectors()
-    smallest = row[0]
-    for j in range(n):
-        smallest = min(smallest, row[j])
-    return smallest
-
-
-@compiled()
+@inner()
 def _fill_up(keys, columns, n):
     """Keys infinitely far and without weight, up to a multiple of `VECTOR`; returns it."""
     n_filled = -(-n // VECTOR) * VECTOR
@@ -123,7 +97,7 @@ def _fill_up(keys, columns, n):
     return n_filled
 
 
-@compiled()
+@inner()
 def _copy(tile, place, keys, weights, values, first, n):
     """Keys and their columns w, w V to a place in a tile; as slices this would take ten times as long."""
     for k in range(len(keys)):
@@ -136,7 +110,7 @@ def _copy(tile, place, keys, weights, values, first, n):
             tile[1][v + 1, place + j] = weights[first + j] * values[v, first + j]
 
 
-@compiled()
+@inner()
 def _visit_tile(sums, nearest, searching, points, own, share, start, stop, tile, n, own_at, rate, work):
     """Add a tile of keys to the sums of queries start..stop, or, when `searching`, to what is known of the nearest.
 
@@ -151,9 +125,10 @@ def _visit_tile(sums, nearest, searching, points, own, share, start, stop, tile,
         if searching:
             if in_tile and share[i] == 0.0:
                 work[place] = np.inf
-            nearest[i] = min(nearest[i], _smallest(work, n_filled))
+            nearest[i] = min(nearest[i], smallest_of(work[:n_filled]))
         else:
-            exponentials(work, nearest[i], rate, FURTHEST / rate, n_filled)
+            row = work[:n_filled]
+            exponentiate(row, nearest[i], rate, FURTHEST / rate)
             if in_tile:
                 work[place] = share[i] * work[place] if share[i] > 0.0 else 0.0
             for v in range(len(columns)):
@@ -191,7 +166,7 @@ def add_near_keys(
         n_runs = _near_runs(runs, cell, key_cells, key_start, reach, d)
         home = find_cell(key_cells, cell[0], cell[1], cell[2])
         home_key = key_start[home]
-        n, own_at = 0, (0, 0, 0)
+        n, own_at = np.int64(0), (0, 0, 0)
         for r in range(n_runs):
             key, end = runs[r, 0], runs[r, 1]
             is_home = key <= home_key < end
@@ -203,6 +178,6 @@ def add_near_keys(
                 key, n = key + taken, n + taken
                 if n == TILE:
                     _visit_tile(sums, nearest, searching, points, own, share, first, last, tile, n, own_at, rate, work)
-                    n, own_at = 0, (0, 0, 0)
+                    n, own_at = np.int64(0), (0, 0, 0)
         if n:
             _visit_tile(sums, nearest, searching, points, own, share, first, last, tile, n, own_at, rate, work)

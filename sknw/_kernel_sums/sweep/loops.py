@@ -23,9 +23,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba.cpython.unsafe.tuple import tuple_setitem
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, compiled, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors, with_item
+from sknw._kernel_sums.row_loops import sine
 
 _FASTMATH = frozenset({"contract", "nsz"})
 _HALF_PI = math.pi / 2
@@ -36,7 +36,7 @@ _KEYS_PER_BLOCK = 1024
 _NEGLIGIBLE = 1e-305
 
 
-@compiled(_FASTMATH)
+@inner(_FASTMATH)
 def _shifted(state, delta, is_cosine):
     """The state about an anchor that is delta >= 0 further left: T_k <- sum_j binomial(k, j) delta^(k - j) T_j."""
     degree = len(state) - 1
@@ -44,19 +44,19 @@ def _shifted(state, delta, is_cosine):
         sine, cosine = math.sin(_HALF_PI * delta), math.cos(_HALF_PI * delta)
         first = state[0] * cosine + state[degree] * sine
         last = state[degree] * cosine - state[0] * sine
-        return tuple_setitem(tuple_setitem(state, 0, first), degree, last)
+        return with_item(with_item(state, 0, first), degree, last)
     for lowest in range(1, degree + 1):
         # all k, not from `lowest` on: a loop of constant length is unrolled, which leaves the state in registers
         for k in range(degree, 0, -1):
             step = delta if k >= lowest else 0.0
-            state = tuple_setitem(state, k, state[k] + step * state[k - 1])
+            state = with_item(state, k, state[k] + step * state[k - 1])
     return state
 
 
 # Compact kernels: blocks and states
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _fill(block, columns, to, b, keys, weights, values):
     """The keys of block b and their columns w, w V, from place `to` on; filled up with keys infinitely far."""
     first = b * BLOCK
@@ -71,16 +71,7 @@ def _fill(block, columns, to, b, keys, weights, values):
             columns[v + 1, to + j] = 0.0
 
 
-@compiled(MULTIPLY_ADD)
-def _sine(v):
-    """sin(pi v / 2) for 0 <= v <= 1."""
-    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = SINE
-    sq = v * v
-    p = ((((c9 * sq + c8) * sq + c7) * sq + c6) * sq + c5) * sq + c4
-    return v * ((((p * sq + c3) * sq + c2) * sq + c1) * sq + c0)
-
-
-@compiled(REORDERED)
+@inner(REORDERED)
 def _moments(zeros, block, column, anchor, per_h, is_cosine):
     """The state of one block about an anchor at one of its ends."""
     wide_vectors()
@@ -91,33 +82,33 @@ def _moments(zeros, block, column, anchor, per_h, is_cosine):
         # the keys that fill up a block have no weight
         t = min(abs(block[j] - anchor) * per_h, 1.0)
         if is_cosine:
-            state = tuple_setitem(state, 0, state[0] + weight * _sine(t))
-            state = tuple_setitem(state, last, state[last] + weight * _sine(1.0 - t))
+            state = with_item(state, 0, state[0] + weight * sine(t))
+            state = with_item(state, last, state[last] + weight * sine(1.0 - t))
         else:
             for k in range(len(zeros)):
-                state = tuple_setitem(state, k, state[k] + weight)
+                state = with_item(state, k, state[k] + weight)
                 weight *= t
     return state
 
 
-@compiled()
+@inner()
 def _sum_of(state, other):
     for k in range(len(state)):
-        state = tuple_setitem(state, k, state[k] + other[k])
+        state = with_item(state, k, state[k] + other[k])
     return state
 
 
-@compiled()
+@inner()
 def _store(states, b, v, state):
     for k in range(len(state)):
         states[b, v, k] = state[k]
 
 
-@compiled()
+@inner()
 def _load(zeros, states, b, v):
     state = zeros
     for k in range(len(zeros)):
-        state = tuple_setitem(state, k, states[b, v, k])
+        state = with_item(state, k, states[b, v, k])
     return state
 
 
@@ -190,13 +181,13 @@ def set_states(inner, outer, kernel, mirrored, per_h, keys, weights, values, beg
         first = stop
 
 
-@compiled()
+@inner()
 def _anchor(keys, b, mirrored):
     """The first key of a block, or the last."""
     return keys[min((b + 1) * BLOCK, keys.size) - 1] if mirrored else keys[b * BLOCK]
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def _direct(query, block, columns, v0, v1, left_out, h, per_h, radius, powers, exponents):
     """sum_j K((query - block[j]) / h) (columns[v0, j], columns[v1, j]), but for the key j = left_out."""
     wide_vectors()
@@ -205,7 +196,7 @@ def _direct(query, block, columns, v0, v1, left_out, h, per_h, radius, powers, e
         distance = abs(query - block[j])
         u, v = distance * per_h, (h - distance) * per_h
         if len(powers) == 0:
-            base = _sine(max(v, 0.0))
+            base = sine(max(v, 0.0))
         elif len(powers) == 1:
             base = v
         elif len(powers) == 2:
@@ -221,7 +212,7 @@ def _direct(query, block, columns, v0, v1, left_out, h, per_h, radius, powers, e
     return total0, total1
 
 
-@compiled(_FASTMATH)
+@inner(_FASTMATH)
 def _set_series(series, kernel, mirrored, states, b, stop, at, inside, per_h, keys, begin, end, terms):
     """The sum over all keys between the block at the edge and that of the query, as a function of a.
 
@@ -254,7 +245,7 @@ def _set_series(series, kernel, mirrored, states, b, stop, at, inside, per_h, ke
     return anchor
 
 
-@compiled(_FASTMATH)
+@inner(_FASTMATH)
 def _terms(kernel):
     """The numbers K^(m)(0) / m! binomial(m, k), [m, k], with K as a function of v."""
     zeros, powers, exponents = kernel
@@ -262,14 +253,14 @@ def _terms(kernel):
     taylor = zeros
     if len(powers):
         # (1 - (1 - v)^power)^exponent
-        taylor = tuple_setitem(zeros, 0, 1.0)
+        taylor = with_item(zeros, 0, 1.0)
         b1, b2, b3 = float(len(powers)), -1.0 if len(powers) == 2 else -3.0, 1.0
         for _ in range(len(exponents)):
             for k in range(len(zeros) - 1, -1, -1):
                 term = b1 * taylor[k - 1] if k >= 1 else 0.0
                 term += b2 * taylor[k - 2] if k >= 2 and len(powers) > 1 else 0.0
                 term += b3 * taylor[k - 3] if k >= 3 and len(powers) > 2 else 0.0
-                taylor = tuple_setitem(taylor, k, term)
+                taylor = with_item(taylor, k, term)
     for m in range(len(zeros)):
         for k in range(1, m):
             terms[m, k] = terms[m - 1, k - 1] + terms[m - 1, k]
@@ -279,12 +270,12 @@ def _terms(kernel):
     return terms
 
 
-@compiled(_FASTMATH)
+@inner(_FASTMATH)
 def _value(series, side, v, a, kernel):
     zeros, powers, _ = kernel
     last = len(zeros) - 1
     if len(powers) == 0:
-        return series[side, v, 0] * _sine(1.0 - a) + series[side, v, last] * _sine(a)
+        return series[side, v, 0] * sine(1.0 - a) + series[side, v, last] * sine(a)
     total = series[side, v, last]
     for i in range(last - 1, -1, -1):
         total = total * a + series[side, v, i]

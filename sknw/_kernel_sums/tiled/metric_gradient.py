@@ -18,7 +18,8 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
     from sknw._kernel_sums.tiled import metric_gradient_loops
 
     m, n, d = len(request.queries), *x.shape
-    once = _takes_pairs_once(request, cotangent)
+    is_line = bool(cotangent.p[:, 1:].any() or cotangent.e[:, 1:].any())
+    once = not is_line and _takes_pairs_once(request, cotangent)
     values, weights = request.columns, request.weights
     if once:
         cotangent, values, weights = _symmetric(cotangent, values, weights)
@@ -35,7 +36,7 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
         part, columns = np.zeros((len(queries), 1 + d)), np.zeros(weight_blocks.shape)
         metric_gradient_loops.add_metric_sums(
             *(tiles.empty_tile() for _ in range(3)),
-            *(queries, start, own, once, tiles.keys, tiles.key_start, tiles.products),
+            *(queries, start, own, once, is_line, tiles.keys, tiles.key_start, tiles.products),
             *(tiles.padded(shift[rows]), float(tiles.power), tiles.rates[0], tiles.furthest[0]),
             *(tiles.padded(a[rows]) for a in (cotangent.p, cotangent.g, -cotangent.e, cotangent.t)),
             *(key_columns, value_blocks, weight_blocks, part, columns),
@@ -57,9 +58,8 @@ def _takes_pairs_once(request: KernelSumRequest, cotangent: WeightCotangent) -> 
     For weighted means, whose cotangents have few numbers, where the queries are the keys and no mass is too small to
     divide by.
     """
-    is_line = cotangent.p[:, 1:].any() or cotangent.e[:, 1:].any()
     in_order = request.leave_out is not None and request.leave_out.is_all_in_order(len(request.keys))
-    return in_order and not is_line and float(cotangent.log_mass.min()) > -LARGEST_EXPONENT
+    return in_order and float(cotangent.log_mass.min()) > -LARGEST_EXPONENT
 
 
 def _symmetric(

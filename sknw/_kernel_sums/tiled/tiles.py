@@ -66,7 +66,10 @@ class Tiles:
             ("tiles", precision),
             lambda: in_blocks(index.weights * np.vstack([np.ones(len(index)), index.columns.T]), precision),
         )
-        self.kind, self.power, self.exponent = loops.KINDS[form.family], form.power, form.exponent
+        self.power = form.power
+        # as of `loops.set_weights`
+        exponent = None if form.family == "exponential" else form.exponent
+        self.kernel = float(form.power), exponent, form.family == "cosine"
         rate = -form.rate / np.log(2.0) if form.family == "exponential" else form.rate
         self.rates = rate / request.bandwidths**self.power
         self.furthest = np.asarray(SMALLEST_EXPONENT[precision]) / self.rates
@@ -81,9 +84,9 @@ class Tiles:
             queries, start, own = self.padded_queries(rows[chunk])
             part = np.zeros((len(self.rates), len(queries), sums.shape[2]))
             layout = (queries, start, own, self.keys, self.key_start, self.columns, self.products)
-            kernel = (float(self.power), self.padded(shift[chunk]), self.kind, self.exponent)
             rates, furthest = self.rates.astype(self.precision), self.furthest.astype(self.precision)
-            self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, rates, furthest, part)
+            kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest)
+            self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, part)
             sums[:, chunk] = part[:, : len(rows[chunk])]
 
         for_each_chunk(sum_chunk, len(rows), CHUNK, request.n_threads, multiple_of=4)
@@ -130,7 +133,7 @@ class Tiles:
     def for_rows(self) -> tuple[tuple, tuple]:
         """The arguments `layout` and `kernel` of the loops in `weight_loops`, at the first bandwidth."""
         layout = (self.keys, self.key_start, self.columns, self.products)
-        return layout, (float(self.power), self.kind, self.exponent, self.rates[0], self.furthest[0])
+        return layout, (*self.kernel, self.rates[0], self.furthest[0])
 
     def empty_tile(self) -> np.ndarray:
         return _empty_aligned((4, self.keys.shape[2]), self.precision)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, wide_vectors
-from sknw._kernel_sums.tiled.loops import (
-    EXPONENTIAL,
-    POLYNOMIAL,
-    accumulate,
-    cosines,
-    exponentials,
-    polynomials,
-    powers,
-    row_length,
-    squared_distances,
-    subtract,
-)
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.row_loops import subtract
+from sknw._kernel_sums.tiled.loops import accumulate, powers, row_length, set_weights, squared_distances
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def largest_of(row):
     """The largest of numbers that are not negative."""
     wide_vectors()
@@ -27,14 +17,14 @@ def largest_of(row):
     return largest
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _write_product(row, weights, sample_weights):
     wide_vectors()
     for j in range(row_length(weights)):
         row[j] = weights[j] * sample_weights[j]
 
 
-@compiled()
+@inner()
 def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     """weights[r, j] = K(queries[r], key j of block s), relative to that at the distance `shift`.
 
@@ -44,10 +34,10 @@ def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
         The first is working memory.
     queries, start, shift : arrays of shape (4, d), (4,), (4,)
     layout : (keys, key_start, columns, products)
-    kernel : (power, kind, exponent, rate, furthest)
+    kernel : (power, exponent, is_cosine, rate, furthest)
     """
     keys, key_start, _, products = layout
-    power, kind, exponent, rate, furthest = kernel
+    power, exponent, is_cosine, rate, furthest = kernel
     flat_tile, flat_weights = tile.reshape(4 * row_length(keys)), weights.reshape(4 * row_length(keys))
     squared_distances(tile, queries, start, keys[s], key_start[s], products)
     if power != 2.0:
@@ -55,12 +45,7 @@ def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     for r in range(4):
         if shift[r] != 0.0:
             subtract(tile[r], shift[r])
-    if kind == EXPONENTIAL:
-        exponentials(flat_weights, flat_tile, rate, furthest)
-    elif kind == POLYNOMIAL:
-        polynomials(flat_weights, flat_tile, rate, exponent)
-    else:
-        cosines(flat_weights, flat_tile, rate, exponent)
+    set_weights(flat_weights, flat_tile, rate, furthest, exponent, is_cosine)
 
 
 @compiled()

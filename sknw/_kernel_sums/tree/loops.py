@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, compiled, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.row_loops import finish_compact, sine
 from sknw._kernel_sums.tree.constants import BLOCK
 
 # Queries of a tile, which then stays in the first-level cache.
@@ -72,7 +73,7 @@ def build_tree(order, blocks, lower, upper, leaf, points, permute):
                     blocks[first, k, i] = points[start + i, k]
 
 
-@compiled()
+@inner()
 def _set_box(lower, upper, points, start, stop):
     """The least and largest value of each feature; returns the feature in which they are furthest apart."""
     widest, spread = 0, -1.0
@@ -86,7 +87,7 @@ def _set_box(lower, upper, points, start, stop):
     return widest
 
 
-@compiled()
+@inner()
 def _select(points, order, start, stop, middle, k):
     """Permute start <= i < stop until feature k of no point before `middle` exceeds that of one from there on.
 
@@ -116,7 +117,7 @@ def _select(points, order, start, stop, middle, k):
             return
 
 
-@compiled()
+@inner()
 def _blocks_in_reach(found, keys, queries, block, reach):
     """The blocks of keys with a squared distance of at most `reach` from a block of queries: found[:count]."""
     _, lower, upper, _ = keys
@@ -146,7 +147,7 @@ def _blocks_in_reach(found, keys, queries, block, reach):
     return count
 
 
-@compiled(_AS_WRITTEN)
+@inner(_AS_WRITTEN)
 def _queries_in_reach(near, gaps, queries, n_queries, keys, s, reach):
     """The queries with a squared distance `gaps` of at most `reach` from the block s of keys: near[:count]."""
     wide_vectors()
@@ -166,7 +167,7 @@ def _queries_in_reach(near, gaps, queries, n_queries, keys, s, reach):
 # A tile
 
 
-@compiled(_AS_WRITTEN)
+@inner(_AS_WRITTEN)
 def _set_squared_distances(tile, near, queries, keys):
     """tile[r, j] = ||queries[:, near[r]] - keys[:, j]||^2."""
     wide_vectors()
@@ -190,7 +191,7 @@ def _set_squared_distances(tile, near, queries, keys):
                 tile[r, j] = tile[r, j] + u0 * u0 + u1 * u1 + u2 * u2 + u3 * u3
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _set_weights(weights, sq, n, kernel, limit, rate):
     """K(sqrt(rate sq)) of the first n elements, zero where sq is above the limit and nowhere else."""
     wide_vectors()
@@ -208,44 +209,26 @@ def _set_weights(weights, sq, n, kernel, limit, rate):
         for j in range(n):
             u2 = rate * sq[j]
             weights[j] = max(1.0 - u2 * np.sqrt(u2), _SMALLEST_BASE) if sq[j] <= limit else 0.0
-    if is_cosine:
-        # cos(pi u / 2) = sin(pi v / 2) with v = 1 - u
-        for j in range(n):
-            x = weights[j] * weights[j]
-            p = ((SINE[9] * x + SINE[8]) * x + SINE[7]) * x + SINE[6]
-            p = (((p * x + SINE[5]) * x + SINE[4]) * x + SINE[3]) * x + SINE[2]
-            weights[j] *= (p * x + SINE[1]) * x + SINE[0]
-    # up to a cube, and the squares of these
-    if exponent % 3 == 0 and exponent > 0:
-        for j in range(n):
-            weights[j] *= weights[j] * weights[j]
-    if exponent % 2 == 0 and exponent > 0:
-        for j in range(n):
-            weights[j] *= weights[j]
-    if exponent == 4:
-        for j in range(n):
-            weights[j] *= weights[j]
+    if exponent > 0:
+        finish_compact(weights, n, exponent, is_cosine)
 
 
-@compiled(MULTIPLY_ADD)
+@inner(MULTIPLY_ADD)
 def _set_slopes(weights, sq, n, kernel, limit, rate):
     """u^(power - 2) (1 - u^power)^(exponent) or sin(pi u / 2) / u, u = sqrt(rate sq), as `_set_weights`; 0 at u = 0."""
     wide_vectors()
     power, exponent, is_cosine, _ = kernel
     for j in range(n):
-        u2 = rate * sq[j]
-        inside = 0.0 < sq[j] <= limit
+        u, inside = np.sqrt(rate * sq[j]), 0.0 < sq[j] <= limit
         if is_cosine:
-            p = ((SINE[9] * u2 + SINE[8]) * u2 + SINE[7]) * u2 + SINE[6]
-            p = (((p * u2 + SINE[5]) * u2 + SINE[4]) * u2 + SINE[3]) * u2 + SINE[2]
-            weights[j] = (p * u2 + SINE[1]) * u2 + SINE[0] if inside else 0.0
+            weights[j] = sine(u) / u if inside else 0.0
         elif power == 1:
-            weights[j] = max(1.0 - np.sqrt(u2), 0.0) ** exponent / np.sqrt(u2) if inside else 0.0
+            weights[j] = max(1.0 - u, 0.0) ** exponent / u if inside else 0.0
         else:
-            weights[j] = np.sqrt(u2) * max(1.0 - u2 * np.sqrt(u2), 0.0) ** exponent if inside else 0.0
+            weights[j] = u * max(1.0 - u * u * u, 0.0) ** exponent if inside else 0.0
 
 
-@compiled(REORDERED)
+@inner(REORDERED)
 def _add_products(sums, near, weights, columns):
     """sums[near[r], v] += sum_j weights[r, j] columns[v, j]."""
     wide_vectors()
@@ -257,7 +240,7 @@ def _add_products(sums, near, weights, columns):
             sums[near[r], v] += total
 
 
-@compiled()
+@inner()
 def _multiply_own(weights, near, own, share, first_key):
     """Each query's own key, where it is in the block that starts at `first_key`, has its share only."""
     for r in range(near.size):

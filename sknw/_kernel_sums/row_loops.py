@@ -1,0 +1,76 @@
+"""The steps that compiled loops share, each over a row of numbers."""
+
+from __future__ import annotations
+
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, wide_vectors
+
+
+@inner(MULTIPLY_ADD)
+def subtract(row, shift):
+    wide_vectors()
+    for j in range(row.size):
+        row[j] -= shift
+
+
+@inner()
+def exponentials(weights, distances, rate, furthest):
+    """2^(rate min(distance, furthest))."""
+    wide_vectors()
+    for j in range(weights.size):
+        weights[j] = exp2(min(distances[j], furthest), rate)
+
+
+@inner()
+def exponentiate(row, shift, rate, furthest):
+    """2^(rate min(distance - shift, furthest)), in place: `exponentials` would go number by number."""
+    wide_vectors()
+    for j in range(row.size):
+        row[j] = exp2(min(row[j] - shift, furthest), rate)
+
+
+@inner(REORDERED)
+def smallest_of(row):
+    wide_vectors()
+    smallest = row[0]
+    for j in range(row.size):
+        smallest = min(smallest, row[j])
+    return smallest
+
+
+@inner(REORDERED)
+def product(weights, column, n):
+    """sum_j weights[j] column[j] of the first n."""
+    wide_vectors()
+    total = 0.0
+    for j in range(n):
+        total += weights[j] * column[j]
+    return total
+
+
+@inner(MULTIPLY_ADD)
+def sine(v):
+    """sin(pi v / 2) for 0 <= v <= 1."""
+    x = v * v
+    p = ((((SINE[9] * x + SINE[8]) * x + SINE[7]) * x + SINE[6]) * x + SINE[5]) * x + SINE[4]
+    return v * ((((p * x + SINE[3]) * x + SINE[2]) * x + SINE[1]) * x + SINE[0])
+
+
+@inner(MULTIPLY_ADD)
+def finish_compact(weights, n, exponent, is_cosine):
+    """The first n weights, in place, from v = 1 - u^power: v^exponent, or of the cosine sin(pi v / 2)^exponent.
+
+    An exponent of 1, 2, 3, 4 or 6: up to a cube, and the squares of these.
+    """
+    wide_vectors()
+    if is_cosine:
+        for j in range(n):
+            weights[j] = sine(weights[j])
+    if exponent % 3 == 0:
+        for j in range(n):
+            weights[j] *= weights[j] * weights[j]
+    if exponent % 2 == 0:
+        for j in range(n):
+            weights[j] *= weights[j]
+    if exponent == 4:
+        for j in range(n):
+            weights[j] *= weights[j]
