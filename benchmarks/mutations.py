@@ -32,16 +32,17 @@ class Mutation(NamedTuple):
 
 KERNELS, MEANS, LINES = ("test_kernels.py",), ("test_nadaraya_watson.py",), ("test_local_linear.py",)
 PREDICTIVE, SELECTION, POLICY = ("test_distribution.py",), ("test_selection.py",), ("test_pooling.py",)
+ENGINES = ("test_key_index.py",)
 METRIC = ("test_learning.py", "test_attention_pooling.py")
 
 MUTATIONS = [
     # kernels
     Mutation("kernels.py", "ExponentialForm(rate=0.5, power=2)", "ExponentialForm(rate=0.51, power=2)", KERNELS),
-    Mutation("kernels.py", "return -0.5 * rate * power * _power", "return -1.0 * rate * power * _power", KERNELS),
-    Mutation("kernels.py", "outer = base ** (exponent - 1)", "outer = base**exponent", KERNELS),
+    Mutation("kernels.py", "return -0.5 * self.rate", "return -1.0 * self.rate", KERNELS),
+    Mutation("kernels.py", "outer = PolynomialForm(self.power, self.exponent - 1)", "outer = self", KERNELS),
     Mutation("kernels.py", "PolynomialForm(power=3, exponent=3)", "PolynomialForm(power=3, exponent=2)", KERNELS),
     Mutation("kernels.py", "np.sin(0.5 * np.pi * np.maximum", "np.sin(0.49 * np.pi * np.maximum", KERNELS),
-    Mutation("kernels.py", "return cast(PolynomialForm, self.form).exponent > 0", "return True", PREDICTIVE),
+    Mutation("kernels.py", "return self.exponent > 0", "return True", PREDICTIVE),
     # training data
     Mutation("_smoothing/training.py", "scales[constant] = 1.0", "scales[constant] = 2.0", MEANS),
     Mutation("_smoothing/training.py", "np.sqrt(weights @ squares)", "np.sqrt(squares.mean(axis=0))", SELECTION),
@@ -50,7 +51,7 @@ MUTATIONS = [
     Mutation("_smoothing/unsupported.py", "_TIE_ULPS = 8", "_TIE_ULPS = 0", POLICY),
     # local lines
     Mutation("_smoothing/local_linear.py", "ACCURATE = 1e-6", "ACCURATE = 1e-12", LINES),
-    Mutation("_smoothing/local_linear.py", "\n_SINGULAR = 1e-10", "\n_SINGULAR = 1e-2", PREDICTIVE),
+    Mutation("_smoothing/local_linear.py", "\nSINGULAR = 1e-10", "\nSINGULAR = 1e-2", PREDICTIVE),
     Mutation("_smoothing/local_linear.py", "_DEVIATIONS = 1e-15", "_DEVIATIONS = 1e-6", LINES),
     Mutation("_smoothing/local_linear.py", "heaviest = p.argmax(axis=1)", "heaviest = p.argmin(axis=1)", LINES),
     Mutation("_smoothing/local_linear.py", "xx -= x_mean[...", "xx -= 0.999 * x_mean[...", LINES),
@@ -67,30 +68,45 @@ MUTATIONS = [
     Mutation(
         "_predictive/jackknife.py", "leverage = removed * (1.0 + (inverse", "leverage = removed * ((inverse", PREDICTIVE
     ),
-    Mutation("_predictive/jackknife.py", "- removed * pull * residuals", "- removed * residuals", PREDICTIVE),
+    Mutation("_predictive/jackknife.py", "- removed * t * residuals", "- removed * residuals", PREDICTIVE),
     # quantiles
-    Mutation("_predictive/quantiles.py", "NEGLIGIBLE = 1e-80", "NEGLIGIBLE = 1e-20", PREDICTIVE),
-    Mutation("_predictive/quantiles.py", "NEGLIGIBLE = 1e-80", "NEGLIGIBLE = 1e-300", PREDICTIVE),
+    Mutation("_smoothing/attention.py", "NEGLIGIBLE = 1e-80", "NEGLIGIBLE = 1e-20", PREDICTIVE),
+    Mutation("_smoothing/attention.py", "NEGLIGIBLE = 1e-80", "NEGLIGIBLE = 1e-300", PREDICTIVE),
     Mutation("_predictive/quantiles.py", "max(level - _ROUNDING, NEGLIGIBLE)", "max(level, NEGLIGIBLE)", PREDICTIVE),
     # what estimators share
-    Mutation("estimators/base.py", "allow_float32=dtype == np.float32", "allow_float32=True", MEANS),
-    Mutation("estimators/base.py", "values += training.y_center", "values += 0.0", MEANS),
+    Mutation("estimators/predictive.py", "allow_float32=array.dtype == np.float32", "allow_float32=True", MEANS),
+    Mutation("_smoothing/training.py", "values += self.y_center", "values += 0.0", MEANS),
     # learning
     Mutation("_metric/optimizer.py", "LOG_RIDGE_VARIANCE_PENALTY = 0.01", "LOG_RIDGE_VARIANCE_PENALTY = 0.0", METRIC),
-    Mutation("_metric/optimizer.py", "+ weight * direction", "+ 0.5 * weight * direction", METRIC),
+    Mutation(
+        "_metric/optimizer.py",
+        "strength * by_w, strength * by_ridge",
+        "0.5 * strength * by_w, strength * by_ridge",
+        METRIC,
+    ),
     Mutation("_metric/optimizer.py", "(1.0 - 1.0 / len(w)) * self.penalty", "self.penalty", METRIC),
-    Mutation("_metric/loss.py", "g = -2.0 * share", "g = -2.1 * share", METRIC),
-    Mutation("_metric/loss.py", "along = self.u * self.ridge * slope", "along = self.u * slope", METRIC),
-    Mutation("_metric/parametrization.py", "w_gradient = w_gradient * w if", "w_gradient = w_gradient if", METRIC),
+    Mutation("_metric/loss.py", "g = -2.0 * relative", "g = -2.1 * relative", METRIC),
+    Mutation("_metric/loss.py", "shrinkage @ self.ridge", "shrinkage.sum(axis=1)", METRIC),
+    Mutation(
+        "_metric/parametrization.py", "np.repeat(np.exp(logarithms)", "np.repeat(np.exp(0.9 * logarithms)", METRIC
+    ),
     # the choice of the bandwidth
     Mutation("_selection/rules.py", "n * (d + 2) / 4", "n * (d + 4) / 4", SELECTION),
-    Mutation("_selection/ridge_path.py", "mean_square / freedom**2", "mean_square / freedom", SELECTION),
-    Mutation("_selection/ridge_path.py", "(2 - freedom) / (freedom - 2 / n)", "(2 - freedom) / freedom", SELECTION),
+    Mutation("_selection/ridge_path.py", "mean_square / residual_dof**2", "mean_square / residual_dof", SELECTION),
+    Mutation("_selection/ridge_path.py", "/ (residual_dof - 2 / n)", "/ residual_dof", SELECTION),
     Mutation("_selection/ridge_path.py", "self.weights - 1.0 + t)", "self.weights * t)", SELECTION),
     Mutation("_selection/grid.py", "spacing.min() / 4.0", "spacing.min() * 4.0", SELECTION),
-    Mutation("_selection/grid.py", "SCORE_TOL = 1e-12", "SCORE_TOL = 1e-3", SELECTION),
+    Mutation("_selection/line_search.py", "SCORE_TOL = 1e-12", "SCORE_TOL = 1e-3", SELECTION),
     Mutation("_selection/diagnostics.py", "_FEW, _MANY = 100, 0.25", "_FEW, _MANY = 100, 0.75", ("test_advice.py",)),
     # engines: a line here for every tolerance and every formula of theirs
+    Mutation("_kernel_sums/dense.py", "\n_TINY = 1e-200", "\n_TINY = 0.0", MEANS),
+    Mutation("_kernel_sums/dense.py", "_MOST_SQUARINGS = 8", "_MOST_SQUARINGS = 60", ("test_sums.py",)),
+    Mutation("_kernel_sums/scaled_sums.py", "np.maximum(*scales)", "np.minimum(*scales)", ("test_sums.py",)),
+    Mutation(
+        "_kernel_sums/index.py", "index._of_keys = self._of_keys", "index._of_columns = self._of_columns", ENGINES
+    ),
+    Mutation("_kernel_sums/derivative.py", "scale = 2.0 * factor", "scale = 1.0 * factor", PREDICTIVE),
+    Mutation("_kernel_sums/sweep/engine.py", "(right - left)", "(right + left)", PREDICTIVE),
     Mutation("_kernel_sums/tiled/engine.py", "_IN_FLOAT32 = 12.0", "_IN_FLOAT32 = 1200.0", MEANS),
 ]
 
