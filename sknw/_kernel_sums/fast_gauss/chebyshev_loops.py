@@ -57,7 +57,7 @@ def _leading_product(row, factor, polynomials, a, n):
 def add_products(coefficients, line, row, t, at, n):
     """coefficients[k, line] += sum_i row[i] t[k, at + i]."""
     wide_vectors()
-    for k in range(0, len(coefficients), 4):
+    for k in range(0, P, 4):
         t0, t1 = t[k, at : at + n], t[k + 1, at : at + n]
         t2, t3 = t[k + 2, at : at + n], t[k + 3, at : at + n]
         s0 = s1 = s2 = s3 = 0.0
@@ -135,7 +135,7 @@ def _series(values, coefficients, line, t, n):
     t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
     for i in range(n):
         values[i] = c0 * t0[i] + c1 * t1[i] + c2 * t2[i] + c3 * t3[i]
-    for k in range(4, len(coefficients), 4):
+    for k in range(4, P, 4):
         c0, c1 = coefficients[k, line], coefficients[k + 1, line]
         c2, c3 = coefficients[k + 2, line], coefficients[k + 3, line]
         t0, t1, t2, t3 = t[k], t[k + 1], t[k + 2], t[k + 3]
