@@ -1,5 +1,6 @@
 """Kernel regression for scikit-learn users: Nadaraya-Watson, local lines and learned attention."""
 
+from sknw import _retired as _retired
 from sknw import datasets, displays, kernels
 from sknw._selection.result import BandwidthSearch
 from sknw._version import __version__ as __version__

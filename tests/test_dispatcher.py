@@ -202,7 +202,8 @@ def test_a_capability_is_used_where_it_pays():
     assert loaded().choose_capable(ListsPairs, small, "auto") is None
     assert Dispatcher().choose_capable(ListsPairs, large, "auto") is pruned
     assert Dispatcher().choose_capable(ListsPairs, small, "pruned") is pruned
-    assert Dispatcher().choose_capable(ListsPairs, small, "fused") is pruned
+    assert Dispatcher().choose_capable(ListsPairs, small, "fused") is None
+    assert Dispatcher().choose_capable(ListsPairs, large, "fused") is pruned
     assert Dispatcher().choose_capable(ListsPairs, large, "dense") is None
     assert loaded().choose_capable(ListsPairs, random_request("gaussian"), "fused") is None
 

@@ -4,11 +4,12 @@ A `KernelSumRequest` about a `KeyIndex` comes in at `registry.kernel_sums`; the 
 engines, and the one that is chosen returns `ScaledSums`.
 """
 
+# in the order in which messages name them; importing the engines registers them
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.fast_gauss import engine as fast_gauss
-from sknw._kernel_sums.sweep import engine as sweep
 from sknw._kernel_sums.tiled import engine as tiled
-from sknw._kernel_sums.tree import engine as tree
 
-# importing the engines registers them
+from sknw._kernel_sums.sweep import engine as sweep  # isort: skip
+from sknw._kernel_sums.fast_gauss import engine as fast_gauss  # isort: skip
+from sknw._kernel_sums.tree import engine as tree  # isort: skip
+
 __all__ = ["dense", "fast_gauss", "sweep", "tiled", "tree"]

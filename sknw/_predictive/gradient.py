@@ -23,6 +23,9 @@ from sknw._smoothing.local_linear import LocalFits, LocalMoments, moments_around
 from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw._smoothing.smoother import Queries, Smoother
 
+# Queries this many times as far from the centre as the furthest key are differentiated from their neighbours.
+_FAR = 4.0
+
 
 def gradients(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives dm / dx of the predictions in the inputs, (m, k, d), and which queries had no support.
@@ -35,25 +38,29 @@ def gradients(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
 
 
 def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-    request = smoother.request(queries)
-    sums = kernel_sums(request, smoother.algorithm)
+    sums = kernel_sums(smoother.request(queries), smoother.algorithm)
     log_mass, (means, no_support) = sums.log_mass()[0], sums.into_means()
     mean, unsupported = means[0], no_support[0]
-    relative = derivative_sums(request, log_mass, smoother.algorithm)
-    by_z = relative[:, 1:] - mean[:, :, np.newaxis] * relative[:, :1]
-    if smoother.line is None:
-        found = _in_x(by_z, smoother.w)
-    else:
-        moments = LocalMoments.of(means, sums.log_mass(), smoother.line.x.shape[1], smoother.values.shape[1])
-        found = _of_lines(smoother, queries, moments[0], _in_x(by_z, smoother.w))
-        ridge = smoother.line.ridge
-        unsure = moments.has_cancellation(ridge) | LocalFits.of(moments, queries.x).is_ill_conditioned(ridge)
-        lost = np.flatnonzero(unsure[0] & ~unsupported)
+    relative = derivative_sums(smoother.request(queries), log_mass, smoother.algorithm)
+    by_x = _in_x(relative[:, 1:] - mean[:, :, np.newaxis] * relative[:, :1], smoother.w)
+    # coordinates of queries far outside cost digits
+    lost = np.abs(queries.z).max(axis=1) > _FAR * smoother.index.max_abs_key
+    if smoother.line is not None:
+        moments, ridge = LocalMoments.of(means, sums.log_mass(), *_shape(smoother)), smoother.line.ridge
+        lost |= (moments.has_cancellation(ridge) | LocalFits.of(moments, queries.x).is_ill_conditioned(ridge))[0]
+        by_x = _of_lines(smoother, queries, moments[0], by_x)
+    rest = np.flatnonzero(lost & ~unsupported)
+    if rest.size:
         neighbours = EffectiveNeighbours(smoother.value_request(queries))
-        for rows in neighbours.chunks(lost) if lost.size else []:
-            found[rows] = _around(smoother, queries[rows], *neighbours.of(rows))
-    found[unsupported] = 0.0 if smoother.policy in ("nearest", "mean") else np.nan
-    return found, unsupported
+        for rows in neighbours.chunks(rest):
+            by_x[rows] = _around(smoother, queries[rows], *neighbours.of(rows))
+    by_x[unsupported] = 0.0 if smoother.policy in ("nearest", "mean") else np.nan
+    return by_x, unsupported
+
+
+def _shape(smoother: Smoother) -> tuple[int, int]:
+    """The numbers of features and of outputs."""
+    return len(smoother.center), smoother.values.shape[1]
 
 
 def _in_x(by_z: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -75,20 +82,27 @@ def _of_lines(smoother: Smoother, queries: Queries, moments: LocalMoments, by_x:
 
 
 def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """dm / dx (m, k, d) of local lines, from the keys (m, l) near each query and their attention (m, l).
+    """dm / dx (m, k, d), from the keys (m, l) near each query and their attention (m, l).
 
-    With g_j = d log K_j / dx, the residuals e_j from the line and t_j = 1 + u'(x_j - x_mean),
+    With g_j = d log K_j / dx, and for local lines the residuals e_j from the line and t_j = 1 + u'(x_j - x_mean),
 
-        dm / dx = b + sum_j a_j t_j e_j (g_j - sum_l a_l g_l)
+        dm / dx = b + sum_j a_j t_j e_j (g_j - sum_l a_l g_l);
+
+    weighted means have b = 0, t_j = 1 and e_j = y_j - m.
     """
     line, kernel = smoother.line, smoother.kernel
-    assert line is not None
-    difference = queries.z[:, np.newaxis] - smoother.keys[keys]
     with np.errstate(over="ignore"):
+        difference = queries.z[:, np.newaxis] - smoother.keys[keys]
         sq = (difference**2).sum(axis=2)
-    g = 2.0 * kernel.log_derivative(sq)[..., np.newaxis] * difference
+        g = 2.0 * kernel.log_derivative(sq)[..., np.newaxis] * difference
+    nearest = np.take_along_axis(g, a.argmax(axis=1)[:, np.newaxis, np.newaxis], axis=1)
+    g = g - nearest
     g -= np.einsum("ml,mla->ma", a, g)[:, np.newaxis]
-    x, y = line.x[keys], smoother.values[keys]
+    y = smoother.values[keys]
+    if line is None:
+        residuals = y - np.einsum("ml,mlk->mk", a, y)[:, np.newaxis]
+        return _in_x(np.swapaxes(a[..., np.newaxis] * residuals, 1, 2) @ g, smoother.w)
+    x = line.x[keys]
     moments = moments_around(a, x - queries.x[:, np.newaxis], y, queries.x, np.zeros(len(a)))
     u, slope = moments.equivalent_kernel_and_slope(queries.x, line.ridge)
     offsets = x - moments.x_mean[:, np.newaxis]

@@ -54,6 +54,9 @@ def interval(
         for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE):
             own = LeaveOneOut(np.array([j]), every.retained[[j]])
             others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], own, a, log_mass)
+            if np.isnan(others).any():
+                means[j] = np.nan  # the others do not support the query
+                continue
             here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
             means[j] = loo_predictions(here, x, others, np.zeros(1))[0][0]
         return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], removed[:p], coverage)

@@ -1,6 +1,6 @@
 """Compiled loops of prediction intervals: all bounds that leaving samples out gives, and their order statistics.
 
-For weighted means of one output, of samples that count once; see `_intervals` for the formulas.
+For weighted means of one output, of samples that count once; see `jackknife` for the formulas.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def bounds(
     Parameters
     ----------
     tile, weights, queries, start, shift, layout, kernel
-        As in `_sums._row_tiles`.
+        As in `_kernel_sums.tiled.weight_loops`.
     near : bool array of shape (m, s)
         The parts.
     pool : array of shape (m, 5)

@@ -13,13 +13,16 @@ from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import ListsPairs, WritesWeights, algorithm_for, dispatcher, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw._smoothing.unsupported import nearest_weights, policy_weights
+from sknw._smoothing.unsupported import policy_weights
 
 # A weight below this part of all counts as none: it may be what underflow has left, and engines differ in that.
 NEGLIGIBLE = 1e-80
 
 # Weights whose binary logarithms differ by less are equal.
 _TIE = 1e-10
+
+# Scales further from zero than this cancel with an error above 1e-12.
+_LARGEST_LOG_SCALE = 1e3
 
 # Rows of weights (len(rows), n) for a slice of the queries that begins at a multiple of four.
 WeightRows = Callable[[slice], np.ndarray]
@@ -139,16 +142,25 @@ def largest(weights: csr_array, top_k: int | None) -> csr_array:
 
 
 def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
-    """1 / sum_j (a_j^2 / w_j) = (sum_j K_j w_j)^2 / sum_j K_j^2 w_j at the queries: (m,), and which had no support."""
-    request = replace(request, index=request.index.with_columns(np.empty((len(request.keys), 0))))
+    """1 / sum_j (a_j^2 / w_j) = (sum_j K_j w_j)^2 / sum_j K_j^2 w_j at the queries: (m,), and which had no support.
+
+    Far from all keys, where logarithms of both sums would cancel, it comes from the attention itself.
+    """
+    masses = request.index.of_columns(
+        "no columns", lambda: request.index.with_columns(np.empty((len(request.keys), 0)))
+    )
+    request = replace(request, index=masses)
     of_square = replace(request, kernel=request.kernel.square())
     sums, squares = kernel_sums(request, algorithm), kernel_sums(of_square, algorithm_for(of_square, algorithm))
-    unsupported = (sums.mass[0] == 0) | (squares.mass[0] == 0)
-    size = np.exp(2.0 * sums.log_mass()[0] - squares.log_mass()[0])
-    rows = np.flatnonzero(unsupported)
+    mass, scale = sums.mass[0], 2.0 * sums.log_scale[0] - squares.log_scale[0]
+    unsupported = (mass == 0) | (squares.mass[0] == 0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        size = mass * (mass / squares.mass[0]) * np.exp(scale)
+    rows = np.flatnonzero(unsupported | (sums.log_scale[0] < -_LARGEST_LOG_SCALE))
+
+    def of_attention(block: slice, attention: np.ndarray) -> None:
+        size[rows[block]] = 1.0 / (attention**2 @ (1.0 / request.weights))
+
     if rows.size:
-        if policy == "nearest":
-            size[rows] = nearest_weights(request, rows).sum(axis=1)
-        else:
-            size[rows] = request.weights.sum() if policy == "mean" else np.nan
+        for_each_attention_block(request.take(rows), policy, algorithm, of_attention)
     return size, unsupported

@@ -161,7 +161,9 @@ class BaseSmoother(
     def __getstate__(self) -> dict[str, Any]:
         """The public attributes; what is made of them is made again by `__setstate__`."""
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
-        state.pop("_fitted", None)
+        fitted = state.pop("_fitted", None)
+        if fitted is not None:  # as they were in fit
+            state["_sknw_settings"] = fitted.smoother.outside, fitted.smoother.algorithm
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -186,12 +188,14 @@ class BaseSmoother(
                 original_sklearn_version=version,
             )
             warnings.warn(warning, stacklevel=2)
+        settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
-        if hasattr(self, "X_train_"):
+        if settings is not None:
             training = TrainingSet.of(self.X_train_, self.y_train_, self.sample_weight_)
             w, ridge = self._fitted_metric()
             line = None if ridge is None else LocalLinearSpec.of(training, ridge)
-            smoother = Smoother.of(training, self.kernel_, w, self.outside, self.algorithm, self.n_jobs, line)
+            outside, algorithm = settings
+            smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
             self._fitted = FittedSmoother(training, smoother, training.squared_residuals(self.loo_prediction_))
 
     @overload

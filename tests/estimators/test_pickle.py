@@ -101,3 +101,19 @@ def test_a_pickle_of_the_former_layout_is_refused_with_the_word_to_fit_again(nam
     state = {**public, **former, "_sknw_version": sknw.__version__, "_sklearn_version": sklearn_version}
     with pytest.raises(ValueError, match=r"refit|fit again"):
         type(model)().__setstate__(state)
+
+
+@pytest.mark.parametrize(
+    "name", ["_nadaraya_watson.NadarayaWatson", "_local_linear.LocalLinear", "_attention_pooling.AttentionPooling"]
+)
+def test_bytes_of_the_former_layout_are_refused(name):
+    module, stem = name.split(".")
+    with pytest.raises(ValueError, match="refit"):
+        pickle.loads(f"csknw.{module}\n{stem}Regressor\n.".encode())  # what such a pickle begins with
+
+
+def test_a_pickle_predicts_with_the_policy_of_the_fit():
+    X = np.linspace(0.0, 1.0, 50)[:, np.newaxis]
+    model = NadarayaWatsonRegressor("epanechnikov", 0.1, outside="nan").fit(X, X[:, 0]).set_params(outside="mean")
+    assert np.isnan(model.predict([[9.0]])[0])
+    assert np.isnan(pickle.loads(pickle.dumps(model)).predict([[9.0]])[0])

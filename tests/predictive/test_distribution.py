@@ -461,3 +461,26 @@ def test_learned_attention_tells_as_much(degree, ridge):
         others = np.where(np.arange(40) == i, 0.0, attention)
         refitted = loo_predictions(smoother, query.x[0], others / others.sum(), np.zeros(1))[0][0]
         assert_allclose(means[i], refitted, atol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
+@pytest.mark.parametrize("degree", [0, 1])
+def test_far_queries_cost_no_digits(degree, kernel):
+    """At 1e3 to 1e15 bandwidths from the data one key has all of the attention, or those at one distance share it."""
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    model = AttentionPoolingRegressor(kernel, w=[3.0, 2.0, 1.0], degree=degree, ridge=0.1).fit(X, X[:, 0])
+    far = np.array([[1e3, 0.0, 0.0], [1e6, 1.0, 2.0], [1e9, 3.0, 1e9], [-1e15, 0.0, 1.0]])
+    size = 1.0 / (model.attention_weights_(far) ** 2).sum(axis=1)
+    assert_allclose(model.effective_sample_size(far), size, rtol=1e-9)
+    if kernel == "gaussian":
+        assert_allclose(model.gradient(far[1:]), 0.0, atol=1e-6)
+
+
+def test_a_sample_without_which_a_query_has_no_support_leaves_the_bounds_open():
+    """Leaving it out leaves nothing to predict from, which counts as unknown."""
+    rng = np.random.RandomState(28)
+    X, y = rng.randn(7, 5), rng.randn(7)
+    w = np.full(5, 1.5) / np.sqrt(5)
+    model = AttentionPoolingRegressor("epanechnikov", w, degree=1, ridge=0.05, outside="nan").fit(X, y)
+    lower, upper = model.predict_interval((X + 0.1 * rng.randn(7, 5))[4:5], 0.5)[0]
+    assert lower < model.predict(X[4:5])[0] < upper
