@@ -89,7 +89,7 @@ class ExponentialForm(Form):
 
     def profile(self, sq: np.ndarray) -> np.ndarray:
         exponents = self.log_profile(sq)
-        return np.exp(exponents, out=exponents)
+        return np.exp(exponents, out=exponents if isinstance(exponents, np.ndarray) else None)
 
     def log_profile(self, sq: np.ndarray) -> np.ndarray:
         return -self.rate * _power(sq, self.power)
@@ -121,7 +121,7 @@ class PolynomialForm(Form):
         if self.exponent == 0:
             return (sq <= EDGE).astype(sq.dtype)
         base = 1.0 - (sq if self.power == 2 else _power(np.minimum(sq, 1.0), self.power))
-        np.maximum(base, 0.0, out=base)
+        base = np.maximum(base, 0.0, out=base if isinstance(base, np.ndarray) else None)
         return base if self.exponent == 1 else base**self.exponent
 
     def derivative(self, sq: np.ndarray) -> np.ndarray:

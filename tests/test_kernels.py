@@ -154,3 +154,13 @@ def test_a_kernel_without_derivative_says_so(kernel):
     assert not kernel.is_differentiable
     with pytest.raises(NotImplementedError, match=rf"{type(kernel).__name__} must implement derivative\(sq\)"):
         kernel.derivative(np.ones(1))
+
+
+@pytest.mark.parametrize("name", NAMED_KERNELS)
+def test_a_kernel_takes_a_single_number(name):
+    """As an integral over it asks for."""
+    kernel, sq = NAMED_KERNELS[name](), np.float64(0.3)
+    assert kernel.profile(sq) == kernel.profile(np.array([sq]))[0]
+    assert kernel.log_profile(sq) == kernel.log_profile(np.array([sq]))[0]
+    if kernel.is_differentiable:
+        assert kernel.derivative(sq) == kernel.derivative(np.array([sq]))[0]
