@@ -1,6 +1,6 @@
 """The leave-one-out loss as a function of w and the ridges, with its gradient.
 
-With leave-one-out weights P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them,
+With left-out weights P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them,
 
     L(W, ridge) = sum_i w_i (y_i - m_i)^2 / sum_i w_i,
 
@@ -20,18 +20,19 @@ from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.unsupported import UnsupportedPolicy
+from sknw._smoothing.validation import Validation
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """The loss L, averaged over `rows`, as a function of w, (d,) or (d, r), and ridge (d,), of standardised inputs.
+    """The loss L of left-out predictions as a function of w, (d,) or (d, r), and ridge (d,), of standardised inputs.
 
     The keys of `smoother` are the standardised inputs; for each w its w, keys and ridge are replaced.
     """
 
     smoother: Smoother
     training: TrainingSet
-    rows: np.ndarray
+    validation: Validation
 
     @property
     def x(self) -> np.ndarray:
@@ -40,28 +41,30 @@ class Loss:
 
     def __call__(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """L, and its derivatives in w and in the ridges (d,)."""
-        smoother, weights = self._smoother_at(w, ridge), self.training.sample_weight[self.rows]
+        whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
+        weights = self.training.sample_weight[all_rows]
         d = self.x.shape[1]
         loss, s, by_ridge = 0.0, np.zeros((d, d)), np.zeros(d)
-        for batch in smoother.batches(len(self.rows)):
-            rows = self.rows[batch]
-            queries = smoother.left_out(rows, weights[batch])
+        for batch, smoother, queries, keys in whole.left_out(self.validation):
+            rows = all_rows[batch]
             pooled = pool_with_vjp(smoother, queries, ridge)
-            residuals = smoother.values[rows] - pooled.values
+            residuals = whole.values[rows] - pooled.values
             relative = weights[batch] / (weights.sum() * residuals.shape[1])
             loss += float(relative @ (residuals**2).sum(axis=1))
             g = -2.0 * relative[:, np.newaxis] * residuals
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
-            s += metric_gradient(request, self.x[rows], self.x, cotangent, smoother.algorithm)
+            x = self.x if keys is None else self.x[keys]
+            s += metric_gradient(request, self.x[rows], x, cotangent, smoother.algorithm)
             by_ridge += batch_by_ridge
         return loss, 2.0 * (np.diagonal(s) * w if w.ndim == 1 else s @ w), by_ridge
 
-    def slopes(self, rows: np.ndarray, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """The slopes of leave-one-out local lines at some rows, of shape (len(rows), d, k)."""
+    def slopes(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+        """The slopes of the left-out local lines, of shape (m, d, k)."""
         smoother = self.smoother.with_line(LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0))
         smoother = replace(self, smoother=smoother)._smoother_at(w, ridge)
-        return pool_with_vjp(smoother, smoother.left_out(rows, self.training.sample_weight[rows]), ridge).slope
+        left_out = smoother.left_out(self.validation)
+        return np.concatenate([pool_with_vjp(batch.smoother, batch.queries, ridge).slope for batch in left_out])
 
     def _smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         keys = self.x * w if w.ndim == 1 else self.x @ w

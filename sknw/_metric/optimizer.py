@@ -4,7 +4,7 @@ Inputs x are centred and divided by their standard deviations, as are the target
 
     log L + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
 
-L the loss of `loss.py`, W_k what multiplies feature k, n = sum_i w_i, mean that of the log ridge_k. With "scalar" there
+L the loss of `loss.py`, W_k what multiplies feature k, n samples, mean that of the log ridge_k. With "scalar" there
 is no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take
 the slope along a feature out as w_k = 0 takes the feature out of the distance.
 
@@ -108,7 +108,7 @@ class MetricOptimizer:
 
     def penalty_at(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """What is added to log L, and its derivatives in w and in the ridges; a ridge that is given costs nothing."""
-        strength = (1.0 - 1.0 / len(w)) * self.penalty / self.loss.training.sample_weight.sum()
+        strength = (1.0 - 1.0 / len(w)) * self.penalty / len(self.loss.training)
         norms = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
         by_w = np.divide(w.T, norms, out=np.zeros_like(w.T), where=norms > 0).T
         penalty, by_ridge = norms.sum(), np.zeros_like(ridge)
@@ -142,7 +142,7 @@ class MetricOptimizer:
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             path.append(best.path[-1])
-            self.progress(path[-1], structure, len(self.loss.rows))
+            self.progress(path[-1], structure, len(self.loss.validation))
             if self.progress.stopped or path[-1] < EXACT_FIT:
                 raise StopIteration
 
@@ -178,15 +178,15 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
 def multistart(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> MetricFit:
     """The minimum from the start that gets lowest; of many rows this start is found on some of them."""
     winner = screen_starts(learner, starts, structure)
-    return winner if len(learner.loss.rows) <= _SCREEN_ROWS else learner.minimise(winner.w, winner.ridge, structure)
+    return winner if len(learner.loss.validation) <= _SCREEN_ROWS else learner.minimise(winner.w, winner.ridge, structure)
 
 
 def screen_starts(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> MetricFit:
     """The lowest of the minima from all starts, the first of equal ones; of many rows on some of them, and roughly."""
-    rows = learner.loss.rows
-    if len(rows) > _SCREEN_ROWS:
-        some = np.sort(np.random.default_rng(0).choice(rows, _SCREEN_ROWS, replace=False))
-        learner = replace(learner, loss=replace(learner.loss, rows=some), tol=_SCREEN_TOL)
+    loss, n = learner.loss, len(learner.loss.validation)
+    if n > _SCREEN_ROWS:
+        some = np.sort(np.random.default_rng(0).choice(n, _SCREEN_ROWS, replace=False))
+        learner = replace(learner, loss=replace(loss, validation=loss.validation[some]), tol=_SCREEN_TOL)
     minima = [learner.minimise(w, ridge, structure) for w, ridge in starts]
     lowest = min(minimum.objective for minimum in minima)
     return next(minimum for minimum in minima if minimum.objective <= lowest + learner.tol)
@@ -207,9 +207,9 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
 
     The leading eigenvectors of the mean outer product of the slopes (Xia, Tong, Li & Zhu 2002).
     """
-    rows = loss.rows[:: -(-len(loss.rows) // _SCREEN_ROWS)]
-    slope = loss.slopes(rows, scalar.w, np.maximum(scalar.ridge, START_RIDGE))
-    weights = loss.training.sample_weight[rows]
+    loss = replace(loss, validation=loss.validation[:: -(-len(loss.validation) // _SCREEN_ROWS)])
+    slope = loss.slopes(scalar.w, np.maximum(scalar.ridge, START_RIDGE))
+    weights = loss.training.sample_weight[loss.validation.rows]
     squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
     lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))
     lengths = np.divide(lengths, lengths[0], out=np.ones(r), where=lengths[0] > 0)
@@ -220,10 +220,10 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
 
 def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     """The scalar w = 1 / c, and ridges, at the two lowest local minima of a scan over bandwidths c on some rows."""
-    smoother, training, rows = learner.loss.smoother, learner.loss.training, learner.loss.rows
+    smoother, training, validation = learner.loss.smoother, learner.loss.training, learner.loss.validation
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
-    scan = Criterion("loo", smoother, training, rows[:: -(-len(rows) // _SCAN_ROWS)], ridge)
+    scan = Criterion("loo", smoother, training, validation[:: -(-len(validation) // _SCAN_ROWS)], ridge)
     factors = bandwidth_grid(smoother.keys, smoother.kernel)[0][::2]
     factors = factors[(1.0 / factors > W_BOUNDS[0]) & (1.0 / factors < W_BOUNDS[1])]
     scores = scan(factors)[0]

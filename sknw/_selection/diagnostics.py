@@ -20,28 +20,9 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
     may be right. Neither is there with few samples, with which the criterion often is least at an edge, nor with equal
     scores, as of a constant target, with which the largest bandwidth is as good as any.
     """
-    n = training.sample_weight.sum()
-    if search.criterion != "loo" and np.isinf(search.scores[search.best_index]) and n < len(training) > 1:
-        return (
-            f'The criterion "{search.criterion}" exists at no bandwidth, and the widest is taken. It counts samples by '
-            "sample_weight, whose sum is small: scale it to about the number of samples."
-        )
-    factor, scores = search.factors[search.best_index], search.scores[np.isfinite(search.scores)]
-    # The search begins at a quarter of the smallest spacing. From there to the spacing a compact kernel supports no
-    # other inputs, all scores are equal, and the largest bandwidth is chosen.
-    near_zero = factor <= 4.0 * search.factors[0] or search.scores[0] <= search.scores[search.best_index]
+    scores = search.scores[np.isfinite(search.scores)]
     if len(rows) < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
         return None
-    if search.has_duplicates and near_zero:
-        n_copies = _n_copies(training)
-        name = "leave-one-out" if search.criterion == "loo" else f'"{search.criterion}"'
-        if n_copies > _MANY * n:
-            return (
-                f"{name} chose a bandwidth near zero ({factor:.2g} standard deviations), at which copies of a sample "
-                f"predict it: {n_copies:g} of {n:g} samples have copies, of the same inputs "
-                "and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights that are "
-                "not counts to at most 1, or give a number."
-            )
     if search.at_edge and search.best_index > 0:
         if with_lines:
             return None
@@ -63,12 +44,3 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
             '"gaussian", or give a larger bandwidth.'
         )
     return None
-
-
-def _n_copies(training: TrainingSet) -> float:
-    """The number of samples, counted by weight, whose inputs and targets another one has as well."""
-    _, which, multiplicity = np.unique(
-        np.hstack([training.X, training.values]), axis=0, return_inverse=True, return_counts=True
-    )
-    is_copied = (multiplicity[which.ravel()] > 1) | (training.sample_weight > 1)
-    return float(training.sample_weight[is_copied].sum())

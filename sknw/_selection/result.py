@@ -37,8 +37,7 @@ class BandwidthSearch:
     n_unsupported : int
         Validation rows with no other sample in the kernel's support at the chosen bandwidth.
     has_duplicates : bool
-        Whether two samples have the same inputs, or one has a weight above 1, which counts as several: leave-one-out
-        may then prefer the smallest bandwidth, at which each is predicted by its twin.
+        Whether two samples have the same inputs.
 
     See Also
     --------
@@ -81,5 +80,5 @@ class BandwidthSearch:
         if self.n_unsupported:
             lines.append(f"{self.n_unsupported} samples have no other one in the kernel's support.")
         if self.has_duplicates:
-            lines.append("Some samples have the same inputs, or a weight above 1.")
+            lines.append("Some samples have the same inputs.")
         return "\n".join(lines)

@@ -31,10 +31,10 @@ class RidgePath:
     name: str  # "loo", "aicc" or "gcv"
     lines: LocalFits  # around each of m rows, from the others; weighted means are lines without axes
     unsupported: np.ndarray  # the rows that no other supports, whose lines are constants, (m,)
-    log_unit: np.ndarray  # the logarithm of the weight that was left out at each row, (m,)
+    log_unit: np.ndarray  # the logarithm of the weight of each row in its own prediction, which was left out, (m,)
     values: np.ndarray  # (m, k)
     weights: np.ndarray  # sample weights, (m,)
-    n: float  # the sum of all sample weights
+    n: int  # the number of all samples
 
     def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
         """The `Evaluation` at a ridge, at the best one for None."""
@@ -65,9 +65,7 @@ class RidgePath:
             ridges = np.divide(ridge, s, out=np.full(len(s), np.inf), where=s > 0)
         t = s / (1.0 + np.where(p > 0, p * self.lines.leverage(ridges), 0.0))
         mean_square = self._mean_square(self.lines.value(ridges), t)
-        # the rows stand for all, each for its weight
-        dof = np.where(self.weights >= 1, self.weights * t, self.weights - 1.0 + t)
-        return mean_square, float(dof.sum() / self.weights.sum())
+        return mean_square, float(t.mean())  # the rows stand for all
 
     def residual_dof(self, ridge: float) -> float:
         """1 - tr / n, the residual degrees of freedom of a sample."""

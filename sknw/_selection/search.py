@@ -56,7 +56,7 @@ class History:
     def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
         self.criterion, self.on_candidate = criterion, on_candidate
         # predictions of local lines are not exact enough in a search
-        n_bytes = 8 * len(criterion.rows) * criterion.smoother.values.shape[1]
+        n_bytes = 8 * len(criterion.validation) * criterion.smoother.values.shape[1]
         self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_surrogate: dict[Callable, dict[float, tuple[float, int]]] = {}
@@ -111,9 +111,9 @@ def search_bandwidth(
     is_smooth = is_of_means and not kernel.is_compact
     minima, is_complete = [], False
     with suppress(SearchStopped):
-        if len(keys) <= (_MAX_SMOOTH if is_smooth else _MAX_SAMPLES):
+        if len(keys) <= (_MAX_SMOOTH if is_smooth else _MAX_SAMPLES) or not criterion.validation.has_one_order:
             minima = _search_few(criterion, history, grid)
-        elif keys.shape[1] == 1 and is_of_means:
+        elif keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out:
             minima = _search_many(criterion, history, grid, BinnedCriterion.of(criterion))
         else:
             minima = _search_many(criterion, history, grid, SubsampledCriterion.of(criterion))
@@ -135,14 +135,14 @@ def search_bandwidth(
         local_minima=np.flatnonzero(np.isin(factors, [*minima, best_factor])),
         at_edge=bool(is_complete and len(factors) > 1 and best in (0, len(factors) - 1)),
         n_unsupported=int(n_unsupported[best]),
-        has_duplicates=bool(has_equal_keys or np.any(criterion.training.sample_weight > 1)),
+        has_duplicates=bool(has_equal_keys),
     )
     return result, history.best_predictions if history.best_factor == best_factor else None
 
 
 def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:
     """Scan some rows, then all of them near the minima; return the local minima, refined if they can win."""
-    scan_criterion, n_rows = criterion, len(criterion.rows)
+    scan_criterion, n_rows = criterion, len(criterion.validation)
     if n_rows > _SCAN_ROWS:
         scan_criterion = criterion.on_rows(max(_SCAN_ROWS, n_rows // 10))
     scan = history.add(scan_criterion, grid)

@@ -82,7 +82,7 @@ class BinnedData:
     width: float
     first: np.ndarray  # the first sample of each bin, (s,)
     mass: np.ndarray  # sums of sample weights, (s,)
-    unit: np.ndarray  # the mean weight that leaving out a sample of the bin takes away: its weight, 1 at most, (s,)
+    unit: np.ndarray  # the mean weight that leaving out a sample of the bin takes away, (s,)
     squares: np.ndarray  # weighted means of the squared values, (s, k)
 
     @classmethod
@@ -94,7 +94,7 @@ class BinnedData:
         # one column after the other: each takes much memory
         weights, per_mass = sample_weight[:, np.newaxis], 1.0 / mass[:, np.newaxis]
         keys = np.add.reduceat(weights * smoother.keys, start) * per_mass
-        unit = np.add.reduceat(weights * np.minimum(weights, 1.0), start) * per_mass
+        unit = np.add.reduceat(weights * weights, start) * per_mass
         values = np.add.reduceat(weights * smoother.values, start) * per_mass
         squares = np.add.reduceat(weights * smoother.values**2, start) * per_mass
         index = KeyIndex(keys, mass / mass.max(), values, smoother.index.offset_magnitude)

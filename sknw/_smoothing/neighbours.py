@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 
 # The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
 _CHUNK_BYTES = 2**25
 # A weight below exp(-60) = 1e-26 of the largest is negligible.
 _NEGLIGIBLE_EXPONENT = 60.0
+# Where all of the nearest keys are left out, so many times as many are looked at.
+_MORE = 4
 # Of distances and their powers.
 _ROUNDING = 1e-9
 
@@ -41,8 +43,7 @@ class EffectiveNeighbours:
         here, near = self.request.take(rows), self._keys_near(rows)
         leave_out = here.leave_out
         if leave_out is not None:
-            place = np.where(leave_out.index < 0, -1, np.searchsorted(near, leave_out.index))
-            leave_out = LeaveOneOut(place, leave_out.retained)
+            leave_out = LeaveOut(*(np.searchsorted(near, end) for end in (leave_out.first, leave_out.last)))
         here = replace(here, index=here.index.take(near), leave_out=leave_out)
         weights = dense.weight_rows(here, slice(None))
         weights[weights < np.exp(-_NEGLIGIBLE_EXPONENT) * weights.max(axis=1, keepdims=True)] = 0.0
@@ -74,14 +75,32 @@ class EffectiveNeighbours:
         return h * ((distance / h) ** power + exponent / rate) ** (1 / power)
 
     def _nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance, in units of the largest coordinate, and key of the nearest neighbour of the queries `rows`."""
-        index = self.request.index
-        # an own key is the first or one of several first; another one is at most the second
-        k = 1 if self.request.leave_out is None or len(index) == 1 else 2
-        distance, key = index.tree.query(self.request.queries[rows] / index.max_abs_key, k=[k])
-        return distance[:, 0], key[:, 0]
+        return nearest_keys(self.request, self.request.queries[rows] / self.request.index.max_abs_key, rows)
 
     @property
     def _radius_is_known(self) -> bool:
         kernel = self.request.kernel
         return kernel.form is not None or kernel.is_compact
+
+
+def nearest_keys(request: KernelSumRequest, queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to, and number of, the nearest key that is not left out, for `queries`, the `rows` of a request.
+
+    Both in units of the largest coordinate of a key. The distance is infinite where all keys are left out.
+    """
+    index, leave_out = request.index, None if request.leave_out is None else request.leave_out[rows]
+    distance, key, left = np.full(len(queries), np.inf), np.zeros(len(queries), dtype=np.intp), np.arange(len(queries))
+    k = 1 if leave_out is None else 2  # an own key is the first or one of several first
+    while left.size:
+        k = min(k, len(index))
+        distances, keys = index.tree.query(queries[left], k=range(1, k + 1))
+        if leave_out is not None:
+            here = leave_out[left]
+            is_out = (here.first[:, np.newaxis] <= keys) & (keys < here.last[:, np.newaxis])
+            distances[is_out] = np.inf
+        best = np.argmin(distances, axis=1)[:, np.newaxis]
+        distance[left] = np.take_along_axis(distances, best, axis=1)[:, 0]
+        key[left] = np.take_along_axis(keys, best, axis=1)[:, 0]
+        left = left[np.isinf(distance[left])] if k < len(index) else left[:0]
+        k *= _MORE
+    return distance, np.minimum(key, len(index) - 1)

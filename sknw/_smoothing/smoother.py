@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.local_linear import (
     LocalFits,
@@ -23,10 +23,9 @@ from sknw._smoothing.local_linear import (
 from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.unsupported import UnsupportedPolicy
+from sknw._smoothing.validation import Tests, Validation
 from sknw.kernels import Kernel
 
-# A weight that exceeds 1 by less was meant to be 1, and scaled: no rest of the sample may predict it.
-_ROUNDED_WEIGHT = 1e-9
 # Of moments in a search, seven digits are enough.
 _LOSS_IN_SEARCH = 1e-9
 # The moments of a batch of queries take at most this many bytes.
@@ -71,13 +70,25 @@ class Queries:
 
     z: np.ndarray  # where the kernel sees them, (m, r)
     x: np.ndarray  # inputs (x - center) / scales of local lines, (m, d), of weighted means (m, 0)
-    leave_out: LeaveOneOut | None = None  # the training sample that each is
+    leave_out: LeaveOut | None = None  # the training samples that each is pooled without
 
     def __len__(self) -> int:
         return len(self.z)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Queries:
         return Queries(self.z[rows], self.x[rows], None if self.leave_out is None else self.leave_out[rows])
+
+
+class LeftOutBatch(NamedTuple):
+    """Predictions of some samples, where they are among all, and the smoother that makes them.
+
+    It is that of all samples, and the queries say which are left out; or that of the samples `keys`, of a split.
+    """
+
+    where: slice
+    smoother: Smoother
+    queries: Queries
+    keys: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,14 +181,24 @@ class Smoother:
         z = coordinates(X, self.center, self.w)
         return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
 
-    def left_out(self, rows: np.ndarray, sample_weight: np.ndarray) -> Queries:
-        """The training samples `rows` as queries, each without one unit, one sample, of its `sample_weight`."""
-        retained = np.zeros(len(rows))
-        if sample_weight.max() - 1.0 > _ROUNDED_WEIGHT:
-            rest = sample_weight - 1.0
-            retained = np.where(rest > _ROUNDED_WEIGHT, rest, 0.0) / sample_weight
-        z = self.keys if len(rows) == len(self.keys) else self.keys[rows]
-        return Queries(z, z[:, :0] if self.line is None else self.line.x[rows], LeaveOneOut(rows, retained))
+    def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
+        """The left-out predictions of a validation in batches of a bounded amount of memory."""
+        for where, tests in validation.batches(self.batch_size(n_bandwidths)):
+            smoother = self if tests.keys is None else self._of_split(tests)
+            yield LeftOutBatch(where, smoother, self._queries_of(tests), tests.keys)
+
+    def _queries_of(self, tests: Tests) -> Queries:
+        in_order = len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
+        z = self.keys if in_order else self.keys[tests.rows]
+        return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out)
+
+    def _of_split(self, tests: Tests) -> Smoother:
+        """The same with the samples that a split trains on."""
+        keys = tests.keys
+        assert keys is not None
+        line = None if self.line is None else replace(self.line, x=self.line.x[keys])
+        index = self.index.of_columns(("split", tests.split), lambda: self.index.take(keys))
+        return replace(self, line=line, values=self.values[keys], index=index)
 
     def request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
         """The kernel sums that pooling at `queries` takes; `bandwidths` in units of the smoother's own."""
@@ -292,13 +313,16 @@ class Smoother:
 
             for_each_chunk(fit_chunks, len(chunks), 1, neighbours.request.n_threads, uses_blas=True)
 
-    def batches(self, n_queries: int, n_bandwidths: int = 1) -> list[slice]:
-        """Batches of queries for which pooling, at a number of bandwidths, takes a bounded amount of memory."""
+    def batch_size(self, n_bandwidths: int = 1) -> int:
+        """How many queries pool within a bounded amount of memory, lines at a number of bandwidths together."""
         if self.line is None:
-            size = max(_POOLED_QUERIES, int(_POOLED_SHARE * len(self.keys)))
-        else:
-            d, k = self.line.x.shape[1], self.values.shape[1]
-            size = max(_MOMENT_BYTES // (8 * n_bandwidths * (n_line_columns(d, k) + 3 * d * d)), 1)
+            return max(_POOLED_QUERIES, int(_POOLED_SHARE * len(self.keys)))
+        d, k = self.line.x.shape[1], self.values.shape[1]
+        return max(_MOMENT_BYTES // (8 * n_bandwidths * (n_line_columns(d, k) + 3 * d * d)), 1)
+
+    def batches(self, n_queries: int, n_bandwidths: int = 1) -> list[slice]:
+        """Batches of this size; one that is empty where there are no queries."""
+        size = self.batch_size(n_bandwidths)
         return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
 
     @property

@@ -1,66 +1,88 @@
-"""Training data as the smoothers want them: of positive weight, with centres and scales."""
+"""Training data as the smoothers want them: samples, each with its weight, in an order that the data alone decide."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from sknw._kernel_sums.permutation import Rows
+
 # Multiples and sums of a few such values still are float64 numbers.
 _TOO_LARGE = 1e304
+# Equal rows (x, y) are copies of one sample where at least this part of the distinct rows differs in x, or in y. Of
+# continuous data it is near 1 whatever the number of copies; of tables of few values it falls towards 0.
+_IDENTIFIED = 0.9
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Samples of positive weight, with the weighted means and standard deviations of inputs and targets.
+    """Samples with the weighted means and standard deviations of their inputs and targets.
 
-    Those of one feature are sorted by it: the engines for one feature need not sort them again.
+    A sample is a given row of positive weight; or all rows that are copies of each other, with the sum of their
+    weights. Samples are sorted by their block, if there are blocks, then by x, and then by y.
     """
 
-    given: np.ndarray  # the inputs of all samples, as given, (n_given, d)
-    rows: slice | np.ndarray  # where those of positive weight stand among them
+    given: np.ndarray  # the inputs of all rows, as given, (n_given, d)
+    rows: Rows  # a given row of each sample
     center: np.ndarray  # (d,)
     scales: np.ndarray  # 1 for a constant feature, (d,)
     values: np.ndarray  # (y - y_center) / y_scales, (n, k)
     y_center: np.ndarray  # (k,)
     y_scales: np.ndarray  # (k,)
-    sample_weight: np.ndarray  # in units of samples, (n,)
+    sample_weight: np.ndarray  # of mean 1, (n,)
+    sample: Rows  # the sample of each given row, any for rows of weight zero, (n_given,)
+    share: np.ndarray  # the part of its sample's weight that each given row has, (n_given,)
 
     def __len__(self) -> int:
         return len(self.values)
-
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where some of the samples stand among those given."""
-        return rows if isinstance(self.rows, slice) else np.take(self.rows, rows)
 
     @property
     def X(self) -> np.ndarray:
         """The inputs (n, d), put in order whenever they are asked for: they take much memory."""
         return take(self.given, self.rows)
 
-    def take(self, rows: np.ndarray) -> TrainingSet:
+    @cached_property
+    def given_rows(self) -> np.ndarray:
+        """A given row of each sample: (n,)."""
+        return np.arange(len(self.given))[self.rows]
+
+    def take(self, samples: np.ndarray) -> TrainingSet:
         """Some of the samples, with the same centres and scales."""
-        values, weights = self.values[rows], self.sample_weight[rows]
-        return replace(self, rows=self.places(rows), values=values, sample_weight=weights)
+        values, weights = self.values[samples], self.sample_weight[samples]
+        return replace(self, rows=self.given_rows[samples], values=values, sample_weight=weights)
 
     @classmethod
-    def of(cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> TrainingSet:
-        """The samples of positive weight among X (n, d), y (n,) or (n, k)."""
-        rows: slice | np.ndarray = slice(0, len(X))
-        if sample_weight is not None and not np.all(sample_weight > 0):
-            rows = np.flatnonzero(sample_weight > 0)
-        if X.shape[1] == 1:
-            order = np.argsort(X[rows, 0])
-            # half the memory
-            order = order.astype(np.int32) if len(X) <= np.iinfo(np.int32).max else order
-            rows = order if isinstance(rows, slice) else rows[order]
-        inputs = take(X, rows)
-        weights = np.ones(len(inputs)) if sample_weight is None else take(sample_weight, rows)
-        center, scales, _ = _standardisation(inputs, weights, "X")
+    def of(
+        cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, block: np.ndarray | None = None
+    ) -> TrainingSet:
+        """The samples among the rows X (n, d), y (n,) or (n, k).
+
+        Rows of different blocks (n,), if these are given, are not copies of each other.
+        """
+        y = y.reshape(len(y), -1)
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight
+        rows, sample = _samples(X, y, weights, block)
+        total = weights[rows] if len(rows) == len(X) else np.bincount(sample, weights, minlength=len(rows))
+        relative = total / total.max()  # equal weights of any size are 1 exactly
+        with np.errstate(under="ignore"):
+            relative /= relative.sum() / len(rows)
+        share = np.broadcast_to(1.0, len(X)) if len(rows) == len(X) else weights / total[sample]
+        in_order = bool(np.all(rows[:-1] < rows[1:])) and len(rows) == len(X)
+        stored: Rows = slice(0, len(X)) if in_order else _small(rows)
+        inputs = take(X, stored)
+        center, scales, _ = _standardisation(inputs, relative, "X")
         del inputs
-        y_center, y_scales, values = _standardisation(take(y.reshape(len(y), -1), rows), weights, "y")
+        y_center, y_scales, values = _standardisation(take(y, stored), relative, "y")
         values /= y_scales
-        return cls(X, rows, center, scales, values, y_center, y_scales, weights)
+        of_given: Rows = stored if in_order else _small(sample)
+        return cls(X, stored, center, scales, values, y_center, y_scales, relative, of_given, share)
+
+    def for_given_rows(self, of_samples: np.ndarray) -> np.ndarray:
+        """What each given row has of numbers (..., n) that sum over samples, as attention: (..., n_given)."""
+        return np.take(of_samples, np.arange(len(self.given))[self.sample], axis=-1) * self.share
 
     def into_units_of_y(self, values: np.ndarray) -> np.ndarray:
         """y_center + y_scales * values, in place of the values (m, k)."""
@@ -69,7 +91,7 @@ class TrainingSet:
         return values
 
     def squared_residuals(self, predictions: np.ndarray) -> np.ndarray:
-        """Squares (n, k) of the standardised residuals of predictions for all samples as given, in units of y."""
+        """Squares (n, k) of the standardised residuals of predictions for all rows as given, in units of y."""
         standardised = take(predictions.reshape(len(predictions), -1), self.rows) - self.y_center
         standardised /= self.y_scales
         return (self.values - standardised) ** 2
@@ -79,26 +101,69 @@ class TrainingSet:
         return (w.T / self.scales).T
 
 
-def merge_copies(
-    X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The distinct samples (x, y) in ascending order, and the sums of the weights of their copies.
+def _samples(
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray, block: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A given row of each sample, and the sample of each given row.
 
-    The loss is the same, as one unit of weight is left out of each sample: sums over samples are then rounded alike for
-    integer weights and repeated rows, in any order. Samples stay as they are where a weight is not an integer.
+    Rows with equal (x, y), of one block, are copies if (x, y) identifies a sample: the larger of the numbers of
+    distinct x and of distinct y is at least 0.9 of the number of distinct (x, y). Neither weights nor repetition
+    change that share. Elsewhere equal rows are samples that happen to agree, as in tables of few values.
     """
-    weights = np.ones(len(X)) if sample_weight is None else sample_weight
-    if np.any(weights != np.floor(weights)):
-        return X, y, sample_weight
-    samples = np.column_stack([X, y])[weights > 0] + 0.0  # -0.0 is 0.0
-    distinct, index = np.unique(samples, axis=0, return_inverse=True)
-    d = X.shape[1]
-    return distinct[:, :d], distinct[:, d:], np.bincount(index.ravel(), weights[weights > 0])
+    given = np.arange(len(X)) if np.all(weights > 0) else np.flatnonzero(weights > 0)
+    order, (begins_x, begins_xy) = sort_rows(given, [X.T, y.T])
+    is_first = np.ones(len(order), dtype=bool)
+    if not begins_xy.all():
+        n_distinct = np.count_nonzero(begins_xy)
+        is_identified = np.count_nonzero(begins_x) >= _IDENTIFIED * n_distinct
+        if not is_identified:
+            is_identified = np.count_nonzero(sort_rows(given, [y.T])[1][0]) >= _IDENTIFIED * n_distinct
+        if is_identified:
+            is_first = begins_xy
+            if block is not None:
+                order, (_, is_first) = sort_rows(given, [np.vstack([*X.T, *y.T]), block[np.newaxis]])
+    rows, number = order[is_first], np.cumsum(is_first) - 1
+    if block is not None:
+        by_block = np.argsort(block[rows], kind="stable")
+        rows, number = rows[by_block], np.argsort(by_block)[number]
+    sample = np.zeros(len(X), dtype=np.intp)
+    sample[order] = number
+    return rows, sample
+
+
+def sort_rows(rows: np.ndarray, keys: Iterable[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Sort rows by groups of columns (c, n), the first column first; equal rows stay in their order.
+
+    Returned as well, for each group: which of the sorted rows differ from the one before in a column so far.
+    """
+    begins, results = np.zeros(len(rows), dtype=bool), []
+    begins[:1] = True
+    for columns in keys:
+        for column in columns:
+            tied = ~(begins & np.append(begins[1:], True))
+            if not tied.any():
+                break
+            values, run = column[rows[tied]], np.cumsum(begins)[tied]
+            if len(run) == len(rows) and run[-1] == 1:
+                ascending = slice(None) if np.all(values[:-1] <= values[1:]) else np.argsort(values, kind="stable")
+            else:
+                ascending = np.lexsort((values, run))
+            rows = rows.copy()
+            rows[tied], values = rows[tied][ascending], values[ascending]
+            differs = np.append(True, (values[1:] != values[:-1]) | (run[1:] != run[:-1]))
+            begins[tied] |= differs
+        results.append(begins.copy())
+    return rows, results
+
+
+def _small(rows: np.ndarray) -> np.ndarray:
+    """The same numbers in half the memory, where that holds them."""
+    return rows.astype(np.int32) if len(rows) <= np.iinfo(np.int32).max else rows
 
 
 def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """array[rows] for distinct ascending rows, without a copy where these are all."""
-    return array if len(rows) == len(array) else array[rows]
+    """array[rows], without a copy where these are all in order."""
+    return array if np.array_equal(rows, np.arange(len(array))) else array[rows]
 
 
 def take(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._smoothing.neighbours import nearest_keys
 
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
 # coordinates are ties.
@@ -65,16 +66,15 @@ def _means_of_nearest(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray
 
 
 def nearest_weights(request: KernelSumRequest, rows: np.ndarray) -> csr_array:
-    """w_j of the keys nearest to the queries `rows`, their own keys left out: sparse, of shape (len(rows), n)."""
-    queries = _project_far_queries(request.queries[rows], request.index.max_abs_key)
-    own = None if request.leave_out is None else request.leave_out.index[rows]
-    distance, key = request.index.tree.query(queries, k=range(1, _FEW_TIES + 1))
-    # an own key, at distance 0, is the first or one of several first
-    nearest = distance[:, 0] if own is None else np.where(own < 0, distance[:, 0], distance[:, 1])
+    """w_j of the keys nearest to the queries `rows` that are not left out: sparse, of shape (len(rows), n)."""
+    index, leave_out = request.index, None if request.leave_out is None else request.leave_out[rows]
+    queries = _project_far_queries(request.queries[rows], index.max_abs_key)
+    nearest, _ = nearest_keys(request, queries, rows)
     has_nearest = np.isfinite(nearest)
     # queries, keys (the largest is 1), and what both were before centring
-    size = np.abs(queries).max(axis=1) + 1.0 + request.index.offset_magnitude / request.index.max_abs_key
+    size = np.abs(queries).max(axis=1) + 1.0 + index.offset_magnitude / index.max_abs_key
     radius = np.where(has_nearest, nearest + _TIE_ULPS * np.finfo(np.float64).eps * size, 0.0)
+    distance, key = index.tree.query(queries, k=range(1, _FEW_TIES + 1))
     is_near = distance <= radius[:, np.newaxis]
     has_many = is_near[:, -1]
     row, place = np.nonzero(is_near & ~has_many[:, np.newaxis])
@@ -82,11 +82,12 @@ def nearest_weights(request: KernelSumRequest, rows: np.ndarray) -> csr_array:
     if has_many.any():
         # one by one: lists of all would take much memory
         many = zip(queries[has_many], radius[has_many], strict=True)
-        found = [np.array(request.index.tree.query_ball_point(query, r), dtype=np.intp) for query, r in many]
+        found = [np.array(index.tree.query_ball_point(query, r), dtype=np.intp) for query, r in many]
         row = np.append(row, np.repeat(np.flatnonzero(has_many), [len(keys_of_row) for keys_of_row in found]))
         key = np.concatenate([key, *found])
-    if own is not None:
-        row, key = row[key != own[row]], key[key != own[row]]
+    if leave_out is not None:
+        is_kept = (key < leave_out.first[row]) | (key >= leave_out.last[row])
+        row, key = row[is_kept], key[is_kept]
     return csr_array((request.weights[key], (row, key)), shape=(len(rows), len(request.keys)))
 
 
@@ -99,11 +100,18 @@ def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
 
 
 def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
-    """Weighted means of all values, of each query's own one with what it retains only."""
-    mass, moments = request.weights.sum(), request.weights @ request.columns
+    """Weighted means of all values that are not left out."""
+    weights, moments = request.weights, request.weights[:, np.newaxis] * request.columns
     if request.leave_out is None:
-        return np.broadcast_to(moments / mass, (len(rows), len(moments)))
-    own, retained = request.leave_out.index[rows], request.leave_out.retained[rows]
-    left_out = np.where(own < 0, 0.0, (1.0 - retained) * request.weights[own])[:, np.newaxis]
-    others = np.where(mass > left_out, mass - left_out, np.nan)  # a sample alone has no others
-    return (moments - left_out * request.columns[own]) / others
+        return np.broadcast_to(moments.sum(axis=0) / weights.sum(), (len(rows), moments.shape[1]))
+    left_out = request.leave_out[rows]
+    mass, sums = (_sums_of_others(a, left_out) for a in (weights[:, np.newaxis], moments))
+    return sums / np.where(mass > 0, mass, np.nan)  # of none there is no mean
+
+
+def _sums_of_others(columns: np.ndarray, left_out: LeaveOut) -> np.ndarray:
+    """Sums of columns (n, k) without a range of their rows for each query: (m, k), nothing subtracted."""
+    nothing = np.zeros((1, columns.shape[1]))
+    before = np.vstack([nothing, np.cumsum(columns, axis=0)])
+    behind = np.vstack([np.cumsum(columns[::-1], axis=0)[::-1], nothing])
+    return before[left_out.first] + behind[left_out.last]

@@ -1,0 +1,135 @@
+"""Who is predicted without whom: the own sample, its block of samples, or what a split does not train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sknw._kernel_sums.request import LeaveOut
+from sknw._smoothing.training import TrainingSet
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Row i is predicted without its block, the rows j with |position_j - position_i| <= half_width.
+
+    Groups and folds are blocks of half width 0: their number is the position.
+    """
+
+    position: np.ndarray  # of each given row, (n_given,)
+    half_width: float = 0.0
+    is_tested: np.ndarray | None = None  # which given rows are predicted, (n_given,); None: all
+
+    def of(self, rows: np.ndarray, ascending: np.ndarray) -> LeaveOut:
+        """The blocks of given rows as ranges among ascending positions."""
+        position = self.position[rows]
+        return LeaveOut(
+            np.searchsorted(ascending, position - self.half_width, side="left"),
+            np.searchsorted(ascending, position + self.half_width, side="right"),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The given rows of each test are predicted from those of its train."""
+
+    splits: list[tuple[np.ndarray, np.ndarray]]  # (train, test), each ascending
+
+
+# None: every sample is predicted from all others.
+LeaveOutRule = Blocks | Splits | None
+
+
+@dataclass(frozen=True, eq=False)
+class Tests:
+    """Rows that are predicted from the same keys, less those that are left out for each."""
+
+    rows: np.ndarray  # (m,)
+    leave_out: LeaveOut  # positions among the keys, (m,)
+    keys: np.ndarray | None = None  # the samples that are keys, ascending; None: all
+    split: int = 0  # the number of the split that these are the keys of
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: np.ndarray | slice) -> Tests:
+        return replace(self, rows=self.rows[some], leave_out=self.leave_out[some])
+
+
+def tests_of(rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray) -> tuple[Tests, ...]:
+    """The tests of given rows by a rule; `Tests.rows` are positions in `rows`."""
+    if rule is None:
+        own = np.where(training.share[rows] > 0, np.arange(len(training.given))[training.sample][rows], -1)
+        return (Tests(np.arange(len(rows)), LeaveOut.own(own)),)
+    if isinstance(rule, Blocks):
+        tests = Tests(np.arange(len(rows)), rule.of(rows, rule.position[training.given_rows]))
+        return (tests if rule.is_tested is None else tests[rule.is_tested[rows]],)
+    is_sample, sample = training.share > 0, np.arange(len(training.given))[training.sample]
+    at = np.full(len(training.given), -1)
+    at[rows] = np.arange(len(rows))
+    parts = []
+    for split, (train, test) in enumerate(rule.splits):
+        tested, keys = at[test][at[test] >= 0], np.sort(sample[train[is_sample[train]]])
+        parts.append(Tests(tested, LeaveOut.own(np.full(len(tested), -1)), keys, split))
+    return tuple(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Predictions of samples, one or several of each, in which samples that belong together are left out together."""
+
+    parts: tuple[Tests, ...]  # of the same samples in the same order; rows are samples
+
+    @classmethod
+    def of(cls, rule: LeaveOutRule, training: TrainingSet) -> Validation:
+        """All predictions of a training set that a rule asks for."""
+        return cls(tests_of(rule, training, training.given_rows))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The sample of each prediction."""
+        return self.parts[0].rows if len(self.parts) == 1 else np.concatenate([part.rows for part in self.parts])
+
+    @property
+    def leaves_one_out(self) -> bool:
+        """Whether each prediction is without one sample."""
+        return all(part.keys is None and part.leave_out.is_single for part in self.parts)
+
+    @property
+    def has_one_order(self) -> bool:
+        """Whether all predictions have the same keys but for a range of these."""
+        return len(self.parts) == 1 and self.parts[0].keys is None
+
+    def __getitem__(self, some: np.ndarray | slice) -> Validation:
+        """Some of the predictions, in ascending order."""
+        chosen = np.arange(len(self))[some]
+        ends = np.cumsum([len(part) for part in self.parts])
+        starts = np.searchsorted(chosen, np.append(0, ends))
+        pieces = zip(self.parts, ends - [len(part) for part in self.parts], starts[:-1], starts[1:], strict=True)
+        parts = [part[chosen[begin:end] - first] for part, first, begin, end in pieces if end > begin]
+        return Validation(tuple(parts) or (self.parts[0][:0],))
+
+    def of_rows(self, rows: np.ndarray) -> Validation:
+        """The predictions of some samples."""
+        return self[np.flatnonzero(np.isin(self.rows, rows))]
+
+    def among(self, samples: np.ndarray, is_row: np.ndarray) -> Validation:
+        """The same within some ascending `samples`, of those samples for which `is_row` is true: both are renumbered."""
+        assert self.has_one_order
+        some = self.parts[0][is_row[self.parts[0].rows]]
+        leave_out = LeaveOut(*(np.searchsorted(samples, end) for end in (some.leave_out.first, some.leave_out.last)))
+        return Validation((Tests(np.searchsorted(samples, some.rows), leave_out),))
+
+    def batches(self, size: int) -> Iterator[tuple[slice, Tests]]:
+        """Batches of predictions from the same keys, and where they are among all."""
+        first = 0
+        for part in self.parts:
+            for start in range(0, len(part), size):
+                batch = part[start : start + size]
+                yield slice(first + start, first + start + len(batch)), batch
+            first += len(part)
