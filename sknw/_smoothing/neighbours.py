@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 
 # The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
@@ -41,8 +41,7 @@ class EffectiveNeighbours:
         here, near = self.request.take(rows), self._keys_near(rows)
         leave_out = here.leave_out
         if leave_out is not None:
-            place = np.where(leave_out.index < 0, -1, np.searchsorted(near, leave_out.index))
-            leave_out = LeaveOneOut(place, leave_out.retained)
+            leave_out = LeaveOut(*(np.searchsorted(near, end) for end in (leave_out.first, leave_out.last)))
         here = replace(here, index=here.index.take(near), leave_out=leave_out)
         weights = dense.weight_rows(here, slice(None))
         weights[weights < np.exp(-_NEGLIGIBLE_EXPONENT) * weights.max(axis=1, keepdims=True)] = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.local_linear import (
     LocalFits,
@@ -25,8 +25,6 @@ from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw.kernels import Kernel
 
-# A weight that exceeds 1 by less was meant to be 1, and scaled: no rest of the sample may predict it.
-_ROUNDED_WEIGHT = 1e-9
 # Of moments in a search, seven digits are enough.
 _LOSS_IN_SEARCH = 1e-9
 # The moments of a batch of queries take at most this many bytes.
@@ -71,7 +69,7 @@ class Queries:
 
     z: np.ndarray  # where the kernel sees them, (m, r)
     x: np.ndarray  # inputs (x - center) / scales of local lines, (m, d), of weighted means (m, 0)
-    leave_out: LeaveOneOut | None = None  # the training sample that each is
+    leave_out: LeaveOut | None = None  # the training samples that each is pooled without
 
     def __len__(self) -> int:
         return len(self.z)
@@ -171,13 +169,9 @@ class Smoother:
         return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
 
     def left_out(self, rows: np.ndarray, sample_weight: np.ndarray) -> Queries:
-        """The training samples `rows` as queries, each without one unit, one sample, of its `sample_weight`."""
-        retained = np.zeros(len(rows))
-        if sample_weight.max() - 1.0 > _ROUNDED_WEIGHT:
-            rest = sample_weight - 1.0
-            retained = np.where(rest > _ROUNDED_WEIGHT, rest, 0.0) / sample_weight
+        """The training samples `rows` as queries, each without itself."""
         z = self.keys if len(rows) == len(self.keys) else self.keys[rows]
-        return Queries(z, z[:, :0] if self.line is None else self.line.x[rows], LeaveOneOut(rows, retained))
+        return Queries(z, z[:, :0] if self.line is None else self.line.x[rows], LeaveOut.own(rows))
 
     def request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
         """The kernel sums that pooling at `queries` takes; `bandwidths` in units of the smoother's own."""

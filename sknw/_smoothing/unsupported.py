@@ -99,11 +99,11 @@ def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
 
 
 def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
-    """Weighted means of all values, of each query's own one with what it retains only."""
+    """Weighted means of all values but each query's own."""
     mass, moments = request.weights.sum(), request.weights @ request.columns
     if request.leave_out is None:
         return np.broadcast_to(moments / mass, (len(rows), len(moments)))
-    own, retained = request.leave_out.index[rows], request.leave_out.retained[rows]
-    left_out = np.where(own < 0, 0.0, (1.0 - retained) * request.weights[own])[:, np.newaxis]
+    own = request.leave_out.index[rows]
+    left_out = np.where(own < 0, 0.0, request.weights[own])[:, np.newaxis]
     others = np.where(mass > left_out, mass - left_out, np.nan)  # a sample alone has no others
     return (moments - left_out * request.columns[own]) / others
