@@ -17,7 +17,7 @@ import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw.kernels import resolve_kernel
 
 KERNELS = ("gaussian", "exponential", "epanechnikov", "tricube")
@@ -34,7 +34,7 @@ def request_of(kernel, n, m, d, h):
     if d == 1:
         keys.sort(axis=0)  # as a fit has them
     queries = keys if m == n else rng.normal(size=(m, d))
-    leave_out = LeaveOneOut(np.arange(n), np.zeros(n)) if m == n else None
+    leave_out = LeaveOut.own(np.arange(n)) if m == n else None
     index = KeyIndex(keys, np.ones(n), rng.normal(size=(n, 1)))
     return KernelSumRequest(resolve_kernel(kernel), index, queries, leave_out, np.array([h]))
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import ENGINES
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw.kernels import Gaussian
 
 N_FEATURES = 5
@@ -32,7 +32,7 @@ def dense_pass(X, y, bandwidth):
     """A function that computes all leave-one-out predictions at one bandwidth."""
     n = len(X)
     keys = (X - X.mean(axis=0)) / bandwidth
-    leave_out = LeaveOneOut(np.arange(n), np.zeros(n))
+    leave_out = LeaveOut.own(np.arange(n))
     request = KernelSumRequest(Gaussian(), KeyIndex(keys, np.ones(n), y[:, np.newaxis]), keys, leave_out)
     return lambda: ENGINES["dense"].compute(request)
 

@@ -9,11 +9,11 @@ from problems import bandwidth
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import ENGINES
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw.kernels import resolve_kernel
 
-# Who is left out: nobody, whole keys, keys that retain a share of their weight, or keys at some of the queries only.
-LEFT_OUT = [None, "whole", "shares", "some"]
+# Who is left out: nobody, each query's own key, or own keys of some of the queries only.
+LEFT_OUT = [None, "own", "some"]
 
 
 def column(points):
@@ -34,14 +34,14 @@ def request_of(
     seed=0,
     **parameters,
 ):
-    """With `leave_out` (a `LeaveOneOut`) the queries that are keys stand at these; random weights and columns."""
+    """With `leave_out` queries stand amid the keys that they are summed without; random weights and columns."""
     rng = np.random.default_rng(seed)
     keys = column(keys)
     weights = rng.choice([0.1, 0.5, 1.0], len(keys)) if weights is None else weights
     columns = rng.normal(size=(len(keys), n_columns)) if columns is None else columns
     if leave_out is not None:
-        is_key = leave_out.index[:, np.newaxis] >= 0
-        at_keys = keys[leave_out.index]
+        is_key = (leave_out.last > leave_out.first)[:, np.newaxis]
+        at_keys = keys[(leave_out.first + leave_out.last) // 2]
         queries = at_keys if is_key.all() else np.where(is_key, at_keys, column(queries))
     return KernelSumRequest(
         resolve_kernel(kernel),
@@ -59,10 +59,9 @@ def leave_out_of(n, m, kind, seed=1):
         return None
     rng = np.random.default_rng(seed)
     index = rng.integers(0, n, m)
-    retained = np.zeros(m) if kind == "whole" else rng.choice([0.0, 0.3, 1.0], m)
     if kind == "some":
-        index[::3], retained[::3] = -1, 0.0
-    return LeaveOneOut(index, retained)
+        index[::3] = -1
+    return LeaveOut.own(index)
 
 
 def random_request(kernel, d=2, n=45, m=22, leave_out=None, seed=0, queries=None, **parameters):
@@ -74,13 +73,10 @@ def random_request(kernel, d=2, n=45, m=22, leave_out=None, seed=0, queries=None
 
 
 def with_keys(request, rows):
-    """The request about some of the keys: queries that are others are no key of these."""
+    """The request about some of the keys, `rows` ascending."""
     leave_out = request.leave_out
     if leave_out is not None:
-        place = np.full(len(request.keys) + 1, -1)  # the last for -1
-        place[rows] = np.arange(len(rows))
-        index = place[leave_out.index]
-        leave_out = LeaveOneOut(index, np.where(index < 0, 0.0, leave_out.retained))
+        leave_out = LeaveOut(np.searchsorted(rows, leave_out.first), np.searchsorted(rows, leave_out.last))
     return replace(request, index=request.index.take(rows), leave_out=leave_out)
 
 
@@ -89,9 +85,8 @@ def oracle_log_weights(request, kernel, h):
     kernel, power = kernel if isinstance(kernel, tuple) else (kernel, 1)
     weights = np.tile(request.weights.astype(np.longdouble), (len(request.queries), 1))
     if request.leave_out is not None:
-        for i, (own, retained) in enumerate(zip(request.leave_out.index, request.leave_out.retained, strict=True)):
-            if own >= 0:
-                weights[i, own] *= retained
+        for i, (first, last) in enumerate(zip(request.leave_out.first, request.leave_out.last, strict=True)):
+            weights[i, first:last] = 0.0
     u = oracle.distances(request.queries, request.keys, np.full(request.keys.shape[1], h))
     with np.errstate(divide="ignore"):
         return power * oracle.log_kernel(kernel, u) + np.log(weights)

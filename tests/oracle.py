@@ -152,13 +152,13 @@ def predict(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, s=None):
 
 
 def leave_one_out(X, y, h, kernel, w=None, outside="nearest", ridge=None):
-    """Row i predicted by a fit in which its weight is smaller by one unit, or nothing."""
+    """Row i predicted by a fit in which its weight is zero."""
     w = weights_or_ones(w, X)
     s = scales(X, w)
     loo = np.empty(np.shape(y), dtype=np.longdouble)
     for i in range(len(X)):
         others = w.copy()
-        others[i] = max(w[i] - 1, 0)
+        others[i] = 0
         loo[i] = predict(X[i : i + 1], X, y, h, kernel, others, outside, ridge, s)[0]
     return loo
 

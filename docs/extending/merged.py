@@ -12,7 +12,7 @@ import numpy as np
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import ENGINES, Engine, register
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw.kernels import Pairwise
 
@@ -53,22 +53,20 @@ class Merged(Engine):
 
 
 def _leave_one_out(request: KernelSumRequest, merged: KernelSumRequest) -> ScaledSums:
-    """The sums without a part of each query's own key.
+    """The sums over all other inputs, and over the other samples at each query's own input.
 
-    The part is taken from the weight of the input, not from the sum: if no weight is left there, no digit is lost.
+    The own sample is taken from the sum of the weights at the input, not from that of all: so no digit is lost.
     """
-    own, index, (_, place) = request.leave_out, request.index, _inputs(request.index)
-    is_key = own.index >= 0
-    at = np.where(is_key, place[own.index], -1)
-    removed = np.where(is_key, (1.0 - own.retained) * index.weights[own.index], 0.0)
-    is_alone = np.bincount(place)[at] == 1
-    weight = merged.weights[at]
-    retained = np.where(is_alone, own.retained, (weight - removed) / weight)
-    sums = ENGINES["dense"].compute(replace(merged, leave_out=LeaveOneOut(at, np.where(is_key, retained, 0.0))))
-    # the part was taken of the mean columns of the input, instead of the columns of the query's own key
-    too_much = removed[:, np.newaxis] * (index.columns[own.index] - merged.columns[at])
-    at_zero = request.kernel.profile(np.zeros(1)) * np.exp(-sums.log_scale)
-    return replace(sums, moments=sums.moments - at_zero[..., np.newaxis] * too_much)
+    assert request.leave_out is not None
+    own, index, (_, place) = request.leave_out.index, request.index, _inputs(request.index)
+    at = np.where(own < 0, -1, place[own])
+    other_inputs = ENGINES["dense"].compute(replace(merged, leave_out=LeaveOut.own(at)))
+    columns = np.column_stack([np.ones(len(index)), index.columns])
+    others = merged.weights[at, np.newaxis] * np.column_stack([np.ones(len(at)), merged.columns[at]])
+    others -= index.weights[own, np.newaxis] * columns[own]
+    others[(own < 0) | (np.bincount(place)[at] == 1)] = 0.0  # a sample alone at its input
+    at_input = np.tile(request.kernel.profile(np.zeros(1)) * others, (len(request.bandwidths), 1, 1))
+    return other_inputs.merge(ScaledSums.of_columns(at_input, np.zeros(at_input.shape[:2])))
 
 
 def _inputs(index: KeyIndex) -> tuple[np.ndarray, np.ndarray]:

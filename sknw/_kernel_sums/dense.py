@@ -58,7 +58,7 @@ class Dense(Engine):
         return ScaledSums.of_columns(sums, log_scale)
 
     def weight_rows(self, request: KernelSumRequest) -> Callable[[slice], np.ndarray]:
-        """As of `registry.WritesWeights`; own keys have what they retain."""
+        """As of `registry.WritesWeights`."""
         return lambda rows: weight_rows(request, rows)
 
     def derivative_refusal(self, request: KernelSumRequest) -> str | None:
@@ -74,7 +74,7 @@ class Dense(Engine):
         def sum_block(rows: slice) -> None:
             sq = squared_distances(request, rows) / h**2
             slopes = 2.0 / h**2 * relative_derivatives(request.kernel, sq, log_mass[rows])
-            slopes[request.own_entries(rows).at] = 0.0  # a difference of zero
+            slopes[request.left_out_entries(rows)] = 0.0
             for a, z in enumerate(request.keys.T):
                 sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
 
@@ -109,12 +109,12 @@ def weight_rows(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarr
 
 
 def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[np.ndarray]:
-    """K(q_i, z_j) of the queries `rows` at each bandwidth, (m, n); a query's own key has what it retains.
+    """K(q_i, z_j) of the queries `rows` at each bandwidth, (m, n); zero for the keys left out.
 
     For K = exp(-rate u^power) the weight at bandwidth h / 2^(1 / power) is the square of the weight at h, which spares
     the exponential.
     """
-    own, kernel = request.own_entries(rows), request.kernel
+    left_out, kernel = request.left_out_entries(rows), request.kernel
     previous, n_squarings, weights = np.inf, 0, np.empty(0)
     power = kernel.form.power if kernel.form is not None and not kernel.is_compact else None
     sq = np.empty(0) if isinstance(kernel, Pairwise) else squared_distances(request, rows)
@@ -122,24 +122,21 @@ def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[np
         if power is not None and n_squarings < _MOST_SQUARINGS and abs((previous / h) ** power - 2.0) < 1e-14:
             n_squarings += 1
             np.square(weights, out=weights)
-            weights[own.at] = own.retained  # K(0) = 1
         else:
             n_squarings = 0
             if isinstance(kernel, Pairwise):
                 weights = kernel.between(request.queries[rows] / h, request.keys / h)
             else:
                 weights = _profile(kernel, sq if h == 1.0 else sq / h**2)
-            weights[own.at] *= own.retained
+            weights[left_out] = 0.0
         previous = h
         yield weights
 
 
 def _scaled_weights(request: KernelSumRequest, rows: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
     """Weights K(q_i, z_j) / exp(s_i) of the queries `rows`, of which the largest of each is 1, and the s_i."""
-    own = request.own_entries(rows)
     exponents = _log_profile(request.kernel, squared_distances(request, rows) / h**2)
-    with np.errstate(divide="ignore"):
-        exponents[own.at] += np.log(own.retained)
+    exponents[request.left_out_entries(rows)] = -np.inf
     top = exponents.max(axis=1)
     log_scale = np.where(np.isfinite(top), top, 0.0)  # the largest of a row without any weight is no scale
     return np.exp(exponents - log_scale[:, np.newaxis]), log_scale

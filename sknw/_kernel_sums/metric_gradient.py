@@ -94,7 +94,7 @@ def _dense_metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: Weig
         second = cotangent.g[rows] @ request.columns.T - (cotangent.e[rows, :1] + cotangent.e[rows, 1:] @ x.T)
         b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
         b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
-        b[request.own_entries(rows).at] = 0.0  # a difference of zero
+        b[request.left_out_entries(rows)] = 0.0
         row_sums[rows], products[rows] = b.sum(axis=1), b @ x
         with lock:
             column_sums[:] += b.sum(axis=0)

@@ -56,8 +56,7 @@ class WritesWeights(Protocol):
     def weight_rows(self, request: KernelSumRequest) -> Callable[[slice], np.ndarray]:
         """A function that returns the K_j w_j of a slice of queries and all keys, (len(rows), n).
 
-        At the first bandwidth, each row up to a factor of its own, own keys included. The slice begins at a multiple of
-        four.
+        At the first bandwidth, each row up to a factor of its own. The slice begins at a multiple of four.
         """
 
 

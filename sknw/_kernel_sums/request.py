@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,33 +16,39 @@ _GEMM_TOLERANCE = {np.float64: 1e-12, np.float32: 5e-6}
 
 
 @dataclass(frozen=True, eq=False)
-class LeaveOneOut:
-    """Leave-one-out: query i is key ``index[i]``, which enters its sum with ``retained[i]`` times its weight.
+class LeaveOut:
+    """The keys that each query is summed without.
 
     Attributes
     ----------
-    index : ndarray of shape (m,), intp
-        -1 for a query that is no key.
-    retained : ndarray of shape (m,), float64
-        In [0, 1]; 0 for a query that is no key.
+    first, last : ndarrays of shape (m,), intp
+        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal.
     """
 
-    index: np.ndarray
-    retained: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
 
-    def __getitem__(self, rows: np.ndarray | slice) -> LeaveOneOut:
-        return LeaveOneOut(self.index[rows], self.retained[rows])
+    @classmethod
+    def own(cls, index: np.ndarray) -> LeaveOut:
+        """Leave-one-out: query i is key ``index[i]``, or no key where that is -1."""
+        return cls(np.maximum(index, 0), index + 1)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> LeaveOut:
+        return LeaveOut(self.first[rows], self.last[rows])
+
+    @cached_property
+    def is_single(self) -> bool:
+        """Whether no query is summed without several keys."""
+        return bool(np.all(self.last - self.first <= 1))
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """The key left out of each query, -1 for none, where `is_single`."""
+        return np.where(self.last > self.first, self.first, -1)
 
     def is_all_in_order(self, n_keys: int) -> bool:
-        """Whether query i is key i, for all keys."""
-        return len(self.index) == n_keys and np.array_equal(self.index, np.arange(n_keys))
-
-
-class OwnEntries(NamedTuple):
-    """Entries of a matrix that belong to a query and its own key: rows and columns, and what the keys retain."""
-
-    at: tuple[np.ndarray, np.ndarray]
-    retained: np.ndarray
+        """Whether query i is summed without key i alone, for all keys."""
+        return len(self.first) == n_keys and self.is_single and np.array_equal(self.index, np.arange(n_keys))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +66,8 @@ class KernelSumRequest:
         Keys z_j, weights w_j and columns V_j.
     queries : ndarray of shape (m, d), float64
         Inputs, centred as the keys are and divided by the estimator's bandwidth (or multiplied by w).
-    leave_out : LeaveOneOut or None
-        None: no query is a key.
+    leave_out : LeaveOut or None
+        None: every query is summed with all keys.
     bandwidths : ndarray of shape (b,), float64
         The h, in units of the keys; positive and descending.
     allow_float32 : bool
@@ -74,7 +79,7 @@ class KernelSumRequest:
     kernel: Kernel
     index: KeyIndex
     queries: np.ndarray
-    leave_out: LeaveOneOut | None = None
+    leave_out: LeaveOut | None = None
     bandwidths: np.ndarray = field(default_factory=lambda: np.ones(1))
     allow_float32: bool = False
     n_jobs: int | None = None
@@ -116,21 +121,15 @@ class KernelSumRequest:
         leave_out = None if self.leave_out is None else self.leave_out[rows]
         return replace(self, queries=self.queries[rows], leave_out=leave_out)
 
-    def own_entries(self, rows: np.ndarray | slice) -> OwnEntries:
-        """Where the weights (len(rows), n) of some queries have those of their own keys, and what these retain."""
+    def left_out_entries(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        """Where the weights (len(rows), n) of some queries have those of the keys left out: rows and columns."""
         if self.leave_out is None:
             none = np.empty(0, dtype=np.intp)
-            return OwnEntries((none, none), np.empty(0))
-        own = self.leave_out[rows]
-        is_key = np.flatnonzero(own.index >= 0)
-        return OwnEntries((is_key, own.index[is_key]), own.retained[is_key])
-
-    def retained_terms(self, rows: np.ndarray | slice) -> np.ndarray:
-        """What the own keys of some queries retain of w_j (1, V_j), of shape (len(rows), 1 + k)."""
-        assert self.leave_out is not None
-        own = self.leave_out[rows]
-        weight = (own.retained * self.weights[own.index])[:, np.newaxis]
-        return np.hstack([weight, weight * self.columns[own.index]])
+            return none, none
+        first, last = self.leave_out.first[rows], self.leave_out.last[rows]
+        count = last - first
+        row = np.repeat(np.arange(len(count)), count)
+        return row, np.arange(len(row)) + np.repeat(last - np.cumsum(count), count)
 
     def gemm_distances_ok(self, precision: type[np.floating], rows: np.ndarray | slice) -> np.ndarray:
         """For which of some queries ||q - z||^2 may be ||q||^2 - 2 q.z + ||z||^2, faster from four features up: bool.

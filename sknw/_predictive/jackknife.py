@@ -12,7 +12,7 @@ import numpy as np
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import SumsBlocks, dispatcher
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOneOut
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.attention import attention_rows, for_each_attention_block
 from sknw._smoothing.local_linear import SINGULAR
@@ -44,22 +44,19 @@ def interval(
         return bounds, unsupported
     queries = queries[rest]
     request, unit, p = smoother.value_request(queries), sample_weight.max(), len(calibration.nonconformity)
-    every = smoother.left_out(np.arange(len(sample_weight)), sample_weight).leave_out
-    assert every is not None
 
     def of_query(i: int, a: np.ndarray, log_mass: float) -> np.ndarray:
         here = smoother.without_line() if np.isneginf(log_mass) else smoother
-        removed, x = (1.0 - every.retained) * a, queries.x[i]
-        means, leverage = loo_predictions(here, x, a, removed)
-        for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE):
-            own = LeaveOneOut(np.array([j]), every.retained[[j]])
-            others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], own, a, log_mass)
+        x = queries.x[i]
+        means, leverage = loo_predictions(here, x, a, a)
+        for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE).tolist():
+            others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], j, a, log_mass)
             if np.isnan(others).any():
                 means[j] = np.nan  # the others do not support the query
                 continue
             here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
             means[j] = loo_predictions(here, x, others, np.zeros(1))[0][0]
-        return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], removed[:p], coverage)
+        return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], a[:p], coverage)
 
     def block(rows: slice, attention: np.ndarray) -> None:
         log_mass = _log_mass(request, rows, attention)
@@ -134,15 +131,15 @@ def _log_mass(request: KernelSumRequest, rows: slice, attention: np.ndarray) -> 
 
 
 def _attention_of_others(
-    smoother: Smoother, query: Queries, leave_out: LeaveOneOut, a: np.ndarray, log_mass: float
+    smoother: Smoother, query: Queries, j: int, a: np.ndarray, log_mass: float
 ) -> tuple[np.ndarray, float]:
-    """Attention a and log mass of one query with a sample left out."""
+    """Attention a and log mass of one query without the sample j."""
     others = a.copy()
-    others[leave_out.index] *= leave_out.retained
+    others[j] = 0.0
     rest = others.sum()
-    if leave_out.retained[0] > 0 or rest * np.exp(log_mass) > _TINY:
+    if rest * np.exp(log_mass) > _TINY:
         return others / rest, log_mass + np.log(rest)
-    request = replace(smoother.value_request(query), leave_out=leave_out)
+    request = replace(smoother.value_request(query), leave_out=LeaveOut.own(np.array([j])))
     rows = slice(0, 1)
     others = attention_rows(request, smoother.policy, rows, dense.Dense().weight_rows(request))
     return others[0], _log_mass(request, rows, others)[0]

@@ -33,7 +33,7 @@ def ages(kernel, d=1, n=200, n_columns=1, leave_out=None, n_ages=20):
     keys[0] = 1.05 * n_ages / 4.0  # one that is nobody else's
     left_out = leave_out_of(n, 31, leave_out)
     if left_out is not None:
-        left_out.index[1] = 0
+        left_out.first[1], left_out.last[1] = 0, 1
     weights = rng.uniform(0.1, 1.0, n)
     queries = rng.uniform(0, 6, size=(31, d))
     return request_of(kernel, keys, queries, left_out, n_columns, weights, bandwidths=[3.0, 1.0, 0.3])

@@ -9,7 +9,7 @@ from sklearn import config_context
 
 from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._kernel_sums.request import LeaveOneOut
+from sknw._kernel_sums.request import LeaveOut
 from sknw.kernels import PowerExponential
 
 KERNELS = {
@@ -29,9 +29,9 @@ def request_and_cotangent(
     X, y = X[kept], y.reshape(len(X), -1)[kept]
     weights = np.ones(len(X)) if w is None else w[kept]
     rows = rng.permutation(len(X))[:25]  # validation rows
-    leave_out = LeaveOneOut(rows, np.maximum(weights[rows] - 1, 0) / weights[rows]) if left_out else None
-    if left_out == "some":
-        leave_out.index[:9], leave_out.retained[:9] = -1, 0.0
+    leave_out = (
+        LeaveOut.own(np.where(np.arange(25) < 9, -1, rows) if left_out == "some" else rows) if left_out else None
+    )
     x = X[rows] if left_out else Q
     if left_out == "some":
         x[:9] = Q[:9]
@@ -133,7 +133,7 @@ def test_more_keys_than_a_block_holds(algorithm):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1100, 3)), rng.normal(size=(1100, 2))
     rows = np.arange(0, 1100, 100)
-    leave_out = LeaveOneOut(rows, np.zeros(11))
+    leave_out = LeaveOut.own(rows)
     request = request_of("gaussian", X, leave_out=leave_out, weights=np.ones(1100), columns=y)
     p, g, e = (rng.normal(size=(11, k)) for k in (4, 2, 4))
     cotangent = WeightCotangent(p, g, e, rng.normal(size=11), np.log(kernel_sums(request, "dense").mass[0]))
@@ -150,7 +150,7 @@ def test_every_pair_once(kernel, scale, n_outputs, n_jobs):
     rng = np.random.default_rng(2)
     n, d = 1033, 4
     X, y, weights = rng.normal(size=(n, d)), rng.normal(size=(n, n_outputs)), rng.uniform(0.1, 1.0, size=n)
-    own = LeaveOneOut(np.arange(n), np.maximum(weights - 0.5, 0) / weights)
+    own = LeaveOut.own(np.arange(n))
     request = request_of(KERNELS[kernel][0], scale * X, None, own, weights=weights, columns=y, n_jobs=n_jobs)
     sums = kernel_sums(request, "dense")
     assert (sums.log_scale[0].min() < -700) == (scale > 1.0)

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from sknw._kernel_sums.dense import squared_distances
 from sknw._kernel_sums.derivative import derivative_sums
 from sknw._kernel_sums.registry import ENGINES, kernel_sums
-from sknw._kernel_sums.request import LeaveOneOut
+from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw.kernels import Gaussian, resolve_kernel
 
@@ -123,7 +123,7 @@ def test_a_long_chain_of_bandwidths_is_each_bandwidth_alone(d, leave_out, engine
 
 @crossed(
     cases_of(dimensions=[1, 3]),
-    leave_out=["shares", "some"],
+    leave_out=["own", "some"],
     bandwidths=["roots of 2", "powers of 2", "uneven"],
 )
 def test_several_bandwidths_at_once_are_one_at_a_time(case):
@@ -162,12 +162,13 @@ def test_tiny_sample_weights_count_where_they_are_alone(kernel, engine):
 @by_brute_force
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
 def test_tiny_sample_weights_count_in_leave_one_out(kernel, engine):
-    """A sample that keeps half of its own weight, 1e-250, is pooled with its neighbour of as little weight."""
-    leave_out = LeaveOneOut(np.array([0, 1]), np.array([0.5, 0.5]))
-    weights, columns = np.array([1e-250, 1e-250, 1.0]), np.array([[1.0], [4.0], [100.0]])
-    sums = kernel_sums(request_of(kernel, [0.0, 0.5, 1e3], None, leave_out, weights=weights, columns=columns), engine)
-    other = float(np.exp(oracle.log_kernel(kernel, 0.5)))
-    expected = [(0.5 * 1.0 + other * 4.0) / (0.5 + other), (other * 1.0 + 0.5 * 4.0) / (0.5 + other)]
+    """Without itself a sample of the weight 1e-250 is pooled from its neighbours of as little weight."""
+    leave_out = LeaveOut.own(np.array([0, 1]))
+    weights, columns = np.array([1e-250, 1e-250, 2e-250, 1.0]), np.array([[1.0], [4.0], [7.0], [100.0]])
+    keys = [0.0, 0.5, 0.75, 1e3]
+    sums = kernel_sums(request_of(kernel, keys, None, leave_out, weights=weights, columns=columns), engine)
+    near, far, middle = (float(np.exp(oracle.log_kernel(kernel, u))) for u in (0.25, 0.75, 0.5))
+    expected = [(middle * 4.0 + far * 14.0) / (middle + 2 * far), (middle * 1.0 + near * 14.0) / (middle + 2 * near)]
     assert_allclose(sums.moments[0, :, 0] / sums.mass[0], expected, rtol=1e-10)
 
 
@@ -313,11 +314,9 @@ def log_mass_of(request):
 
 
 def sums_of_oracle(request, kernel, queries, log_mass):
-    """sum_j K_j w_j (1, V_j) / D in long double, the own keys left out whole: (m, 1 + k)."""
+    """sum_j K_j w_j (1, V_j) / D in long double: (m, 1 + k)."""
     moved = replace(request, queries=queries)
     weights = np.exp(oracle_log_weights(moved, kernel, request.bandwidths[0]) - log_mass[:, np.newaxis])
-    if request.leave_out is not None:
-        weights[request.own_entries(slice(None)).at] = 0.0
     return np.column_stack([weights.sum(axis=1), weights @ request.columns])
 
 
@@ -338,11 +337,13 @@ def test_derivatives_of_sums_are_their_differences(case):
     actual, step = derivative_sums(request, log_mass, algorithm), 1e-6
     assert actual.shape == (len(request.queries), 1 + case["n_columns"], d)
     for a in range(d):
-        above, below = (
-            sums_of_oracle(request, of_oracle, request.queries.astype(np.longdouble) + move, log_mass)
-            for move in (step * np.eye(d)[a], -step * np.eye(d)[a])
-        )
-        difference = ((above - below) / (2 * step)).astype(float)
+        at = {
+            n: sums_of_oracle(
+                request, of_oracle, request.queries.astype(np.longdouble) + n * step * np.eye(d)[a], log_mass
+            )
+            for n in (-2, -1, 1, 2)
+        }
+        difference = ((8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step)).astype(float)
         assert_allclose(actual[:, :, a], difference, rtol=0, atol=1e-8)
 
 

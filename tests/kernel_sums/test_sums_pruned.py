@@ -20,7 +20,7 @@ from scipy.sparse import issparse
 from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.dense import weight_rows
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
-from sknw._kernel_sums.request import LeaveOneOut
+from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.tree.engine import largest_squared_distance
 from sknw.kernels import Epanechnikov, Gaussian, Kernel, PolynomialForm, resolve_kernel
 
@@ -102,7 +102,7 @@ def test_keys_on_the_edge_are_in_the_support_of_every_engine_or_of_none(case):
     name, d, h = case.values()
     line = h / 3 * np.arange(-4, 5)
     keys = np.stack(np.meshgrid(*[line] * d), axis=-1).reshape(-1, d)
-    leave_out = LeaveOneOut(np.arange(len(keys)), np.zeros(len(keys)))
+    leave_out = LeaveOut.own(np.arange(len(keys)))
     request = request_of(name, keys, leave_out=leave_out, bandwidths=[h * 2, h * np.sqrt(2), h * 1.00000001, h, h / 3])
     sums, reference = PRUNED.compute(request), DENSE.compute(request)
     assert_array_equal(sums.mass > 0, reference.mass > 0)
@@ -124,9 +124,7 @@ def test_the_largest_squared_distance_is_that_of_the_kernel():
 @pytest.mark.parametrize("name", NAMES)
 def test_duplicates_of_the_own_key_stay(name):
     keys = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [5.0, 5.0]])
-    request = request_of(
-        name, keys, leave_out=LeaveOneOut(np.arange(4), np.zeros(4)), weights=np.array([1.0, 2.0, 4.0, 8.0])
-    )
+    request = request_of(name, keys, leave_out=LeaveOut.own(np.arange(4)), weights=np.array([1.0, 2.0, 4.0, 8.0]))
     assert_allclose(PRUNED.compute(request).mass[0], [6.0, 5.0, 3.0, 0.0], rtol=1e-14)
 
 
@@ -165,7 +163,7 @@ def test_threads_the_order_and_other_bandwidths_change_nothing(name, kind):
     rng = np.random.default_rng(7)
     n, m, bandwidths = 3000, 5000, [2.0, 0.3, 1e-3]
     keys, queries = rng.normal(size=(n, 3)), rng.normal(size=(m, 3))
-    leave_out = LeaveOneOut(np.arange(n), np.zeros(n)) if kind == "every key" else leave_out_of(n, m, kind)
+    leave_out = LeaveOut.own(np.arange(n)) if kind == "every key" else leave_out_of(n, m, kind)
     request = request_of(name, keys, queries, leave_out, 2, bandwidths=bandwidths)
     one = PRUNED.compute(request)
     two = PRUNED.compute(request_of(name, keys, queries, leave_out, 2, bandwidths=bandwidths, n_jobs=2))

@@ -8,7 +8,7 @@ from problems import KERNELS, Cauchy, regression
 from sklearn.gaussian_process.kernels import RBF
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.request import LeaveOneOut
+from sknw._kernel_sums.request import LeaveOut
 from sknw._smoothing.local_linear import (
     LocalFits,
     LocalMoments,
@@ -138,9 +138,10 @@ def test_neighbours_are_the_samples_of_weight(kernel, width, leave_out):
     keys, weights = X[kept] / width, w[kept] / 3.0
     own, queries = None, Q / width
     if leave_out is not None:
-        own, queries = LeaveOneOut(np.arange(len(keys)), np.maximum(w[kept] - 1, 0) / w[kept]), keys.copy()
-    if leave_out == "some":
-        own.index[:9], own.retained[:9], queries[:9] = -1, 0.0, Q[:9] / width
+        own, queries = np.arange(len(keys)), keys.copy()
+        if leave_out == "some":
+            own[:9], queries[:9] = -1, Q[:9] / width
+        own = LeaveOut.own(own)
     request = request_of(NEIGHBOUR_KERNELS[kernel], keys, queries, own, weights=weights)
     expected = dense.weight_rows(request, slice(None))
     supported = np.flatnonzero(expected.any(axis=1))

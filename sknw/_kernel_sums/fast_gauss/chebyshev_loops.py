@@ -159,8 +159,8 @@ def _set_series(totals, row, polynomials, coefficients, n):
 
 
 @inner()
-def _leave_out_own(totals, good, own, share, weights, values, scale, start, n, largest_loss):
-    """Subtract the part of the own terms that is left out; good[i] is whether no small difference is left.
+def _leave_out_own(totals, good, own, weights, values, scale, start, n, largest_loss):
+    """Subtract the own terms; good[i] is whether no small difference is left.
 
     Small compared to what was subtracted: the mass, and for moments the mass times the scale of V.
     """
@@ -168,7 +168,7 @@ def _leave_out_own(totals, good, own, share, weights, values, scale, start, n, l
     for i in range(n):
         key = own[start + i]
         if key >= 0:
-            left_out = (1.0 - share[start + i]) * weights[key]
+            left_out = weights[key]
             mass[i] -= left_out
             good[i] = largest_loss * left_out <= mass[i]
             for v in range(1, len(totals)):
@@ -192,13 +192,13 @@ def _check(good, totals, bound, scale, tolerance, n):
 
 @compiled()
 def evaluate(
-    sums, good, points, coefficients, bound, cells, of_cell, chunks, width, own, share, weights, values, scale,
-    tolerance, largest_loss,
+    sums, good, points, coefficients, bound, cells, of_cell, chunks, width, own, weights, values, scale, tolerance,
+    largest_loss,
 ):  # fmt: skip
     """The sums of queries without their own terms, and whether they are accurate; zero where they are not.
 
         sums[v, i] = sum_(a, ..., k) coefficients[cell of i, k, (v, a, ...)] T_a(x_i1) ... T_k(x_id)
-                     - (1 - share[i]) w_j V_jv,    j = own[i]
+                     - w_j V_jv,    j = own[i]
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def evaluate(
     coefficients, bound : arrays of shape (t, P, (1 + k) P^(d - 1)), (t, 1 + k)
     cells, of_cell, chunks : int64 arrays of shape (t, 3), (s,), (s, 2)
         The cell of each chunk of the queries.
-    own, share : arrays of shape (m,)
+    own : array of shape (m,)
         The key that each query is, or -1.
     weights, values, scale : arrays of shape (n,), (k, n), (1 + k,)
     """
@@ -215,8 +215,8 @@ def evaluate(
     for s in range(len(of_cell)):
         cell, first, last = of_cell[s], chunks[s, 0], chunks[s, 1]
         evaluate_chunk(
-            sums, good, points, coefficients[cell], bound[cell], cells[cell], first, last, width, own, share, weights,
-            values, scale, tolerance, largest_loss, work,
+            sums, good, points, coefficients[cell], bound[cell], cells[cell], first, last, width, own, weights, values,
+            scale, tolerance, largest_loss, work,
         )  # fmt: skip
 
 
@@ -228,7 +228,7 @@ def working_memory(d, n_columns):
 
 @inner(in_place=True)
 def evaluate_chunk(
-    sums, good, points, coefficients, bound, cell, first, last, width, own, share, weights, values, scale, tolerance,
+    sums, good, points, coefficients, bound, cell, first, last, width, own, weights, values, scale, tolerance,
     largest_loss, work,
 ):  # fmt: skip
     """`evaluate` of the queries from `first` to before `last`, of one cell; `work` from `working_memory`."""
@@ -239,7 +239,7 @@ def evaluate_chunk(
         _set_series(totals, row, polynomials, coefficients, n)
         for i in range(n):
             is_good[i] = True
-        _leave_out_own(totals, is_good, own, share, weights, values, scale, start, n, largest_loss)
+        _leave_out_own(totals, is_good, own, weights, values, scale, start, n, largest_loss)
         _check(is_good, totals, bound, scale, tolerance, n)
         for i in range(n):
             good[start + i] = is_good[i]

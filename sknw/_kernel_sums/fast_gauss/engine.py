@@ -166,14 +166,14 @@ class _Expansion:
         coefficients, bound = self._translated(moments, stops), self._error_bound(sizes, stops)
         cell, chunks = queries.chunks(chosen)
         place = np.searchsorted(chosen, cell)
-        own, retained = self.points.own(queries, self.keys)
+        own = self.points.own(queries, self.keys)
         in_order = isinstance(queries.rows, slice)
         part = sums[:, queries.rows] if in_order else np.zeros((len(sums), len(queries)))
 
         def evaluate(some: slice) -> None:
             self.loops.evaluate(
                 *(part, done, queries.points, coefficients, bound, targets, place[some], chunks[some]),
-                *(self.keys.width, own, retained, *self.keys.attached, self.points.scale, TOLERANCE, LARGEST_LOSS),
+                *(self.keys.width, own, *self.keys.attached, self.points.scale, TOLERANCE, LARGEST_LOSS),
             )
 
         for_each_chunk(evaluate, len(chunks), CHUNK, self.n_threads)

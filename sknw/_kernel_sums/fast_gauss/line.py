@@ -13,7 +13,7 @@ from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells
 from sknw._kernel_sums.fast_gauss.near_field import SMALLEST_EXPONENT
 from sknw._kernel_sums.fast_gauss.points import TOLERANCE, Bandwidth, Points
 from sknw._kernel_sums.line import SortedRequest
-from sknw._kernel_sums.permutation import scatter_rows, take_last
+from sknw._kernel_sums.permutation import scatter_rows
 from sknw._kernel_sums.threads import for_each_chunk
 
 # Fewer keys in a cell than this are summed directly anyway.
@@ -29,10 +29,8 @@ class GaussianLine:
         from sknw._kernel_sums.fast_gauss import line_loops
 
         self.points, self.request, self.line = points, points.request, SortedRequest.of(points.request)
-        self.loops, m = line_loops, len(self.line.queries)
-        self.own, self.retained = np.where(self.line.is_own, self.line.rank, -1), np.zeros(m)
-        if self.request.leave_out is not None:
-            self.retained = take_last(self.request.leave_out.retained, self.line.order)
+        self.loops = line_loops
+        self.own = np.where(self.line.is_own, self.line.rank, -1)
 
     def set_sums(self, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
         """Set the sums (1 + k, m) and their scale (m,) at a bandwidth, given the width of cells."""
@@ -42,10 +40,7 @@ class GaussianLine:
         reach = int(np.ceil(bandwidth.reach / relative_width))
         done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
-        of_queries, of_keys = (
-            (line.queries[np.newaxis], self.own, self.retained),
-            (line.keys, line.weights, line.columns),
-        )
+        of_queries, of_keys = (line.queries[np.newaxis], self.own), (line.keys, line.weights, line.columns)
         grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach))
         decay = CELL_ERROR * error_factors(relative_width, reach, c)
         rest = self.points.total * np.exp(-(bandwidth.reach**2) / 2)

@@ -62,7 +62,7 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
         See `add_expansions`.
     direct : tuple (rate, log_small_part, smallest_exponent)
     """
-    queries, own, share = of_queries[0][0], of_queries[1], of_queries[2]
+    queries, own = of_queries[0][0], of_queries[1]
     keys, weights, values = of_keys
     rate, log_small_part, smallest_exponent = direct
     log_base = -rate / np.log(2.0)
@@ -73,13 +73,13 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
             continue
         query = queries[i]
         place = place_of(keys, query, place)
-        nearest = _nearest(keys, query, place, own[i] if share[i] == 0.0 else -1)
+        nearest = _nearest(keys, query, place, own[i])
         if nearest < 0:
             continue
         shift = (query - keys[nearest]) ** 2
         if not np.isfinite(rate * shift):
             continue  # without support
-        log_weight = np.log(weights[nearest] * (share[i] if nearest == own[i] else 1.0))
+        log_weight = np.log(weights[nearest])
         # x - a = (x^2 - a^2) / (x + a), on the side of the nearest added to its own coordinate: far out q - x and q - a
         # would round to the same number
         distance, window = abs(query - keys[nearest]), max(log_small_part - log_weight, 0.0) / rate
@@ -101,8 +101,7 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
             _squared_distances(work, query, keys[start : start + n])
             exponentiate(work[:n], shift, log_base, FURTHEST / log_base)
             if start <= own[i] < start + n:
-                # beside a far nearest key the own one may be infinite
-                work[own[i] - start] = share[i] * work[own[i] - start] if share[i] > 0.0 else 0.0
+                work[own[i] - start] = 0.0
             sums[0, i] += _scaled(work, weights[start : start + n], n)
             for v in range(len(values)):
                 sums[v + 1, i] += product(work, values[v, start : start + n], n)
@@ -147,8 +146,8 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
         Of all queries.
     first, last : int
         The queries to look at, those from `first` to before `last`.
-    of_queries : tuple of arrays (queries, own, share) of shapes (1, m), (m,), (m,)
-        `own` is the number of the key that the query is, or -1, `share` the share of its weight with which it enters.
+    of_queries : tuple of arrays (queries, own) of shapes (1, m), (m,)
+        `own` is the number of the key that the query is, or -1.
     of_keys : tuple of arrays (keys, weights, values) of shapes (n,), (n,), (k, n)
         Sorted.
     of_cells : tuple of arrays (cells, start, moments, sizes) of shapes (s,), (s + 1,), (1 + k, s P), (s, 1 + k)
@@ -161,7 +160,7 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
     costs : tuple
         See `_expansion_pays`.
     """
-    points, own, share = of_queries
+    points, own = of_queries
     _, weights, values = of_keys
     cells, start, moments, sizes = of_cells
     width, largest_index, matrices = grid
@@ -184,7 +183,7 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
                 bound[v] = rest[v]
             _translate(coefficients, bound, target[2], low, high, cells, moments, sizes, matrices, decay)
             evaluate_chunk(
-                sums, done, points, coefficients, bound, target, i, end, width, own, share, weights, values,
-                scale, tolerance, largest_loss, work,
+                sums, done, points, coefficients, bound, target, i, end, width, own, weights, values, scale,
+                tolerance, largest_loss, work,
             )  # fmt: skip
         i = end

@@ -111,7 +111,7 @@ def _copy(tile, place, keys, weights, values, first, n):
 
 
 @inner()
-def _visit_tile(sums, nearest, searching, points, own, share, start, stop, tile, n, own_at, rate, work):
+def _visit_tile(sums, nearest, searching, points, own, start, stop, tile, n, own_at, rate, work):
     """Add a tile of keys to the sums of queries start..stop, or, when `searching`, to what is known of the nearest.
 
     `own_at`: what takes a key's number to its place in the tile, where in the tile such numbers begin and end.
@@ -123,35 +123,34 @@ def _visit_tile(sums, nearest, searching, points, own, share, start, stop, tile,
         place = own[i] - own_at[0]
         in_tile = own[i] >= 0 and own_at[1] <= place < own_at[2]
         if searching:
-            if in_tile and share[i] == 0.0:
+            if in_tile:
                 work[place] = np.inf
             nearest[i] = min(nearest[i], smallest_of(work[:n_filled]))
         else:
             row = work[:n_filled]
             exponentiate(row, nearest[i], rate, FURTHEST / rate)
             if in_tile:
-                work[place] = share[i] * work[place] if share[i] > 0.0 else 0.0
+                work[place] = 0.0
             for v in range(len(columns)):
                 sums[v, i] += product(work, columns[v], n_filled)
 
 
 @compiled()
 def add_near_keys(
-    sums, nearest, searching, points, own, share, cells, of_cell, chunks, keys, weights, values, key_cells, key_start,
-    reach, rate,
+    sums, nearest, searching, points, own, cells, of_cell, chunks, keys, weights, values, key_cells, key_start, reach,
+    rate,
 ):  # fmt: skip
     """The direct sums over the keys in cells nearer than `reach` widths.
 
-        sums[v, i] += sum_j share_ij 2^(rate (||points[:, i] - keys[:, j]||^2 - nearest[i])) w_j V_jv
+        sums[v, i] += sum_j 2^(rate (||points[:, i] - keys[:, j]||^2 - nearest[i])) w_j V_jv
 
-    or, when `searching`, nearest[i] = min_j ||points[:, i] - keys[:, j]||^2.
+    or, when `searching`, nearest[i] = min_j ||points[:, i] - keys[:, j]||^2; j not the own key.
 
     Parameters
     ----------
     sums, nearest : arrays of shape (1 + k, m), (m,)
-    points, own, share : arrays of shape (d, m), (m,), (m,)
-        The queries sorted by cell; `own` is the number of the key that the query is, or -1, `share` the share of its
-        weight with which it enters.
+    points, own : arrays of shape (d, m), (m,)
+        The queries sorted by cell; `own` is the number of the key that the query is, or -1.
     cells, of_cell, chunks : int64 arrays of shape (., 3), (s,), (s, 2)
         Pieces of the queries, each in one cell.
     keys, weights, values, key_cells, key_start : arrays of shape (d, n), (n,), (k, n), (s, 3), (s + 1,)
@@ -177,7 +176,7 @@ def add_near_keys(
                     own_at = (key - n, n, n + taken)
                 key, n = key + taken, n + taken
                 if n == TILE:
-                    _visit_tile(sums, nearest, searching, points, own, share, first, last, tile, n, own_at, rate, work)
+                    _visit_tile(sums, nearest, searching, points, own, first, last, tile, n, own_at, rate, work)
                     n, own_at = np.int64(0), (0, 0, 0)
         if n:
-            _visit_tile(sums, nearest, searching, points, own, share, first, last, tile, n, own_at, rate, work)
+            _visit_tile(sums, nearest, searching, points, own, first, last, tile, n, own_at, rate, work)

@@ -71,19 +71,17 @@ class Points:
 
     @property
     def _own(self) -> tuple[np.ndarray, ...]:
-        """The key that each query is, and what it retains; none without leave-one-out."""
+        """The key that each query is; none without leave-one-out."""
         leave_out = self.request.leave_out
-        return () if leave_out is None else (leave_out.index, leave_out.retained)
+        return () if leave_out is None else (leave_out.index,)
 
-    def own(self, queries: Cells, keys: Cells) -> tuple[np.ndarray, np.ndarray]:
-        """The position among `keys` of the key that each query is, and what it retains."""
+    def own(self, queries: Cells, keys: Cells) -> np.ndarray:
+        """The position among `keys` of the key that each query is, -1 for none."""
         if self.request.leave_out is None:
-            return np.full(len(queries), -1), np.zeros(len(queries))
-        own, retained = queries.attached
+            return np.full(len(queries), -1)
         if queries.rows is keys.rows:  # of all keys
-            return np.arange(len(keys)), retained
-        position = inverse_permutation(keys.rows, len(self.index))
-        return places_of(own, position), retained
+            return np.arange(len(keys))
+        return places_of(queries.attached[0], inverse_permutation(keys.rows, len(self.index)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from sknw._kernel_sums.costs import SWEEP_BANDWIDTH, SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE
 from sknw._kernel_sums.line import SortedRequest
-from sknw._kernel_sums.permutation import scatter_rows, take_last
+from sknw._kernel_sums.permutation import scatter_rows
 from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
@@ -76,9 +76,6 @@ class Sweep(Engine):
                 scatter_rows(sums[b], line.order, part)
             if scale is not None:
                 log_scale[b, line.order] = scale
-        if request.leave_out is not None and request.leave_out.retained.any():
-            # K(0) = 1 for every kernel, and a query that retains something is never scaled
-            sums += request.retained_terms(slice(None)).T
         return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
     def derivative_refusal(self, request: KernelSumRequest) -> str | None:
@@ -162,10 +159,9 @@ def _exponential_sides(request: KernelSumRequest, line: SortedRequest, h: float)
     assert request.kernel.form is not None
     loops, rate = _loops(), request.kernel.form.rate / h
     furthest = (np.log(request.index.smallest_weight) - _SMALLEST_EXPONENT) / rate
-    retained = np.empty(0) if request.leave_out is None else take_last(request.leave_out.retained, line.order)
     shift = np.empty(len(line.queries))
     where = (line.queries, line.rank, line.is_own)
-    any_far = loops.far_shifts(shift, line.queries, line.keys, line.rank, line.is_own, retained, furthest)
+    any_far = loops.far_shifts(shift, line.queries, line.keys, line.rank, line.is_own, furthest)
     columns = [line.weights, *request.index.of_columns("weighted on the line", lambda: line.weights * line.columns)]
     n_pairs = -(-len(columns) // 2)
     columns += columns[:1]  # the last pair may lack one

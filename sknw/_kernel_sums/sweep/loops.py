@@ -360,7 +360,7 @@ def compact_sums(
 
 
 @compiled(_FASTMATH)
-def far_shifts(shift, queries, keys, place, is_own, share, furthest):
+def far_shifts(shift, queries, keys, place, is_own, furthest):
     """shift[r] = the distance of the nearest key where it exceeds `furthest`, else zero; whether there is any such."""
     any_far = False
     for r in range(queries.size):
@@ -370,7 +370,7 @@ def far_shifts(shift, queries, keys, place, is_own, share, furthest):
         behind = place[r] + 1 if is_own[r] else place[r]
         if behind < keys.size:
             nearest = min(nearest, keys[behind] - queries[r])
-        far = furthest < nearest < np.inf and not (is_own[r] and share[r] > 0.0)
+        far = furthest < nearest < np.inf
         shift[r] = nearest if far else 0.0
         any_far |= far
     return any_far

@@ -90,16 +90,10 @@ class Tiles:
             sums[:, chunk] = part[:, : len(rows[chunk])]
 
         for_each_chunk(sum_chunk, len(rows), CHUNK, request.n_threads, multiple_of=4)
-        if request.leave_out is not None and request.leave_out.retained.any():
-            # K(0) = 1 for every kernel that has a form; a row that retains something is never shifted
-            sums += request.retained_terms(rows)
         return sums
 
     def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none for compact kernels.
-
-        Zero where the own key takes part.
-        """
+        """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none if K is compact."""
         if self.request.kernel.is_compact or not is_tiny(mass).any():
             return rows[:0], np.empty(0)
         rows = rows[is_tiny(mass)]
@@ -112,8 +106,6 @@ class Tiles:
             smallest[chunk] = part[: len(rows[chunk])]
 
         for_each_chunk(search_chunk, len(rows), CHUNK, self.request.n_threads, multiple_of=4)
-        if self.request.leave_out is not None:
-            smallest[self.request.leave_out.retained[rows] > 0] = 0.0
         return rows, np.maximum(smallest, 0.0) ** (self.power / 2)
 
     def log_scale(self, shift: np.ndarray) -> np.ndarray:

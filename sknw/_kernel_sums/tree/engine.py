@@ -64,7 +64,7 @@ class Tree(Engine):
         columns = request.index.of_columns(
             ("tree columns", pairs.pays), lambda: pairs.keys.columns(_weighted_columns(request.index))
         )
-        sums = pairs.sums(pairs.kernel, columns, pairs.retained)
+        sums = pairs.sums(pairs.kernel, columns)
         return ScaledSums.of_columns(sums, np.zeros(sums.shape[:2]))
 
     def weight_pairs(self, request: KernelSumRequest) -> csr_array:
@@ -170,9 +170,8 @@ class _Pairs:
     pays : bool
         Whether near points are put together.
     queries, keys : _Tree
-    own, retained : ndarrays of shape (m,)
-        In the order of the queries' tree: the position, in the keys' tree, of the key that each is, and what it
-        retains.
+    own : ndarray of shape (m,)
+        In the order of the queries' tree: the position, in the keys' tree, of the key that each is, -1 for none.
     kernel : tuple (power, exponent, is_cosine, is_slope)
     limits, rates : ndarrays of shape (b,)
         The largest squared distance that gets a weight, and what multiplies it.
@@ -183,11 +182,10 @@ class _Pairs:
         self.keys = index.of_keys(("tree of blocks", self.pays), lambda: _Tree.of(index.keys, self.pays))
         same = np.array_equal(request.queries, index.keys)
         self.queries = self.keys if same else _Tree.of(request.queries, self.pays)
-        self.own, self.retained = np.full(len(request.queries), -1), np.ones(len(request.queries))
+        self.own = np.full(len(request.queries), -1)
         if request.leave_out is not None:
             position = inverse_permutation(self.keys.order, len(index))
             self.own = places_of(request.leave_out.index[self.queries.order], position)
-            self.retained = request.leave_out.retained[self.queries.order]
         form = request.kernel.form
         assert form is not None
         is_slope = form.family == "slope"
@@ -197,10 +195,10 @@ class _Pairs:
         self.limits = np.array([largest_squared_distance(h, includes_edge) for h in request.bandwidths])
         self.rates = 1.0 / request.bandwidths**2
 
-    def sums(self, kernel: tuple[int, int, bool, bool], columns: np.ndarray, retained: np.ndarray) -> np.ndarray:
+    def sums(self, kernel: tuple[int, int, bool, bool], columns: np.ndarray) -> np.ndarray:
         """sum_j K_j columns_j of a kernel that reaches as far as the request's: (b, m, c), of columns by block."""
         by_block = np.zeros((len(self.limits), len(self.own), columns.shape[1]))
-        pairs = (self.queries.arrays, self.keys.arrays, columns, self.own, retained)
+        pairs = (self.queries.arrays, self.keys.arrays, columns, self.own)
 
         def add(part: slice) -> None:
             _loops().add_sums(by_block, *pairs, kernel, self.limits, self.rates, part.start, part.stop)
@@ -211,15 +209,15 @@ class _Pairs:
         return sums
 
     def weights(self) -> csr_array:
-        """K_j w_j of the pairs in reach, own keys with what they retain: (m, n)."""
+        """K_j w_j of the pairs in reach, without the keys left out: (m, n)."""
         n_queries, n_keys = len(self.own), len(self.keys.order)
         ones = self.keys.columns(np.ones((n_keys, 1)))
-        count = self.sums(_TOP_HAT, ones, np.ones(n_queries))[0, :, 0]
+        count = self.sums(_TOP_HAT, ones)[0, :, 0]
         indptr = np.append(0, np.cumsum(count.astype(np.int64)))
         indices, data = np.empty(indptr[-1], dtype=np.int64), np.empty(indptr[-1])
         end = indptr[self.queries.order]
         weights = self.keys.columns(self.request.weights[:, np.newaxis])
-        pairs = (self.queries.arrays, self.keys.arrays, weights, self.own, self.retained)
+        pairs = (self.queries.arrays, self.keys.arrays, weights, self.own)
 
         def fill(part: slice) -> None:
             kernel = (self.kernel, self.limits[0], self.rates[0])

@@ -241,19 +241,19 @@ def _add_products(sums, near, weights, columns):
 
 
 @inner()
-def _multiply_own(weights, near, own, share, first_key):
-    """Each query's own key, where it is in the block that starts at `first_key`, has its share only."""
+def _leave_own_out(weights, near, own, first_key):
+    """No weight for each query's own key, where it is in the block that starts at `first_key`."""
     for r in range(near.size):
         j = own[near[r]] - first_key
         if 0 <= j < BLOCK:
-            weights[r, j] *= share[near[r]]
+            weights[r, j] = 0.0
 
 
 # Pairs of blocks
 
 
 @compiled()
-def add_sums(sums, queries, keys, columns, own, share, kernel, limits, rates, first, last):
+def add_sums(sums, queries, keys, columns, own, kernel, limits, rates, first, last):
     """sums[f, i, v] += sum_j K_f(query i, key j) columns[v, j] for the queries i of the blocks first <= s < last.
 
     Parameters
@@ -263,8 +263,8 @@ def add_sums(sums, queries, keys, columns, own, share, kernel, limits, rates, fi
     queries, keys : tuples (blocks, lower, upper, leaf) of `build_tree`
     columns : array of shape (s, c, BLOCK)
         Of the keys, by block.
-    own, share : arrays of shape (m,), int64 and float64
-        The place, in the keys' tree, of the key that each query is, -1 for none, and the share of it that stays.
+    own : int64 array of shape (m,)
+        The place, in the keys' tree, of the key that each query is, -1 for none.
     kernel : tuple (power, exponent, is_cosine, is_slope)
         (1 - u^power)^exponent, or with power and exponent 1 the cosine; or the slope, see `_set_slopes`.
     limits, rates : arrays of shape (f,), descending and ascending
@@ -289,12 +289,12 @@ def add_sums(sums, queries, keys, columns, own, share, kernel, limits, rates, fi
                         _set_slopes(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
                     else:
                         _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
-                    _multiply_own(weights, some, own[start:stop], share[start:stop], s * BLOCK)
+                    _leave_own_out(weights, some, own[start:stop], s * BLOCK)
                     _add_products(sums[f, start:stop], some, weights, columns[s])
 
 
 @compiled()
-def list_pairs(column, value, end, order, queries, keys, columns, own, share, kernel, limit, rate, first, last):
+def list_pairs(column, value, end, order, queries, keys, columns, own, kernel, limit, rate, first, last):
     """For each query i the keys j in reach, as column[e] = order[j], value[e] = K(query i, key j) columns[0, j].
 
     Parameters
@@ -304,7 +304,7 @@ def list_pairs(column, value, end, order, queries, keys, columns, own, share, ke
         For each query the place of its first pair; it becomes the place after its last.
     order : int64 array of shape (n,)
         The numbers of the keys in the order of their tree.
-    queries, keys, columns, own, share, kernel, limit, rate, first, last
+    queries, keys, columns, own, kernel, limit, rate, first, last
         As in `add_sums`, at one bandwidth.
     """
     tile, weights = np.empty((_ROWS, BLOCK)), np.empty((_ROWS, BLOCK))
@@ -319,12 +319,11 @@ def list_pairs(column, value, end, order, queries, keys, columns, own, share, ke
                 some = near[r : min(r + _ROWS, n_near)]
                 _set_squared_distances(tile, some, points, keys[0][s])
                 _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limit, rate)
+                _leave_own_out(weights, some, own[start:stop], s * BLOCK)
                 for a in range(some.size):
                     e = end[start + some[a]]
                     for j in range(BLOCK):
                         if weights[a, j] > 0.0:
-                            place = s * BLOCK + j
-                            part = share[start + some[a]] if own[start + some[a]] == place else 1.0
-                            column[e], value[e] = order[place], part * weights[a, j] * columns[s, 0, j]
+                            column[e], value[e] = order[s * BLOCK + j], weights[a, j] * columns[s, 0, j]
                             e += 1
                     end[start + some[a]] = e
