@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import _fit_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._param_validation import validate_params as _validate_params
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin
@@ -26,6 +27,8 @@ __all__ = [
     "NotebookViewMixin",
     "StrOptions",
     "check_sample_weight",
+    "get_column",
+    "n_rows",
     "validate_params",
     "validates_params",
 ]
@@ -67,6 +70,19 @@ def check_sample_weight(sample_weight: Any, X: np.ndarray) -> np.ndarray:
     if not np.any(sample_weight):
         raise ValueError("sample_weight must not be all zero: at least one sample must have a positive weight.")
     return sample_weight
+
+
+def n_rows(X: Any) -> int:
+    """The number of rows of any array-like."""
+    return _num_samples(X)
+
+
+def get_column(X: Any, column: int | str) -> Any:
+    """A column of an array or a data frame, by its position or name; None where there is no such column."""
+    try:
+        return _safe_indexing(X if hasattr(X, "shape") else np.asarray(X), column, axis=1)
+    except (IndexError, KeyError, ValueError):
+        return None
 
 
 class FitTask:

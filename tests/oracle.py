@@ -92,7 +92,19 @@ def attention_row(u, kernel, w, outside="nearest"):
 
 
 def weights_or_ones(w, X):
-    return np.ones(len(X), dtype=np.longdouble) if w is None else np.asarray(w, dtype=np.longdouble)
+    """Sample weights, scaled to mean 1 over the samples, which are the rows of positive weight."""
+    w = np.ones(len(X), dtype=np.longdouble) if w is None else np.asarray(w, dtype=np.longdouble)
+    return w / w[w > 0].mean() if np.any(w > 0) else w
+
+
+def merged(X, y, w=None):
+    """Distinct rows (x, y) in ascending order, and the sums of the weights of their copies."""
+    w = weights_or_ones(w, X)
+    rows, sample = np.unique(np.column_stack([X, y])[w > 0], axis=0, return_inverse=True)
+    total = np.zeros(len(rows), dtype=np.longdouble)
+    np.add.at(total, sample.ravel(), w[w > 0])
+    d = X.shape[1]
+    return rows[:, :d], rows[:, d:].reshape(len(rows), *np.shape(y)[1:]), total
 
 
 def attention_weights(Q, X, h, kernel, w=None, outside="nearest"):
@@ -153,14 +165,31 @@ def predict(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, s=None):
 
 def leave_one_out(X, y, h, kernel, w=None, outside="nearest", ridge=None):
     """Row i predicted by a fit in which its weight is zero."""
+    splits = [(np.delete(np.arange(len(X)), i), [i]) for i in range(len(X))]
+    return np.array([prediction[0] for _, prediction in left_out(splits, X, y, h, kernel, w, outside, ridge)])
+
+
+def left_out(splits, X, y, h, kernel, w=None, outside="nearest", ridge=None):
+    """For each split (train, test) the test rows, and their predictions by a fit to the train rows."""
     w = weights_or_ones(w, X)
     s = scales(X, w)
-    loo = np.empty(np.shape(y), dtype=np.longdouble)
-    for i in range(len(X)):
-        others = w.copy()
-        others[i] = 0
-        loo[i] = predict(X[i : i + 1], X, y, h, kernel, others, outside, ridge, s)[0]
-    return loo
+    for train, test in splits:
+        of_train = np.zeros_like(w)
+        of_train[train] = w[train]
+        yield test, predict(X[test], X, y, h, kernel, of_train, outside, ridge, s)
+
+
+def cross_validation(splits, X, y, h, kernel, w=None, outside="nearest", ridge=None):
+    """sum w r^2 / sum w over all tests of all splits; of several outputs the mean, each divided by its variance."""
+    w, y = weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble)
+    numerator, denominator = np.zeros(y.reshape(len(y), -1).shape[1]), 0.0
+    for test, prediction in left_out(splits, X, y, h, kernel, w, outside, ridge):
+        tested = w[test] > 0
+        squares = (y[test] - prediction).reshape(len(test), -1)[tested] ** 2
+        numerator = numerator + w[test][tested] @ squares
+        denominator = denominator + w[test].sum()
+    score = numerator / denominator
+    return score[0] if len(score) == 1 else (score / variance(y, w)).mean()
 
 
 def variance(y, w):
@@ -193,7 +222,7 @@ def criterion(name, X, y, h, kernel, w=None, outside="nearest", ridge=None):
         return np.inf if np.isnan(score) else score
     matrix = smoother_matrix(X, X, h, kernel, w, ridge=ridge)
     w = weights_or_ones(w, X)
-    n, trace = w.sum(), np.trace(matrix)
+    n, trace = np.count_nonzero(w), np.trace(matrix[w > 0][:, w > 0])
     s2 = mean_square(y, matrix @ np.asarray(y, dtype=np.longdouble), w)
     if name == "gcv":
         return s2 / (1 - trace / n) ** 2 if trace < n else np.inf
@@ -206,7 +235,7 @@ def scales(X, w=None):
 
 
 def rule_of_thumb(name, X, w=None):
-    n, d = weights_or_ones(w, X).sum(), np.shape(X)[1]
+    n, d = np.count_nonzero(weights_or_ones(w, X)), np.shape(X)[1]
     return scales(X, w) * (n if name == "scott" else n * (d + 2) / 4) ** (-1 / (d + 4))
 
 
@@ -257,7 +286,7 @@ def fit_at(q, X, y, h, kernel, w, outside="nearest", ridge=None, scales=None):
 
 def without_one(w, i):
     others = w.copy()
-    others[i] = max(w[i] - 1, 0)
+    others[i] = 0
     return others
 
 

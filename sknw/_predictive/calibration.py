@@ -1,4 +1,4 @@
-"""Leave-one-out residuals in units of a local scale, for conformal prediction."""
+"""Left-out residuals in units of a local scale, for conformal prediction."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.smoother import Queries, Smoother
+from sknw._smoothing.validation import Validation
 
 # Pseudo-counts to choose from, in samples; beside the last one the scale is the same everywhere.
 _PSEUDO_COUNTS = 2.0 ** np.arange(0, 60, 2)
@@ -21,13 +22,13 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class ConformalCalibration:
-    """Leave-one-out residuals in units of a local scale.
+    """Left-out residuals in units of a local scale.
 
     The scale at a point is s = sqrt((S_2 + kappa V) / (S_0 + kappa)), with S_0 = sum_j K_j w_j and S_2 the same sum of
-    squared leave-one-out residuals r_j^2, K(0) = 1: the mean of the squares around, drawn towards V, that of all of
+    squared left-out residuals r_j^2, K(0) = 1: the mean of the squares around, drawn towards V, that of all of
     them, as kappa samples more would draw it.
 
-    `order` (n,) has first the p training samples that have a leave-one-out residual, by descending nonconformity of the
+    `order` (n,) has first the p training samples that have a left-out residual, by descending nonconformity of the
     first output, and then the others; the arrays of p samples are in this order.
     """
 
@@ -39,18 +40,23 @@ class ConformalCalibration:
     prior_variance: np.ndarray  # V, (k,)
 
     @classmethod
-    def of_fit(cls, smoother: Smoother, squares: np.ndarray, sample_weight: np.ndarray) -> ConformalCalibration:
-        """From the squared leave-one-out residuals (n, k) of a fit, NaN where there is none.
+    def of_fit(
+        cls, smoother: Smoother, squares: np.ndarray, sample_weight: np.ndarray, validation: Validation
+    ) -> ConformalCalibration:
+        """From the squared left-out residuals (n, k) of a fit, and the validation, one prediction of each that has one.
 
         kappa makes the scores R_i alike: it maximises the likelihood of residuals that have Laplace distributions of
         scale proportional to s_i, that is, it minimises mean(log s_i) + log(mean(|r_i| / s_i)).
         """
-        rows, nothing = np.flatnonzero(np.isfinite(squares).all(axis=1)), np.ones(squares.shape[1])
+        rows, nothing = validation.rows, np.ones(squares.shape[1])
         n, counts = len(squares), sample_weight[rows]
         if not rows.size:
             return cls(np.arange(n), counts, squares[rows], squares[rows], nothing, nothing)
-        mass, sums = sums_of_squares(smoother, smoother.left_out(rows, counts), squares, sample_weight.max())
-        mass, squares = mass[:, np.newaxis], squares[rows]
+        mass, sums = np.empty((len(rows), 1)), np.empty((len(rows), squares.shape[1]))
+        for where, part, queries, keys in smoother.left_out(validation):
+            known = squares if keys is None else squares[keys]
+            mass[where, 0], sums[where] = sums_of_squares(part, queries, known, sample_weight.max())
+        squares = squares[rows]
         prior_variance = np.average(squares, axis=0, weights=counts)
         prior_variance[prior_variance == 0] = 1.0  # with residuals that are all zero any scale does
         pseudo_count, some = nothing, slice(None, None, -(-len(rows) // _MOST_ROWS))
@@ -64,27 +70,26 @@ class ConformalCalibration:
         nonconformity = np.sqrt(squares) / _scale(mass, sums, pseudo_count, prior_variance)
         descending = np.argsort(-nonconformity[:, 0], kind="stable")
         order = np.concatenate([rows[descending], np.setdiff1d(np.arange(n), rows)])
-        return cls(
-            order, counts[descending], squares[descending], nonconformity[descending], pseudo_count, prior_variance
-        )
+        of_rows = (array[descending] for array in (counts, squares, nonconformity))
+        return cls(order, *of_rows, pseudo_count, prior_variance)
 
     def rank(self, coverage: float) -> float:
         """k = floor((1 - coverage) (n + 1))."""
         return float(np.floor((1.0 - coverage) * (self.counts.sum() + 1.0) + _ROUNDING * len(self.counts)))
 
-    def bounds(self, means: np.ndarray, mass: float, a: np.ndarray, removed: np.ndarray, coverage: float) -> np.ndarray:
+    def bounds(self, means: np.ndarray, scales: np.ndarray, coverage: float) -> np.ndarray:
         """The k-th smallest of m_-i - R_i s_-i and the k-th largest of m_-i + R_i s_-i: of shape (n_outputs, 2).
 
-        `means` (p, k) are the m_-i; of all kernel weights, `mass`, the part `a` (p,) goes to each sample, and the part
-        `removed` (p,) is taken away when it is left out.
+        Of means m_-i and scales s_-i (p, k); a mean is NaN where the others do not predict.
         """
-        paid, taken = mass * a, mass * removed[:, np.newaxis]
-        sums = paid @ self.squares - taken * self.squares
-        reach = self.nonconformity * _scale(paid.sum() - taken, sums, self.pseudo_count, self.prior_variance)
-        unknown = np.isnan(means)  # where the others do not predict
-        lower, upper = np.where(unknown, -np.inf, means - reach), np.where(unknown, np.inf, means + reach)
+        radius, unknown = self.nonconformity * scales, np.isnan(means)
+        lower, upper = np.where(unknown, -np.inf, means - radius), np.where(unknown, np.inf, means + radius)
         rank = self.rank(coverage)
         return np.column_stack([order_statistic(lower, self.counts, rank), -order_statistic(-upper, self.counts, rank)])
+
+    def scales(self, mass: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """s of kernel weights that sum to S_0, `mass` (..., 1), with the squares to S_2, `sums` (..., k)."""
+        return _scale(mass, sums, self.pseudo_count, self.prior_variance)
 
 
 def _scale(

@@ -10,11 +10,12 @@ import numpy as np
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import LeaveOutRule, Validation
 
 
 @dataclass(frozen=True, eq=False)
 class FittedSmoother:
-    """A training set, the smoother made of it, and its leave-one-out residuals.
+    """A training set, the smoother made of it, and its left-out residuals.
 
     What predictions need beyond these is made when it is first asked for, and depends on nothing else: making it twice,
     as two threads may, does no harm.
@@ -22,7 +23,8 @@ class FittedSmoother:
 
     training: TrainingSet
     smoother: Smoother
-    squares: np.ndarray  # squared leave-one-out residuals of standardised targets, NaN where there is none, (n, k)
+    squares: np.ndarray  # squared left-out residuals of standardised targets, NaN where there is none, (n, k)
+    rule: LeaveOutRule  # who was predicted without whom
 
     @cached_property
     def with_squares(self) -> Smoother:
@@ -38,11 +40,22 @@ class FittedSmoother:
             return (weights * np.where(known, self.squares, 0.0)).sum(axis=0) / (weights * known).sum(axis=0)
 
     @cached_property
-    def calibration(self) -> ConformalCalibration:
-        """Nonconformity scores of the training set."""
-        return ConformalCalibration.of_fit(self.smoother, self.squares, self.training.sample_weight)
+    def validation(self) -> Validation:
+        """All left-out predictions that the rule asks for."""
+        return Validation.of(self.rule, self.training)
 
     @cached_property
-    def calibrated(self) -> Smoother:
-        """The smoother with its samples in the order of the calibration."""
-        return self.smoother.take(self.calibration.order)
+    def calibrated_validation(self) -> Validation:
+        """Those of the samples that have a residual, which `validation_samples` may not have taken."""
+        return self.validation[np.isfinite(self.squares[self.validation.rows]).all(axis=1)]
+
+    @cached_property
+    def calibration(self) -> ConformalCalibration:
+        """Nonconformity scores of the training set."""
+        weights = self.training.sample_weight
+        return ConformalCalibration.of_fit(self.smoother, self.squares, weights, self.calibrated_validation)
+
+    @cached_property
+    def for_intervals(self) -> Smoother:
+        """The smoother; where one sample is left out at a time, with its samples in the order of the calibration."""
+        return self.smoother.take(self.calibration.order) if self.rule is None else self.smoother

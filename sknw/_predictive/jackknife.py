@@ -56,10 +56,13 @@ def interval(
                 continue
             here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
             means[j] = loo_predictions(here, x, others, np.zeros(1))[0][0]
-        return calibration.bounds(means[:p], np.exp(log_mass) * unit, a[:p], a[:p], coverage)
+        k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
+        of_square = k_w * calibration.squares
+        scales = calibration.scales(k_w.sum() - k_w, of_square.sum(axis=0) - of_square)
+        return calibration.bounds(means[:p], scales, coverage)
 
     def block(rows: slice, attention: np.ndarray) -> None:
-        log_mass = _log_mass(request, rows, attention)
+        log_mass = log_mass_of(request, rows, attention)
         for i in np.flatnonzero(~np.isnan(attention[:, 0])):
             bounds[rest[rows.start + i]] = of_query(rows.start + i, attention[i], log_mass[i])
 
@@ -114,7 +117,7 @@ def loo_predictions(
         return mean - removed * t * residuals / (1.0 - leverage), leverage[:, 0]
 
 
-def _log_mass(request: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:
+def log_mass_of(request: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:
     """log(D / unit) of the queries `rows`, from the sample that each attends to most: D a_j = K_j w_j / K(0)."""
     main = np.argmax(attention, axis=1)
     most = np.take_along_axis(attention, main[:, np.newaxis], axis=1)[:, 0]
@@ -142,4 +145,4 @@ def _attention_of_others(
     request = replace(smoother.value_request(query), leave_out=LeaveOut.own(np.array([j])))
     rows = slice(0, 1)
     others = attention_rows(request, smoother.policy, rows, dense.Dense().weight_rows(request))
-    return others[0], _log_mass(request, rows, others)[0]
+    return others[0], log_mass_of(request, rows, others)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._selection.result import BandwidthSearch
-from sknw._smoothing.training import TrainingSet
 
 # Fewer samples say too little about a bandwidth for a warning; a larger part of them is many.
 _FEW, _MANY = 100, 0.25
@@ -13,15 +12,15 @@ _FEW, _MANY = 100, 0.25
 _EQUAL = 1e-10
 
 
-def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndarray, with_lines: bool) -> str | None:
+def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool) -> str | None:
     """The warning that a search deserves, if any: what is wrong with the choice, and the remedy.
 
     There is none where local lines choose the largest bandwidth, at which they are a single line for all samples: that
-    may be right. Neither is there with few samples, with which the criterion often is least at an edge, nor with equal
+    may be right. Neither is there with few validation rows, with which the criterion often is least at an edge, nor with equal
     scores, as of a constant target, with which the largest bandwidth is as good as any.
     """
     scores = search.scores[np.isfinite(search.scores)]
-    if len(rows) < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
+    if n_rows < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
         return None
     if search.at_edge and search.best_index > 0:
         if with_lines:
@@ -37,9 +36,9 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
             "nearly the target of the nearest sample. If that is not what the data are like, choose another criterion "
             'among "loo", "aicc" and "gcv", or give a number.'
         )
-    if search.n_unsupported > _MANY * len(rows):
+    if search.n_unsupported > _MANY * n_rows:
         return (
-            f"{search.n_unsupported} of {len(rows)} samples have no other one in the kernel's support at the chosen "
+            f"{search.n_unsupported} of {n_rows} samples have no other one in the kernel's support at the chosen "
             "bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
             '"gaussian", or give a larger bandwidth.'
         )

@@ -14,8 +14,8 @@ _FAST_GAUSSIAN = {1: 40, 2: 400, 3: 20_000}
 _FAST_OF_ONE_FEATURE = 40
 
 
-def rule_of_thumb(rule: str, n: float, d: int) -> float:
-    """The factor c: Scott's n^(-1 / (d + 4)) or Silverman's (n (d + 2) / 4)^(-1 / (d + 4)), n the sum of weights."""
+def rule_of_thumb(rule: str, n: int, d: int) -> float:
+    """The factor c: Scott's n^(-1 / (d + 4)) or Silverman's (n (d + 2) / 4)^(-1 / (d + 4)), n samples."""
     base = n if rule == "scott" else n * (d + 2) / 4
     return float(base ** (-1 / (d + 4)))
 

@@ -71,17 +71,16 @@ def for_each_attention_block(
 
 
 def sparse_attention(
-    request: KernelSumRequest, policy: str, algorithm: str, top_k: int | None, positions: np.ndarray, n_given: int
+    request: KernelSumRequest, policy: str, algorithm: str, top_k: int | None, shares: csr_array
 ) -> tuple[csr_array, np.ndarray]:
     """Attention weights (m, n_given), all or the `top_k` largest of each row, and which queries had no support.
 
-    `positions` (n,) are those of the keys among the `n_given` samples. Rows without support are empty where the policy
-    is "raise". Of equal weights those of the first samples, as given, count as the largest.
+    `shares` (n, n_given) has what each given row gets of the weight of a key. Rows without support are empty where the
+    policy is "raise". Of equal weights those of the first rows, as given, count as the largest.
     """
 
     def among_given(weights: csr_array) -> csr_array:
-        shape = (weights.shape[0], n_given)
-        return largest(csr_array((weights.data, positions[weights.indices], weights.indptr), shape=shape), top_k)
+        return largest(weights @ shares, top_k)
 
     engine = dispatcher.choose_capable(ListsPairs, request, algorithm)  # type: ignore[type-abstract]
     if engine is not None:

@@ -184,18 +184,19 @@ class Smoother:
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
         for where, tests in validation.batches(self.batch_size(n_bandwidths)):
-            smoother = self if tests.keys is None else self._of_split(tests)
-            yield LeftOutBatch(where, smoother, self._queries_of(tests), tests.keys)
+            yield LeftOutBatch(where, self.of_split(tests), self.queries_of(tests), tests.keys)
 
-    def _queries_of(self, tests: Tests) -> Queries:
+    def queries_of(self, tests: Tests) -> Queries:
+        """The samples that are tested as queries."""
         in_order = len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
         z = self.keys if in_order else self.keys[tests.rows]
         return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out)
 
-    def _of_split(self, tests: Tests) -> Smoother:
-        """The same with the samples that a split trains on."""
+    def of_split(self, tests: Tests) -> Smoother:
+        """The same with the samples that are keys of the tests, as those of the train of a split."""
         keys = tests.keys
-        assert keys is not None
+        if keys is None:
+            return self
         line = None if self.line is None else replace(self.line, x=self.line.x[keys])
         index = self.index.of_columns(("split", tests.split), lambda: self.index.take(keys))
         return replace(self, line=line, values=self.values[keys], index=index)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from sknw._kernel_sums.permutation import Rows
 
@@ -83,6 +84,13 @@ class TrainingSet:
     def for_given_rows(self, of_samples: np.ndarray) -> np.ndarray:
         """What each given row has of numbers (..., n) that sum over samples, as attention: (..., n_given)."""
         return np.take(of_samples, np.arange(len(self.given))[self.sample], axis=-1) * self.share
+
+    @cached_property
+    def shares_of_given_rows(self) -> csr_array:
+        """What each given row has of the weight of its sample: (n, n_given)."""
+        row = np.flatnonzero(self.share > 0)
+        sample = np.arange(len(self.given))[self.sample][row]
+        return csr_array((self.share[row], (sample, row)), shape=(len(self), len(self.given)))
 
     def into_units_of_y(self, values: np.ndarray) -> np.ndarray:
         """y_center + y_scales * values, in place of the values (m, k)."""

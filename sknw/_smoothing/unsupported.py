@@ -105,11 +105,11 @@ def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
     if request.leave_out is None:
         return np.broadcast_to(moments.sum(axis=0) / weights.sum(), (len(rows), moments.shape[1]))
     left_out = request.leave_out[rows]
-    mass, sums = (_sums_of_others(a, left_out) for a in (weights[:, np.newaxis], moments))
+    mass, sums = (sums_of_others(a, left_out) for a in (weights[:, np.newaxis], moments))
     return sums / np.where(mass > 0, mass, np.nan)  # of none there is no mean
 
 
-def _sums_of_others(columns: np.ndarray, left_out: LeaveOut) -> np.ndarray:
+def sums_of_others(columns: np.ndarray, left_out: LeaveOut) -> np.ndarray:
     """Sums of columns (n, k) without a range of their rows for each query: (m, k), nothing subtracted."""
     nothing = np.zeros((1, columns.shape[1]))
     before = np.vstack([nothing, np.cumsum(columns, axis=0)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +20,8 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
-from sknw._smoothing.training import TrainingSet, merge_copies
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import Validation
 from sknw.estimators.base import BaseSmoother, as_numbers
 from sknw.kernels import Kernel, resolve_kernel
 
@@ -176,6 +177,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         max_iter: int = 200,
         tol: float = 1e-6,
         outside: str = "nearest",
+        cv: Any = None,
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -192,6 +194,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.max_iter = max_iter
         self.tol = tol
         self.outside = outside
+        self.cv = cv
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs
@@ -199,30 +202,28 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
         learns = isinstance(self.w, str)
         continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
         before = (self.w_, self.ridge_) if continues else None
-        X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
-        kernel, learned = self._kernel(learns), None
-        n_auto = n_validation_rows(len(training), X.shape[1], kernel, all_pairs=True)
-        rows = self._validation_rows(n_auto, len(training))
-        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=learns)
+        data = self._validate_fit(X, y, sample_weight, groups)
+        kernel, learned, training = self._kernel(learns), None, data.training
+        n_auto = n_validation_rows(len(training), data.X.shape[1], kernel, all_pairs=True)
+        validation = self._validation(data, n_auto)
+        metadata = {"sample_weight": data.sample_weight, "groups": groups}
+        task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
         if learns:
             with one_blas_thread():
-                # rows drawn at random are rows of the samples as given
-                merges = len(rows) == len(training)
-                samples = TrainingSet.of(*merge_copies(X, y, sample_weight)) if merges else training
-                learned = self._learn(samples, kernel, rows[: len(samples)], before, task.step)
-            w = samples.in_units_of_x(learned.w)
+                learned = self._learn(training, kernel, validation, before, task.step)
+            w = training.in_units_of_x(learned.w)
         else:
-            w = self._given_w(X.shape[1])
-        smoother = self._build_smoother(training, kernel, w, rows, _PASSES_OF_LEARNING if learns else 1, None)
+            w = self._given_w(data.X.shape[1])
+        smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
         self.ridge_ = None
         if self.degree == 1:
-            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, rows)
+            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
             smoother = smoother.with_line(LocalLinearSpec.of(training, self.ridge_))
-        self._store_fit(X, y, sample_weight, training, smoother, rows)
+        self._store_fit(data, smoother, validation)
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
@@ -252,7 +253,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         self,
         training: TrainingSet,
         kernel: Kernel,
-        rows: np.ndarray,
+        validation: Validation,
         before: tuple[np.ndarray, np.ndarray | None] | None,
         on_iteration: Callable[[], bool],
     ) -> MetricFit:
@@ -262,9 +263,11 @@ class AttentionPoolingRegressor(BaseSmoother):
         if structure == "low_rank" and rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
         line = LocalLinearSpec.of(training, 0.0) if self.degree == 1 else None
-        smoother = self._build_smoother(training, kernel, 1.0 / training.scales, rows, _PASSES_OF_LEARNING, line)
+        smoother = self._build_smoother(
+            training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line
+        )
         learner = MetricOptimizer(
-            loss=Loss(smoother, training, rows),
+            loss=Loss(smoother, training, validation),
             given_ridge=None if isinstance(self.ridge, str) else self._given_ridge(d),
             penalty=0.0 if structure == "scalar" else self.penalty,
             max_iter=self.max_iter,
@@ -279,12 +282,12 @@ class AttentionPoolingRegressor(BaseSmoother):
             learned = optimizer.learn(learner, structure, rank)
         return optimizer.prune_features(learner, learned)
 
-    def _ridge_for(self, smoother: Smoother, training: TrainingSet, rows: np.ndarray) -> np.ndarray:
+    def _ridge_for(self, smoother: Smoother, training: TrainingSet, validation: Validation) -> np.ndarray:
         """The ridge at a given w."""
         if not isinstance(self.ridge, str):
             return self._given_ridge(len(training.scales))
         with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0))
-        return np.full(len(training.scales), Criterion("loo", with_line, training, rows, None).best_ridge(1.0))
+        return np.full(len(training.scales), Criterion("loo", with_line, training, validation, None).best_ridge(1.0))
 
     def _given_ridge(self, d: int) -> np.ndarray:
         ridge = as_numbers(self.ridge)

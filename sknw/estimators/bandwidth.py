@@ -40,34 +40,43 @@ class BandwidthSmoother(BaseSmoother):
         "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
     }
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
-        X, y, sample_weight, training = self._validate_fit(X, y, sample_weight)
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
+        data = self._validate_fit(X, y, sample_weight, groups)
+        training, d = data.training, data.X.shape[1]
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
-        task = FitTask(self, X, y, {"sample_weight": sample_weight}, has_steps=selector in CRITERIA)
+        if selector in ("aicc", "gcv") and data.rule is not None:
+            raise ValueError(
+                f'bandwidth="{selector}" leaves no sample out, so that cv and groups have nothing to do: choose "loo", '
+                "which predicts each sample without its group or fold."
+            )
+        metadata = {"sample_weight": data.sample_weight, "groups": groups}
+        task = FitTask(self, data.X, data.y, metadata, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
-        rows = self._validation_rows(n_validation_rows(len(training), X.shape[1], kernel), len(training))
+        validation = self._validation(data, n_validation_rows(len(training), d, kernel))
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         search = predictions = None
         if selector is None:
-            bandwidth = self._given_bandwidth(X.shape[1])
+            bandwidth = self._given_bandwidth(d)
         elif selector in RULES:
-            bandwidth = rule_of_thumb(selector, training.sample_weight.sum(), X.shape[1]) * training.scales
+            bandwidth = rule_of_thumb(selector, len(training), d) * training.scales
         else:
-            smoother = self._build_smoother(training, kernel, 1 / training.scales, rows, _PASSES_OF_A_SEARCH, line)
-            criterion = Criterion(selector, smoother, training, rows, fixed_ridge)
+            smoother = self._build_smoother(
+                training, kernel, 1 / training.scales, validation, _PASSES_OF_A_SEARCH, line
+            )
+            criterion = Criterion(selector, smoother, training, validation, fixed_ridge)
             search, predictions = search_bandwidth(criterion, task.step)
             bandwidth = search.bandwidths[search.best_index]
             del smoother, criterion  # before the next ones are made: they take much memory
-        smoother = self._build_smoother(training, kernel, _inverse(bandwidth), rows, 1, line)
+        smoother = self._build_smoother(training, kernel, _inverse(bandwidth), validation, 1, line)
         if line is not None:
-            criterion = Criterion(search.criterion if search else "loo", smoother, training, rows, fixed_ridge)
+            criterion = Criterion(search.criterion if search else "loo", smoother, training, validation, fixed_ridge)
             self.ridge_ = criterion.best_ridge(1.0)
             smoother = smoother.with_ridge(self.ridge_)
-        self._store_fit(X, y, sample_weight, training, smoother, rows, predictions)
+        self._store_fit(data, smoother, validation, predictions)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
-        warning = None if search is None else search_warning(search, training, rows, line is not None)
+        warning = None if search is None else search_warning(search, self.n_validation_, line is not None)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()

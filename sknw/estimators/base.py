@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,13 +25,25 @@ from sknw._sklearn_compat import (
     validates_params,
 )
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
-from sknw._smoothing.training import TrainingSet, take_rows
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, tests_of
 from sknw._version import __version__
+from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import PredictiveMixin
 from sknw.kernels import NAMED_KERNELS, Kernel
 
 # What pickles hold: the public attributes of this layout.
-_STATE = 1
+_STATE = 2
+
+
+class FitData(NamedTuple):
+    """What a fit is given, as arrays, and made of it who is predicted without whom and the training set."""
+
+    X: np.ndarray
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    rule: LeaveOutRule
+    training: TrainingSet
 
 
 class BaseSmoother(
@@ -41,6 +53,7 @@ class BaseSmoother(
 
     # set by the subclasses' __init__
     outside: str
+    cv: Any
     validation_samples: int | str | None
     algorithm: str
     n_jobs: int | None
@@ -50,6 +63,7 @@ class BaseSmoother(
     _parameter_constraints: ClassVar[dict] = {
         "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
         "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
+        "cv": ["cv_object"],
         "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Integral, None],
@@ -57,7 +71,14 @@ class BaseSmoother(
     }
 
     @validates_params
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Keep the training samples, and choose the bandwidth, the ridge or w where they are not given in numbers.
 
         Parameters
@@ -67,10 +88,12 @@ class BaseSmoother(
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; an integer weight is the same as so many equal rows. Leave-one-out leaves out one
-            sample, a weight of 1: of a row of larger weight the rest stays and predicts its own target. So scale
-            weights that are not counts to at most 1 for "loo" and to learn w, and to a sum of about the number of
-            samples for "aicc" and "gcv". None: all 1.
+            Non-negative weights, of which only the ratios matter; rows of weight zero are not there. Rows with equal
+            inputs and targets are one sample with the sum of their weights, unless the table has few distinct values,
+            so that equal rows are different samples: where neither x nor y takes 0.9 as many values as (x, y) does.
+        groups : array-like of shape (n_samples,), default=None
+            The group of each row. Without `cv` each sample is predicted without its group; with `cv` the splitter gets
+            them.
 
         Returns
         -------
@@ -82,9 +105,9 @@ class BaseSmoother(
         ValueError
             If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, groups)
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
         """`fit`, with the parameters validated."""
         raise NotImplementedError
 
@@ -93,9 +116,9 @@ class BaseSmoother(
         raise NotImplementedError
 
     def _validate_fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, TrainingSet]:
-        """Arrays of X, y and sample_weight, and the training set that they make."""
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None
+    ) -> FitData:
+        """The data as arrays, and the training set that they make."""
         parameters = self.get_params(deep=False)
         for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
             delattr(self, name)  # a fit that fails leaves nothing of the last one
@@ -103,57 +126,60 @@ class BaseSmoother(
         checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
         X_array, y_array = validate_data(self, X, y, **checks)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
-        return X_array, y_array, weights, TrainingSet.of(X_array, y_array, weights)
+        rule = leave_out_rule(self.cv, groups, X, y_array)
+        return FitData(X_array, y_array, weights, rule, _training_set(X_array, y_array, weights, rule))
 
-    def _validation_rows(self, n_auto: int, n_samples: int) -> np.ndarray:
-        """The rows, in ascending order, that leave-one-out is averaged over; "auto" takes `n_auto` of `n_samples`."""
+    def _validation(self, data: FitData, n_auto: int) -> Validation:
+        """The left-out predictions that are averaged over; "auto" takes those of `n_auto` samples."""
+        validation = Validation.of(data.rule, data.training)
         n_rows = n_auto if self.validation_samples == "auto" else self.validation_samples
-        if not isinstance(n_rows, int | Integral) or n_rows >= n_samples:
-            return np.arange(n_samples)
-        return np.sort(check_random_state(self.random_state).choice(n_samples, int(n_rows), replace=False))
+        tested = validation.rows if validation.has_one_order else np.unique(validation.rows)
+        if not len(tested):
+            raise ValueError("cv tests no row of positive sample_weight.")
+        if not isinstance(n_rows, int | Integral) or n_rows >= len(tested):
+            return validation
+        rows = check_random_state(self.random_state).choice(tested, int(n_rows), replace=False)
+        return validation.of_rows(rows)
 
     def _build_smoother(
         self,
         training: TrainingSet,
         kernel: Kernel,
         w: np.ndarray,
-        rows: np.ndarray,
+        validation: Validation,
         n_passes: int,
         line: LocalLinearSpec | None = None,
     ) -> Smoother:
-        """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of leave-one-out."""
+        """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of validation."""
         smoother = Smoother.of(training, kernel, w, self.outside, self.algorithm, self.n_jobs, line)
-        request = smoother.request(smoother.left_out(rows, take_rows(training.sample_weight, rows)))
+        tests = validation.parts[0]
+        request = smoother.of_split(tests).request(smoother.queries_of(tests))
         return replace(smoother, algorithm=choose_algorithm(request, self.algorithm, n_passes))
 
     def _store_fit(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        sample_weight: np.ndarray | None,
-        training: TrainingSet,
-        smoother: Smoother,
-        rows: np.ndarray,
-        predictions: np.ndarray | None = None,
+        self, data: FitData, smoother: Smoother, validation: Validation, predictions: np.ndarray | None = None
     ) -> None:
-        """Set the fitted attributes of all smoothers; `predictions` are the leave-one-out ones of `rows` if known."""
-        weights, k = take_rows(training.sample_weight, rows), training.values.shape[1]
+        """Set the fitted attributes of all smoothers; `predictions` are those of the validation if known."""
+        training = data.training
         if predictions is None:
-            predictions = smoother.pool(smoother.left_out(rows, weights))[0]
-        self.loo_score_ = _weighted_r2(take_rows(training.values, rows), predictions, weights)
-        loo = np.full((len(X), k), np.nan)
-        loo[training.places(rows)] = predictions
-        if len(rows) == len(training) < len(X):
-            weightless = np.delete(np.arange(len(X)), training.rows)  # their others are the whole training set
-            loo[weightless] = smoother.pool(smoother.queries(X[weightless]))[0]
+            left_out = smoother.left_out(validation)
+            predictions = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in left_out])
+        of_samples = _mean_of_rows(predictions, validation.rows, len(training))
+        self.loo_score_ = _weighted_r2(training.values, of_samples, training.sample_weight)
+        loo = of_samples[training.sample]
+        weightless = np.flatnonzero(training.share == 0)
+        if weightless.size:
+            loo[weightless] = np.nan
+            if len(validation) == len(Validation.of(data.rule, training)):
+                loo[weightless] = _predict_left_out(smoother, data, weightless)
         training.into_units_of_y(loo)
-        self.loo_prediction_ = loo.reshape(y.shape)
-        self.n_validation_ = len(rows)
+        self.loo_prediction_ = loo.reshape(data.y.shape)
+        self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
-        self.X_train_, self.y_train_, self.sample_weight_ = X, y, sample_weight
+        self.X_train_, self.y_train_, self.sample_weight_ = data.X, data.y, data.sample_weight
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         smoother = replace(smoother, algorithm=self.algorithm)
-        self._fitted = FittedSmoother(training, smoother, training.squared_residuals(self.loo_prediction_))
+        self._fitted = FittedSmoother(training, smoother, training.squared_residuals(self.loo_prediction_), data.rule)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
@@ -163,7 +189,7 @@ class BaseSmoother(
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
-            state["_sknw_settings"] = fitted.smoother.outside, fitted.smoother.algorithm
+            state["_sknw_settings"] = fitted.smoother.outside, fitted.smoother.algorithm, fitted.rule
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -191,12 +217,13 @@ class BaseSmoother(
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
-            training = TrainingSet.of(self.X_train_, self.y_train_, self.sample_weight_)
+            outside, algorithm, rule = settings
+            training = _training_set(self.X_train_, self.y_train_, self.sample_weight_, rule)
             w, ridge = self._fitted_metric()
             line = None if ridge is None else LocalLinearSpec.of(training, ridge)
-            outside, algorithm = settings
             smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
-            self._fitted = FittedSmoother(training, smoother, training.squared_residuals(self.loo_prediction_))
+            squares = training.squared_residuals(self.loo_prediction_)
+            self._fitted = FittedSmoother(training, smoother, squares, rule)
 
     @overload
     def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> np.ndarray: ...
@@ -256,6 +283,35 @@ def as_numbers(value: object) -> np.ndarray:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         return np.array(np.nan)
+
+
+def _training_set(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, rule: LeaveOutRule) -> TrainingSet:
+    """The samples; of blocks in their order, so that a block is a range, and of splits with a sample for each row."""
+    block = rule.position if isinstance(rule, Blocks) else None
+    if isinstance(rule, Splits):
+        block = np.arange(len(X))
+    return TrainingSet.of(X, y, sample_weight, block)
+
+
+def _mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
+    """The mean of the predictions (m, k) of each row, NaN where it has none: (n, k)."""
+    count = np.bincount(rows, minlength=n)[:, np.newaxis]
+    if np.all(count <= 1):
+        means = np.full((n, predictions.shape[1]), np.nan)
+        means[rows] = predictions
+        return means
+    sums = np.column_stack([np.bincount(rows, column, minlength=n) for column in predictions.T])
+    return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
+
+
+def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np.ndarray:
+    """Predictions (m, k) of given rows that are no samples, as of those that are."""
+    predictions, of_rows = [], []
+    for tests in tests_of(data.rule, data.training, rows):
+        queries = replace(smoother.queries(data.X[rows[tests.rows]]), leave_out=tests.leave_out)
+        predictions.append(smoother.of_split(tests).pool(queries)[0])
+        of_rows.append(tests.rows)
+    return _mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))
 
 
 def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:

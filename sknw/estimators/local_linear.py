@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -114,6 +114,7 @@ class LocalLinearRegressor(BandwidthSmoother):
         *,
         ridge: float | str = "loo",
         outside: str = "nearest",
+        cv: Any = None,
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -123,6 +124,7 @@ class LocalLinearRegressor(BandwidthSmoother):
         self.bandwidth = bandwidth
         self.ridge = ridge
         self.outside = outside
+        self.cv = cv
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -127,6 +128,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         bandwidth: float | ArrayLike | str = "loo",
         *,
         outside: str = "nearest",
+        cv: Any = None,
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -135,6 +137,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         self.kernel = kernel
         self.bandwidth = bandwidth
         self.outside = outside
+        self.cv = cv
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

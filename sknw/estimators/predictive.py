@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sknw._predictive.fitted import FittedSmoother
+from sknw._predictive.fold_intervals import fold_interval
 from sknw._predictive.gradient import gradients
 from sknw._predictive.jackknife import interval
 from sknw._predictive.quantiles import quantiles as quantiles_of
@@ -64,18 +65,17 @@ class PredictiveMixin:
             raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
-        n_samples, training = len(self.X_train_), self._fitted.training
-        positions = training.places(np.arange(len(training)))
+        training = self._fitted.training
         if sparse_output or top_k is not None:
             sparse, unsupported = sparse_attention(
-                request, smoother.policy, smoother.algorithm, top_k, positions, n_samples
+                request, smoother.policy, smoother.algorithm, top_k, training.shares_of_given_rows
             )
             self._raise_outside(smoother, unsupported)
             return sparse
-        weights = np.zeros((len(array), n_samples))
+        weights = np.empty((len(array), len(self.X_train_)))
 
         def fill(rows: slice, block: np.ndarray) -> None:
-            weights[rows, positions] = block
+            weights[rows] = training.for_given_rows(block)
 
         unsupported = for_each_attention_block(request, smoother.policy, smoother.algorithm, fill)
         self._raise_outside(smoother, unsupported)
@@ -155,11 +155,19 @@ class PredictiveMixin:
         """
         if not isinstance(coverage, Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
-        array, smoother = self._validate_queries(X, "calibrated")
-        fitted, training = self._fitted, self._fitted.training
-        weights = training.sample_weight[fitted.calibration.order]
-        queries = smoother.queries(array)
-        bounds, unsupported = interval(smoother, queries, weights, fitted.calibration, float(coverage))
+        array, smoother = self._validate_queries(X, "for_intervals")
+        fitted, training, queries = self._fitted, self._fitted.training, smoother.queries(array)
+        if len(np.unique(fitted.validation.rows)) < len(fitted.validation):
+            raise ValueError(
+                "predict_interval needs one left-out prediction of each row, and cv has tested some rows several times: "
+                "fit with a cv that tests each row once, such as KFold."
+            )
+        if fitted.rule is None:
+            weights = training.sample_weight[fitted.calibration.order]
+            bounds, unsupported = interval(smoother, queries, weights, fitted.calibration, float(coverage))
+        else:
+            unit, tests = training.sample_weight.max(), fitted.calibrated_validation
+            bounds, unsupported = fold_interval(smoother, queries, unit, tests, fitted.calibration, float(coverage))
         self._raise_outside(smoother, unsupported)
         bounds = training.y_center[:, np.newaxis] + training.y_scales[:, np.newaxis] * bounds
         return bounds.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), 2)
@@ -282,7 +290,7 @@ class PredictiveMixin:
         return found.astype(dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
 
     def _validate_queries(
-        self, X: ArrayLike, name: Literal["smoother", "with_squares", "calibrated"] = "smoother"
+        self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
     ) -> tuple[np.ndarray, Smoother]:
         """X as an array, and the smoother of that name for it, with the present `n_jobs`."""
         check_is_fitted(self)

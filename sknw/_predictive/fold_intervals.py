@@ -1,0 +1,102 @@
+"""Prediction intervals from groups, folds or blocks that are left out: CV+ (Barber et al. 2021), with a local scale.
+
+The prediction m_-i(q) without the block of sample i comes from the sums over the samples before and behind the block,
+added, so that nothing is subtracted. Values are standardised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sknw._kernel_sums.request import LeaveOut
+from sknw._predictive.calibration import ConformalCalibration
+from sknw._predictive.jackknife import log_mass_of
+from sknw._smoothing.attention import for_each_attention_block
+from sknw._smoothing.local_linear import LocalFits, LocalMoments
+from sknw._smoothing.smoother import Queries, Smoother
+from sknw._smoothing.unsupported import sums_of_others
+from sknw._smoothing.validation import Tests, Validation
+
+# A part of the attention below this may have lost terms to underflow.
+_TINY = 1e-200
+# Queries are taken together as long as what is kept of them is at most this many numbers.
+_BATCH = 2**24
+
+
+def fold_interval(
+    smoother: Smoother,
+    queries: Queries,
+    unit: float,
+    validation: Validation,
+    calibration: ConformalCalibration,
+    coverage: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """CV+ bounds of a new observation at the queries, of shape (m, k, 2), and which queries had no support.
+
+    `unit` is the sample weight that the smoother counts as 1, `validation` has one prediction for each sample of the
+    calibration, in any order.
+    """
+    p, k = calibration.nonconformity.shape
+    position = np.empty(len(smoother.values), dtype=np.intp)
+    position[calibration.order] = np.arange(len(position))
+    squares = np.zeros((len(smoother.values), k + 1))
+    squares[calibration.order[:p]] = np.column_stack([calibration.squares, np.ones(p)])
+    bounds, unsupported = np.empty((len(queries), k, 2)), np.zeros(len(queries), dtype=bool)
+    size = max(_BATCH // (p * (3 * k + 1)), 1)
+    for start in range(0, len(queries), size):
+        batch = slice(start, start + size)
+        means, scales = np.empty((2, p, len(queries[batch]), k))
+        for tests in validation.parts:
+            of_part = squares if tests.keys is None else squares[tests.keys]
+            found, sums, nothing = _left_out_at(smoother.of_split(tests), queries[batch], tests, of_part)
+            at = position[tests.rows]
+            means[at], scales[at] = found, calibration.scales(unit * sums[..., k:], unit * sums[..., :k])
+            unsupported[batch] |= nothing
+        of_queries = zip(np.moveaxis(means, 1, 0), np.moveaxis(scales, 1, 0), strict=True)
+        bounds[batch] = [calibration.bounds(m, s, coverage) for m, s in of_queries]
+    bounds[unsupported] = np.nan
+    return bounds, unsupported
+
+
+def _left_out_at(
+    smoother: Smoother, queries: Queries, tests: Tests, squares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictions (p, m, k) at the queries without the keys left out by each of p tests, and sums of K w (r^2, 1).
+
+    The sums (p, m, k + 1) are over the samples that have a residual, with K(0) = 1. Returned as well: which queries
+    had no support.
+    """
+    ranges, of_test = np.unique(np.column_stack([tests.leave_out.first, tests.leave_out.last]), axis=0, return_inverse=True)
+    leave_out, m, k = LeaveOut(*ranges.T), len(queries), smoother.values.shape[1]
+    found, mass = np.empty((len(ranges), m, k)), np.empty((len(ranges), m, k + 1))
+    request = smoother.value_request(queries)
+    columns = smoother.index.columns
+
+    def block(rows: slice, attention: np.ndarray) -> None:
+        log_mass = log_mass_of(request, rows, attention)
+        for i in range(rows.start, rows.start + len(attention)):
+            a = attention[i - rows.start]
+            if np.isnan(a[0]):
+                continue
+            d = np.exp(log_mass[i - rows.start])
+            mass[:, i] = d * sums_of_others(a[:, np.newaxis] * squares, leave_out)
+            rest = sums_of_others(a[:, np.newaxis], leave_out)
+            lost = (rest[:, 0] < _TINY) | np.isneginf(log_mass[i - rows.start])
+            rest = np.where(lost[:, np.newaxis], 1.0, rest)
+            means = sums_of_others(a[:, np.newaxis] * columns, leave_out) / rest
+            if smoother.line is None:
+                found[:, i] = means
+            else:
+                x, ridge = np.broadcast_to(queries.x[i], (len(means), queries.x.shape[1])), smoother.line.ridge
+                moments = LocalMoments.of(means, np.log(rest[:, 0]), x.shape[1], k)
+                lines = LocalFits.of(moments, x)
+                found[:, i] = lines.value(ridge)
+                lost |= lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
+            if lost.any():
+                at = np.full(np.count_nonzero(lost), i)
+                found[lost, i] = smoother.pool(replace(queries[at], leave_out=leave_out[lost]))[0]
+
+    unsupported = for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
+    return found[of_test.ravel()], mass[of_test.ravel()], unsupported

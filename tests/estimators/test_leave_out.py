@@ -1,0 +1,311 @@
+"""Groups, folds and blocks of time left out: against refits on the train rows of every split."""
+
+import numpy as np
+import oracle
+import pytest
+from covering import covering_array
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import KERNELS, assert_close, engine_cases
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    LeaveOneOut,
+    RepeatedKFold,
+    ShuffleSplit,
+    TimeSeriesSplit,
+)
+
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw.model_selection import LeaveBlockOut
+
+N = 42
+TIMES = np.random.default_rng(7).choice(60, N)
+GROUPS = np.random.default_rng(8).integers(0, 9, N)
+# name: (cv, whether groups are given)
+RULES = {
+    "groups": (None, True),
+    "folds": (KFold(4, shuffle=True, random_state=0), False),
+    "folds of groups": (GroupKFold(3), True),
+    "blocks of rows": (LeaveBlockOut(2), False),
+    "blocks of time": (LeaveBlockOut(3, TIMES), False),
+    "repeated folds": (RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), False),
+    "the past": (TimeSeriesSplit(4), False),
+    "random splits": (ShuffleSplit(3, test_size=10, train_size=20, random_state=0), False),
+    "some rows": ([(np.arange(10, N), np.arange(10)), (np.arange(20), np.arange(20, N))], False),
+}
+
+
+def problem(d=2, n_outputs=None, weighted=False, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(N, d))
+    y = np.sin(2 * X[:, :1]) + X[:, -1:] + 0.3 * rng.normal(size=(N, n_outputs or 1)) + 3.0
+    w = rng.choice([0.0, 0.25, 1.0, 1.5, 3.0], size=N) if weighted else None
+    return X, y if n_outputs else y[:, 0], w
+
+
+def splits_of(rule, X):
+    cv, has_groups = RULES[rule]
+    if cv is None:
+        cv = LeaveOneGroupOut()
+    return list(cv) if isinstance(cv, list) else list(cv.split(X, groups=GROUPS if has_groups else None))
+
+
+def fit(rule, model, X, y, w=None):
+    cv, has_groups = RULES[rule]
+    return model.set_params(cv=cv).fit(X, y, w, groups=GROUPS if has_groups else None)
+
+
+def mean_prediction(rule, X, y, h, kernel, w=None, outside="nearest", ridge=None):
+    """The mean of the predictions of each row, NaN where there is none."""
+    sums, count = np.zeros(np.shape(y), dtype=np.longdouble), np.zeros(len(y))
+    for test, prediction in oracle.left_out(splits_of(rule, X), X, y, h, kernel, w, outside, ridge):
+        sums[test] += prediction
+        count[test] += 1
+    with np.errstate(invalid="ignore"):
+        return (sums.T / count).T
+
+
+CASES = covering_array(
+    engine_cases(["gaussian", "epanechnikov", "tophat", "tricube", "exponential", "power 1.5"], [1, 2]),
+    rule=list(RULES),
+    n_outputs=[None, 2],
+    weighted=[False, True],
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
+def test_scores_and_predictions_are_those_of_refits(case):
+    parameter, of_oracle = KERNELS[case["kernel"]]
+    X, y, w = problem(case["d"], case["n_outputs"], case["weighted"])
+    model = fit(case["rule"], NadarayaWatsonRegressor(parameter, algorithm=case["algorithm"]), X, y, w)
+    search, splits = model.bandwidth_search_, splits_of(case["rule"], X)
+    looked_at = [search.best_index, *range(0, len(search.factors), 7)]
+    expected = [oracle.cross_validation(splits, X, y, search.bandwidths[i], of_oracle, w) for i in looked_at]
+    assert_allclose(search.scores[looked_at], np.array(expected, dtype=float), rtol=1e-10)
+    assert_close(model.loo_prediction_, mean_prediction(case["rule"], X, y, model.bandwidth_, of_oracle, w), y)
+    assert model.loo_score_ == pytest.approx(float(oracle.r2(y, model.loo_prediction_, w)), rel=1e-9)
+
+
+@pytest.mark.parametrize("outside", ["nearest", "mean", "nan"])
+@pytest.mark.parametrize("rule", RULES)
+def test_rows_without_support_get_what_outside_says(rule, outside):
+    X, y, w = problem(1, weighted=True)
+    model = fit(rule, NadarayaWatsonRegressor("epanechnikov", 0.05, outside=outside), X, y, w)
+    assert_close(model.loo_prediction_, mean_prediction(rule, X, y, [0.05], "epanechnikov", w, outside), y)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "dense", "fused"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("rule", RULES)
+def test_local_lines_are_those_of_refits(rule, weighted, algorithm):
+    X, y, w = problem(2, weighted=weighted)
+    for kernel, h in [("gaussian", [0.5, 0.6]), ("tricube", [1.5, 1.2])]:
+        model = fit(rule, LocalLinearRegressor(kernel, h, ridge=0.05, algorithm=algorithm), X, y, w)
+        assert_close(model.loo_prediction_, mean_prediction(rule, X, y, h, kernel, w, ridge=0.05), y, 1e-8)
+
+
+@pytest.mark.parametrize("rule", ["groups", "folds", "blocks of rows", "the past"])
+def test_the_choice_is_the_best_of_a_fine_grid(rule):
+    X, y, _ = problem(1)
+    model, splits = fit(rule, NadarayaWatsonRegressor(), X, y), splits_of(rule, X)
+    grid = model.bandwidth_[0] * np.geomspace(0.02, 50, 200)
+    scores = np.array([oracle.cross_validation(splits, X, y, [h], "gaussian") for h in grid], dtype=float)
+    best = float(oracle.cross_validation(splits, X, y, model.bandwidth_, "gaussian"))
+    assert best <= scores.min() * (1 + 1e-6)
+
+
+def test_scores_are_those_of_grid_search_with_equal_folds():
+    X, y, _ = problem(1)
+    X, y, cv = X[:40], y[:40], KFold(5)
+    search = NadarayaWatsonRegressor(cv=cv).fit(X, y).bandwidth_search_
+    some = search.bandwidths[::5, 0]
+    grid = GridSearchCV(
+        NadarayaWatsonRegressor(), {"bandwidth": some.tolist()}, cv=cv, scoring="neg_mean_squared_error"
+    ).fit(X, y)
+    assert_allclose(-grid.cv_results_["mean_test_score"], search.scores[::5], rtol=1e-10)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize("rule", ["groups", "folds", "blocks of time", "repeated folds", "the past"])
+def test_the_loss_of_learning_is_that_of_refits(rule, degree):
+    X, y, w = problem(2, weighted=True)
+    model = fit(rule, AttentionPoolingRegressor(degree=degree, max_iter=5, tol=0.0), X, y, w) if False else None
+    model = fit(rule, AttentionPoolingRegressor(degree=degree, penalty=0.0), X, y, w)
+    expected = oracle.cross_validation(
+        splits_of(rule, X), X, y, np.diag(model.w_), "gaussian", w, ridge=model.ridge_ if degree else None
+    ) / oracle.variance(y[:, np.newaxis], oracle.weights_or_ones(w, X))
+    assert model.loss_path_[-1] == pytest.approx(float(expected[0]), rel=1e-8)
+
+
+@pytest.mark.parametrize("algorithm", ["dense", "fused"])
+def test_learning_finds_a_minimum_of_the_left_out_loss(algorithm):
+    X, y, _ = problem(2)
+    model = AttentionPoolingRegressor(penalty=0.0, tol=1e-12, algorithm=algorithm).fit(X, y, groups=GROUPS)
+    splits = splits_of("groups", X)
+    loss = [oracle.cross_validation(splits, X, y, np.diag(model.w_ * f), "gaussian") for f in (1.0, 0.99, 1.01)]
+    assert loss[0] == min(loss)
+
+
+# Intervals
+
+
+def plus_interval(splits, Q, X, y, h, kernel, w, coverage, outside="nearest", ridge=None):
+    """CV+ by refits: one split that tests it for each row; local scales as `oracle.interval`."""
+    w, y = oracle.weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
+    line = ridge, oracle.scales(X, w)
+    weights_for = {}
+    for train, test in splits:
+        of_train = np.zeros_like(w)
+        of_train[train] = w[train]
+        weights_for |= dict.fromkeys(np.flatnonzero(w[test] > 0).tolist() and test[w[test] > 0].tolist(), None)
+        for i in test:
+            weights_for[int(i)] = of_train
+    rows = [i for i in range(len(X)) if w[i] > 0 and weights_for.get(i) is not None]
+
+    def at(q, i):
+        return oracle.fit_at(q, X, y, h, kernel, weights_for[i], outside, *line)
+
+    residuals = np.array([np.abs(y[i] - at(X[i], i)[0]) for i in rows])
+    known = ~np.isnan(residuals[:, 0])
+    rows, residuals = np.array(rows)[known], residuals[known]
+    counts = w[rows]
+    overall = np.average(residuals**2, axis=0, weights=counts)
+
+    def scale(weights, pseudo_count):
+        return np.sqrt(
+            (weights[rows] @ residuals**2 + pseudo_count * overall) / (weights[rows].sum() + pseudo_count)
+        )
+
+    of_rows = [at(X[i], i)[1] for i in rows]
+
+    def cost(pseudo_count):
+        s = np.array([scale(weights, pseudo_count) for weights in of_rows])
+        return np.average(np.log(s), axis=0, weights=counts) + np.log(np.average(residuals / s, axis=0, weights=counts))
+
+    candidates = 2.0 ** np.arange(0, 60, 2)
+    pseudo_count = candidates[np.argmin([cost(c) for c in candidates], axis=0)]
+    scores = residuals / [scale(weights, pseudo_count) for weights in of_rows]
+    rank = np.floor((1 - coverage) * (counts.sum() + 1) + 1e-9)
+    bounds = np.empty((len(Q), y.shape[1], 2))
+    for row, q in zip(bounds, np.asarray(Q, dtype=np.longdouble), strict=True):
+        fits = [at(q, i) for i in rows]
+        m, s = np.array([mean for mean, _ in fits]), np.array([scale(weights, pseudo_count) for _, weights in fits])
+        for k in range(y.shape[1]):
+            lower, upper = m[:, k] - scores[:, k] * s[:, k], m[:, k] + scores[:, k] * s[:, k]
+            row[k] = oracle.kth_smallest(lower, counts, rank), -oracle.kth_smallest(-upper, counts, rank)
+    return bounds
+
+
+@pytest.mark.parametrize("ridge", [None, 0.05])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("rule", ["groups", "folds of groups", "blocks of rows", "blocks of time", "the past"])
+def test_intervals_are_those_of_refits(rule, weighted, ridge):
+    X, y, w = problem(2, 2, weighted)
+    for kernel, h in [("gaussian", [0.5, 0.6]), ("epanechnikov", [1.0, 0.8])]:
+        if ridge is None:
+            model = NadarayaWatsonRegressor(kernel, h)
+        else:
+            model = LocalLinearRegressor(kernel, h, ridge=ridge)
+        fit(rule, model, X, y, w)
+        Q = np.vstack([X[:3], X[3:6] + 0.3])
+        expected = plus_interval(splits_of(rule, X), Q, X, y, h, kernel, w, 0.8, ridge=ridge)
+        assert_close(model.predict_interval(Q, 0.8), expected, y, 1e-8)
+
+
+@pytest.mark.parametrize("rule", ["repeated folds", "random splits"])
+def test_intervals_are_refused_where_a_row_is_tested_several_times(rule):
+    X, y, _ = problem(1)
+    with pytest.raises(ValueError, match="tested some rows several times"):
+        fit(rule, NadarayaWatsonRegressor(bandwidth=0.5), X, y).predict_interval(X)
+
+
+# Which rows
+
+
+def test_rows_that_no_split_tests_have_no_prediction():
+    X, y, _ = problem(1)
+    model = fit("the past", NadarayaWatsonRegressor(), X, y)
+    tested = np.concatenate([test for _, test in splits_of("the past", X)])
+    assert_array_equal(np.flatnonzero(~np.isnan(model.loo_prediction_)), np.sort(tested))
+    assert model.n_validation_ == len(tested)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_validation_samples_are_drawn_from_the_tested_rows(rule):
+    X, y, _ = problem(1)
+    all_of_them = fit(rule, NadarayaWatsonRegressor(), X, y)
+    some = fit(rule, NadarayaWatsonRegressor(validation_samples=9, random_state=0), X, y)
+    there = ~np.isnan(some.loo_prediction_)
+    assert some.n_validation_ == np.count_nonzero(there) == 9
+    assert np.all(~np.isnan(all_of_them.loo_prediction_[there]))
+
+
+def test_leave_one_out_as_a_splitter_is_leave_one_out():
+    X, y, w = problem(2, weighted=True)
+    own, split = (NadarayaWatsonRegressor(cv=cv).fit(X, y, w) for cv in (None, LeaveOneOut()))
+    assert_allclose(split.bandwidth_, own.bandwidth_, rtol=1e-12)
+    assert_allclose(split.loo_prediction_, own.loo_prediction_, rtol=1e-12)
+    assert_allclose(split.predict_interval(X), own.predict_interval(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("labels", [[f"g{g}" for g in GROUPS], GROUPS.astype(float) / 7, -3 * GROUPS])
+def test_groups_may_be_any_labels(labels):
+    X, y, _ = problem(1)
+    assert_array_equal(
+        NadarayaWatsonRegressor().fit(X, y, groups=labels).loo_prediction_,
+        NadarayaWatsonRegressor().fit(X, y, groups=GROUPS).loo_prediction_,
+    )
+
+
+def test_an_int_is_that_many_folds():
+    X, y, _ = problem(1)
+    models = [NadarayaWatsonRegressor(cv=cv).fit(X, y) for cv in (5, KFold(5), list(KFold(5).split(X)))]
+    for model in models[1:]:
+        assert_array_equal(model.loo_prediction_, models[0].loo_prediction_)
+
+
+def test_masks_are_rows():
+    X, y, _ = problem(1)
+    masks = [(np.isin(np.arange(N), train), np.isin(np.arange(N), test)) for train, test in KFold(3).split(X)]
+    assert_array_equal(
+        NadarayaWatsonRegressor(cv=masks).fit(X, y).loo_prediction_,
+        NadarayaWatsonRegressor(cv=3).fit(X, y).loo_prediction_,
+    )
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("cv", "groups", "message"),
+    [
+        ([(np.arange(30), np.arange(29, N))], None, "row 29 in both train and test"),
+        ([(np.arange(30), np.arange(30, N + 1))], None, "numbers of rows, from 0 to 41"),
+        ([(np.arange(30), np.arange(-5, 0))], None, "numbers of rows"),
+        ([([], np.arange(N))], None, "without training rows"),
+        ([([1, 1, 2], [3])], None, "a row twice"),
+        ([([0.5], [3])], None, "numbers of rows"),
+        ([(np.arange(3), np.array([], dtype=int))], None, "tests no row"),
+        (None, np.zeros(3), "inconsistent numbers of samples"),
+        (GroupKFold(2), None, "groups"),
+        (LeaveBlockOut(-1), None, "half_width must be a non-negative number"),
+        (LeaveBlockOut(1, times=np.arange(5)), None, r"one entry for each of the 42 rows of X; got shape \(5,\)"),
+        (LeaveBlockOut(1, times="when"), None, "times='when' is no column"),
+        (LeaveBlockOut(1, times=4), None, "times=4 is no column"),
+        (LeaveBlockOut(1, times=np.full(N, np.nan)), None, "finite"),
+    ],
+)
+def test_splits_that_do_not_fit_are_refused(cv, groups, message):
+    X, y, _ = problem(1)
+    with pytest.raises(ValueError, match=message):
+        NadarayaWatsonRegressor(cv=cv).fit(X, y, groups=groups)
+
+
+@pytest.mark.parametrize("selector", ["aicc", "gcv"])
+@pytest.mark.parametrize(("cv", "groups"), [(3, None), (None, GROUPS)])
+def test_criteria_that_leave_nothing_out_take_no_folds(selector, cv, groups):
+    X, y, _ = problem(1)
+    with pytest.raises(ValueError, match="leaves no sample out"):
+        NadarayaWatsonRegressor(bandwidth=selector, cv=cv).fit(X, y, groups=groups)
