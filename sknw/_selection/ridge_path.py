@@ -15,8 +15,9 @@ from sknw._smoothing.local_linear import LocalFits
 # 5e-7, nearly the plain local line.
 _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
-# With less left of 1 - tr / n, its square and that of the residuals underflow.
-_LEAST_DOF = 1e-100
+# With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
+# by, 1 - (tr + 2) / n, that is rounding.
+_LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-9
 # A mean square below this is an exact fit but for rounding; its logarithm says nothing.
 _EXACT_FIT = SCORE_TOL**2
 
@@ -113,6 +114,6 @@ def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) ->
     """GCV or AICc (see `Criterion`) from the mean square of the fit itself and 1 - tr / n."""
     if name == "gcv":
         return mean_square / residual_dof**2 if residual_dof > _LEAST_DOF else np.inf
-    if residual_dof <= 2 / n:
+    if residual_dof - 2 / n <= _LEAST_AICC_DOF:
         return np.inf
     return np.log(max(mean_square, _EXACT_FIT)) + (2 - residual_dof) / (residual_dof - 2 / n)

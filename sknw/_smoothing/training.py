@@ -83,7 +83,8 @@ class TrainingSet:
 
     def for_given_rows(self, of_samples: np.ndarray) -> np.ndarray:
         """What each given row has of numbers (..., n) that sum over samples, as attention: (..., n_given)."""
-        return np.take(of_samples, np.arange(len(self.given))[self.sample], axis=-1) * self.share
+        sample = np.arange(len(self.given))[self.sample]
+        return np.where(self.share > 0, self.share * np.take(of_samples, sample, axis=-1), 0.0)
 
     @cached_property
     def shares_of_given_rows(self) -> csr_array:

@@ -15,7 +15,8 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
 from sknw._smoothing.smoother import LocalLinearSpec
-from sknw._smoothing.training import TrainingSet, merge_copies
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import Validation
 from sknw.kernels import PowerExponential, resolve_kernel
 
 KERNELS = {
@@ -29,11 +30,13 @@ COMPILED = ["gaussian", "exponential", "power 0.5", "power 1.5"]
 def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="nearest"):
     """The loss of a training set of positive weights, in standardised inputs."""
     training = TrainingSet.of(X, y, w)
-    rows = np.arange(len(training.X)) if rows is None else rows
+    validation = Validation.of(None, training)
+    if rows is not None:
+        validation = validation.of_rows(np.flatnonzero(np.isin(training.given_rows, rows)))
     model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm)
     line = LocalLinearSpec.of(training, 0.0) if degree else None
-    smoother = model._build_smoother(training, resolve_kernel(kernel), 1 / training.scales, rows, 1, line)
-    return Loss(smoother, training, rows)
+    smoother = model._build_smoother(training, resolve_kernel(kernel), 1 / training.scales, validation, 1, line)
+    return Loss(smoother, training, validation)
 
 
 def in_units_of_inputs(X, w, W):
@@ -192,7 +195,7 @@ class Chosen(MetricOptimizer):
     """A minimisation that ends where it starts, with w_0 for an objective, and writes down what it was asked."""
 
     def minimise(self, w, ridge, structure):
-        self.progress.append((structure, len(self.loss.rows), self.tol, self.penalty, w))
+        self.progress.append((structure, len(self.loss.validation), self.tol, self.penalty, w))
         return MetricFit(w, ridge, float(np.ravel(w)[0]), [1.0], True)
 
 
@@ -369,13 +372,3 @@ def test_the_order_of_samples_and_copies_for_weights_change_no_digit_of_w(w, deg
     repeated = AttentionPoolingRegressor(w=w, degree=degree).fit(X[rows], y[rows])
     np.testing.assert_array_equal(repeated.w_, weighted.w_)
     np.testing.assert_array_equal(repeated.ridge_, weighted.ridge_)
-
-
-def test_copies_are_merged_where_all_weights_are_integers():
-    X, y = np.array([[2.0], [0.0], [2.0], [-0.0], [2.0]]), np.array([1.0, 5.0, 1.0, 5.0, 3.0])
-    for weights, sums in [(None, [2.0, 2.0, 1.0]), (np.array([1.0, 2.0, 3.0, 0.0, 1.0]), [2.0, 4.0, 1.0])]:
-        merged = merge_copies(X, y, weights)
-        for found, expected in zip(merged, ([[0.0], [2.0], [2.0]], [[5.0], [1.0], [3.0]], sums), strict=True):
-            np.testing.assert_array_equal(found, expected)
-    fractions = np.array([1.0, 0.5, 1.0, 0.5, 1.0])
-    assert all(a is b for a, b in zip(merge_copies(X, y, fractions), (X, y, fractions), strict=True))

@@ -580,16 +580,6 @@ def test_weights_of_one_are_no_weights():
         assert_array_equal(ones.predict(Q), none.predict(Q))
 
 
-@pytest.mark.parametrize("criterion", ["aicc", "gcv"])
-def test_weights_that_sum_to_too_few_samples_for_a_criterion_get_a_warning(criterion):
-    """Each counts samples by their weights; with a sum of 0.02 aicc exists nowhere, and that must not go unnoticed."""
-    X, y = plain(0)
-    NadarayaWatsonRegressor(bandwidth=criterion).fit(X, y, np.ones(100))
-    with pytest.warns(UserWarning, match=f'"{criterion}" exists at no bandwidth.*sample_weight'):
-        model = NadarayaWatsonRegressor(bandwidth=criterion).fit(X, y, np.full(100, 2e-4))
-    assert model.bandwidth_search_.best_index == len(model.bandwidth_search_.factors) - 1
-
-
 # Users' kernels are selected for as well
 
 
@@ -611,13 +601,6 @@ def test_a_callable_that_is_the_gaussian_kernel_is_searched_as_the_gaussian_kern
     assert_allclose(by_callable.bandwidth_, named.bandwidth_, rtol=1e-5)
     assert_allclose(by_callable.bandwidth_search_.scores.min(), named.bandwidth_search_.scores.min(), rtol=1e-9)
     assert_close(by_callable.predict(Q), named.predict(Q), y, 1e-5)
-
-
-@pytest.mark.parametrize("criterion", ["aicc", "gcv"])
-def test_weights_of_a_small_sum_are_warned_of_where_they_leave_no_criterion(criterion):
-    X, y = plain(0)
-    with pytest.warns(UserWarning, match="scale it to about the number of samples"):
-        NadarayaWatsonRegressor(bandwidth=criterion).fit(X, y, np.full(len(y), 1 / len(y)))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.0 + 1e-12])
