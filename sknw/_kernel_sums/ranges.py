@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from sknw._kernel_sums.permutation import Rows, sorting_rows, take_last
+from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Of more distinct ranges than this, none is worth a request of its own.
 _MOST_REQUESTS = 64
-# What is taken away may be so many times what is left: the difference has as many times the rounding of the engine.
+# All keys may have so many times the mass of what is left: the difference has as many times the rounding of the engine.
 _LARGEST_LOSS = 30.0
 # A mass below this may have lost terms to underflow.
 _TINY = 1e-200
@@ -78,43 +78,38 @@ class RangeSums:
 
         `kernel_sums` computes a request. Errors of moments are relative to the mean of |V|, or to what they are.
         """
-        index, in_ranges = self.request.index, self._sums(kernel_sums)
-        scale = index.of_columns("mean magnitudes", lambda: np.average(np.abs(index.columns), 0, index.weights))
-        mass, moments = total.mass - in_ranges[..., 0], total.moments - in_ranges[..., 1:]
-        allowed = _LARGEST_LOSS * np.maximum(mass[..., np.newaxis] * scale, np.abs(moments))
-        is_lost = (in_ranges[..., 0] > _LARGEST_LOSS * mass) | np.any(np.abs(in_ranges[..., 1:]) > allowed, axis=-1)
-        is_lost |= (total.log_scale != 0.0) | ((total.mass > 0.0) & (total.mass < _TINY))
-        leave_out = self.request.leave_out
+        index, leave_out = self.request.index, self.request.leave_out
         assert leave_out is not None
-        return ScaledSums(mass, moments, total.log_scale.copy()), is_lost & (leave_out.last > leave_out.first)
-
-    def _sums(self, kernel_sums: Callable[[KernelSumRequest], ScaledSums]) -> np.ndarray:
-        """The sums in the ranges, of shape (b, m, 1 + k)."""
+        mass, moments = total.mass.copy(), total.moments.copy()
         if self._loop is not None:
-            return self._loop.range_sums(self.request)
-        request = self.request
-        sums = np.zeros((len(request.bandwidths), len(request.queries), 1 + request.columns.shape[1]))
-        for rows, part in self._parts:
+            in_ranges = self._loop.range_sums(self.request)
+            mass -= in_ranges[..., 0]
+            moments -= in_ranges[..., 1:]
+        for rows, part in [] if self._loop is not None else self._parts:
             found = kernel_sums(part)
             scale = np.exp(found.log_scale)
-            sums[:, rows, 0] = scale * found.mass
-            sums[:, rows, 1:] = scale[..., np.newaxis] * found.moments
-        return sums
+            mass[:, rows] -= scale * found.mass
+            moments[:, rows] -= scale[..., np.newaxis] * found.moments
+        mean = index.of_columns("mean magnitudes", lambda: np.average(np.abs(index.columns), 0, index.weights))
+        is_lost = total.mass > _LARGEST_LOSS * mass
+        for v in range(len(mean)):
+            kept = np.maximum(mean[v] * mass, np.abs(moments[..., v]))
+            is_lost |= np.abs(total.moments[..., v]) > _LARGEST_LOSS * kept
+        is_lost |= (total.log_scale != 0.0) | ((total.mass > 0.0) & (total.mass < _TINY))
+        return ScaledSums(mass, moments, total.log_scale.copy()), is_lost & (leave_out.last > leave_out.first)
 
 
 def _requests_of_ranges(request: KernelSumRequest, most: float) -> Iterator[tuple[Rows, KernelSumRequest]]:
     """For each distinct range the queries that leave it out, and their request about its keys; none if over `most`."""
     leave_out, index = request.leave_out, request.index
     assert leave_out is not None
-    number = leave_out.first * (len(index) + 1) + leave_out.last
-    order = sorting_rows(number)
-    number = take_last(number, order)
-    starts = np.append(np.flatnonzero(np.append(True, number[1:] != number[:-1])), len(number))
+    order, starts = leave_out.distinct
     if len(starts) - 1 > most:
         return
     for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         rows = slice(start, stop) if isinstance(order, slice) else order[start:stop]
-        first, last = divmod(int(number[start]), len(index) + 1)
+        some = start if isinstance(order, slice) else order[start]
+        first, last = int(leave_out.first[some]), int(leave_out.last[some])
         if first < last:
             part = index.of_columns(("range", first, last), partial(index.take, slice(first, last)))
             yield rows, replace(request, index=part, queries=request.queries[rows], leave_out=None)

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex, squared_norms
+from sknw._kernel_sums.permutation import Rows, sorting_rows, take_last
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw.kernels import Form, Kernel, Pairwise
 
@@ -45,6 +46,14 @@ class LeaveOut:
     def index(self) -> np.ndarray:
         """The key left out of each query, -1 for none, where `is_single`."""
         return np.where(self.last > self.first, self.first, -1)
+
+    @cached_property
+    def distinct(self) -> tuple[Rows, np.ndarray]:
+        """An order that puts equal ranges together, and where in it each begins, and the last ends."""
+        number = self.first * (self.last.max() + 1) + self.last
+        order = sorting_rows(number)
+        number = take_last(number, order)
+        return order, np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1], [True]]))
 
     @property
     def is_symmetric(self) -> bool:
