@@ -8,12 +8,14 @@ from numpy.testing import assert_allclose
 from problems import bandwidth
 
 from sknw._kernel_sums.index import KeyIndex
-from sknw._kernel_sums.registry import ENGINES
+from sknw._kernel_sums.registry import ENGINES, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw.kernels import resolve_kernel
 
 # Who is left out: nobody, each query's own key, or own keys of some of the queries only.
 LEFT_OUT = [None, "own", "some"]
+# Several keys: each query's group, a block of keys around it, or at some of the queries these, all keys, or none.
+RANGES = ["groups", "blocks", "some ranges"]
 
 
 def column(points):
@@ -54,11 +56,22 @@ def request_of(
 
 
 def leave_out_of(n, m, kind, seed=1):
-    """Which of n keys m queries are, some of them several times."""
+    """Which of n keys m queries are summed without, see `LEFT_OUT` and `RANGES`; some of them several times."""
     if kind is None:
         return None
     rng = np.random.default_rng(seed)
     index = rng.integers(0, n, m)
+    if kind == "blocks":
+        half_width = 1 + n // 12
+        return LeaveOut(np.maximum(index - half_width, 0), np.minimum(index + half_width + 1, n))
+    if kind in ("groups", "some ranges"):
+        starts = np.unique(np.concatenate([[0, 1, n // 2, n], rng.integers(0, n, 5)]))
+        group = np.searchsorted(starts, index, side="right")
+        leave_out = LeaveOut(starts[group - 1], starts[group])
+        if kind == "some ranges":
+            leave_out.first[::3] = leave_out.last[::3] = 0
+            leave_out.last[3::6] = n
+        return leave_out
     if kind == "some":
         index[::3] = -1
     return LeaveOut.own(index)
@@ -94,7 +107,7 @@ def oracle_log_weights(request, kernel, h):
 
 def assert_sums_are_the_oracles(request, kernel, engine, rtol=1e-10):
     """Relative to the mass, and to the sum of magnitudes of the moments."""
-    sums = ENGINES[engine].compute(request)
+    sums = kernel_sums(request, engine)
     for b, h in enumerate(request.bandwidths):
         weights = np.exp(oracle_log_weights(request, kernel, h) - sums.log_scale[b][:, np.newaxis])
         assert_allclose(sums.mass[b], weights.sum(axis=1).astype(float), rtol=rtol)
@@ -107,7 +120,7 @@ def assert_means_are_the_oracles(request, kernel, engine, tolerance=1e-10):
 
     And to the rounding of the exponents of unbounded kernels, which may be large: inputs are known to eps.
     """
-    sums, reference = ENGINES[engine].compute(request), ENGINES["dense"].compute(request)
+    sums, reference = kernel_sums(request, engine), ENGINES["dense"].compute(request)
     np.testing.assert_array_equal(sums.mass > 0, reference.mass > 0)
     assert np.all(np.isfinite(sums.log_scale))
     for b, h in enumerate(request.bandwidths):

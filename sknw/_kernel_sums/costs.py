@@ -18,6 +18,8 @@ DENSE_PAIR = 10.0
 # Compiled brute force: a call; a kernel evaluation without and with a root; what each feature adds to it.
 TILED_CALL = 3e5
 TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
+# Sums over ranges of keys: a query, and a pair in units of compiled brute force.
+RANGE_QUERY, RANGE_PAIR = 150.0, 1.5
 # Weights that are written out, in units of weights that are summed at once.
 TILED_WRITTEN = 3.0
 

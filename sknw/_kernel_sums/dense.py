@@ -31,6 +31,7 @@ class Dense(Engine):
 
     name = "dense"
     is_compiled = False
+    leaves_out_ranges = True
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Takes every request."""

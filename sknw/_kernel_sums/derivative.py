@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums.registry import ENGINES, DifferentiatesSums, algorithm_for, dispatcher, kernel_sums
+from sknw._kernel_sums import dense
+from sknw._kernel_sums.registry import DifferentiatesSums, algorithm_for, dispatcher, kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw.kernels import Formula
 
@@ -20,7 +21,8 @@ def derivative_sums(request: KernelSumRequest, log_mass: np.ndarray, algorithm: 
     form, h = request.kernel.form, request.bandwidths[0]
     of_form = None if form is None else form.derivative_form()
     if of_form is None:
-        return _differentiating_engine(request, algorithm).derivative_sums(request, log_mass)
+        able = dispatcher.choose_capable(DifferentiatesSums, request, algorithm, refusal="derivative_refusal")  # type: ignore[type-abstract]
+        return (able or dense.Dense()).derivative_sums(request, log_mass)
     factor, derivative = of_form
     index = request.index.of_columns("times z", lambda: request.index.with_columns(_times_z(request)))
     of_derivative = replace(request, kernel=Formula(derivative), index=index, allow_float32=False)
@@ -39,15 +41,3 @@ def _times_z(request: KernelSumRequest) -> np.ndarray:
     columns, n = np.column_stack([np.ones(len(request.keys)), request.columns]), len(request.keys)
     products = columns[:, :, np.newaxis] * request.keys[:, np.newaxis, :]
     return np.hstack([request.columns, products.reshape(n, -1)])
-
-
-def _differentiating_engine(request: KernelSumRequest, algorithm: str) -> DifferentiatesSums:
-    """The quickest engine that can; "dense" does not load compiled loops."""
-    able = [
-        engine
-        for engine in ENGINES.values()
-        if isinstance(engine, DifferentiatesSums) and engine.derivative_refusal(request) is None
-    ]
-    if algorithm == "dense":
-        return able[0]
-    return min(able, key=lambda engine: dispatcher.remaining_load_cost(engine) + engine.estimate_seconds(request))

@@ -51,7 +51,7 @@ class KeyIndex:
         index._of_keys = self._of_keys
         return index
 
-    def take(self, rows: np.ndarray) -> KeyIndex:
+    def take(self, rows: np.ndarray | slice) -> KeyIndex:
         """Some of the keys, or all in another order."""
         return KeyIndex(self.keys[rows], self.weights[rows], self.columns[rows], self.offset_magnitude)
 

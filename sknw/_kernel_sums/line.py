@@ -49,7 +49,14 @@ class SortedRequest:
         columns = index.of_columns(
             "sorted columns", lambda: np.ascontiguousarray(take_last(index.columns.T, key_order))
         )
-        points = request.queries[:, 0]
+        points, n = request.queries[:, 0], len(keys)
+        if np.array_equal(points, index.keys[:, 0]) and (
+            request.leave_out is None or request.leave_out.is_all_in_order(n)
+        ):
+            if request.leave_out is not None:
+                return cls(key_order, keys, weights, columns, keys, np.arange(n), np.ones(n, dtype=bool))
+            below = index.of_keys("below", lambda: line_loops.count_below(keys, keys))
+            return cls(key_order, keys, weights, columns, keys, below, np.zeros(n, dtype=bool))
         if request.leave_out is None:
             order = sorting_rows(points)
             queries = np.ascontiguousarray(take_last(points, order))

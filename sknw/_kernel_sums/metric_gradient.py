@@ -21,7 +21,7 @@ from threading import Lock
 import numpy as np
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.registry import ENGINES, DifferentiatesMetric
+from sknw._kernel_sums.registry import DifferentiatesMetric, algorithm_for, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
 
@@ -63,7 +63,7 @@ def metric_gradient(
         The inputs x of both.
     cotangent : WeightCotangent
     algorithm : str
-        The engine of the sums: "dense" is not to load compiled loops.
+        The engine of the sums.
     """
     row_sums, column_sums, products = _metric_sums(request, key_x, cotangent, algorithm)
     mixed = query_x.T @ products
@@ -71,11 +71,9 @@ def metric_gradient(
 
 
 def _metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
-    if algorithm != "dense":
-        for engine in ENGINES.values():
-            if isinstance(engine, DifferentiatesMetric) and engine.metric_refusal(request) is None:
-                return engine.metric_sums(request, x, cotangent)
-    return _dense_metric_sums(request, x, cotangent)
+    algorithm = algorithm_for(request, algorithm)
+    engine = dispatcher.choose_capable(DifferentiatesMetric, request, algorithm, refusal="metric_refusal")  # type: ignore[type-abstract]
+    return (engine.metric_sums if engine else _dense_metric_sums)(request, x, cotangent)
 
 
 # The sums of B over its rows (m,) and columns (n,), and B X of shape (m, d).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sknw._kernel_sums.costs import LOAD_SECONDS, SMALL_SECONDS
+from sknw._kernel_sums.ranges import RangeSums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 
@@ -28,10 +30,13 @@ class Engine(ABC):
         A value of the estimators' `algorithm`.
     is_compiled : bool
         Whether it must load compiled loops, which takes `LOAD_SECONDS` once a process.
+    leaves_out_ranges : bool
+        Whether `compute` can leave several keys out of a query; if not, a difference of sums does it, see `ranges`.
     """
 
     name: str
     is_compiled: bool = True
+    leaves_out_ranges: bool = False
 
     @abstractmethod
     def refusal(self, request: KernelSumRequest) -> str | None:
@@ -163,32 +168,36 @@ class Dispatcher:
         """
         if algorithm == "auto":
             return self._quickest(request, n_passes)
-        reason = ENGINES[algorithm].refusal(request)
-        if reason is None:
-            return ENGINES[algorithm]
+        engine = ENGINES.get(algorithm)
+        reason = "is not known" if engine is None else engine.refusal(request)
+        if engine is not None and reason is None:
+            return engine
         usable = [name for name, engine in ENGINES.items() if engine.refusal(request) is None]
         raise ValueError(f"algorithm={algorithm!r} {reason}; usable here: {['auto', *usable]}.")
 
     def choose_capable(
-        self, capability: type[_Capability], request: KernelSumRequest, algorithm: str, work: float = 1.0
+        self,
+        capability: type[_Capability],
+        request: KernelSumRequest,
+        algorithm: str,
+        work: float = 1.0,
+        refusal: str = "refusal",
     ) -> _Capability | None:
         """The engine asked for if it has a capability, else the quickest compiled one that does and takes the request.
 
         None where NumPy is to be preferred: if no engine has it, if the one asked for is not compiled, or if it is
-        expected to be done first. The engine's work is `work` times that of its sums.
+        expected to be done first. The engine's work is `work` times that of its sums; `refusal` names the
+        method that says why it cannot.
         """
+        able = [e for e in ENGINES.values() if isinstance(e, capability) and getattr(e, refusal)(request) is None]
         if algorithm != "auto":
             asked = self.choose(request, algorithm)
-            if isinstance(asked, capability):
+            if asked in able:
                 self.has_loaded(asked)
                 return asked
             if not asked.is_compiled:
                 return None
-        usable = [
-            (engine.estimate_seconds(request), engine)
-            for engine in ENGINES.values()
-            if engine.is_compiled and isinstance(engine, capability) and engine.refusal(request) is None
-        ]
+        usable = [(engine.estimate_seconds(request), engine) for engine in able if engine.is_compiled]
         if not usable:
             return None
         seconds, quickest = min(usable, key=lambda pair: pair[0])
@@ -206,11 +215,33 @@ class Dispatcher:
         """Seconds of loading that the choice of an engine still has to bear."""
         return 0.0 if self.is_loaded or not engine.is_compiled else max(LOAD_SECONDS - self._overpaid, 0.0)
 
+    def compute(self, engine: Engine, request: KernelSumRequest) -> ScaledSums:
+        """The sums by an engine; those without ranges of keys by a difference, if that is quicker or the only way."""
+        self.has_loaded(engine)
+        ranges = RangeSums.of(request, ENGINES.values())
+        if ranges is None or not ranges.takes_difference(engine):
+            return engine.compute(request)
+        total = engine.compute(replace(request, leave_out=None))
+        sums, is_lost = ranges.subtract_from(total, lambda part: self.compute(self._quickest(part, 1), part))
+        for b in np.flatnonzero(is_lost.any(axis=1)).tolist():
+            rows = np.flatnonzero(is_lost[b])
+            lost = replace(request.take(rows), bandwidths=request.bandwidths[b : b + 1])
+            able = [e for e in ENGINES.values() if e.leaves_out_ranges and e.refusal(lost) is None]
+            found = min(able, key=lambda e: e.estimate_seconds(lost)).compute(lost)
+            sums.mass[b, rows], sums.moments[b, rows] = found.mass[0], found.moments[0]
+            sums.log_scale[b, rows] = found.log_scale[0]
+        return sums
+
     def _quickest(self, request: KernelSumRequest, n_passes: int) -> Engine:
         dense = ENGINES["dense"]
         if dense.estimate_seconds(request) <= SMALL_SECONDS:
             return dense  # before any other has begun
-        usable = {e: e.estimate_seconds(request) for e in ENGINES.values() if e.refusal(request) is None}
+        ranges = RangeSums.of(request, ENGINES.values())
+        usable = {
+            e: e.estimate_seconds(request) if ranges is None else ranges.seconds_with(e)
+            for e in ENGINES.values()
+            if e.refusal(request) is None
+        }
         quickest = min(usable, key=lambda e: self.remaining_load_cost(e) + n_passes * usable[e])
         if not self.is_loaded and not quickest.is_compiled:
             with self._lock:
@@ -227,12 +258,18 @@ def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 
 
 
 def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:
-    """`algorithm`, or "auto" if its engine does not take a request about a kernel made of the user's, as K^2 and K'."""
+    """The algorithm of a request that follows from the user's, such as one about K^2: "auto" if theirs refuses it."""
     return "auto" if algorithm != "auto" and ENGINES[algorithm].refusal(request) else algorithm
 
 
 def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:
     """The sums S of a request, the same to rounding whichever engine computes them."""
-    engine = dispatcher.choose(request, algorithm)
-    dispatcher.has_loaded(engine)
-    return engine.compute(request)
+    return dispatcher.compute(dispatcher.choose(request, algorithm), request)
+
+
+def form_refusal(request: KernelSumRequest, takes_slopes: bool = False) -> str | None:
+    """What compiled engines say of kernels that they do not know, and most of derivatives."""
+    form = request.kernel.form
+    if form is None:
+        return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
+    return "computes kernels, and not their derivatives" if form.family == "slope" and not takes_slopes else None

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex, squared_norms
+from sknw._kernel_sums.permutation import Rows, sorting_rows, take_last
 from sknw._kernel_sums.threads import effective_n_threads
-from sknw.kernels import Kernel, Pairwise
+from sknw.kernels import Form, Kernel, Pairwise
 
 # The error that a squared distance computed by matrix products may put on the exponent of a Gaussian.
 _GEMM_TOLERANCE = {np.float64: 1e-12, np.float32: 5e-6}
@@ -45,6 +46,23 @@ class LeaveOut:
     def index(self) -> np.ndarray:
         """The key left out of each query, -1 for none, where `is_single`."""
         return np.where(self.last > self.first, self.first, -1)
+
+    @cached_property
+    def distinct(self) -> tuple[Rows, np.ndarray]:
+        """An order that puts equal ranges together, and where in it each begins, and the last ends."""
+        number = self.first * (self.last.max() + 1) + self.last
+        order = sorting_rows(number)
+        number = take_last(number, order)
+        return order, np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1], [True]]))
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Where query i is key i: whether i is left out of j as j is of i; False also if the ranges do not ascend."""
+        first, last, number = self.first, self.last, np.arange(len(self.first))
+        if np.any(first[1:] < first[:-1]) or np.any(last[1:] < last[:-1]):
+            return False
+        ends = (last, first), (first, last)  # key i is in the ranges after the last that ends before it
+        return all(np.array_equal(np.searchsorted(end, number, side="right"), own) for end, own in ends)
 
     def is_all_in_order(self, n_keys: int) -> bool:
         """Whether query i is summed without key i alone, for all keys."""
@@ -98,6 +116,12 @@ class KernelSumRequest:
     def columns(self) -> np.ndarray:
         """The V_j, of shape (n, k)."""
         return self.index.columns
+
+    @property
+    def form(self) -> Form:
+        """The form of a kernel that has one."""
+        assert self.kernel.form is not None
+        return self.kernel.form
 
     @property
     def n_pairs(self) -> int:

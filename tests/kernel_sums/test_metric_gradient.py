@@ -1,5 +1,7 @@
 """The derivative of pooled values in the metric, a scatter matrix, against its definition, a sum over all pairs."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracle
 import pytest
@@ -29,15 +31,17 @@ def request_and_cotangent(
     X, y = X[kept], y.reshape(len(X), -1)[kept]
     weights = np.ones(len(X)) if w is None else w[kept]
     rows = rng.permutation(len(X))[:25]  # validation rows
-    leave_out = (
-        LeaveOut.own(np.where(np.arange(25) < 9, -1, rows) if left_out == "some" else rows) if left_out else None
-    )
+    own = np.where(np.arange(25) < 9, -1, rows) if left_out == "some" else rows
+    leave_out = LeaveOut.own(own) if left_out else None
+    if left_out == "groups":
+        leave_out = LeaveOut(own // 7 * 7, np.minimum(own // 7 * 7 + 7, len(X)))
     x = X[rows] if left_out else Q
     if left_out == "some":
         x[:9] = Q[:9]
     m, k = len(x), y.shape[1]
     W = rng.normal(size=(d, d)) / (width * d)
-    request = request_of(kernel, X @ W, x @ W, leave_out, weights=weights / weights.max(), columns=y, n_jobs=n_jobs)
+    request = request_of(kernel, X @ W, x @ W, None, weights=weights / weights.max(), columns=y, n_jobs=n_jobs)
+    request = replace(request, leave_out=leave_out)
     log_mass = kernel_sums(request, "dense").log_mass()[0]
     p, g, e, t = (rng.normal(size=shape) for shape in [(m, 1 + d), (m, k), (m, 1 + d), m])
     if not is_line:
@@ -52,7 +56,9 @@ def scatter_of_pairs(request, query_x, key_x, cotangent, of_oracle):
     total, size = 0.0, 0.0
     x, values = np.column_stack([np.ones(len(key_x)), key_x]), request.columns
     for i, q in enumerate(query_x):
-        others = np.arange(len(key_x)) != (-1 if request.leave_out is None else request.leave_out.index[i])
+        others = np.ones(len(key_x), dtype=bool)
+        if request.leave_out is not None:
+            others[request.leave_out.first[i] : request.leave_out.last[i]] = False
         for j in np.flatnonzero(others & (slopes[i] != 0)):
             answer = (cotangent.p[i] @ x[j]) * (cotangent.g[i] @ values[j] - cotangent.e[i] @ x[j]) - cotangent.t[i]
             term = float(slopes[i, j]) * answer * np.outer(q - key_x[j], q - key_x[j])
@@ -88,7 +94,7 @@ def test_any_number_of_features(kernel, d, algorithm):
 
 @compilation
 @pytest.mark.parametrize("n_outputs", [1, 3, 5])
-@pytest.mark.parametrize("left_out", [False, True, "some"], ids=["queries", "left out", "some left out"])
+@pytest.mark.parametrize("left_out", [False, True, "some", "groups"])
 @pytest.mark.parametrize("kernel", ["gaussian", "power 1.5", "biweight"])
 def test_outputs_add_up_and_own_samples_do_not_count(kernel, left_out, n_outputs, algorithm):
     parameter, of_oracle = KERNELS[kernel]
@@ -97,7 +103,7 @@ def test_outputs_add_up_and_own_samples_do_not_count(kernel, left_out, n_outputs
 
 
 @compilation
-@pytest.mark.parametrize("left_out", [False, True, "some"], ids=["queries", "left out", "some left out"])
+@pytest.mark.parametrize("left_out", [False, True, "some", "groups"])
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential", "power 0.5", "power 1.5", "power 3"])
 def test_masses_that_underflow_are_as_good_as_others(kernel, left_out, algorithm):
     """At the width 1e-3 nearest neighbours are hundreds of bandwidths away, and the Gaussian is exp(-1e5) there."""
@@ -145,13 +151,22 @@ def test_more_keys_than_a_block_holds(algorithm):
 @pytest.mark.parametrize(
     ("kernel", "scale"), [("gaussian", 1.0), ("exponential", 1.0), ("power 1.5", 1.0), ("gaussian", 40.0)]
 )
-def test_every_pair_once(kernel, scale, n_outputs, n_jobs):
+@pytest.mark.parametrize("left_out", ["own", "groups", "blocks", "one-sided"])
+def test_every_pair_once(kernel, scale, n_outputs, n_jobs, left_out):
     """Means where all keys are the queries, in order; masses that cannot be divided by at the last scale."""
     rng = np.random.default_rng(2)
     n, d = 1033, 4
     X, y, weights = rng.normal(size=(n, d)), rng.normal(size=(n, n_outputs)), rng.uniform(0.1, 1.0, size=n)
-    own = LeaveOut.own(np.arange(n))
-    request = request_of(KERNELS[kernel][0], scale * X, None, own, weights=weights, columns=y, n_jobs=n_jobs)
+    i = np.arange(n)
+    leave_out = {
+        "own": LeaveOut.own(i),
+        "groups": LeaveOut(i // 300 * 300, np.minimum(i // 300 * 300 + 300, n)),
+        "blocks": LeaveOut(np.maximum(i - 40, 0), np.minimum(i + 41, n)),
+        "one-sided": LeaveOut(np.maximum(i - 40, 0), i + 1),
+    }[left_out]
+    assert leave_out.is_symmetric == (left_out != "one-sided")
+    request = request_of(KERNELS[kernel][0], scale * X, scale * X, weights=weights, columns=y, n_jobs=n_jobs)
+    request = replace(request, leave_out=leave_out)
     sums = kernel_sums(request, "dense")
     assert (sums.log_scale[0].min() < -700) == (scale > 1.0)
     p, g, e = np.zeros((n, 1 + d)), rng.normal(size=(n, n_outputs)), np.zeros((n, 1 + d))

@@ -8,6 +8,7 @@ import pytest
 from covering import covering_array, describe
 from kernel_requests import (
     LEFT_OUT,
+    RANGES,
     assert_same_sums,
     assert_sums_are_the_oracles,
     oracle_log_weights,
@@ -60,7 +61,12 @@ def test_every_engine_is_tested():
     assert set(ENGINES) == set(NAMES)
 
 
-@crossed(cases_of(), leave_out=LEFT_OUT, n_columns=[0, 1, 3], bandwidths=[[1.0], [2.0, 2.0 / np.sqrt(2.0), 1.0, 0.9]])
+@crossed(
+    cases_of(),
+    leave_out=[*LEFT_OUT, *RANGES],
+    n_columns=[0, 1, 3],
+    bandwidths=[[1.0], [2.0, 2.0 / np.sqrt(2.0), 1.0, 0.9], [0.3, 0.02]],
+)
 def test_sums_of_every_engine_are_the_oracles(case):
     kernel, of_oracle = kernel_of(case)
     parameters = {name: case[name] for name in ("d", "leave_out", "n_columns", "bandwidths")}
@@ -101,7 +107,7 @@ def test_far_queries_keep_their_weights_by_the_log_scale(case):
 
 
 @by_brute_force
-@pytest.mark.parametrize("leave_out", LEFT_OUT)
+@pytest.mark.parametrize("leave_out", [*LEFT_OUT, "blocks"])
 @pytest.mark.parametrize("d", [1, 5])
 def test_a_long_chain_of_bandwidths_is_each_bandwidth_alone(d, leave_out, engine):
     """Weights at h / sqrt(2) are the squares of those at h: the error of repeated squaring must not pile up."""
@@ -123,7 +129,7 @@ def test_a_long_chain_of_bandwidths_is_each_bandwidth_alone(d, leave_out, engine
 
 @crossed(
     cases_of(dimensions=[1, 3]),
-    leave_out=["own", "some"],
+    leave_out=["own", "some", *RANGES],
     bandwidths=["roots of 2", "powers of 2", "uneven"],
 )
 def test_several_bandwidths_at_once_are_one_at_a_time(case):
@@ -172,7 +178,7 @@ def test_tiny_sample_weights_count_in_leave_one_out(kernel, engine):
     assert_allclose(sums.moments[0, :, 0] / sums.mass[0], expected, rtol=1e-10)
 
 
-@crossed(cases_of(dimensions=[1, 3]), leave_out=LEFT_OUT)
+@crossed(cases_of(dimensions=[1, 3]), leave_out=[*LEFT_OUT, *RANGES])
 def test_threads_and_blocks_change_nothing(case):
     kernel, _ = kernel_of(case)
     request = random_request(kernel, case["d"], 300, 131, case["leave_out"], n_columns=2, bandwidths=[1.0, 0.5])
@@ -258,7 +264,7 @@ def halves(n, kind):
 
 @crossed(
     cases_of(dimensions=[1, 2, 5]),
-    leave_out=LEFT_OUT,
+    leave_out=[*LEFT_OUT, *RANGES],
     kind=["alternating", "one key", "first half"],
     n_columns=[0, 2],
     bandwidths=[[1.0], [2.0, 0.3]],
@@ -272,9 +278,8 @@ def test_sums_of_two_sets_of_keys_merge_into_those_of_all(case):
     if case["leave_out"] in (None, "some"):
         queries[0] = 60.0
     request = replace(request, queries=queries)
-    compute = ENGINES[case["algorithm"]].compute
-    one, other = (compute(with_keys(request, rows)) for rows in halves(60, case["kind"]))
-    of_all = compute(request)
+    one, other = (kernel_sums(with_keys(request, rows), case["algorithm"]) for rows in halves(60, case["kind"]))
+    of_all = kernel_sums(request, case["algorithm"])
     # an exponent of 60^2 / 0.3^2 / 2, doubled, has the rounding of its size
     largest = 1e-13 if case["algorithm"] == "dense" else 1e-11
     allowed = largest + 4 * np.finfo(float).eps * np.abs(of_all.log_scale).max()
@@ -323,7 +328,7 @@ def sums_of_oracle(request, kernel, queries, log_mass):
 @crossed(
     [case for case in cases_of(dimensions=[1, 3, 5]) if case["kernel"] in DIFFERENTIABLE and not case["squared"]]
     + [{"kernel": "user's", "d": d, "algorithm": "dense", "squared": False} for d in (1, 3, 5)],
-    leave_out=LEFT_OUT,
+    leave_out=[*LEFT_OUT, *RANGES],
     n_columns=[0, 1, 3],
     bandwidths=[[1.0], [1.7]],
 )

@@ -83,11 +83,9 @@ class FastGauss(Engine):
         (n, d), m, n_bandwidths = request.keys.shape, len(request.queries), len(request.bandwidths)
         if d == 1:
             return 1e-9 * (LINE_POINT * (n + m) * (1 + n_bandwidths) + LINE_BANDWIDTH * n_bandwidths + LINE_CALL)
-        form = request.kernel.form
-        assert form is not None
         deviations = request.index.of_keys("deviations", lambda: request.keys[:: -(-n // _SAMPLE)].std(axis=0))
         total = CELLS_CALL
-        for s in deviations * np.sqrt(2.0 * form.rate) / request.bandwidths[:, np.newaxis]:  # in bandwidths
+        for s in deviations * np.sqrt(2.0 * request.form.rate) / request.bandwidths[:, np.newaxis]:  # in bandwidths
             expansions = _cost_of_expansions(n, m, s, 1 + request.columns.shape[1])
             total += CELLS_POINT * (n + m) + min(expansions, _cost_of_direct_sums(n, m, s))
         return 1e-9 * total

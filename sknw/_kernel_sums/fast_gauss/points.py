@@ -110,9 +110,7 @@ class Bandwidth:
 
     @classmethod
     def of(cls, points: Points, h: float) -> Bandwidth:
-        form = points.request.kernel.form
-        assert form is not None
-        rate = form.rate / h**2
+        rate = points.request.form.rate / h**2
         log_small_part = float(np.log(10.0 * points.most / TOLERANCE))
         # the weight of keys beyond the reach, exp(-reach^2 / 2), is a tenth of the tolerance of a small mass for all
         # of them together

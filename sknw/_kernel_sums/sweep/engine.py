@@ -15,7 +15,7 @@ import numpy as np
 from sknw._kernel_sums.costs import SWEEP_BANDWIDTH, SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE
 from sknw._kernel_sums.line import SortedRequest
 from sknw._kernel_sums.permutation import scatter_rows
-from sknw._kernel_sums.registry import Engine, register
+from sknw._kernel_sums.registry import Engine, form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
@@ -35,11 +35,9 @@ class Sweep(Engine):
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """One feature, and kernels whose sums can be carried along the line."""
-        form = request.kernel.form
-        if form is None:
-            return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
-        if form.family == "slope":
-            return "computes kernels, and not their derivatives"
+        if reason := form_refusal(request):
+            return reason
+        form = request.form
         if form.family == "exponential" and form.power != 1:
             return "computes compact kernels and exp(-rate u) only"
         if form.power not in (1, 2, 3):
@@ -52,8 +50,7 @@ class Sweep(Engine):
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
         n_points, n_bandwidths = len(request.keys) + len(request.queries), len(request.bandwidths)
-        form = request.kernel.form
-        assert form is not None
+        form = request.form
         point = (
             SWEEP_POINT_OF_HIGH_DEGREE
             if form.family == "polynomial" and form.power * form.exponent > 4
@@ -86,7 +83,6 @@ class Sweep(Engine):
 
     def derivative_sums(self, request: KernelSumRequest, log_mass: np.ndarray) -> np.ndarray:
         """As of `registry.DifferentiatesSums`: dK/dq = -rate K on the right of a key, rate K on its left."""
-        assert request.kernel.form is not None
         h, line = float(request.bandwidths[0]), SortedRequest.of(request)
         (left, right), shift, _ = _exponential_sides(request, line, h)
         first = np.minimum(np.searchsorted(line.keys, line.queries), len(line.keys) - 1)
@@ -96,7 +92,7 @@ class Sweep(Engine):
         there = np.add.reduceat(columns, starts, axis=1)[:, np.searchsorted(starts, first[at_key])]
         right[: len(columns), at_key] -= there
         with np.errstate(over="ignore"):
-            scale = request.kernel.form.rate / h * np.exp(-request.kernel.form.rate / h * shift - log_mass[line.order])
+            scale = request.form.rate / h * np.exp(-request.form.rate / h * shift - log_mass[line.order])
         found = np.empty((len(line.queries), 1 + request.columns.shape[1], 1))
         found[line.order, :, 0] = (scale * (right - left)[: found.shape[1]]).T
         return found
@@ -111,8 +107,7 @@ register(Sweep())
 
 def _set_compact_sums(sums: np.ndarray, request: KernelSumRequest, line: SortedRequest, h: float) -> None:
     """Sums of a compact kernel at bandwidth h."""
-    loops, form = _loops(), request.kernel.form
-    assert form is not None
+    loops, form = _loops(), request.form
     power, exponent = (int(form.power), form.exponent) if form.family == "polynomial" else (0, 1)
     kernel = ((0.0,) * (1 + max(power * exponent, 1 - power)), (0,) * power, (0,) * exponent)
     radius = _radius(h, includes_edge=exponent == 0)
@@ -147,8 +142,7 @@ def _set_exponential_sums(
     """Sums of exp(-rate u) at bandwidth h, relative to the nearest key where they would underflow."""
     (left, right), shift, any_far = _exponential_sides(request, line, h)
     np.add(left[: len(sums)], right[: len(sums)], out=sums)
-    assert request.kernel.form is not None
-    return -request.kernel.form.rate / h * shift if any_far else None
+    return -request.form.rate / h * shift if any_far else None
 
 
 def _exponential_sides(request: KernelSumRequest, line: SortedRequest, h: float) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -156,8 +150,7 @@ def _exponential_sides(request: KernelSumRequest, line: SortedRequest, h: float)
 
     And whether any shift is not zero. Keys at a query stand right of it.
     """
-    assert request.kernel.form is not None
-    loops, rate = _loops(), request.kernel.form.rate / h
+    loops, rate = _loops(), request.form.rate / h
     furthest = (np.log(request.index.smallest_weight) - _SMALLEST_EXPONENT) / rate
     shift = np.empty(len(line.queries))
     where = (line.queries, line.rank, line.is_own)

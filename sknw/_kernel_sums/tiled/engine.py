@@ -12,8 +12,8 @@ import numpy as np
 from sklearn import get_config
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.costs import TILED_CALL, tiled_pair
-from sknw._kernel_sums.registry import Engine, register
+from sknw._kernel_sums.costs import RANGE_PAIR, RANGE_QUERY, TILED_CALL, tiled_pair
+from sknw._kernel_sums.registry import Engine, form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
@@ -34,23 +34,20 @@ class Tiled(Engine):
     """Compiled brute force."""
 
     name = "fused"
+    leaves_out_ranges = True
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Kernels whose formula the compiled loops know."""
-        form = request.kernel.form
-        if form is None:
-            return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
-        if form.family == "slope":
-            return "computes kernels, and not their derivatives"
-        if form.exponent not in EXPONENTS:
+        if reason := form_refusal(request):
+            return reason
+        if request.form.exponent not in EXPONENTS:
             return f"computes powers of a kernel only for the exponents {EXPONENTS}"
         if request.index.smallest_weight < _SMALLEST_WEIGHT:
             return "computes with sample weights that span at most 270 orders of magnitude"
         return None
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
-        assert request.kernel.form is not None
-        return 1e-9 * (TILED_CALL + tiled_pair(request.kernel.form, request.keys.shape[1]) * request.n_pairs)
+        return 1e-9 * (TILED_CALL + tiled_pair(request.form, request.keys.shape[1]) * request.n_pairs)
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; queries far from all keys are computed again relative to their nearest key."""
@@ -69,6 +66,34 @@ class Tiled(Engine):
                 sums[:, far[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
                 log_scale[:, far[np.isinf(shift)]] = 0.0
         return ScaledSums.of_columns(sums, log_scale)
+
+    def range_seconds(self, request: KernelSumRequest) -> float:
+        """As of `ranges.SumsRanges`."""
+        leave_out, pair = request.leave_out, tiled_pair(request.form, request.keys.shape[1])
+        assert leave_out is not None
+        n_pairs = int((leave_out.last - leave_out.first).sum())
+        return 1e-9 * len(request.bandwidths) * (RANGE_QUERY * len(request.queries) + RANGE_PAIR * pair * n_pairs)
+
+    def range_sums(self, request: KernelSumRequest) -> np.ndarray:
+        """As of `ranges.SumsRanges`."""
+        from sknw._kernel_sums.tiled import range_loops
+
+        index, leave_out, tiles = request.index, request.leave_out, all_in_float64(request)
+        assert leave_out is not None
+        keys = index.of_keys("by feature", lambda: range_loops.filled_up(index.keys.T))
+        columns = index.of_columns(
+            "weighted, by column",
+            lambda: range_loops.filled_up(index.weights * np.vstack([np.ones(len(index)), index.columns.T])),
+        )
+        sums = np.zeros((len(request.bandwidths), len(request.queries), len(columns)))
+        kernel = (*tiles.kernel, tiles.rates, tiles.furthest)
+
+        def add(rows: slice) -> None:
+            ranges = (np.ascontiguousarray(request.queries[rows]), leave_out.first[rows], leave_out.last[rows])
+            range_loops.add_range_sums(sums, rows.start, *ranges, keys, columns, *kernel)
+
+        for_each_chunk(add, len(request.queries), CHUNK, request.n_threads)
+        return sums
 
     def weight_rows(self, request: KernelSumRequest) -> Callable[[slice], np.ndarray]:
         """As of `registry.WritesWeights`."""

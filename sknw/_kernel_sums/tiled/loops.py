@@ -203,12 +203,11 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
 
 
 @inner()
-def _leave_own_out(tile, own, first_key):
-    """An infinite distance to each query's own key, where it is in the block that starts at `first_key`."""
+def leave_out(tile, left_out, first_key, value):
+    """tile[r, j] = value for the keys left out of query r, left_out[r, 0] to before left_out[r, 1]."""
     for r in range(4):
-        j = own[r] - first_key
-        if 0 <= j < row_length(tile):
-            tile[r, j] = np.inf
+        for j in range(max(left_out[r, 0] - first_key, 0), min(left_out[r, 1] - first_key, row_length(tile))):
+            tile[r, j] = value
 
 
 @compiled()
@@ -217,7 +216,7 @@ def add_sums(
     weights,
     queries,
     start,
-    own,
+    left_out,
     keys,
     key_start,
     columns,
@@ -230,7 +229,7 @@ def add_sums(
     furthest,
     sums,
 ):
-    """sums[f, i, v] += sum_j K_f(queries[i], keys[j]) columns[v, j] without each query's own key.
+    """sums[f, i, v] += sum_j K_f(queries[i], keys[j]) columns[v, j] without the keys left out of each query.
 
     Parameters
     ----------
@@ -238,8 +237,8 @@ def add_sums(
         Working memory.
     queries, start : arrays of shape (m, d), (m,); m a multiple of 4
         With `products` multiplied by -2, and their squared norms.
-    own : int64 array of shape (m,)
-        The key left out, -1 for none.
+    left_out : int64 array of shape (m, 2)
+        The first key left out, and the one after the last.
     keys, key_start, columns : arrays of shape (s, d, j), (s, j), (s, v, j)
         Blocks; `key_start` is infinite for the keys that fill up the last block.
     power, exponent, is_cosine
@@ -260,7 +259,7 @@ def add_sums(
             for r in range(4):
                 if shift[i + r] != 0.0:
                     subtract(tile[r], shift[i + r])
-            _leave_own_out(tile, own[i : i + 4], s * block)
+            leave_out(tile, left_out[i : i + 4], s * block, np.inf)
             for f in range(rates.size):
                 if exponent is None and columns.shape[1] == 2:
                     _add_exponential_sums(sums[f, i : i + 4], tile, rates[f], furthest[f], columns[s])
@@ -270,12 +269,12 @@ def add_sums(
 
 
 @compiled()
-def nearest(tile, queries, start, own, keys, key_start, products, smallest):
-    """smallest[i] = min_j ||queries[i] - keys[j]||^2 without each query's own key; arrays as in `add_sums`."""
+def nearest(tile, queries, start, left_out, keys, key_start, products, smallest):
+    """smallest[i] = min_j ||queries[i] - keys[j]||^2 but for the keys left out; arrays as in `add_sums`."""
     block = row_length(keys)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
             squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
-            _leave_own_out(tile, own[i : i + 4], s * block)
+            leave_out(tile, left_out[i : i + 4], s * block, np.inf)
             for r in range(4):
                 smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))

@@ -32,11 +32,12 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
     lock = Lock()
 
     def chunk(rows: slice) -> None:
-        queries, start, own = tiles.padded_queries(np.arange(m)[rows])
+        queries, start, left_out = tiles.padded_queries(np.arange(m)[rows])
         part, columns = np.zeros((len(queries), 1 + d)), np.zeros(weight_blocks.shape)
         metric_gradient_loops.add_metric_sums(
             *(tiles.empty_tile() for _ in range(3)),
-            *(queries, start, own, once, is_line, tiles.keys, tiles.key_start, tiles.products),
+            *(queries, start, left_out, rows.start if once else -1, is_line),
+            *(tiles.keys, tiles.key_start, tiles.products),
             *(tiles.padded(shift[rows]), float(tiles.power), tiles.rates[0], tiles.furthest[0]),
             *(tiles.padded(a[rows]) for a in (cotangent.p, cotangent.g, -cotangent.e, cotangent.t)),
             *(key_columns, value_blocks, weight_blocks, part, columns),
@@ -46,8 +47,7 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
             column_sums[:] += columns
 
     for_each_chunk(chunk, m, CHUNK, request.n_threads, multiple_of=4)
-    assert request.kernel.form is not None
-    slope = -0.5 * request.kernel.form.rate * tiles.power
+    slope = -0.5 * request.form.rate * tiles.power
     sums *= slope
     return sums[:, 0], slope * column_sums.ravel()[:n], sums[:, 1:]
 
@@ -55,11 +55,16 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
 def _takes_pairs_once(request: KernelSumRequest, cotangent: WeightCotangent) -> bool:
     """Whether to form the upper triangle of B + B': half the pairs.
 
-    For weighted means, whose cotangents have few numbers, where the queries are the keys and no mass is too small to
-    divide by.
+    For weighted means, whose cotangents have few numbers, where the queries are the keys, these leave each other out,
+    and no mass is too small to divide by.
     """
-    in_order = request.leave_out is not None and request.leave_out.is_all_in_order(len(request.keys))
-    return in_order and float(cotangent.log_mass.min()) > -LARGEST_EXPONENT
+    leave_out = request.leave_out
+    return (
+        leave_out is not None
+        and leave_out.is_symmetric
+        and float(cotangent.log_mass.min()) > -LARGEST_EXPONENT
+        and np.array_equal(request.queries, request.keys)
+    )
 
 
 def _symmetric(

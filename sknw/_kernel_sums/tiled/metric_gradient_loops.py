@@ -10,6 +10,7 @@ from sknw._kernel_sums.tiled.loops import (
     accumulate,
     add_four_products,
     add_product,
+    leave_out,
     powers,
     row_length,
     squared_distances,
@@ -74,8 +75,8 @@ def add_metric_sums(
     second,
     queries,
     start,
-    own,
-    once,
+    left_out,
+    first_query,
     is_line,
     keys,
     key_start,
@@ -100,10 +101,11 @@ def add_metric_sums(
     ----------
     tile, first, second : arrays of shape (4, j)
         Working memory.
-    queries, start, own, keys, key_start, products
+    queries, start, left_out, keys, key_start, products
         As in `_tiles.add_sums`.
-    once : bool
-        Whether the queries are the keys, and B_ij is summed over j > i only; `own` then begins at a multiple of four.
+    first_query : int
+        The number of the first of the queries, a multiple of four, where these are the keys and B_ij is summed over
+        j > i only; else -1.
     is_line : bool
         Whether p and e have more than their first columns.
     shift : array of shape (m,)
@@ -121,7 +123,7 @@ def add_metric_sums(
     slopes = np.empty(4 * block if power != 2.0 else 0)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
-            if once and own[i] >= (s + 1) * block:
+            if first_query >= 0 and first_query + i >= (s + 1) * block:
                 continue
             squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
             if power != 2.0:
@@ -131,11 +133,11 @@ def add_metric_sums(
                 exponentiate(tile[r], shift[i + r], rate, furthest)
             if power != 2.0:
                 _multiply(flat_tile, slopes)
-            for r in range(4):
-                j = own[i + r] - s * block
-                if 0 <= j < block:
-                    for left_out in range(0 if once else j, j + 1):
-                        tile[r, left_out] = 0.0
+            leave_out(tile, left_out[i : i + 4], s * block, 0.0)
+            if first_query >= 0:
+                for r in range(4):
+                    for j in range(min(first_query + i + r + 1 - s * block, block)):
+                        tile[r, j] = 0.0
             _fill(first, p[i : i + 4])
             _fill(second, e[i : i + 4])
             _add_linear_form(second, g[i : i + 4], values[s], np.int64(0))

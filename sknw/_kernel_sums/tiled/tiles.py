@@ -57,8 +57,7 @@ class Tiles:
         from sknw._kernel_sums.numba import SMALLEST_EXPONENT
         from sknw._kernel_sums.tiled import loops
 
-        index, form = request.index, request.kernel.form
-        assert form is not None
+        index, form = request.index, request.form
         self.request, self.precision, self.products, self.loops = request, precision, products, loops
         tiles = index.of_keys(("tiles", precision, products), lambda: KeyTiles.of(index, precision, products))
         self.keys, self.key_start = tiles.keys, tiles.start
@@ -81,9 +80,9 @@ class Tiles:
         sums = np.empty((len(self.rates), len(rows), self.columns.shape[1]))
 
         def sum_chunk(chunk: slice) -> None:
-            queries, start, own = self.padded_queries(rows[chunk])
+            queries, start, left_out = self.padded_queries(rows[chunk])
             part = np.zeros((len(self.rates), len(queries), sums.shape[2]))
-            layout = (queries, start, own, self.keys, self.key_start, self.columns, self.products)
+            layout = (queries, start, left_out, self.keys, self.key_start, self.columns, self.products)
             rates, furthest = self.rates.astype(self.precision), self.furthest.astype(self.precision)
             kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest)
             self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, part)
@@ -100,9 +99,10 @@ class Tiles:
         smallest = np.empty(len(rows))
 
         def search_chunk(chunk: slice) -> None:
-            queries, start, own = self.padded_queries(rows[chunk])
+            queries, start, left_out = self.padded_queries(rows[chunk])
             part = np.full(len(queries), np.inf)
-            self.loops.nearest(self.empty_tile(), queries, start, own, self.keys, self.key_start, self.products, part)
+            keys = (self.keys, self.key_start, self.products)
+            self.loops.nearest(self.empty_tile(), queries, start, left_out, *keys, part)
             smallest[chunk] = part[: len(rows[chunk])]
 
         for_each_chunk(search_chunk, len(rows), CHUNK, self.request.n_threads, multiple_of=4)
@@ -113,14 +113,15 @@ class Tiles:
         return np.log(2.0) * self.rates[:, np.newaxis] * shift
 
     def padded_queries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Queries, their part of the squared distance, and their own keys, filled up to a multiple of four."""
+        """Queries, their part of the squared distance, and the keys left out, filled up to a multiple of four."""
         queries = self.request.queries[rows]
         start = squared_norms(queries) if self.products else np.zeros(len(queries))
-        leave_out = self.request.leave_out
-        own = np.full(len(queries), -1) if leave_out is None else leave_out.index[rows]
+        leave_out, left_out = self.request.leave_out, np.zeros((len(queries), 2), dtype=np.int64)
+        if leave_out is not None:
+            left_out[:, 0], left_out[:, 1] = leave_out.first[rows], leave_out.last[rows]
         if self.products:
             queries = -2.0 * queries
-        return self.padded(queries), self.padded(start), self.padded(own, np.int64)
+        return self.padded(queries), self.padded(start), self.padded(left_out, np.int64)
 
     def for_rows(self) -> tuple[tuple, tuple]:
         """The arguments `layout` and `kernel` of the loops in `weight_loops`, at the first bandwidth."""

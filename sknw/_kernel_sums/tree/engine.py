@@ -19,7 +19,7 @@ from scipy.spatial.distance import cdist
 from sknw._kernel_sums.costs import TREE_CALL, TREE_PAIR, TREE_PAIR_FEATURE, TREE_POINT, tiled_pair
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.permutation import inverse_permutation, places_of
-from sknw._kernel_sums.registry import Engine, register
+from sknw._kernel_sums.registry import Engine, form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
@@ -43,9 +43,9 @@ class Tree(Engine):
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Kernels of compact support whose formula the compiled loops know."""
-        form = request.kernel.form
-        if form is None:
-            return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
+        if reason := form_refusal(request, takes_slopes=True):
+            return reason
+        form = request.form
         if not request.kernel.is_compact:
             return "computes compact kernels only, and this one gives every sample a weight"
         if form.power not in (1, 2, 3) or form.exponent not in EXPONENTS:
@@ -90,8 +90,7 @@ def _trees_pay(request: KernelSumRequest) -> bool:
 
 def _cost_of_all_pairs(request: KernelSumRequest) -> float:
     """Somewhat longer than tiles, which may round distances otherwise and so need fewer instructions."""
-    form, d = request.kernel.form, request.keys.shape[1]
-    assert form is not None
+    form, d = request.form, request.keys.shape[1]
     return (TREE_PAIR + TREE_PAIR_FEATURE * d) * tiled_pair(form, d) * request.n_pairs
 
 
@@ -186,8 +185,7 @@ class _Pairs:
         if request.leave_out is not None:
             position = inverse_permutation(self.keys.order, len(index))
             self.own = places_of(request.leave_out.index[self.queries.order], position)
-        form = request.kernel.form
-        assert form is not None
+        form = request.form
         is_slope = form.family == "slope"
         is_cosine = (form.of if isinstance(form, SlopeForm) else form).family == "cosine"
         self.kernel = int(form.power), form.exponent, is_cosine, is_slope

@@ -1,0 +1,115 @@
+"""Sums without a range of keys, as a difference: over all keys, less those over each query's own range.
+
+So engines that carry sums from key to key, or put keys together, need not know of ranges. A difference loses digits
+where the range holds nearly all of the mass: such queries are computed again by an engine that leaves keys out itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from sknw._kernel_sums.permutation import Rows
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.scaled_sums import ScaledSums
+
+if TYPE_CHECKING:
+    from sknw._kernel_sums.registry import Engine
+
+# Of more distinct ranges than this, none is worth a request of its own.
+_MOST_REQUESTS = 64
+# All keys may have so many times the mass of what is left: the difference has as many times the rounding of the engine.
+_LARGEST_LOSS = 30.0
+# A mass below this may have lost terms to underflow.
+_TINY = 1e-200
+
+
+@runtime_checkable
+class SumsRanges(Protocol):
+    """Sums over the keys that each query leaves out; a capability of engines."""
+
+    def range_seconds(self, request: KernelSumRequest) -> float:
+        """About how long `range_sums` takes."""
+
+    def range_sums(self, request: KernelSumRequest) -> np.ndarray:
+        """sum_j K_j w_j (1, V_j) over the keys that each query leaves out: (b, m, 1 + k)."""
+
+
+class RangeSums:
+    """The sums over the keys that each query leaves out, in the quicker of two ways.
+
+    A compiled loop over each query's own range; or, where many queries share few ranges, one request for each range.
+    """
+
+    def __init__(self, request: KernelSumRequest, engines: Iterable[Engine]):
+        able = [e for e in engines if e.refusal(request) is None]
+        loops = [(e.range_seconds(request), e) for e in able if isinstance(e, SumsRanges)]
+        self.request, self._all_keys = request, replace(request, leave_out=None)
+        self._parts = list(_requests_of_ranges(request, _MOST_REQUESTS if loops else np.inf))
+        of_parts = sum(min(e.estimate_seconds(part) for e in able) for _, part in self._parts)
+        ways: list[tuple[float, SumsRanges | None]] = [(of_parts if self._parts else np.inf, None), *loops]
+        self._seconds, self._loop = min(ways, key=lambda way: way[0])
+
+    @classmethod
+    def of(cls, request: KernelSumRequest, engines: Iterable[Engine]) -> RangeSums | None:
+        """Those of a request, None if it leaves no ranges out."""
+        leave_out = request.leave_out
+        return None if leave_out is None or leave_out.is_single else cls(request, engines)
+
+    def takes_difference(self, engine: Engine) -> bool:
+        """Whether an engine gets the sums by a difference, because it cannot leave ranges out or takes longer to."""
+        return not engine.leaves_out_ranges or self._difference(engine) < engine.estimate_seconds(self.request)
+
+    def seconds_with(self, engine: Engine) -> float:
+        """About how long the request takes with an engine."""
+        return self._difference(engine) if self.takes_difference(engine) else engine.estimate_seconds(self.request)
+
+    def _difference(self, engine: Engine) -> float:
+        return self._seconds + engine.estimate_seconds(self._all_keys)
+
+    def subtract_from(
+        self, total: ScaledSums, kernel_sums: Callable[[KernelSumRequest], ScaledSums]
+    ) -> tuple[ScaledSums, np.ndarray]:
+        """The sums over all keys less those in the ranges, and where the difference has lost digits, (b, m).
+
+        `kernel_sums` computes a request. Errors of moments are relative to the mean of |V|, or to what they are.
+        """
+        index, leave_out = self.request.index, self.request.leave_out
+        assert leave_out is not None
+        mass, moments = total.mass.copy(), total.moments.copy()
+        if self._loop is not None:
+            in_ranges = self._loop.range_sums(self.request)
+            mass -= in_ranges[..., 0]
+            moments -= in_ranges[..., 1:]
+        for rows, part in [] if self._loop is not None else self._parts:
+            found = kernel_sums(part)
+            scale = np.exp(found.log_scale)
+            mass[:, rows] -= scale * found.mass
+            moments[:, rows] -= scale[..., np.newaxis] * found.moments
+        mean = index.of_columns("mean magnitudes", lambda: np.average(np.abs(index.columns), 0, index.weights))
+        is_lost = total.mass > _LARGEST_LOSS * mass
+        for v in range(len(mean)):
+            kept = np.maximum(mean[v] * mass, np.abs(moments[..., v]))
+            is_lost |= np.abs(total.moments[..., v]) > _LARGEST_LOSS * kept
+        is_lost |= (total.log_scale != 0.0) | ((total.mass > 0.0) & (total.mass < _TINY))
+        return ScaledSums(mass, moments, total.log_scale.copy()), is_lost & (leave_out.last > leave_out.first)
+
+
+def _requests_of_ranges(request: KernelSumRequest, most: float) -> Iterator[tuple[Rows, KernelSumRequest]]:
+    """For each distinct range the queries that leave it out, and their request about its keys; none if over `most`."""
+    leave_out, index = request.leave_out, request.index
+    assert leave_out is not None
+    order, starts = leave_out.distinct
+    if len(starts) - 1 > most:
+        return
+    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        rows = slice(start, stop) if isinstance(order, slice) else order[start:stop]
+        some = start if isinstance(order, slice) else order[start]
+        first, last = int(leave_out.first[some]), int(leave_out.last[some])
+        if first < last:
+            part = index.of_columns(("range", first, last), partial(index.take, slice(first, last)))
+            yield rows, replace(request, index=part, queries=request.queries[rows], leave_out=None)

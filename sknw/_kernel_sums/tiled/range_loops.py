@@ -1,0 +1,101 @@
+"""The compiled loop over a range of keys for each query; keys stand by feature, (d, n)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, wide_vectors
+from sknw._kernel_sums.row_loops import exponentials, finish_compact, product
+from sknw.kernels import EDGE
+
+# Keys whose distances and weights, of four queries, stay in the first-level cache; and how many a vector loop takes.
+_PIECE, VECTOR = 512, 16
+
+
+def filled_up(rows):
+    """Rows with `VECTOR` zeros behind."""
+    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, VECTOR))))
+
+
+@inner(MULTIPLY_ADD)
+def _set_squared_distances(distances, query, keys, first):
+    """distances[j] = ||query - keys[:, first + j]||^2."""
+    wide_vectors()
+    n = distances.size
+    q, z = query[0], keys[0, first : first + n]
+    for j in range(n):
+        distances[j] = (q - z[j]) ** 2
+    for k in range(1, len(keys)):
+        q, z = query[k], keys[k, first : first + n]
+        for j in range(n):
+            distances[j] += (q - z[j]) ** 2
+
+
+@inner(MULTIPLY_ADD)
+def _set_powers(distances, power):
+    """u^power from u^2, in place."""
+    wide_vectors()
+    for j in range(distances.size):
+        if power == 1.0:
+            distances[j] = np.sqrt(distances[j])
+        elif power == 3.0:
+            distances[j] *= np.sqrt(distances[j])
+        else:
+            distances[j] = distances[j] ** (0.5 * power)
+
+
+@inner(MULTIPLY_ADD)
+def _set_weights(weights, distances, rate, furthest, exponent, is_cosine):
+    """As `loops.set_weights`."""
+    wide_vectors()
+    n = weights.size
+    if exponent is None:
+        exponentials(weights, distances, rate, furthest)
+    elif exponent == 0:
+        for j in range(n):
+            weights[j] = 1.0 if rate * distances[j] <= EDGE else 0.0
+    else:
+        for j in range(n):
+            weights[j] = max(1.0 - rate * distances[j], 0.0)
+        finish_compact(weights, n, exponent, is_cosine)
+
+
+@compiled()
+def add_range_sums(sums, first_query, queries, first, last, keys, columns, power, exponent, is_cosine, rates, furthest):
+    """sums[f, first_query + i, v] += sum_(first[i] <= j < last[i]) K_f(queries[i], keys[:, j]) columns[v, j].
+
+    Four queries together where their ranges nearly are the same.
+
+    Parameters
+    ----------
+    sums : array of shape (f, any, v)
+    queries, first, last : arrays of shape (m, d), (m,), (m,)
+    keys, columns : arrays of shape (d, n + `VECTOR`), (v, n + `VECTOR`)
+        Filled up with keys of no weight.
+    power, exponent, is_cosine, rates, furthest
+        As of `loops.add_sums`.
+    """
+    work = np.empty((2, 4 * _PIECE))
+    i = 0
+    while i < len(queries):
+        four = slice(i, i + 4)
+        low, high = first[four].min(), last[four].max()
+        count = min(4, len(queries) - i)
+        if 2 * count * (high - low) > 3 * (last[four] - first[four]).sum():
+            low, high, count = first[i], last[i], 1
+        for start in range(low, high, _PIECE):
+            n = -(-min(_PIECE, high - start) // VECTOR) * VECTOR
+            distances, weights = work[0, : count * n], work[1, : count * n]
+            for r in range(count):
+                _set_squared_distances(distances[r * n : (r + 1) * n], queries[i + r], keys, start)
+            if power != 2.0:
+                _set_powers(distances, power)
+            for f in range(rates.size):
+                _set_weights(weights, distances, rates[f], furthest[f], exponent, is_cosine)
+                for r in range(count):
+                    row = weights[r * n : (r + 1) * n]
+                    row[: max(first[i + r] - start, 0)] = 0.0
+                    row[max(last[i + r] - start, 0) :] = 0.0
+                    for v in range(len(columns)):
+                        sums[f, first_query + i + r, v] += product(row, columns[v, start : start + n], n)
+        i += count

@@ -1,0 +1,125 @@
+"""Sums without ranges of keys, by a difference where an engine cannot leave them out, against the dense engine's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from covering import covering_array, describe
+from kernel_requests import assert_same_sums, request_of
+from problems import engine_cases
+
+from sknw._kernel_sums.costs import LOAD_SECONDS
+from sknw._kernel_sums.ranges import RangeSums
+from sknw._kernel_sums.registry import ENGINES, Dispatcher, kernel_sums
+from sknw._kernel_sums.request import LeaveOut
+
+N = 1200
+# How keys are left out: by five large groups, by many of all sizes, by blocks of time.
+RANGES = ["folds", "groups", "blocks", "one for all", "everything"]
+
+
+def leave_out_of(kind, n=N):
+    """What each key is summed without."""
+    i = np.arange(n)
+    if kind == "folds":
+        return LeaveOut(i * 5 // n * n // 5, (i * 5 // n + 1) * n // 5)
+    if kind == "groups":
+        starts = np.append(np.unique(np.random.default_rng(0).integers(0, n, n // 8)), n)
+        starts[0] = 0
+        group = np.searchsorted(starts, i, side="right")
+        return LeaveOut(starts[group - 1], starts[group])
+    if kind == "blocks":
+        return LeaveOut(np.maximum(i - 9, 0), np.minimum(i + 10, n))
+    last = {"one for all": n // 3, "everything": n}[kind]
+    return LeaveOut(np.zeros(n, dtype=np.intp), np.full(n, last))
+
+
+def keys_of(kind, d, n=N):
+    """Keys in any order; or sorted, so that those in a range are together and alone with each other at small h."""
+    keys = np.random.default_rng(1).normal(size=(n, d))
+    if kind == "sorted":
+        return keys[np.argsort(keys[:, 0])]
+    if kind == "clusters":
+        return keys + 100.0 * (np.arange(n) * 5 // n)[:, np.newaxis]
+    return keys
+
+
+CASES = [
+    case
+    for case in engine_cases(["gaussian", "exponential", "tophat", "tricube", "cosine"], [1, 2, 3])
+    if case["algorithm"] not in ("auto", "dense")
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    covering_array(CASES, ranges=RANGES, keys=["random", "sorted", "clusters"], n_columns=[0, 1, 3], weighted=[0, 1]),
+    ids=describe,
+)
+def test_every_engine_leaves_out_what_the_dense_one_does(case):
+    """At bandwidths from all keys down to none of the others; support is found where the dense engine finds it."""
+    keys = keys_of(case["keys"], case["d"])
+    weights = None if case["weighted"] else np.ones(N)
+    request = request_of(
+        case["kernel"], keys, keys, n_columns=case["n_columns"], weights=weights, bandwidths=[50.0, 1.0, 0.1, 1e-3]
+    )
+    request = replace(request, leave_out=leave_out_of(case["ranges"]))
+    sums, expected = kernel_sums(request, case["algorithm"]), ENGINES["dense"].compute(request)
+    # an exponent is known to a few of its last digits
+    assert_same_sums(
+        sums, expected, rtol=1e-11, log_tolerance=8 * np.finfo(float).eps * np.abs(expected.log_scale).max()
+    )
+
+
+@pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("epanechnikov", "sorted")])
+@pytest.mark.parametrize("kind", ["folds", "blocks"])
+def test_extreme_values_that_are_left_out_leave_no_trace(kernel, algorithm, kind):
+    keys = keys_of("random", 1)
+    columns = np.random.default_rng(2).normal(size=(N, 2))
+    columns[400], columns[900, 1] = 1e12, -1e13
+    request = request_of(kernel, keys, keys, columns=columns, weights=np.ones(N), bandwidths=[1.0, 0.1])
+    request = replace(request, leave_out=leave_out_of(kind))
+    actual, expected = kernel_sums(request, algorithm), ENGINES["dense"].compute(request)
+    sizes = replace(request, index=request.index.with_columns(np.abs(columns)))
+    size = ENGINES["dense"].compute(sizes).moments
+    mean_size = np.abs(columns).mean(axis=0) * expected.mass[..., np.newaxis]
+    assert np.all(np.abs(actual.moments - expected.moments) <= 1e-11 * np.maximum(size, mean_size))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "algorithm"), [("gaussian", "expansion"), ("tricube", "sorted"), ("cosine", "pruned")]
+)
+@pytest.mark.parametrize("kind", ["folds", "groups"])
+def test_threads_change_nothing(kernel, algorithm, kind):
+    keys = keys_of("random", 1)
+    request = request_of(kernel, keys, keys, n_columns=2, bandwidths=[1.0, 0.01])
+    request = replace(request, leave_out=leave_out_of(kind))
+    one, two = kernel_sums(request, algorithm), kernel_sums(replace(request, n_jobs=2), algorithm)
+    assert_same_sums(two, one, rtol=1e-14)
+
+
+@pytest.mark.parametrize(("kernel", "name"), [("gaussian", "expansion"), ("epanechnikov", "sorted")])
+@pytest.mark.parametrize("kind", ["folds", "groups", "blocks"])
+def test_auto_takes_an_engine_that_makes_a_difference_of_sums(kernel, name, kind):
+    n = 100_000
+    keys = keys_of("random", 1, n)
+    request = replace(request_of(kernel, keys, keys), leave_out=leave_out_of(kind, n))
+    dispatcher = Dispatcher()
+    assert dispatcher.choose(request, "auto").name == name
+    ranges = RangeSums.of(request, ENGINES.values())
+    assert ranges.takes_difference(ENGINES[name])
+    assert ranges.seconds_with(ENGINES[name]) < LOAD_SECONDS
+    assert not ranges.takes_difference(ENGINES["fused"])
+
+
+def test_own_keys_are_no_ranges():
+    request = request_of("gaussian", keys_of("random", 1), leave_out=LeaveOut.own(np.arange(N)))
+    assert RangeSums.of(request, ENGINES.values()) is None
+
+
+def test_without_a_loop_for_ranges_there_is_a_request_for_each():
+    """The fused engine refuses weights that span so much."""
+    keys, weights = keys_of("random", 1), np.geomspace(1e-280, 1.0, N)
+    request = replace(request_of("tricube", keys, keys, weights=weights), leave_out=leave_out_of("groups"))
+    sums, expected = kernel_sums(request, "sorted"), ENGINES["dense"].compute(request)
+    assert_same_sums(sums, expected, rtol=1e-11)
