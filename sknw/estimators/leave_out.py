@@ -40,14 +40,14 @@ def _numbers(groups: ArrayLike) -> np.ndarray:
 
 def _checked(train: ArrayLike, test: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
     """A split as two ascending arrays of row numbers."""
+    if not len(train):
+        raise ValueError("cv has a split without training rows, from which nothing can be predicted.")
     train, test = (np.flatnonzero(a) if a.dtype == bool else np.sort(a) for a in map(np.asarray, (train, test)))
     for rows in (train, test):
         if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer) or np.any((rows < 0) | (rows >= n)):
             raise ValueError(f"cv must split the {n} rows of X: train and test are numbers of rows, from 0 to {n - 1}.")
         if np.any(rows[1:] == rows[:-1]):
             raise ValueError("cv must not give a row twice in one train or test; use sample_weight to repeat rows.")
-    if not len(train):
-        raise ValueError("cv has a split without training rows, from which nothing can be predicted.")
     if len(both := np.intersect1d(train, test, assume_unique=True)):
         raise ValueError(
             f"cv has a split with row {both[0]} in both train and test: a row must be predicted from others."
