@@ -226,7 +226,7 @@ def criterion(name, X, y, h, kernel, w=None, outside="nearest", ridge=None):
     s2 = mean_square(y, matrix @ np.asarray(y, dtype=np.longdouble), w)
     if name == "gcv":
         return s2 / (1 - trace / n) ** 2 if trace < n else np.inf
-    return np.log(s2) + (1 + trace / n) / (1 - (trace + 2) / n) if 1 - (trace + 2) / n > 1e-9 else np.inf
+    return np.log(s2) + (1 + trace / n) / (1 - (trace + 2) / n) if 1 - (trace + 2) / n > 1e-6 else np.inf
 
 
 def scales(X, w=None):

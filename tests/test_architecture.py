@@ -13,7 +13,7 @@ LAYERS = [
     {"kernels"},
     {"_kernel_sums"},
     {"_smoothing"},
-    {"_selection", "_metric", "_predictive"},
+    {"_selection", "_metric", "_predictive", "model_selection"},
     {"estimators"},
     {"displays", "datasets"},
     {""},

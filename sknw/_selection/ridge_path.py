@@ -17,7 +17,7 @@ _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
 # With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
 # by, 1 - (tr + 2) / n, that is rounding.
-_LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-9
+_LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-6
 # A mean square below this is an exact fit but for rounding; its logarithm says nothing.
 _EXACT_FIT = SCORE_TOL**2
 

@@ -149,7 +149,7 @@ def test_objective_and_its_gradient_in_theta_are_the_penalised_logarithm(structu
     W, ridge = some_w(structure, d), np.full(d, 0.2) if structure == "scalar" else np.array([0.02, 0.3, 0.9])
     learns_ridge = degree == 1 and not given_ridge
     learner = learner_of(loss_of(X, y, w, "gaussian", degree), penalty, given_ridge=ridge if given_ridge else None)
-    strength = (1 - 1 / d) * penalty / (len(X) if w is None else w.sum())
+    strength = (1 - 1 / d) * penalty / (len(X) if w is None else np.count_nonzero(w))
 
     def expected(numbers):
         numbers = np.asarray(numbers, dtype=np.longdouble)
