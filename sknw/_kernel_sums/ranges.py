@@ -57,8 +57,7 @@ class RangeSums:
     @classmethod
     def of(cls, request: KernelSumRequest, engines: Iterable[Engine]) -> RangeSums | None:
         """Those of a request, None if it leaves no ranges out."""
-        leave_out = request.leave_out
-        return None if leave_out is None or leave_out.is_single else cls(request, engines)
+        return cls(request, engines) if request.has_ranges else None
 
     def takes_difference(self, engine: Engine) -> bool:
         """Whether an engine gets the sums by a difference, because it cannot leave ranges out or takes longer to."""

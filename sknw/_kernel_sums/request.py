@@ -118,6 +118,11 @@ class KernelSumRequest:
         return self.index.columns
 
     @property
+    def has_ranges(self) -> bool:
+        """Whether several keys are left out of a query."""
+        return self.leave_out is not None and not self.leave_out.is_single
+
+    @property
     def form(self) -> Form:
         """The form of a kernel that has one."""
         assert self.kernel.form is not None
