@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from sknw._kernel_sums.contract import Engine
 from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
-
-if TYPE_CHECKING:
-    from sknw._kernel_sums.registry import Engine
 
 # Of more distinct ranges than this, none is worth a request of its own.
 _MOST_REQUESTS = 64

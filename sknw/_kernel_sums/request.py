@@ -23,7 +23,8 @@ class LeaveOut:
     Attributes
     ----------
     first, last : ndarrays of shape (m,), intp
-        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal.
+        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal. If no query
+        leaves out more than one key, that key is the query itself.
     """
 
     first: np.ndarray
