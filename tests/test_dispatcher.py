@@ -88,6 +88,11 @@ def test_fused_refuses_sample_weights_that_vanish_beside_the_others():
     assert_sums_are_the_oracles(request, "gaussian", loaded().choose(request, "auto", 10**6).name)
 
 
+def test_a_dispatcher_names_the_algorithms_that_it_knows():
+    with pytest.raises(ValueError, match=r"algorithm='fast' is not known; usable here: .*'auto', 'dense'"):
+        Dispatcher().choose(small_request("gaussian", 1), "fast")
+
+
 def test_an_unknown_algorithm_is_refused_with_those_that_are_known():
     with pytest.raises(
         ValueError, match="'algorithm' parameter of NadarayaWatsonRegressor must be a str among"

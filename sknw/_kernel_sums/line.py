@@ -12,10 +12,12 @@ from sknw._kernel_sums.request import KernelSumRequest
 
 @dataclass(frozen=True, eq=False)
 class SortedRequest:
-    """A request of one feature, its keys and queries sorted.
+    """A request of one feature, its keys and queries sorted; ranges of keys that are left out are not looked at.
 
     Attributes
     ----------
+    key_order : slice or ndarray of shape (n,)
+        What sorts the keys.
     order : slice or ndarray of shape (m,)
         What sorts the queries.
     keys, weights, columns : ndarrays of shape (n,), (n,), (k, n)
@@ -27,6 +29,7 @@ class SortedRequest:
         Whether the key at its rank is the query's own.
     """
 
+    key_order: Rows
     order: Rows
     keys: np.ndarray
     weights: np.ndarray
@@ -50,20 +53,19 @@ class SortedRequest:
             "sorted columns", lambda: np.ascontiguousarray(take_last(index.columns.T, key_order))
         )
         points, n = request.queries[:, 0], len(keys)
-        if np.array_equal(points, index.keys[:, 0]) and (
-            request.leave_out is None or request.leave_out.is_all_in_order(n)
-        ):
-            if request.leave_out is not None:
-                return cls(key_order, keys, weights, columns, keys, np.arange(n), np.ones(n, dtype=bool))
+        leave_out = None if request.has_ranges else request.leave_out
+        if np.array_equal(points, index.keys[:, 0]) and (leave_out is None or leave_out.is_all_in_order(n)):
+            if leave_out is not None:
+                return cls(key_order, key_order, keys, weights, columns, keys, np.arange(n), np.ones(n, dtype=bool))
             below = index.of_keys("below", lambda: line_loops.count_below(keys, keys))
-            return cls(key_order, keys, weights, columns, keys, below, np.zeros(n, dtype=bool))
-        if request.leave_out is None:
+            return cls(key_order, key_order, keys, weights, columns, keys, below, np.zeros(n, dtype=bool))
+        if leave_out is None:
             order = sorting_rows(points)
             queries = np.ascontiguousarray(take_last(points, order))
             rank, is_own = line_loops.count_below(keys, queries), np.zeros(len(queries), dtype=bool)
         else:
             rank_of_key = index.of_keys("rank on the line", lambda: inverse_permutation(key_order, len(keys)))
-            rank = places_of(request.leave_out.index, rank_of_key)
+            rank = places_of(leave_out.index, rank_of_key)
             is_own = rank >= 0
             if is_own.all():
                 order = sorting_rows(rank)
@@ -72,4 +74,4 @@ class SortedRequest:
                 order = np.lexsort((is_own, points, rank))
             queries = np.ascontiguousarray(take_last(points, order))
             rank, is_own = take_last(rank, order), take_last(is_own, order)
-        return cls(order, keys, weights, columns, queries, rank, is_own)
+        return cls(key_order, order, keys, weights, columns, queries, rank, is_own)

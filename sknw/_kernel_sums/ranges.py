@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from sknw._kernel_sums.contract import Engine
 from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
-
-if TYPE_CHECKING:
-    from sknw._kernel_sums.registry import Engine
 
 # Of more distinct ranges than this, none is worth a request of its own.
 _MOST_REQUESTS = 64
@@ -57,8 +55,7 @@ class RangeSums:
     @classmethod
     def of(cls, request: KernelSumRequest, engines: Iterable[Engine]) -> RangeSums | None:
         """Those of a request, None if it leaves no ranges out."""
-        leave_out = request.leave_out
-        return None if leave_out is None or leave_out.is_single else cls(request, engines)
+        return cls(request, engines) if request.has_ranges else None
 
     def takes_difference(self, engine: Engine) -> bool:
         """Whether an engine gets the sums by a difference, because it cannot leave ranges out or takes longer to."""

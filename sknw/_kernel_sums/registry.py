@@ -6,7 +6,6 @@ file. What it can do beyond sums it says by the methods of the capabilities belo
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
@@ -15,41 +14,11 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from scipy.sparse import csr_array
 
+from sknw._kernel_sums.contract import Engine
 from sknw._kernel_sums.costs import LOAD_SECONDS, SMALL_SECONDS
 from sknw._kernel_sums.ranges import RangeSums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
-
-
-class Engine(ABC):
-    """The contract of an engine.
-
-    Attributes
-    ----------
-    name : str
-        A value of the estimators' `algorithm`.
-    is_compiled : bool
-        Whether it must load compiled loops, which takes `LOAD_SECONDS` once a process.
-    leaves_out_ranges : bool
-        Whether `compute` can leave several keys out of a query; if not, a difference of sums does it, see `ranges`.
-    """
-
-    name: str
-    is_compiled: bool = True
-    leaves_out_ranges: bool = False
-
-    @abstractmethod
-    def refusal(self, request: KernelSumRequest) -> str | None:
-        """Why it cannot take a request, to follow its name in a sentence; None if it can."""
-
-    @abstractmethod
-    def estimate_seconds(self, request: KernelSumRequest) -> float:
-        """About how long `compute` takes, without loading."""
-
-    @abstractmethod
-    def compute(self, request: KernelSumRequest) -> ScaledSums:
-        """The sums of a request that it takes."""
-
 
 # Capabilities, which an engine may have.
 

@@ -23,7 +23,8 @@ class LeaveOut:
     Attributes
     ----------
     first, last : ndarrays of shape (m,), intp
-        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal.
+        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal. If no query
+        leaves out more than one key, that key is the query itself.
     """
 
     first: np.ndarray
@@ -116,6 +117,11 @@ class KernelSumRequest:
     def columns(self) -> np.ndarray:
         """The V_j, of shape (n, k)."""
         return self.index.columns
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether several keys are left out of a query."""
+        return self.leave_out is not None and not self.leave_out.is_single
 
     @property
     def form(self) -> Form:

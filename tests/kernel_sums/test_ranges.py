@@ -71,6 +71,25 @@ def test_every_engine_leaves_out_what_the_dense_one_does(case):
     )
 
 
+NATIVE = [case for case in CASES if ENGINES[case["algorithm"]].leaves_out_ranges]
+
+
+@pytest.mark.parametrize(
+    "case",
+    covering_array(NATIVE, ranges=RANGES, keys=["random", "sorted", "clusters"], far=[False, True]),
+    ids=describe,
+)
+def test_engines_that_leave_ranges_out_themselves_do_as_the_dense_one_does(case):
+    """Which the others need where a difference would lose digits; queries among the keys or far from all of them."""
+    keys = keys_of(case["keys"], case["d"])
+    queries = keys + 1e4 * case["far"]
+    request = request_of(case["kernel"], keys, queries, n_columns=2, bandwidths=[50.0, 1.0, 0.1, 1e-3])
+    request = replace(request, leave_out=leave_out_of(case["ranges"]))
+    sums, expected = ENGINES[case["algorithm"]].compute(request), ENGINES["dense"].compute(request)
+    rounding_of_exponents = 8 * np.finfo(float).eps * np.abs(expected.log_scale).max()
+    assert_same_sums(sums, expected, 1e-11, rounding_of_exponents)
+
+
 @pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("epanechnikov", "sorted")])
 @pytest.mark.parametrize("kind", ["folds", "blocks"])
 def test_extreme_values_that_are_left_out_leave_no_trace(kernel, algorithm, kind):

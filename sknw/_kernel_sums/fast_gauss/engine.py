@@ -31,7 +31,9 @@ from sknw._kernel_sums.costs import (
     COEFFICIENT_POINT,
     LINE_BANDWIDTH,
     LINE_CALL,
+    LINE_KEY,
     LINE_POINT,
+    LINE_SUM,
     NEAR_KEY,
     NEAR_LINE,
     NEAR_PAIR,
@@ -65,6 +67,7 @@ class FastGauss(Engine):
     """Expansions in cells."""
 
     name = "expansion"
+    leaves_out_ranges = True
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Gaussian kernels in one to three features."""
@@ -78,15 +81,16 @@ class FastGauss(Engine):
     def estimate_seconds(self, request: KernelSumRequest) -> float:
         """With one feature by the number of points; with more as if these were normal.
 
-        Then at every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less.
+        Then at every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less. With
+        ranges that are left out all sums are direct ones.
         """
         (n, d), m, n_bandwidths = request.keys.shape, len(request.queries), len(request.bandwidths)
-        if d == 1:
+        if d == 1 and not request.has_ranges:
             return 1e-9 * (LINE_POINT * (n + m) * (1 + n_bandwidths) + LINE_BANDWIDTH * n_bandwidths + LINE_CALL)
         deviations = request.index.of_keys("deviations", lambda: request.keys[:: -(-n // _SAMPLE)].std(axis=0))
         total = CELLS_CALL
         for s in deviations * np.sqrt(2.0 * request.form.rate) / request.bandwidths[:, np.newaxis]:  # in bandwidths
-            expansions = _cost_of_expansions(n, m, s, 1 + request.columns.shape[1])
+            expansions = np.inf if request.has_ranges else _cost_of_expansions(n, m, s, 1 + request.columns.shape[1])
             total += CELLS_POINT * (n + m) + min(expansions, _cost_of_direct_sums(n, m, s))
         return 1e-9 * total
 
@@ -124,6 +128,8 @@ def _cost_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
 def _cost_of_direct_sums(n: int, m: int, s: np.ndarray) -> float:
     """Keys near are found, and copied, once for the queries of a cell."""
     near = n * float(np.prod(erf(_USUAL_REACH / (2.0 * np.maximum(s, 1e-9)))))
+    if len(s) == 1:
+        return m * (LINE_SUM + 2.0 * LINE_KEY * near)
     n_cells = min(_n_cells(s, _USUAL_REACH / DIRECT_CELLS), m)
     of_cell = NEAR_LINE * (2 * DIRECT_CELLS + 1) ** (len(s) - 1) + NEAR_KEY * near
     return n_cells * of_cell + NEAR_PAIR_ESTIMATED * m * near
@@ -134,7 +140,8 @@ def _set_sums(points: Points, sums: np.ndarray, log_scale: np.ndarray, bandwidth
     keys = points.key_cells(width)
     queries = points.query_cells_beside(keys)
     with one_blas_thread():
-        done = _Expansion(points, bandwidth, keys).add_to(sums, queries)
+        expansion = _Expansion(points, bandwidth, keys)
+        done = np.zeros(len(queries), dtype=bool) if points.request.has_ranges else expansion.add_to(sums, queries)
     DirectSums(points, bandwidth, sums, log_scale).add_rest(keys, queries, done)
 
 

@@ -30,7 +30,8 @@ class GaussianLine:
 
         self.points, self.request, self.line = points, points.request, SortedRequest.of(points.request)
         self.loops = line_loops
-        self.own = np.where(self.line.is_own, self.line.rank, -1)
+        own = np.where(self.line.is_own, self.line.rank, -1)
+        self.left_out = own, *points.ranges(self.line.order, self.line.key_order)
 
     def set_sums(self, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
         """Set the sums (1 + k, m) and their scale (m,) at a bandwidth, given the width of cells."""
@@ -40,7 +41,7 @@ class GaussianLine:
         reach = int(np.ceil(bandwidth.reach / relative_width))
         done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
-        of_queries, of_keys = (line.queries[np.newaxis], self.own), (line.keys, line.weights, line.columns)
+        of_queries, of_keys = (line.queries[np.newaxis], self.left_out), (line.keys, line.weights, line.columns)
         grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach))
         decay = CELL_ERROR * error_factors(relative_width, reach, c)
         rest = self.points.total * np.exp(-(bandwidth.reach**2) / 2)
@@ -50,7 +51,7 @@ class GaussianLine:
 
         def sum_some(some: slice) -> None:
             where = (some.start, some.stop, of_queries, of_keys)
-            if len(of_cells[0]):
+            if len(of_cells[0]) and not self.request.has_ranges:
                 self.loops.add_expansions(part, done, *where, of_cells, grid, errors, costs)
             self.loops.add_windows(part, scale, done, *where, direct)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_chunk, working_memory
 from sknw._kernel_sums.fast_gauss.constants import P
-from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR
+from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR, leave_ranges_out
 from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate, product
@@ -27,11 +27,17 @@ def _scaled(weights, column, n):
 
 
 @inner()
-def _nearest(keys, query, place, left_out):
-    """The index of the nearest of sorted keys, `place` of them below the query, without one; -1 if there is none."""
+def _nearest(keys, query, place, i, left_out):
+    """The index of the nearest of sorted keys, `place` of them below query i, not left out; -1 if there is none."""
+    own, ranges, numbers = left_out
     left, right = place - 1, place
-    left -= left == left_out
-    right += right == left_out
+    left -= left == own[i]
+    right += right == own[i]
+    if len(ranges):
+        while left >= 0 and ranges[i, 0] <= numbers[left] < ranges[i, 1]:
+            left -= 1
+        while right < len(keys) and ranges[i, 0] <= numbers[right] < ranges[i, 1]:
+            right += 1
     if left < 0:
         return right if right < len(keys) else -1
     if right >= len(keys):
@@ -62,7 +68,8 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
         See `add_expansions`.
     direct : tuple (rate, log_small_part, smallest_exponent)
     """
-    queries, own = of_queries[0][0], of_queries[1]
+    queries, left_out = of_queries[0][0], of_queries[1]
+    own, ranges, numbers = left_out
     keys, weights, values = of_keys
     rate, log_small_part, smallest_exponent = direct
     log_base = -rate / np.log(2.0)
@@ -73,7 +80,7 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
             continue
         query = queries[i]
         place = place_of(keys, query, place)
-        nearest = _nearest(keys, query, place, own[i])
+        nearest = _nearest(keys, query, place, i, left_out)
         if nearest < 0:
             continue
         shift = (query - keys[nearest]) ** 2
@@ -102,6 +109,7 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
             exponentiate(work[:n], shift, log_base, FURTHEST / log_base)
             if start <= own[i] < start + n:
                 work[own[i] - start] = 0.0
+            leave_ranges_out(work[:n], 0.0, i, ranges, numbers, start)
             sums[0, i] += _scaled(work, weights[start : start + n], n)
             for v in range(len(values)):
                 sums[v + 1, i] += product(work, values[v, start : start + n], n)
@@ -146,8 +154,8 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
         Of all queries.
     first, last : int
         The queries to look at, those from `first` to before `last`.
-    of_queries : tuple of arrays (queries, own) of shapes (1, m), (m,)
-        `own` is the number of the key that the query is, or -1.
+    of_queries : tuple (queries, left_out)
+        An array (1, m), and what is left out as of `near_field_loops.add_near_keys`: here only own keys.
     of_keys : tuple of arrays (keys, weights, values) of shapes (n,), (n,), (k, n)
         Sorted.
     of_cells : tuple of arrays (cells, start, moments, sizes) of shapes (s,), (s + 1,), (1 + k, s P), (s, 1 + k)
@@ -160,7 +168,7 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
     costs : tuple
         See `_expansion_pays`.
     """
-    points, own = of_queries
+    points, (own, _, _) = of_queries
     _, weights, values = of_keys
     cells, start, moments, sizes = of_cells
     width, largest_index, matrices = grid

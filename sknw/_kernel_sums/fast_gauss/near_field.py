@@ -74,13 +74,13 @@ class DirectSums:
     def _visit(
         self, sums: np.ndarray, nearest: np.ndarray, keys: Cells, queries: Cells, reach: float, searching: bool
     ) -> None:
-        own = self.points.own(queries, keys)
+        left_out = self.points.left_out(queries, keys)
         cell, chunks = queries.chunks(np.arange(len(queries.cells)))
         rate = -self.bandwidth.rate / np.log(2.0)
 
         def visit(some: slice) -> None:
             self.loops.add_near_keys(
-                *(sums, nearest, searching, queries.points, own, queries.cells, cell[some], chunks[some]),
+                *(sums, nearest, searching, queries.points, left_out, queries.cells, cell[some], chunks[some]),
                 *(keys.points, *keys.attached, keys.cells, keys.start, reach, rate),
             )
 

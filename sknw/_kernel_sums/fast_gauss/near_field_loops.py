@@ -111,12 +111,20 @@ def _copy(tile, place, keys, weights, values, first, n):
 
 
 @inner()
-def _visit_tile(sums, nearest, searching, points, own, start, stop, tile, n, own_at, rate, work):
+def leave_ranges_out(row, value, i, ranges, numbers, first):
+    """row[j] = value for the keys left out of query i, of numbers[first], numbers[first + 1], ..."""
+    for j in range(row.size if len(ranges) else 0):
+        row[j] = value if ranges[i, 0] <= numbers[first + j] < ranges[i, 1] else row[j]
+
+
+@inner()
+def _visit_tile(sums, nearest, searching, points, left_out, start, stop, tile, n, own_at, rate, work):
     """Add a tile of keys to the sums of queries start..stop, or, when `searching`, to what is known of the nearest.
 
     `own_at`: what takes a key's number to its place in the tile, where in the tile such numbers begin and end.
     """
-    keys, columns = tile
+    keys, columns, numbers = tile
+    own, ranges, _ = left_out
     n_filled = _fill_up(keys, columns, n)
     for i in range(start, stop):
         distances(work, points[:, i], keys, n_filled)
@@ -125,32 +133,36 @@ def _visit_tile(sums, nearest, searching, points, own, start, stop, tile, n, own
         if searching:
             if in_tile:
                 work[place] = np.inf
+            leave_ranges_out(work[:n], np.inf, i, ranges, numbers, np.int64(0))
             nearest[i] = min(nearest[i], smallest_of(work[:n_filled]))
         else:
             row = work[:n_filled]
             exponentiate(row, nearest[i], rate, FURTHEST / rate)
             if in_tile:
                 work[place] = 0.0
+            leave_ranges_out(work[:n], 0.0, i, ranges, numbers, np.int64(0))
             for v in range(len(columns)):
                 sums[v, i] += product(work, columns[v], n_filled)
 
 
 @compiled()
 def add_near_keys(
-    sums, nearest, searching, points, own, cells, of_cell, chunks, keys, weights, values, key_cells, key_start, reach,
-    rate,
+    sums, nearest, searching, points, left_out, cells, of_cell, chunks, keys, weights, values, key_cells, key_start,
+    reach, rate,
 ):  # fmt: skip
     """The direct sums over the keys in cells nearer than `reach` widths.
 
         sums[v, i] += sum_j 2^(rate (||points[:, i] - keys[:, j]||^2 - nearest[i])) w_j V_jv
 
-    or, when `searching`, nearest[i] = min_j ||points[:, i] - keys[:, j]||^2; j not the own key.
+    or, when `searching`, nearest[i] = min_j ||points[:, i] - keys[:, j]||^2; without the keys left out.
 
     Parameters
     ----------
     sums, nearest : arrays of shape (1 + k, m), (m,)
-    points, own : arrays of shape (d, m), (m,)
-        The queries sorted by cell; `own` is the number of the key that the query is, or -1.
+    points : array of shape (d, m)
+        The queries sorted by cell.
+    left_out : tuple of arrays (own, ranges, numbers) of shapes (m,), (0 or m, 2), (0 or n,)
+        The place of the key that the query is, or -1; or which numbers of keys are left out, and those of the keys.
     cells, of_cell, chunks : int64 arrays of shape (., 3), (s,), (s, 2)
         Pieces of the queries, each in one cell.
     keys, weights, values, key_cells, key_start : arrays of shape (d, n), (n,), (k, n), (s, 3), (s + 1,)
@@ -158,7 +170,7 @@ def add_near_keys(
     d = len(points)
     whole = 2 * int(np.ceil(reach)) + 1
     runs = np.empty((whole ** (d - 1), 2), dtype=np.int64)
-    tile = (np.empty((d, TILE)), np.empty((1 + len(values), TILE)))
+    tile = (np.empty((d, TILE)), np.empty((1 + len(values), TILE)), np.empty(TILE, dtype=np.int64))
     work = np.empty(TILE)
     for s in range(len(of_cell)):
         cell, first, last = cells[of_cell[s]], chunks[s, 0], chunks[s, 1]
@@ -172,11 +184,13 @@ def add_near_keys(
             while key < end:
                 taken = min(end - key, TILE - n)
                 _copy(tile, n, keys, weights, values, key, taken)
+                for j in range(taken if len(left_out[1]) else 0):
+                    tile[2][n + j] = left_out[2][key + j]
                 if is_home:
                     own_at = (key - n, n, n + taken)
                 key, n = key + taken, n + taken
                 if n == TILE:
-                    _visit_tile(sums, nearest, searching, points, own, first, last, tile, n, own_at, rate, work)
+                    _visit_tile(sums, nearest, searching, points, left_out, first, last, tile, n, own_at, rate, work)
                     n, own_at = np.int64(0), (0, 0, 0)
         if n:
-            _visit_tile(sums, nearest, searching, points, own, first, last, tile, n, own_at, rate, work)
+            _visit_tile(sums, nearest, searching, points, left_out, first, last, tile, n, own_at, rate, work)

@@ -69,15 +69,27 @@ class Points:
         """Some queries in cells of a grid."""
         return Cells.of_points(rows, self.queries, self._own, width)
 
+    def ranges(self, of_queries: Rows, of_keys: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """For queries and keys in an order, the ranges that are left out and the numbers of the keys; or nothing."""
+        leave_out = self.request.leave_out
+        if leave_out is None or not self.request.has_ranges:
+            return np.empty((0, 2), dtype=np.intp), np.empty(0, dtype=np.intp)
+        ranges = np.column_stack([leave_out.first[of_queries], leave_out.last[of_queries]])
+        return ranges, np.arange(len(self.index))[of_keys]
+
     @property
     def _own(self) -> tuple[np.ndarray, ...]:
         """The key that each query is; none without leave-one-out."""
         leave_out = self.request.leave_out
-        return () if leave_out is None else (leave_out.index,)
+        return () if leave_out is None or self.request.has_ranges else (leave_out.index,)
+
+    def left_out(self, queries: Cells, keys: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The position among `keys` of the key that each query is, -1 for none, and `ranges`."""
+        return self.own(queries, keys), *self.ranges(queries.rows, keys.rows)
 
     def own(self, queries: Cells, keys: Cells) -> np.ndarray:
         """The position among `keys` of the key that each query is, -1 for none."""
-        if self.request.leave_out is None:
+        if not self._own:
             return np.full(len(queries), -1)
         if queries.rows is keys.rows:  # of all keys
             return np.arange(len(keys))

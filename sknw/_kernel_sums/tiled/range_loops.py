@@ -9,7 +9,7 @@ from sknw._kernel_sums.row_loops import exponentials, finish_compact, product
 from sknw.kernels import EDGE
 
 # Keys whose distances and weights, of four queries, stay in the first-level cache; and how many a vector loop takes.
-_PIECE, VECTOR = 512, 16
+_PIECE, VECTOR = 512, 8
 
 
 def filled_up(rows):
@@ -78,10 +78,10 @@ def add_range_sums(sums, first_query, queries, first, last, keys, columns, power
     work = np.empty((2, 4 * _PIECE))
     i = 0
     while i < len(queries):
-        four = slice(i, i + 4)
-        low, high = first[four].min(), last[four].max()
-        count = min(4, len(queries) - i)
-        if 2 * count * (high - low) > 3 * (last[four] - first[four]).sum():
+        low, high, count, n_pairs = first[i], last[i], min(4, len(queries) - i), np.int64(0)
+        for r in range(i, i + count):
+            low, high, n_pairs = min(low, first[r]), max(high, last[r]), n_pairs + last[r] - first[r]
+        if 2 * count * (high - low) > 3 * n_pairs:
             low, high, count = first[i], last[i], 1
         for start in range(low, high, _PIECE):
             n = -(-min(_PIECE, high - start) // VECTOR) * VECTOR
@@ -94,8 +94,10 @@ def add_range_sums(sums, first_query, queries, first, last, keys, columns, power
                 _set_weights(weights, distances, rates[f], furthest[f], exponent, is_cosine)
                 for r in range(count):
                     row = weights[r * n : (r + 1) * n]
-                    row[: max(first[i + r] - start, 0)] = 0.0
-                    row[max(last[i + r] - start, 0) :] = 0.0
+                    for j in range(min(first[i + r] - start, n)):
+                        row[j] = 0.0
+                    for j in range(max(last[i + r] - start, 0), n):
+                        row[j] = 0.0
                     for v in range(len(columns)):
                         sums[f, first_query + i + r, v] += product(row, columns[v, start : start + n], n)
         i += count

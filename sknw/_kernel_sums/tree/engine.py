@@ -40,6 +40,7 @@ class Tree(Engine):
     """Near blocks only."""
 
     name = "pruned"
+    leaves_out_ranges = True
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Kernels of compact support whose formula the compiled loops know."""
@@ -169,8 +170,8 @@ class _Pairs:
     pays : bool
         Whether near points are put together.
     queries, keys : _Tree
-    own : ndarray of shape (m,)
-        In the order of the queries' tree: the position, in the keys' tree, of the key that each is, -1 for none.
+    left_out : tuple of ndarrays (own, ranges, order)
+        As of `loops.add_sums`, in the order of the queries' tree.
     kernel : tuple (power, exponent, is_cosine, is_slope)
     limits, rates : ndarrays of shape (b,)
         The largest squared distance that gets a weight, and what multiplies it.
@@ -181,10 +182,14 @@ class _Pairs:
         self.keys = index.of_keys(("tree of blocks", self.pays), lambda: _Tree.of(index.keys, self.pays))
         same = np.array_equal(request.queries, index.keys)
         self.queries = self.keys if same else _Tree.of(request.queries, self.pays)
-        self.own = np.full(len(request.queries), -1)
+        own, ranges = np.full(len(request.queries), -1), np.empty((0, 2), dtype=np.int64)
         if request.leave_out is not None:
-            position = inverse_permutation(self.keys.order, len(index))
-            self.own = places_of(request.leave_out.index[self.queries.order], position)
+            leave_out = request.leave_out[self.queries.order]
+            if leave_out.is_single:
+                own = places_of(leave_out.index, inverse_permutation(self.keys.order, len(index)))
+            else:
+                ranges = np.column_stack([leave_out.first, leave_out.last])
+        self.left_out = own, ranges, self.keys.order
         form = request.form
         is_slope = form.family == "slope"
         is_cosine = (form.of if isinstance(form, SlopeForm) else form).family == "cosine"
@@ -195,8 +200,8 @@ class _Pairs:
 
     def sums(self, kernel: tuple[int, int, bool, bool], columns: np.ndarray) -> np.ndarray:
         """sum_j K_j columns_j of a kernel that reaches as far as the request's: (b, m, c), of columns by block."""
-        by_block = np.zeros((len(self.limits), len(self.own), columns.shape[1]))
-        pairs = (self.queries.arrays, self.keys.arrays, columns, self.own)
+        by_block = np.zeros((len(self.limits), len(self.queries.order), columns.shape[1]))
+        pairs = (self.queries.arrays, self.keys.arrays, columns, self.left_out)
 
         def add(part: slice) -> None:
             _loops().add_sums(by_block, *pairs, kernel, self.limits, self.rates, part.start, part.stop)
@@ -208,18 +213,18 @@ class _Pairs:
 
     def weights(self) -> csr_array:
         """K_j w_j of the pairs in reach, without the keys left out: (m, n)."""
-        n_queries, n_keys = len(self.own), len(self.keys.order)
+        n_queries, n_keys = len(self.queries.order), len(self.keys.order)
         ones = self.keys.columns(np.ones((n_keys, 1)))
         count = self.sums(_TOP_HAT, ones)[0, :, 0]
         indptr = np.append(0, np.cumsum(count.astype(np.int64)))
         indices, data = np.empty(indptr[-1], dtype=np.int64), np.empty(indptr[-1])
         end = indptr[self.queries.order]
         weights = self.keys.columns(self.request.weights[:, np.newaxis])
-        pairs = (self.queries.arrays, self.keys.arrays, weights, self.own)
+        pairs = (self.queries.arrays, self.keys.arrays, weights, self.left_out)
 
         def fill(part: slice) -> None:
             kernel = (self.kernel, self.limits[0], self.rates[0])
-            _loops().list_pairs(indices, data, end, self.keys.order, *pairs, *kernel, part.start, part.stop)
+            _loops().list_pairs(indices, data, end, *pairs, *kernel, part.start, part.stop)
 
         for_each_chunk(fill, len(self.queries.leaf), _CHUNK, self.request.n_threads)
         return csr_array((data, indices, indptr), shape=(n_queries, n_keys))

@@ -241,19 +241,24 @@ def _add_products(sums, near, weights, columns):
 
 
 @inner()
-def _leave_own_out(weights, near, own, first_key):
-    """No weight for each query's own key, where it is in the block that starts at `first_key`."""
+def _leave_out(weights, near, left_out, first_query, first_key):
+    """No weight for the keys left out of each query in the block that starts at `first_key`; see `add_sums`."""
+    own, ranges, order = left_out
     for r in range(near.size):
-        j = own[near[r]] - first_key
-        if 0 <= j < BLOCK:
-            weights[r, j] = 0.0
+        i = first_query + near[r]
+        if len(ranges):
+            first, last = ranges[i, 0], ranges[i, 1]
+            for j in range(min(BLOCK, order.size - first_key)):
+                weights[r, j] = 0.0 if first <= order[first_key + j] < last else weights[r, j]
+        elif 0 <= own[i] - first_key < BLOCK:
+            weights[r, own[i] - first_key] = 0.0
 
 
 # Pairs of blocks
 
 
 @compiled()
-def add_sums(sums, queries, keys, columns, own, kernel, limits, rates, first, last):
+def add_sums(sums, queries, keys, columns, left_out, kernel, limits, rates, first, last):
     """sums[f, i, v] += sum_j K_f(query i, key j) columns[v, j] for the queries i of the blocks first <= s < last.
 
     Parameters
@@ -263,8 +268,9 @@ def add_sums(sums, queries, keys, columns, own, kernel, limits, rates, first, la
     queries, keys : tuples (blocks, lower, upper, leaf) of `build_tree`
     columns : array of shape (s, c, BLOCK)
         Of the keys, by block.
-    own : int64 array of shape (m,)
-        The place, in the keys' tree, of the key that each query is, -1 for none.
+    left_out : tuple of int64 arrays (own, ranges, order) of shapes (m,), (0 or m, 2), (n,)
+        The place, in the keys' tree, of the one key left out of each query, -1 for none; or the numbers of the first
+        key left out and of the one after the last; the numbers of the keys in the order of their tree.
     kernel : tuple (power, exponent, is_cosine, is_slope)
         (1 - u^power)^exponent, or with power and exponent 1 the cosine; or the slope, see `_set_slopes`.
     limits, rates : arrays of shape (f,), descending and ascending
@@ -289,12 +295,12 @@ def add_sums(sums, queries, keys, columns, own, kernel, limits, rates, first, la
                         _set_slopes(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
                     else:
                         _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limits[f], rates[f])
-                    _leave_own_out(weights, some, own[start:stop], s * BLOCK)
+                    _leave_out(weights, some, left_out, start, s * BLOCK)
                     _add_products(sums[f, start:stop], some, weights, columns[s])
 
 
 @compiled()
-def list_pairs(column, value, end, order, queries, keys, columns, own, kernel, limit, rate, first, last):
+def list_pairs(column, value, end, queries, keys, columns, left_out, kernel, limit, rate, first, last):
     """For each query i the keys j in reach, as column[e] = order[j], value[e] = K(query i, key j) columns[0, j].
 
     Parameters
@@ -302,11 +308,10 @@ def list_pairs(column, value, end, order, queries, keys, columns, own, kernel, l
     column, value : arrays of shape (nnz,), int64 and float64
     end : int64 array of shape (m,)
         For each query the place of its first pair; it becomes the place after its last.
-    order : int64 array of shape (n,)
-        The numbers of the keys in the order of their tree.
-    queries, keys, columns, own, kernel, limit, rate, first, last
+    queries, keys, columns, left_out, kernel, limit, rate, first, last
         As in `add_sums`, at one bandwidth.
     """
+    order = left_out[2]
     tile, weights = np.empty((_ROWS, BLOCK)), np.empty((_ROWS, BLOCK))
     flat_tile, flat_weights = tile.reshape(_ROWS * BLOCK), weights.reshape(_ROWS * BLOCK)
     found = np.empty(len(keys[0]), dtype=np.int64)
@@ -319,7 +324,7 @@ def list_pairs(column, value, end, order, queries, keys, columns, own, kernel, l
                 some = near[r : min(r + _ROWS, n_near)]
                 _set_squared_distances(tile, some, points, keys[0][s])
                 _set_weights(flat_weights, flat_tile, some.size * BLOCK, kernel, limit, rate)
-                _leave_own_out(weights, some, own[start:stop], s * BLOCK)
+                _leave_out(weights, some, left_out, start, s * BLOCK)
                 for a in range(some.size):
                     e = end[start + some[a]]
                     for j in range(BLOCK):

@@ -1,0 +1,38 @@
+"""What every engine must do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.scaled_sums import ScaledSums
+
+
+class Engine(ABC):
+    """The contract of an engine.
+
+    Attributes
+    ----------
+    name : str
+        A value of the estimators' `algorithm`.
+    is_compiled : bool
+        Whether it must load compiled loops, which takes `LOAD_SECONDS` once a process.
+    leaves_out_ranges : bool
+        Whether `compute` can leave several keys out of a query; if not, a difference of sums does it, see `ranges`.
+    """
+
+    name: str
+    is_compiled: bool = True
+    leaves_out_ranges: bool = False
+
+    @abstractmethod
+    def refusal(self, request: KernelSumRequest) -> str | None:
+        """Why it cannot take a request, to follow its name in a sentence; None if it can."""
+
+    @abstractmethod
+    def estimate_seconds(self, request: KernelSumRequest) -> float:
+        """About how long `compute` takes, without loading."""
+
+    @abstractmethod
+    def compute(self, request: KernelSumRequest) -> ScaledSums:
+        """The sums of a request that it takes."""
