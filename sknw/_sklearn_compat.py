@@ -77,7 +77,7 @@ def n_rows(X: Any) -> int:
     return _num_samples(X)
 
 
-def get_column(X: Any, column: int | str) -> Any:
+def get_column(X: Any, column: Any) -> Any:
     """A column of an array or a data frame, by its position or name; None where there is no such column."""
     try:
         return _safe_indexing(X if hasattr(X, "shape") else np.asarray(X), column, axis=1)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sknw._selection.criterion import Criterion
+from sknw._smoothing.validation import Validation
 from sknw.estimators.base import BaseSmoother
 
 if TYPE_CHECKING:
@@ -489,9 +490,9 @@ class BandwidthDisplay:
 def _degrees_of_freedom(smoother: BaseSmoother, factors: np.ndarray) -> np.ndarray:
     """At bandwidths in units of the one chosen, ascending."""
     training, fitted = smoother._fitted.training, smoother._fitted.smoother
-    rows = np.arange(0, len(training), -(-len(training) // _TRACE_ROWS))
+    validation = Validation.of(None, training)[:: -(-len(training) // _TRACE_ROWS)]
     ridge = 0.0 if fitted.line is None else fitted.line.ridge
-    criterion = Criterion("gcv", fitted, training, rows, ridge)
+    criterion = Criterion("gcv", fitted, training, validation, ridge)
     return criterion.degrees_of_freedom(factors[::-1], ridge)[::-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class LeaveBlockOut(BaseCrossValidator):
     True
     """
 
-    def __init__(self, half_width: Any, times: None | int | str | ArrayLike = None):
+    def __init__(self, half_width: Any, times: int | str | ArrayLike | None = None):
         self.half_width = half_width
         self.times = times
 
@@ -86,18 +87,18 @@ class LeaveBlockOut(BaseCrossValidator):
             raise ValueError(f"times must have one entry for each of the {n} rows of X; got shape {times.shape}.")
         half_width = self.half_width
         if times.dtype.kind == "M":
-            half_width = np.timedelta64(half_width, "ns") if not isinstance(half_width, int | float) else np.nan
-            times, half_width = times.astype("M8[ns]").astype(np.int64), np.float64(half_width / np.timedelta64(1, "ns"))
+            times = np.where(np.isnat(times), np.nan, times.astype("M8[ns]").astype(np.float64))
+            is_timedelta = isinstance(half_width, timedelta | np.timedelta64)
+            half_width = float(np.timedelta64(half_width, "ns").astype(np.int64)) if is_timedelta else np.nan
         try:
             times, half_width = np.asarray(times, dtype=np.float64), float(half_width)
         except (TypeError, ValueError):
-            times = np.array([np.nan])
-        if not np.all(np.isfinite(times)):
+            half_width = np.nan
+        if times.dtype.kind != "f" or not np.all(np.isfinite(times)):
             raise ValueError("times must be finite numbers or dates.")
         if not 0 <= half_width < np.inf:
-            raise ValueError(
-                f"half_width must be a non-negative number, or a timedelta where times are dates; got {self.half_width!r}."
-            )
+            expected = "a non-negative number, or a timedelta where times are dates"
+            raise ValueError(f"half_width must be {expected}; got {self.half_width!r}.")
         return Blocks(times, half_width)
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:

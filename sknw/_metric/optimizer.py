@@ -178,7 +178,9 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
 def multistart(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> MetricFit:
     """The minimum from the start that gets lowest; of many rows this start is found on some of them."""
     winner = screen_starts(learner, starts, structure)
-    return winner if len(learner.loss.validation) <= _SCREEN_ROWS else learner.minimise(winner.w, winner.ridge, structure)
+    return (
+        winner if len(learner.loss.validation) <= _SCREEN_ROWS else learner.minimise(winner.w, winner.ridge, structure)
+    )
 
 
 def screen_starts(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> MetricFit:

@@ -70,8 +70,8 @@ class ConformalCalibration:
         nonconformity = np.sqrt(squares) / _scale(mass, sums, pseudo_count, prior_variance)
         descending = np.argsort(-nonconformity[:, 0], kind="stable")
         order = np.concatenate([rows[descending], np.setdiff1d(np.arange(n), rows)])
-        of_rows = (array[descending] for array in (counts, squares, nonconformity))
-        return cls(order, *of_rows, pseudo_count, prior_variance)
+        counts, squares, nonconformity = (array[descending] for array in (counts, squares, nonconformity))
+        return cls(order, counts, squares, nonconformity, pseudo_count, prior_variance)
 
     def rank(self, coverage: float) -> float:
         """k = floor((1 - coverage) (n + 1))."""

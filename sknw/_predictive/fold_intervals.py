@@ -68,7 +68,9 @@ def _left_out_at(
     The sums (p, m, k + 1) are over the samples that have a residual, with K(0) = 1. Returned as well: which queries
     had no support.
     """
-    ranges, of_test = np.unique(np.column_stack([tests.leave_out.first, tests.leave_out.last]), axis=0, return_inverse=True)
+    ranges, of_test = np.unique(
+        np.column_stack([tests.leave_out.first, tests.leave_out.last]), axis=0, return_inverse=True
+    )
     leave_out, m, k = LeaveOut(*ranges.T), len(queries), smoother.values.shape[1]
     found, mass = np.empty((len(ranges), m, k)), np.empty((len(ranges), m, k + 1))
     request = smoother.value_request(queries)

@@ -76,6 +76,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         the end all small w are set to 0 if the logarithm of the loss, with its penalty, does not rise by more.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
+    cv : int, splitter, iterable or None, default=None
+        Who is left out when a training sample is predicted, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the loss and `loo_score_` are averaged over, as of :class:`NadarayaWatsonRegressor`;
         "auto" counts n kernel evaluations for each row, and so takes all of up to 20 000 samples.
@@ -105,7 +107,7 @@ class AttentionPoolingRegressor(BaseSmoother):
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training sample predicted from the others; NaN in rows that were not used for validation.
+        Each training row predicted without what `cv` leaves out, NaN where there is no prediction.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int
@@ -263,9 +265,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         if structure == "low_rank" and rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
         line = LocalLinearSpec.of(training, 0.0) if self.degree == 1 else None
-        smoother = self._build_smoother(
-            training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line
-        )
+        smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
         learner = MetricOptimizer(
             loss=Loss(smoother, training, validation),
             given_ridge=None if isinstance(self.ridge, str) else self._given_ridge(d),

@@ -242,7 +242,7 @@ class BaseSmoother(
         X : array-like of shape (n_queries, n_features)
             The queries.
         return_std : bool, default=False
-            Whether to return the standard deviation of a new observation as well: the root of the squared leave-one-out
+            Whether to return the standard deviation of a new observation as well: the root of the squared left-out
             residuals pooled with the same weights, sqrt(sum_i a(x, x_i) r_i^2). With `validation_samples` below the
             number of samples, the weights are those of the samples that have a residual; a query none of whose
             neighbours has one gets the root mean square of all. NaN where there is no residual at all.

@@ -28,7 +28,7 @@ def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray) -> 
         return None if groups is None else Blocks(_numbers(groups))
     if isinstance(cv, LeaveBlockOut):
         return cv.blocks(X)
-    splits = [_checked(*split, len(y)) for split in check_cv(cv).split(X, y, groups)]
+    splits = [_checked(train, test, len(y)) for train, test in check_cv(cv).split(X, y, groups)]
     return _folds(splits, len(y)) or Splits(splits)
 
 
@@ -40,9 +40,9 @@ def _numbers(groups: ArrayLike) -> np.ndarray:
 
 def _checked(train: ArrayLike, test: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
     """A split as two ascending arrays of row numbers."""
-    if not len(train):
-        raise ValueError("cv has a split without training rows, from which nothing can be predicted.")
     train, test = (np.flatnonzero(a) if a.dtype == bool else np.sort(a) for a in map(np.asarray, (train, test)))
+    if not train.size:
+        raise ValueError("cv has a split without training rows, from which nothing can be predicted.")
     for rows in (train, test):
         if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer) or np.any((rows < 0) | (rows >= n)):
             raise ValueError(f"cv must split the {n} rows of X: train and test are numbers of rows, from 0 to {n - 1}.")

@@ -35,12 +35,14 @@ class LocalLinearRegressor(BandwidthSmoother):
         "scott" or "silverman", as of :class:`NadarayaWatsonRegressor`.
     ridge : float or "loo", default="loo"
         Penalty on the squared slope per standard deviation of each feature, in units of the (squared) standardised
-        inputs; non-negative. "loo" chooses it together with the bandwidth, by the same criterion; by leave-one-out
+        inputs; non-negative. "loo" chooses it together with the bandwidth, by the same criterion; by that of "loo"
         where the bandwidth is given or comes from a rule of thumb. With 0, and where the samples in reach do not
         determine the line, the prediction is the limit of a vanishing ridge; samples of less than 1e-26 of the largest
         weight are out of reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
+    cv : int, splitter, iterable or None, default=None
+        Who is left out when a training sample is predicted, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_score_` are averaged over, as of
         :class:`NadarayaWatsonRegressor`.
@@ -62,7 +64,7 @@ class LocalLinearRegressor(BandwidthSmoother):
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training sample predicted from the others; NaN in rows that were not used for validation.
+        Each training row predicted without what `cv` leaves out, NaN where there is no prediction.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int

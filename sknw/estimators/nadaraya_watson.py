@@ -38,19 +38,25 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         * "aicc": the improved Akaike criterion of Hurvich, Simonoff and Tsai [3]_;
         * "gcv": generalised cross-validation [4]_;
         * "scott", "silverman": rules of thumb for densities of normal data, c = n^(-1 / (d + 4)) and
-          c = (n (d + 2) / 4)^(-1 / (d + 4)) with n the sum of weights. Quick, and blind to y.
+          c = (n (d + 2) / 4)^(-1 / (d + 4)) of n samples. Quick, and blind to y.
 
         The first three search all bandwidths from a quarter of the smallest spacing of the data to four times their
-        diameter. Each counts samples by `sample_weight`. With compact kernels "gcv" can prefer a tiny bandwidth at
+        diameter. With compact kernels "gcv" can prefer a tiny bandwidth at
         which few pairs of samples are left within reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query gets that has no training sample in the support of the kernel: the target of its nearest sample
         (ties share), which is the limit of a widening kernel; the mean of all; NaN; or a ValueError. Leave-one-out does
         the same, except that it gives NaN instead of raising; with "nan" and "raise" a selector takes no bandwidth that
         leaves a sample without support.
+    cv : int, splitter, iterable or None, default=None
+        Who is left out when a training sample is predicted, by the criterion, in `loo_prediction_` and in intervals.
+        None: the sample itself; with `groups` given to `fit`, its group. An int: its fold of
+        :class:`~sklearn.model_selection.KFold`. A splitter of :mod:`sklearn.model_selection`,
+        :class:`~sknw.model_selection.LeaveBlockOut` for rows in time, or an iterable of (train, test): the rows of test
+        are predicted from those of train. "aicc" and "gcv" leave nothing out, and take no `cv`.
     validation_samples : int, "auto" or None, default="auto"
-        How many training samples the criterion and `loo_score_` are averaged over; each is predicted from all others,
-        one unit of its weight left out. "auto" takes all, or as many as keep one pass below about 4e8 kernel
+        How many training samples, drawn among those that `cv` tests, the criterion and `loo_score_` are averaged over;
+        each is predicted from all others. "auto" takes all, or as many as keep one pass below about 4e8 kernel
         evaluations: floor(4e8 / min(n, E)) of n samples where n min(n, E) > 4e8. A row takes E = n
         evaluations, except that with one feature E = 40 for the named kernels, and for the Gaussian E = 400 with two
         and 20 000 with three features, as such sums do not look at all pairs. None takes all.
@@ -76,7 +82,8 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training sample predicted from the others; NaN in rows that were not used for validation.
+        Each training row predicted without what `cv` leaves out; the mean where it is tested several times, NaN where it
+        is not tested or was not used for validation.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int

@@ -92,8 +92,8 @@ class PredictiveMixin:
         Returns
         -------
         ndarray of shape (n_queries,)
-            Between the smallest sample weight (1 without weights) and their sum; NaN for queries without support if
-            `outside` is "nan".
+            Between the smallest sample weight and their sum, the number of samples, as weights are scaled to mean 1
+            (without weights between 1 and the number of samples); NaN for queries without support if `outside` is "nan".
 
         Raises
         ------
@@ -107,7 +107,7 @@ class PredictiveMixin:
         return self._fitted.training.sample_weight.max() * size
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
-        """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+.
+        """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+ or CV+.
 
         The bounds are order statistics of ``m_-i(q) -/+ R_i s_-i(q)`` over the training samples i [1]_: the prediction
         at the query without sample i, give or take the size of that sample's leave-one-out residual in units of a local
@@ -130,23 +130,24 @@ class PredictiveMixin:
         Returns
         -------
         ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
-            Lower and upper bound, in units of y; infinite where floor((1 - coverage) (n + 1)) < 1, n the sum of the
-            sample weights of the rows that leave-one-out predicts: at coverage 0.9 with fewer than 9 samples. Weights
-            that are not counts must be scaled to a sum of about the number of samples.
+            Lower and upper bound, in units of y; infinite where floor((1 - coverage) (n + 1)) < 1, n the number of
+            samples that are predicted from others: at coverage 0.9 with fewer than 9 samples.
 
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1; if `outside` is "raise" and a query is without support.
+            If `coverage` is not between 0 and 1; if `outside` is "raise" and a query is without support; if `cv` tests
+            a row several times.
 
         Notes
         -----
         With s the same everywhere and a bandwidth (or w) and ridge fixed beforehand, a new observation from the same
         distribution as the training samples lies in the interval with a probability of at least 2 coverage - 1 [1]_,
-        averaged over queries and training sets: not for each single query, nor where queries come from elsewhere.
+        averaged over queries and training sets: not for each single query, nor where queries come from elsewhere. With
+        groups or folds m_-i is the prediction without those of sample i, and the guarantee is about the same [1]_.
         In practice the probability is close to `coverage`. Two things void the promise: choosing the bandwidth on the
         same data, as leave-one-out residuals are a little too small at the bandwidth that makes them small; and the
-        local scale, as the other samples' residuals know of sample i. Sample weights count samples.
+        local scale, as the other samples' residuals know of sample i.
 
         References
         ----------

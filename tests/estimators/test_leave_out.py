@@ -171,9 +171,7 @@ def plus_interval(splits, Q, X, y, h, kernel, w, coverage, outside="nearest", ri
     overall = np.average(residuals**2, axis=0, weights=counts)
 
     def scale(weights, pseudo_count):
-        return np.sqrt(
-            (weights[rows] @ residuals**2 + pseudo_count * overall) / (weights[rows].sum() + pseudo_count)
-        )
+        return np.sqrt((weights[rows] @ residuals**2 + pseudo_count * overall) / (weights[rows].sum() + pseudo_count))
 
     of_rows = [at(X[i], i)[1] for i in rows]
 
@@ -201,11 +199,8 @@ def plus_interval(splits, Q, X, y, h, kernel, w, coverage, outside="nearest", ri
 def test_intervals_are_those_of_refits(rule, weighted, ridge):
     X, y, w = problem(2, 2, weighted)
     for kernel, h in [("gaussian", [0.5, 0.6]), ("epanechnikov", [1.0, 0.8])]:
-        if ridge is None:
-            model = NadarayaWatsonRegressor(kernel, h)
-        else:
-            model = LocalLinearRegressor(kernel, h, ridge=ridge)
-        fit(rule, model, X, y, w)
+        of_lines = LocalLinearRegressor(kernel, h, ridge=ridge or 0.0)
+        model = fit(rule, of_lines if ridge else NadarayaWatsonRegressor(kernel, h), X, y, w)
         Q = np.vstack([X[:3], X[3:6] + 0.3])
         expected = plus_interval(splits_of(rule, X), Q, X, y, h, kernel, w, 0.8, ridge=ridge)
         assert_close(model.predict_interval(Q, 0.8), expected, y, 1e-8)

@@ -327,12 +327,12 @@ def test_pure_noise_is_averaged_and_reported_as_at_the_edge():
 
 def test_samples_with_the_same_inputs_are_reported():
     rng = np.random.default_rng(0)
-    X, y = rng.uniform(size=(50, 1)), rng.normal(size=50)
-    twins = NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, rng.normal(size=50)))
+    X, y = plain(0)
+    twins = NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, y + rng.normal(size=100)))
     assert twins.bandwidth_search_.has_duplicates
     copies = NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, y))
     assert not copies.bandwidth_search_.has_duplicates
-    assert not NadarayaWatsonRegressor().fit(X, y, np.full(50, 2)).bandwidth_search_.has_duplicates
+    assert not NadarayaWatsonRegressor().fit(X, y, np.full(100, 2)).bandwidth_search_.has_duplicates
 
 
 def test_rows_without_support_at_the_choice_are_counted():
