@@ -92,8 +92,8 @@ class PredictiveMixin:
         Returns
         -------
         ndarray of shape (n_queries,)
-            Between the smallest sample weight and their sum, the number of samples, as weights are scaled to mean 1
-            (without weights between 1 and the number of samples); NaN for queries without support if `outside` is "nan".
+            Between the smallest sample weight, of weights scaled to mean 1, and the number of samples; NaN for queries
+            without support if `outside` is "nan".
 
         Raises
         ------
@@ -160,8 +160,8 @@ class PredictiveMixin:
         fitted, training, queries = self._fitted, self._fitted.training, smoother.queries(array)
         if len(np.unique(fitted.validation.rows)) < len(fitted.validation):
             raise ValueError(
-                "predict_interval needs one left-out prediction of each row, and cv has tested some rows several times: "
-                "fit with a cv that tests each row once, such as KFold."
+                "predict_interval needs one left-out prediction of each row, and cv has tested some rows several "
+                "times: fit with a cv that tests each row once, such as KFold."
             )
         if fitted.rule is None:
             weights = training.sample_weight[fitted.calibration.order]
