@@ -6,7 +6,7 @@ where the range holds nearly all of the mass: such queries are computed again by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from sknw._kernel_sums.contract import Engine
+from sknw._kernel_sums.costs import PART_CALL
 from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
@@ -38,19 +39,24 @@ class SumsRanges(Protocol):
 
 
 class RangeSums:
-    """The sums over the keys that each query leaves out, in the quicker of two ways.
+    """The sums of a request that leaves ranges out, as a difference.
 
-    A compiled loop over each query's own range; or, where many queries share few ranges, one request for each range.
+    The sums over each query's own range are those of a compiled loop; or, where many queries share few ranges, of one
+    request for each range by the engine that sums over all keys.
     """
 
     def __init__(self, request: KernelSumRequest, engines: Iterable[Engine]):
-        able = [e for e in engines if e.refusal(request) is None]
-        loops = [(e.range_seconds(request), e) for e in able if isinstance(e, SumsRanges)]
+        loops = [e for e in engines if isinstance(e, SumsRanges) and e.refusal(request) is None]
         self.request, self._all_keys = request, replace(request, leave_out=None)
-        self._parts = list(_requests_of_ranges(request, _MOST_REQUESTS if loops else np.inf))
-        of_parts = sum(min(e.estimate_seconds(part) for e in able) for _, part in self._parts)
-        ways: list[tuple[float, SumsRanges | None]] = [(of_parts if self._parts else np.inf, None), *loops]
-        self._seconds, self._loop = min(ways, key=lambda way: way[0])
+        self._loop = loops[0] if loops else None
+        self._loop_seconds = self._loop.range_seconds(request) if self._loop else np.inf
+        assert request.leave_out is not None
+        order, starts = request.leave_out.distinct
+        some = starts[:-1] if isinstance(order, slice) else order[starts[:-1]]
+        n_keys = request.leave_out.last[some] - request.leave_out.first[some]
+        # what the requests for ranges take, as a part of that for all keys; without a loop there is no other way
+        self._share = (n_keys.sum() + len(request.queries)) / (len(request.keys) + len(request.queries))
+        self._calls = PART_CALL * len(some) if len(some) <= _MOST_REQUESTS or not loops else np.inf
 
     @classmethod
     def of(cls, request: KernelSumRequest, engines: Iterable[Engine]) -> RangeSums | None:
@@ -66,27 +72,28 @@ class RangeSums:
         return self._difference(engine) if self.takes_difference(engine) else engine.estimate_seconds(self.request)
 
     def _difference(self, engine: Engine) -> float:
-        return self._seconds + engine.estimate_seconds(self._all_keys)
+        seconds = engine.estimate_seconds(self._all_keys)
+        return seconds + min(self._loop_seconds, self._share * seconds + self._calls)
 
-    def subtract_from(
-        self, total: ScaledSums, kernel_sums: Callable[[KernelSumRequest], ScaledSums]
-    ) -> tuple[ScaledSums, np.ndarray]:
+    def difference(self, engine: Engine) -> tuple[ScaledSums, np.ndarray]:
         """The sums over all keys less those in the ranges, and where the difference has lost digits, (b, m).
 
-        `kernel_sums` computes a request. Errors of moments are relative to the mean of |V|, or to what they are.
+        Errors of moments are relative to the mean of |V|, or to what they are.
         """
         index, leave_out = self.request.index, self.request.leave_out
         assert leave_out is not None
+        total = engine.compute(self._all_keys)
         mass, moments = total.mass.copy(), total.moments.copy()
-        if self._loop is not None:
+        if self._loop and self._loop_seconds <= self._share * engine.estimate_seconds(self._all_keys) + self._calls:
             in_ranges = self._loop.range_sums(self.request)
             mass -= in_ranges[..., 0]
             moments -= in_ranges[..., 1:]
-        for rows, part in [] if self._loop is not None else self._parts:
-            found = kernel_sums(part)
-            scale = np.exp(found.log_scale)
-            mass[:, rows] -= scale * found.mass
-            moments[:, rows] -= scale[..., np.newaxis] * found.moments
+        else:
+            for rows, part in _requests_of_ranges(self.request):
+                found = engine.compute(part)
+                scale = np.exp(found.log_scale)
+                mass[:, rows] -= scale * found.mass
+                moments[:, rows] -= scale[..., np.newaxis] * found.moments
         mean = index.of_columns("mean magnitudes", lambda: np.average(np.abs(index.columns), 0, index.weights))
         is_lost = total.mass > _LARGEST_LOSS * mass
         for v in range(len(mean)):
@@ -96,13 +103,11 @@ class RangeSums:
         return ScaledSums(mass, moments, total.log_scale.copy()), is_lost & (leave_out.last > leave_out.first)
 
 
-def _requests_of_ranges(request: KernelSumRequest, most: float) -> Iterator[tuple[Rows, KernelSumRequest]]:
-    """For each distinct range the queries that leave it out, and their request about its keys; none if over `most`."""
+def _requests_of_ranges(request: KernelSumRequest) -> Iterator[tuple[Rows, KernelSumRequest]]:
+    """For each distinct range the queries that leave it out, and their request about its keys."""
     leave_out, index = request.leave_out, request.index
     assert leave_out is not None
     order, starts = leave_out.distinct
-    if len(starts) - 1 > most:
-        return
     for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         rows = slice(start, stop) if isinstance(order, slice) else order[start:stop]
         some = start if isinstance(order, slice) else order[start]

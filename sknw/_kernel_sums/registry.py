@@ -190,8 +190,7 @@ class Dispatcher:
         ranges = RangeSums.of(request, ENGINES.values())
         if ranges is None or not ranges.takes_difference(engine):
             return engine.compute(request)
-        total = engine.compute(replace(request, leave_out=None))
-        sums, is_lost = ranges.subtract_from(total, lambda part: self.compute(self._quickest(part, 1), part))
+        sums, is_lost = ranges.difference(engine)
         for b in np.flatnonzero(is_lost.any(axis=1)).tolist():
             rows = np.flatnonzero(is_lost[b])
             lost = replace(request.take(rows), bandwidths=request.bandwidths[b : b + 1])
