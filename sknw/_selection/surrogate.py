@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import expit
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
@@ -20,7 +21,7 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.grid import COARSE_STEP, FINE_STEP, effective_support
 from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
-from sknw._smoothing.smoother import Queries, Smoother
+from sknw._smoothing.smoother import Smoother
 
 # The largest number of bins, the least mean number of samples in a bin, and of bin widths in the smallest bandwidth.
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
@@ -29,8 +30,6 @@ _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
 # Points that are counted to find a bin width, how often it is doubled, and the smallest relative to the largest
 # coordinate: narrower bins would be of the size of rounding.
 _COUNTED, _MAX_DOUBLINGS, _LEAST_RELATIVE_WIDTH = 20_000, 40, 2.0**-40
-# A sample in whose prediction the others weigh less than this counts as alone.
-_ALONE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ class BinnedData:
     first: np.ndarray  # the first sample of each bin, (s,)
     mass: np.ndarray  # sums of sample weights, (s,)
     unit: np.ndarray  # the mean weight that leaving out a sample of the bin takes away: its weight, 1 at most, (s,)
-    squares: np.ndarray  # weighted means of the squared values, (s, k)
+    variances: np.ndarray  # of the values around their mean, averaged over outputs, (s,)
 
     @classmethod
     def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_bins: int) -> BinnedData:
@@ -96,22 +95,28 @@ class BinnedData:
         keys = np.add.reduceat(weights * smoother.keys, start) * per_mass
         unit = np.add.reduceat(weights * np.minimum(weights, 1.0), start) * per_mass
         values = np.add.reduceat(weights * smoother.values, start) * per_mass
-        squares = np.add.reduceat(weights * smoother.values**2, start) * per_mass
+        n_each = np.diff(start, append=len(sample_weight))
+        squares = (smoother.values - np.repeat(values, n_each, axis=0)) ** 2
+        variances = (np.add.reduceat(weights * squares, start) * per_mass).mean(axis=1)
+        variances[n_each == 1] = 0.0  # exactly
         index = KeyIndex(keys, mass / mass.max(), values, smoother.index.offset_magnitude)
         few = replace(smoother, values=values, index=index)
-        return cls(few, width, start, mass, unit[:, 0], squares)
+        return cls(few, width, start, mass, unit[:, 0], variances)
 
-    def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean square residual of the samples of each bin, averaged over outputs, and their own weight: (b, s)."""
+    def leave_one_out(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(y - m)^2 of the mean sample of each bin, m from all but one, 1 - a, and which bins have no support: (b, s).
+
+        In its own prediction a sample has the weight a = K(0) w / (K(0) w + D), D the kernel mass of the others.
+        """
         smoother = self.smoother
-        request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0]), factors)
+        queries = smoother.left_out(np.arange(len(self.mass)), self.mass / self.unit)
+        request = smoother.request(queries, factors)
         sums = kernel_sums(request, smoother.algorithm)
-        log_unit = np.log(self.unit * request.weight_at_zero() / self.mass.max())
-        own = np.exp(log_unit - sums.log_scale) / sums.mass
-        fitted, _ = sums.into_means()
-        fitted[own > 1.0 - _ALONE] = 0.0
-        squares = self.squares - 2.0 * fitted * smoother.values + fitted**2
-        return np.maximum(squares, 0.0).mean(axis=2), own
+        log_own = np.log(self.unit * request.weight_at_zero() / self.mass.max())
+        log_ratio = sums.log_mass() - log_own
+        means, unsupported = sums.into_means()
+        squares = ((smoother.values - means) ** 2).mean(axis=2)
+        return squares, expit(np.where(unsupported, -np.inf, log_ratio)), unsupported
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,18 +146,18 @@ class BinnedCriterion:
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported samples, as those of a `Criterion`."""
         name, n = self.criterion.name, self.binned.mass.sum()
-        weights = self.binned.mass / n
-        squares, own = self.binned.fit(factors)
-        is_alone = own > 1.0 - _ALONE
+        weights, variances = self.binned.mass / n, self.binned.variances
+        squares, rest, unsupported = self.binned.leave_one_out(factors)
         if name == "loo":
-            scores = (squares / (1.0 - np.where(is_alone, 0.0, own)) ** 2) @ weights
+            varies = np.broadcast_to(variances > 0, rest.shape)
+            scores = (squares + np.divide(variances, rest**2, out=np.zeros_like(rest), where=varies)) @ weights
         else:
-            residual_dof = 1.0 - (own / self.binned.unit) @ weights
-            by_bandwidth = zip(squares @ weights, residual_dof, strict=True)
+            residual_dof = 1.0 - ((1.0 - rest) / self.binned.unit) @ weights
+            by_bandwidth = zip((variances + squares * rest**2) @ weights, residual_dof, strict=True)
             scores = np.array([gcv_or_aicc(name, mean_square, dof, n) for mean_square, dof in by_bandwidth])
         if self.criterion.smoother.policy in ("nan", "raise"):
-            scores = np.where(is_alone[:, self._has_rows].any(axis=1), np.inf, scores)
-        return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(is_alone, axis=1)
+            scores = np.where(unsupported[:, self._has_rows].any(axis=1), np.inf, scores)
+        return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(unsupported, axis=1)
 
     @cached_property
     def _has_rows(self) -> np.ndarray:
