@@ -490,12 +490,12 @@ class BandwidthDisplay(_Display):
         bandwidths, freedom = np.asarray(self.degrees_of_freedom)[:, ::-1]  # so that freedom ascends
         freedom = np.maximum.accumulate(freedom)
         numbers = _ROUND_NUMBERS[(freedom[0] <= _ROUND_NUMBERS) & (freedom[-1] >= _ROUND_NUMBERS)]
-        places = np.exp(np.interp(np.log(numbers), np.log(freedom), np.log(bandwidths)))
+        positions = np.exp(np.interp(np.log(numbers), np.log(freedom), np.log(bandwidths)))
         ratio = (self.bandwidths[-1] / self.bandwidths[0]) ** _LABEL_DISTANCE
         labels: dict[float, str] = {}
-        for number, place in zip(numbers, places.tolist(), strict=True):  # descending
-            if place * ratio <= min(labels, default=np.inf):
-                labels[place] = f"{number:g}"
+        for number, position in zip(numbers, positions.tolist(), strict=True):  # descending
+            if position * ratio <= min(labels, default=np.inf):
+                labels[position] = f"{number:g}"
         axis = ax.secondary_xaxis("top")
         axis.set_xticks(list(labels), list(labels.values()))
         axis.set_xticks([], minor=True)
@@ -530,7 +530,7 @@ def _position(value: Any, length: int, message: str) -> int:
 
 
 def _styled(defaults: dict, given: dict | None) -> dict:
-    """The defaults with what is given in their place, also under one of matplotlib's short names."""
+    """The defaults, replaced by what is given, also under one of matplotlib's short names."""
     long_names = {"c": "color", "lw": "linewidth", "ls": "linestyle", "ms": "markersize", "edgecolor": "edgecolors"}
     given = {} if given is None else {long_names.get(name, name): value for name, value in given.items()}
     return defaults | given

@@ -72,7 +72,7 @@ class Form:
         raise NotImplementedError
 
     def derivative_form(self) -> tuple[float, Form] | None:
-        """A factor and a formula of which dK / d(u^2) is the product, if there is one."""
+        """A factor and a formula whose product is dK / d(u^2), if there is one."""
         return None
 
 

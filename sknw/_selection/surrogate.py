@@ -1,9 +1,11 @@
 """Cheap surrogates of the selection criterion for large n: a random subsample, or (d = 1) binned data.
 
 A bin is an interval of a regular grid. To a kernel much wider than the bins, the samples of a bin are all at their
-mean. There the smoother is fitted, from the bins with the weights of their samples; and as the sum of squares in a bin
-is known, so is that of the residuals of all its samples. Leaving one out divides a residual by 1 - a, a the weight of a
-sample in its own prediction.
+mean. With m the prediction there without one of them, the mean of the squared leave-one-out residuals in the bin is
+
+    (y_mean - m)^2 + variance / (1 - a)^2,
+
+a the weight of a sample in its own prediction. Nothing here is a difference of numbers that are almost equal.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from sknw._smoothing.smoother import Smoother
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
 # A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
-# Points that are counted to find a bin width, how often it is doubled, and the smallest relative to the largest
-# coordinate: narrower bins would be of the size of rounding.
-_COUNTED, _MAX_DOUBLINGS, _LEAST_RELATIVE_WIDTH = 20_000, 40, 2.0**-40
+# Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
+# the size of rounding.
+_COUNTED, _LEAST_RELATIVE_WIDTH = 20_000, 2.0**-40
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class SubsampledCriterion:
     of the criterion beside it is b^4 times as large.
     """
 
-    # what a refinement on all samples must be expected to gain, as a part of the score
+    # what a refinement on all samples must be expected to gain, relative to the score
     least_gain: ClassVar[float] = 1e-5
     has_all_samples: ClassVar[bool] = False
     n_local_rows: ClassVar[int] = _SUBSAMPLE_ROWS
@@ -90,7 +92,7 @@ class BinnedData:
         width = _bin_width(smoother.keys[:, 0], n_bins)
         start = _first_of_bins(smoother.keys[:, 0], width)
         mass = np.add.reduceat(sample_weight, start)
-        # one column after the other: each takes much memory
+        # one column after the other, to save memory
         weights, per_mass = sample_weight[:, np.newaxis], 1.0 / mass[:, np.newaxis]
         keys = np.add.reduceat(weights * smoother.keys, start) * per_mass
         unit = np.add.reduceat(weights * np.minimum(weights, 1.0), start) * per_mass
@@ -123,7 +125,7 @@ class BinnedData:
 class BinnedCriterion:
     """The criterion of the samples of one feature, merged in bins."""
 
-    # what a refinement on all samples must be expected to gain, as a part of the score
+    # what a refinement on all samples must be expected to gain, relative to the score
     least_gain: ClassVar[float] = 1e-6
     has_all_samples: ClassVar[bool] = True
     n_local_rows: ClassVar[int] = 2000
@@ -170,15 +172,11 @@ class BinnedCriterion:
 def _bin_width(points: np.ndarray, n_bins: int) -> float:
     """The width at which sorted points lie in about `n_bins` bins of a grid, or in fewer where many are equal."""
     some = points[:: -(-len(points) // _COUNTED)]
-    low, high = np.quantile(some, [0.1, 0.9])
-    width = float(high - low or np.ptp(some) or 1.0) / n_bins
-    for _ in range(_MAX_DOUBLINGS):
-        if len(_first_of_bins(some, width)) <= n_bins:
-            break
-        width *= 2.0
     n_distinct, least = len(np.unique(some)), _LEAST_RELATIVE_WIDTH * max(-points[0], points[-1])
-    while width > least and len(_first_of_bins(some, width)) < n_distinct:
-        if len(_first_of_bins(some, width / 2.0)) > n_bins:
+    width, n_occupied = float(np.ptp(some) or 1.0) / n_bins, 0
+    while width > least and n_occupied < n_distinct:
+        n_occupied = len(_first_of_bins(some, width / 2.0))
+        if n_occupied > n_bins:
             break
         width /= 2.0
     return width
