@@ -5,7 +5,8 @@ mean. With m the prediction there without one of them, the mean of the squared l
 
     (y_mean - m)^2 + variance / (1 - a)^2,
 
-a the weight of a sample in its own prediction. Nothing here is a difference of numbers that are almost equal.
+a the weight of a sample in its own prediction. All of this follows from the sums without the whole bin: nothing is a
+difference of numbers that are almost equal, as it is between all samples and the others where these are far away.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
+from sknw._kernel_sums.request import LeaveOneOut
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import COARSE_STEP, FINE_STEP, effective_support
 from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
-from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.smoother import Queries, Smoother
 
 # The largest number of bins, the least mean number of samples in a bin, and of bin widths in the smallest bandwidth.
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
@@ -83,7 +84,7 @@ class BinnedData:
     width: float
     first: np.ndarray  # the first sample of each bin, (s,)
     mass: np.ndarray  # sums of sample weights, (s,)
-    unit: np.ndarray  # the mean weight that leaving out a sample of the bin takes away: its weight, 1 at most, (s,)
+    rest: np.ndarray  # the mean weight of the bin without one of its samples, or without a unit of its weight, (s,)
     variances: np.ndarray  # of the values around their mean, averaged over outputs, (s,)
 
     @classmethod
@@ -91,34 +92,42 @@ class BinnedData:
         """The samples of a smoother, sorted by their one feature, in about `n_bins` bins."""
         width = _bin_width(smoother.keys[:, 0], n_bins)
         start = _first_of_bins(smoother.keys[:, 0], width)
-        mass = np.add.reduceat(sample_weight, start)
-        # one column after the other, to save memory
-        weights, per_mass = sample_weight[:, np.newaxis], 1.0 / mass[:, np.newaxis]
-        keys = np.add.reduceat(weights * smoother.keys, start) * per_mass
-        unit = np.add.reduceat(weights * np.minimum(weights, 1.0), start) * per_mass
-        values = np.add.reduceat(weights * smoother.values, start) * per_mass
         n_each = np.diff(start, append=len(sample_weight))
-        squares = (smoother.values - np.repeat(values, n_each, axis=0)) ** 2
-        variances = (np.add.reduceat(weights * squares, start) * per_mass).mean(axis=1)
-        variances[n_each == 1] = 0.0  # exactly
+        mass = np.add.reduceat(sample_weight, start)
+        weights = sample_weight[:, np.newaxis]
+
+        def mean(columns: np.ndarray) -> np.ndarray:
+            return np.add.reduceat(weights * columns, start) / mass[:, np.newaxis]
+
+        # one column after the other, to save memory
+        keys, values = mean(smoother.keys), mean(smoother.values)
+        rest = mean(np.repeat(mass, n_each)[:, np.newaxis] - np.minimum(weights, 1.0))[:, 0]
+        variances = mean((smoother.values - np.repeat(values, n_each, axis=0)) ** 2).mean(axis=1)
         index = KeyIndex(keys, mass / mass.max(), values, smoother.index.offset_magnitude)
         few = replace(smoother, values=values, index=index)
-        return cls(few, width, start, mass, unit[:, 0], variances)
+        return cls(few, width, start, mass, rest, variances)
 
-    def leave_one_out(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(y - m)^2 of the mean sample of each bin, m from all but one, 1 - a, and which bins have no support: (b, s).
+    def leave_one_out(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(y_mean - m)^2, averaged over outputs, 1 - a, a / unit, and which bins are a sample alone: (b, s) each.
 
-        In its own prediction a sample has the weight a = K(0) w / (K(0) w + D), D the kernel mass of the others.
+        With D and M the kernel mass and the mean of the other bins, and K = K(0),
+
+            y_mean - m = D / (D + K rest) (y_mean - M),    a = K unit / (D + K mass),    unit = mass - rest.
         """
-        smoother = self.smoother
-        queries = smoother.left_out(np.arange(len(self.mass)), self.mass / self.unit)
-        request = smoother.request(queries, factors)
+        smoother, bins = self.smoother, np.arange(len(self.mass))
+        leave_out = LeaveOneOut(bins, np.zeros(len(bins)))
+        request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0], leave_out), factors)
         sums = kernel_sums(request, smoother.algorithm)
-        log_own = np.log(self.unit * request.weight_at_zero() / self.mass.max())
-        log_ratio = sums.log_mass() - log_own
-        means, unsupported = sums.into_means()
-        squares = ((smoother.values - means) ** 2).mean(axis=2)
-        return squares, expit(np.where(unsupported, -np.inf, log_ratio)), unsupported
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_at_zero = np.log(request.weight_at_zero() / self.mass.max())
+            log_others = np.log(sums.mass) + sums.log_scale
+            log_without = np.logaddexp(log_others, log_at_zero + np.log(self.rest))
+            log_all = np.logaddexp(log_others, log_at_zero + np.log(self.mass))
+            is_alone = np.isneginf(log_without)
+            share = np.where(is_alone, 1.0, np.exp(log_others - log_without))
+        means, _ = sums.into_means()
+        squares = ((smoother.values - means) ** 2).mean(axis=2) * share**2
+        return squares, np.exp(log_without - log_all), np.exp(log_at_zero - log_all), is_alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,17 +158,17 @@ class BinnedCriterion:
         """Scores and numbers of unsupported samples, as those of a `Criterion`."""
         name, n = self.criterion.name, self.binned.mass.sum()
         weights, variances = self.binned.mass / n, self.binned.variances
-        squares, rest, unsupported = self.binned.leave_one_out(factors)
+        squares, without_own, own_per_unit, is_alone = self.binned.leave_one_out(factors)
         if name == "loo":
-            varies = np.broadcast_to(variances > 0, rest.shape)
-            scores = (squares + np.divide(variances, rest**2, out=np.zeros_like(rest), where=varies)) @ weights
+            is_several = np.broadcast_to(self.binned.rest > 0, squares.shape)
+            scores = (squares + np.divide(variances, without_own**2, out=0.0 * squares, where=is_several)) @ weights
         else:
-            residual_dof = 1.0 - ((1.0 - rest) / self.binned.unit) @ weights
-            by_bandwidth = zip((variances + squares * rest**2) @ weights, residual_dof, strict=True)
+            mean_squares = (variances + squares * without_own**2) @ weights
+            by_bandwidth = zip(mean_squares, 1.0 - own_per_unit @ weights, strict=True)
             scores = np.array([gcv_or_aicc(name, mean_square, dof, n) for mean_square, dof in by_bandwidth])
         if self.criterion.smoother.policy in ("nan", "raise"):
-            scores = np.where(unsupported[:, self._has_rows].any(axis=1), np.inf, scores)
-        return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(unsupported, axis=1)
+            scores = np.where(is_alone[:, self._has_rows].any(axis=1), np.inf, scores)
+        return np.where(np.isnan(scores), np.inf, scores), np.count_nonzero(is_alone, axis=1)
 
     @cached_property
     def _has_rows(self) -> np.ndarray:
