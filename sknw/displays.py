@@ -7,7 +7,6 @@ and ``from_estimator`` does both. matplotlib is imported when something is drawn
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -37,8 +36,21 @@ _ROUND_NUMBERS = np.array([a * 10.0**b for b in range(7) for a in (1, 2, 5)])
 _CRITERION_LABELS = {"loo": "leave-one-out error", "gcv": "GCV score", "aicc": "AICc"}
 
 
+class _Display:
+    def _draw_into(self, ax: Any) -> Any:
+        """The axes given, or those of a new figure, which become attributes."""
+        if ax is None:
+            try:
+                import matplotlib.pyplot as plt
+            except ImportError as error:
+                raise ImportError("Drawing needs matplotlib: pip install matplotlib.") from error
+            ax = plt.subplots(layout="constrained")[1]
+        self.ax_, self.figure_ = ax, ax.figure
+        return ax
+
+
 @dataclass(eq=False, repr=False)
-class AttentionDisplay:
+class AttentionDisplay(_Display):
     """Heat map of attention weights: a row for each query, a column for each training sample.
 
     Queries and samples are drawn in ascending order of a value, so that neighbours in the picture are alike: with one
@@ -117,13 +129,12 @@ class AttentionDisplay:
         smoother, queries = _smoother_and_inputs(estimator, X)
         weights = smoother.attention_weights_(queries)
         if smoother.n_features_in_ == 1:
-            name = _feature_names(smoother)[0]
-            of_queries, of_keys = np.asarray(queries)[:, 0], smoother.X_train_[:, 0]
-            labels = f"query, by {name}", f"training sample, by {name}"
+            values, by = (np.asarray(queries), smoother.X_train_), 2 * _feature_names(smoother)
         else:
-            of_queries, of_keys = (y.reshape(len(y), -1)[:, 0] for y in (smoother.predict(queries), smoother.y_train_))
-            labels = "query, by prediction", "training sample, by target"
-        display = cls(weights, query_values=of_queries, key_values=of_keys, query_label=labels[0], key_label=labels[1])
+            values, by = (smoother.predict(queries), smoother.y_train_), ["prediction", "target"]
+        of_queries, of_keys = (value.reshape(len(value), -1)[:, 0] for value in values)
+        labels = {"query_label": f"query, by {by[0]}", "key_label": f"training sample, by {by[1]}"}
+        display = cls(weights, query_values=of_queries, key_values=of_keys, **labels)
         return display.plot(ax, **imshow_kwargs)
 
     def plot(self, ax: Any = None, **imshow_kwargs: Any) -> Self:
@@ -141,7 +152,7 @@ class AttentionDisplay:
         AttentionDisplay
             The display itself.
         """
-        ax = _axes(ax)
+        ax = self._draw_into(ax)
         from matplotlib.colors import PowerNorm
 
         rows, columns = (np.argsort(values, kind="stable") for values in (self.query_values, self.key_values))
@@ -155,12 +166,11 @@ class AttentionDisplay:
         ax.set(xlabel=self.key_label, ylabel=self.query_label)
         _label_by_value(ax.xaxis, self.key_values[columns])
         _label_by_value(ax.yaxis, self.query_values[rows])
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
 @dataclass(eq=False, repr=False)
-class FitDisplay:
+class FitDisplay(_Display):
     """The fitted curve along one feature, with its prediction interval and data.
 
     With several features it is a cut through the fit: the other features stay at their medians.
@@ -266,16 +276,21 @@ class FitDisplay:
         ValueError
             If there is no such feature, or several outputs and no `target`.
         """
-        _smoother(estimator)
+        _smoother_and_inputs(estimator)
         names = _feature_names(estimator)
-        column = _feature_index(feature, names)
+        position = names.index(feature) if feature in names else feature
+        column = _position(position, len(names), f"feature must be one of {names}, or its position")
         table = np.asarray(X, dtype=np.float64)
         x = np.linspace(table[:, column].min(), table[:, column].max(), _RESOLUTION)
         grid = np.tile(np.median(table, axis=0), (_RESOLUTION, 1))
         grid[:, column] = x
-        smoother, queries = _smoother_and_inputs(estimator, _like(X, grid))
+        frame: Any = type(X)
+        like_X = frame(dict(zip(X.columns, grid.T, strict=True))) if hasattr(X, "columns") else grid
+        smoother, queries = _smoother_and_inputs(estimator, like_X)
         targets = np.asarray(y).reshape(len(table), -1)
-        output = _output(targets.shape[1], target)
+        n_outputs = targets.shape[1]
+        message = f"target must be the position of one of the {n_outputs} outputs"
+        output = _position(0 if target is None and n_outputs == 1 else target, n_outputs, message)
         return cls(
             x,
             smoother.predict(queries).reshape(_RESOLUTION, -1)[:, output],
@@ -310,7 +325,7 @@ class FitDisplay:
         FitDisplay
             The display itself.
         """
-        ax = _axes(ax)
+        ax = self._draw_into(ax)
         # many points are small and pale: together they shade
         crowd = np.sqrt(len(self.data_x))
         size, alpha = np.clip(170 / crowd, 2, 16), np.clip(14 / crowd, 0.15, 0.8)
@@ -325,12 +340,11 @@ class FitDisplay:
             ax.set_ylim(bottom, top)
         ax.set(xlabel=self.feature_name + " (others at their medians)" * self.is_cut, ylabel="y")
         ax.legend(fontsize="small")
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
 @dataclass(eq=False, repr=False)
-class BandwidthDisplay:
+class BandwidthDisplay(_Display):
     """The criterion along the bandwidth, with its local minima, the choice, and the degrees of freedom.
 
     :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
@@ -418,7 +432,7 @@ class BandwidthDisplay:
         ValueError
             If no bandwidth was searched.
         """
-        smoother = _smoother(estimator)
+        smoother, _ = _smoother_and_inputs(estimator)
         search = getattr(smoother, "bandwidth_search_", None)
         if search is None:
             raise ValueError(
@@ -427,7 +441,12 @@ class BandwidthDisplay:
         factors = np.geomspace(search.factors[0], search.factors[-1], _TRACE_POINTS)
         is_only = smoother.n_features_in_ == 1
         unit = search.bandwidths[-1, 0] / search.factors[-1] if is_only else 1.0
-        freedom = _degrees_of_freedom(smoother, factors / search.factors[search.best_index])
+        training, fitted = smoother._fitted.training, smoother._fitted.smoother
+        validation = Validation.of(None, training)[:: -(-len(training) // _TRACE_ROWS)]
+        ridge = fitted.line.ridge if fitted.line else 0.0
+        criterion = Criterion("gcv", fitted, training, validation, ridge)
+        descending = factors[::-1] / search.factors[search.best_index]
+        freedom = criterion.degrees_of_freedom(descending, ridge)[::-1]
         return cls(
             search.bandwidths[:, 0] if is_only else search.factors,
             search.scores,
@@ -453,7 +472,7 @@ class BandwidthDisplay:
         BandwidthDisplay
             The display itself.
         """
-        ax = _axes(ax)
+        ax = self._draw_into(ax)
         point = {"marker": "o", "linestyle": "none"}
         minima = point | {"color": _BLUE, "fillstyle": "none", "markersize": 9, "label": "local minimum"}
         chosen = self.bandwidths[self.best_index]
@@ -465,21 +484,19 @@ class BandwidthDisplay:
         ax.set(xscale="log", xlabel=self.xlabel, ylabel=_CRITERION_LABELS[self.criterion])
         ax.legend(fontsize="small")
         self.freedom_axis_ = None if self.degrees_of_freedom is None else self._draw_freedom(ax)
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _draw_freedom(self, ax: Any) -> Any:
         """An axis on top with round numbers of degrees of freedom."""
         bandwidths, freedom = np.asarray(self.degrees_of_freedom)[:, ::-1]  # so that freedom ascends
-        falls = np.append(True, np.diff(np.maximum.accumulate(freedom)) > 0)
-        bandwidths, freedom = bandwidths[falls], freedom[falls]
+        freedom = np.maximum.accumulate(freedom)
         numbers = _ROUND_NUMBERS[(freedom[0] <= _ROUND_NUMBERS) & (freedom[-1] >= _ROUND_NUMBERS)]
-        places = np.exp(np.interp(np.log(numbers), np.log(freedom), np.log(bandwidths)))
+        positions = np.exp(np.interp(np.log(numbers), np.log(freedom), np.log(bandwidths)))
         ratio = (self.bandwidths[-1] / self.bandwidths[0]) ** _LABEL_DISTANCE
         labels: dict[float, str] = {}
-        for number, place in zip(numbers, places.tolist(), strict=True):  # descending
-            if place * ratio <= min(labels, default=np.inf):
-                labels[place] = f"{number:g}"
+        for number, position in zip(numbers, positions.tolist(), strict=True):  # descending
+            if position * ratio <= min(labels, default=np.inf):
+                labels[position] = f"{number:g}"
         axis = ax.secondary_xaxis("top")
         axis.set_xticks(list(labels), list(labels.values()))
         axis.set_xticks([], minor=True)
@@ -487,37 +504,16 @@ class BandwidthDisplay:
         return axis
 
 
-def _degrees_of_freedom(smoother: BaseSmoother, factors: np.ndarray) -> np.ndarray:
-    """At bandwidths in units of the one chosen, ascending."""
-    training, fitted = smoother._fitted.training, smoother._fitted.smoother
-    validation = Validation.of(None, training)[:: -(-len(training) // _TRACE_ROWS)]
-    ridge = 0.0 if fitted.line is None else fitted.line.ridge
-    criterion = Criterion("gcv", fitted, training, validation, ridge)
-    return criterion.degrees_of_freedom(factors[::-1], ridge)[::-1]
-
-
-def _is_pipeline(estimator: Any) -> bool:
-    from sklearn.pipeline import Pipeline  # loads more than the smoothers need
-
-    return isinstance(estimator, Pipeline)
-
-
-def _smoother(estimator: BaseSmoother | Pipeline) -> BaseSmoother:
-    smoother = estimator[-1] if _is_pipeline(estimator) else estimator
+def _smoother_and_inputs(estimator: BaseSmoother | Pipeline, X: Any = None) -> tuple[BaseSmoother, Any]:
+    """The smoother, and X as it sees it."""
+    steps = getattr(estimator, "steps", [("", estimator)])
+    smoother = steps[-1][1]
     if not isinstance(smoother, BaseSmoother):
         raise TypeError(
             f"estimator must be one of sknw, or a pipeline that ends in one, got {type(smoother).__name__}."
         )
     check_is_fitted(smoother)
-    return smoother
-
-
-def _smoother_and_inputs(estimator: BaseSmoother | Pipeline, X: Any) -> tuple[BaseSmoother, Any]:
-    """The smoother, and X as it sees it."""
-    smoother = _smoother(estimator)
-    if _is_pipeline(estimator) and len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    return smoother, X
+    return smoother, X if X is None or len(steps) == 1 else estimator[:-1].transform(X)
 
 
 def _feature_names(estimator: BaseSmoother | Pipeline) -> list[str]:
@@ -527,40 +523,15 @@ def _feature_names(estimator: BaseSmoother | Pipeline) -> list[str]:
     return ["x"] if estimator.n_features_in_ == 1 else [f"x{k}" for k in range(estimator.n_features_in_)]
 
 
-def _feature_index(feature: int | str, names: list[str]) -> int:
-    if isinstance(feature, str) and feature in names:
-        return names.index(feature)
-    if isinstance(feature, int | Integral) and 0 <= feature < len(names):
-        return int(feature)
-    raise ValueError(f"feature must be one of {names}, or its position, got {feature!r}.")
-
-
-def _output(n_outputs: int, target: int | None) -> int:
-    if target is None and n_outputs == 1:
-        return 0
-    if isinstance(target, int | Integral) and 0 <= target < n_outputs:
-        return int(target)
-    raise ValueError(f"target must be the position of one of the {n_outputs} outputs, got {target!r}.")
-
-
-def _like(X: Any, table: np.ndarray) -> Any:
-    """The table as a data frame with the columns of X, if X is one."""
-    columns = getattr(X, "columns", None)
-    return table if columns is None else type(X)(dict(zip(columns, table.T, strict=True)))
-
-
-def _axes(ax: Any) -> Any:
-    if ax is not None:
-        return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("Drawing needs matplotlib: pip install matplotlib.") from error
-    return plt.subplots(layout="constrained")[1]
+def _position(value: Any, length: int, message: str) -> int:
+    """A position among `length` things, checked."""
+    if isinstance(value, int | np.integer) and 0 <= value < length:
+        return int(value)
+    raise ValueError(f"{message}, got {value!r}.")
 
 
 def _styled(defaults: dict, given: dict | None) -> dict:
-    """The defaults with what is given in their place, also under one of matplotlib's short names."""
+    """The defaults, replaced by what is given, also under one of matplotlib's short names."""
     long_names = {"c": "color", "lw": "linewidth", "ls": "linestyle", "ms": "markersize", "edgecolor": "edgecolors"}
     given = {} if given is None else {long_names.get(name, name): value for name, value in given.items()}
     return defaults | given

@@ -6,7 +6,6 @@ to a smoother, so kernels are not normalised: K(0) = 1.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -37,43 +36,43 @@ __all__ = [
 EDGE = 1.0 + 1e-10
 
 
-class Form(ABC):
+class Form:
     """The formula of a kernel, from which everything else follows; engines ask it and never the kernel's name."""
 
     family: ClassVar[str]  # the loops that know the formula: "exponential", "polynomial" or "cosine"
     rate: float  # K is a function of rate u^power
     power: float
     exponent: int
-    support: ClassVar[float]  # the largest u of positive weight
+    support: ClassVar[float] = 1.0  # the largest u of positive weight
 
     @property
     def is_differentiable(self) -> bool:
         """Whether K has a derivative but for a kink; a step has none."""
         return self.exponent > 0
 
-    @abstractmethod
     def profile(self, sq: np.ndarray) -> np.ndarray:
         """K as a function of u^2."""
+        raise NotImplementedError
 
     def log_profile(self, sq: np.ndarray) -> np.ndarray:
         """log K, ``-inf`` where the weight is zero."""
         with np.errstate(divide="ignore"):
             return np.log(self.profile(sq), dtype=np.float64)
 
-    @abstractmethod
     def derivative(self, sq: np.ndarray) -> np.ndarray:
         """dK / d(u^2), 0 where it is infinite."""
+        raise NotImplementedError
 
     def log_derivative(self, sq: np.ndarray) -> np.ndarray:
         """d(log K) / d(u^2) where K is positive, else 0; 0 where it is infinite."""
         return _relative(self.derivative(sq), self.profile(sq))
 
-    @abstractmethod
     def square(self) -> Form:
         """The formula of K^2."""
+        raise NotImplementedError
 
     def derivative_form(self) -> tuple[float, Form] | None:
-        """A factor and a formula of which dK / d(u^2) is the product, if there is one."""
+        """A factor and a formula whose product is dK / d(u^2), if there is one."""
         return None
 
 
@@ -112,7 +111,6 @@ class PolynomialForm(Form):
     """K(u) = (1 - u^power)^exponent for u <= 1, else 0."""
 
     family = "polynomial"
-    support = 1.0
     rate = 1.0
     power: int
     exponent: int
@@ -134,8 +132,10 @@ class PolynomialForm(Form):
     def derivative_form(self) -> tuple[float, Form] | None:
         if self.exponent == 0:
             return None
-        of_square = PolynomialForm(2, self.exponent - 1)
-        return -0.5 * self.exponent * self.power, of_square if self.power == 2 else SlopeForm(self)
+        factor, exponent = -0.5 * self.exponent * self.power, self.exponent - 1
+        if self.power == 2:
+            return factor, PolynomialForm(2, exponent)
+        return factor, SlopeForm(self.power, exponent, self, factor)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,6 @@ class CosineForm(Form):
     """K(u) = cos(pi u / 2)^exponent for u <= 1, else 0."""
 
     family = "cosine"
-    support = 1.0
     rate = 1.0
     power = 1
     exponent: int = 1
@@ -161,7 +160,8 @@ class CosineForm(Form):
         return CosineForm(2 * self.exponent)
 
     def derivative_form(self) -> tuple[float, Form] | None:
-        return (-0.25 * np.pi, SlopeForm(self)) if self.exponent == 1 else None
+        factor = -0.25 * np.pi
+        return (factor, SlopeForm(self.power, 0, self, factor)) if self.exponent == 1 else None
 
 
 @dataclass(frozen=True)
@@ -172,29 +172,14 @@ class SlopeForm(Form):
     """
 
     family = "slope"
-    support = 1.0
     rate = 1.0
+    power: float
+    exponent: int  # one less than that of the kernel
     of: Form
-
-    @property
-    def power(self) -> float:  # type: ignore[override]
-        """That of the kernel."""
-        return self.of.power
-
-    @property
-    def exponent(self) -> int:  # type: ignore[override]
-        """One less than that of the kernel."""
-        return self.of.exponent - 1
+    factor: float
 
     def profile(self, sq: np.ndarray) -> np.ndarray:
-        factor, _ = self.of.derivative_form() or (1.0, None)
-        return self.of.derivative(sq) / factor
-
-    def derivative(self, sq: np.ndarray) -> np.ndarray:
-        raise NotImplementedError("Second derivatives are not needed.")
-
-    def square(self) -> Form:
-        raise NotImplementedError("Squares of derivatives are not needed.")
+        return self.of.derivative(sq) / self.factor
 
 
 def _power(sq: np.ndarray, power: float) -> np.ndarray:
@@ -340,9 +325,8 @@ class Kernel(NotebookViewMixin, BaseEstimator):
         NotImplementedError
             If the kernel has none, see `is_differentiable`.
         """
-        if not self.is_differentiable:
+        if self.form is None or not self.is_differentiable:
             raise NotImplementedError(f"{type(self).__name__} must implement derivative(sq).")
-        assert self.form is not None
         return self.form.derivative(sq)
 
     def log_derivative(self, sq: np.ndarray) -> np.ndarray:
@@ -358,9 +342,9 @@ class Kernel(NotebookViewMixin, BaseEstimator):
         ndarray of the same shape
             The derivatives d(log K) / d(u^2) where K is positive, else 0; 0 where they are infinite.
         """
-        return (
-            self.form.log_derivative(sq) if self.form is not None else _relative(self.derivative(sq), self.profile(sq))
-        )
+        if self.form is not None:
+            return self.form.log_derivative(sq)
+        return _relative(self.derivative(sq), self.profile(sq))
 
     def square(self) -> Kernel:
         """The kernel K^2, whose sums the effective sample size needs.

@@ -23,7 +23,7 @@ def bandwidth_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
     """Bandwidths to scan for keys (n, d), in descending order, and whether two keys are equal.
 
     They are lattice values from at least four times the diameter of the keys to at most a quarter of their smallest
-    spacing; less or more where the kernel reaches further or less far than one bandwidth.
+    spacing; less or more where the effective support of the kernel is more or less than one bandwidth.
     """
     spacing, has_equal = _spacing(keys)
     if not len(spacing):

@@ -19,15 +19,15 @@ SCORE_TOL = 1e-12
 # The first step to either side is 0.15 in the natural logarithm.
 _FIRST_STEP = round(0.15 / math.log(2.0) * OCTAVE)
 _MAX_STEPS = 16
-# A search ends where the next step is expected to lower the score by a smaller part of it.
+# A search ends where the next step is expected to lower the score by less, relative to the score.
 LEAST_GAIN = 1e-8
 
 
 def lattice_values(points: Iterable[int]) -> np.ndarray:
     """2^((p + 1/2) / OCTAVE) at the lattice points p.
 
-    The half keeps the values apart from all ratios of distances, of which samples on a regular grid have many equal
-    ones: the support of a compact kernel then never ends at a sample. Points an octave apart differ by exactly 2.
+    The half keeps the values apart from all ratios of distances, many of which are equal for samples on a regular
+    grid: the support of a compact kernel then never ends at a sample. Points an octave apart differ by exactly 2.
     """
     return np.array([math.ldexp(2.0 ** ((p % OCTAVE + 0.5) / OCTAVE), p // OCTAVE) for p in map(int, points)])
 
@@ -67,8 +67,8 @@ class ParabolicSearch:
         """Return the minimum near lattice values in descending order, and the second derivative in log2 of the value.
 
         Three values to start from are enough, or two where the second derivative is known; it is 0 where it is not. Of
-        minima with equal scores it is the largest. Where parabolas do not halve the bracket in two steps, the larger
-        part of it is halved.
+        minima with equal scores it is the largest. Where parabolas do not halve the bracket in two steps, the wider
+        of its intervals is halved.
         """
         seen = dict(zip(map(lattice_point, start.tolist()), self.scores(start).tolist(), strict=True))
         length_before = last_length = math.inf
@@ -101,7 +101,7 @@ def _vertex(x: np.ndarray, f: np.ndarray, best: int, curvature: float) -> tuple[
     """Return the minimum of a parabola, how much lower it is than the smallest of the values f, and f''.
 
     Three points (x, f) determine the parabola; two do with the second derivative given. A step beyond the points is at
-    most twice as long as that between the outer two; it is taken whole where the parabola has no minimum.
+    most twice as long as that between the outer two; where the parabola has no minimum, it is exactly twice as long.
     """
     at_end = best in (0, len(x) - 1)
     outer = float(3.0 * x[0] - 2.0 * x[1] if best == 0 else 3.0 * x[-1] - 2.0 * x[-2])

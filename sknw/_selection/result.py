@@ -25,8 +25,8 @@ class BandwidthSearch:
     scores : ndarray of shape (n_candidates,)
         The criterion, to be minimised; infinite where it does not exist. Of one output "loo" and "gcv" are in units of
         y squared; of several they are means of what each output has in units of its variance. For more than 2000
-        validation rows, candidates far from every minimum of the scan were scored on a part of them only; for more
-        than 5000 samples they may be scores of a part of the samples, or of samples merged in bins.
+        validation rows, candidates far from every minimum of the scan were scored on some of them only; for more
+        than 5000 samples they may be scores of a subsample, or of samples merged in bins.
     best_index : int
         The chosen candidate.
     local_minima : ndarray of int

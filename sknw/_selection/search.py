@@ -37,8 +37,8 @@ _FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE 
 _SCAN_ROWS = 2000
 # With more samples the scan takes a surrogate: for weighted means by a smooth kernel, and otherwise.
 _MAX_SMOOTH, _MAX_SAMPLES = 5000, 20_000
-# A surrogate's minimum whose score is higher than its least one by a larger part cannot be the minimum on all samples;
-# neither can one whose score on all samples is higher than the best so far by a larger part.
+# A surrogate's minimum whose score is higher than its least one by a larger ratio cannot be the minimum on all samples;
+# neither can one whose score on all samples is higher than the best so far by a larger ratio.
 _SCAN_ERROR, _HOPELESS = 0.1, 1e-3
 # Bandwidths that share the distances.
 _BATCH = 8
@@ -110,19 +110,19 @@ def search_bandwidth(
     # compact kernels, whose criterion has kinks, ask for many bandwidths on all samples as long as that takes little
     is_smooth = is_of_means and not kernel.is_compact
     minima, is_complete = [], False
+    can_merge = keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out
+    surrogate = BinnedCriterion if can_merge else SubsampledCriterion
     with suppress(SearchStopped):
         if len(keys) <= (_MAX_SMOOTH if is_smooth else _MAX_SAMPLES) or not criterion.validation.has_one_order:
             minima = _search_few(criterion, history, grid)
-        elif keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out:
-            minima = _search_many(criterion, history, grid, BinnedCriterion.of(criterion))
         else:
-            minima = _search_many(criterion, history, grid, SubsampledCriterion.of(criterion))
+            minima = _search_many(criterion, history, grid, surrogate.of(criterion))
         is_complete = True
     trials: dict[float, tuple[float, int]] = {}
     for scores_of_one in reversed([history.on_all, *history.on_surrogate.values()]):
         trials |= scores_of_one
-    eligible = np.array(sorted(history.on_all or trials))  # scores on different rows do not compare
-    best_factor = eligible[::-1][first_minimum(np.array([trials[factor][0] for factor in eligible[::-1].tolist()]))]
+    eligible = sorted(history.on_all or trials, reverse=True)  # scores on different rows do not compare
+    best_factor = eligible[first_minimum(np.array([trials[factor][0] for factor in eligible]))]
     factors = np.array(sorted(trials))
     scores, n_unsupported = np.array([trials[factor] for factor in factors.tolist()]).T
     best = int(np.searchsorted(factors, best_factor))
@@ -216,5 +216,8 @@ def _search_many(
 
 
 def _by_score(indices: np.ndarray, scores: np.ndarray) -> list[int]:
-    """Indices in the order of their scores; of scores equal to ten decimals the first index is first."""
-    return indices[np.argsort(np.round(scores[indices], 10), kind="stable")].tolist()
+    """Indices in the order of their scores; of those with equal scores the first index is first."""
+    order = np.argsort(scores[indices])
+    ascending = scores[indices][order]
+    is_larger = np.diff(ascending, prepend=-np.inf) > score_tolerance(ascending)
+    return indices[order][np.lexsort((order, np.cumsum(is_larger)))].tolist()

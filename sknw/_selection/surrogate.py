@@ -1,9 +1,12 @@
 """Cheap surrogates of the selection criterion for large n: a random subsample, or (d = 1) binned data.
 
 A bin is an interval of a regular grid. To a kernel much wider than the bins, the samples of a bin are all at their
-mean. There the smoother is fitted, from the bins with the weights of their samples; and as the sum of squares in a bin
-is known, so is that of the residuals of all its samples. Leaving one out divides a residual by 1 - a, a the weight of a
-sample in its own prediction.
+mean. With m the prediction there without one of them, the mean of the squared leave-one-out residuals in the bin is
+
+    (y_mean - m)^2 + variance / (1 - a)^2,
+
+a the weight of a sample in its own prediction. All of this follows from the sums without the whole bin: nothing is a
+difference of numbers that are almost equal, as it is between all samples and the others where these are far away.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
+from sknw._kernel_sums.request import LeaveOut
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import COARSE_STEP, FINE_STEP, effective_support
 from sknw._selection.line_search import OCTAVE
@@ -26,11 +30,9 @@ from sknw._smoothing.smoother import Queries, Smoother
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
 # A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
-# Points that are counted to find a bin width, how often it is doubled, and the smallest relative to the largest
-# coordinate: narrower bins would be of the size of rounding.
-_COUNTED, _MAX_DOUBLINGS, _LEAST_RELATIVE_WIDTH = 20_000, 40, 2.0**-40
-# A sample in whose prediction the others weigh less than this counts as alone.
-_ALONE = 1e-9
+# Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
+# the size of rounding.
+_COUNTED, _LEAST_RELATIVE_WIDTH = 20_000, 2.0**-40
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ class SubsampledCriterion:
     of the criterion beside it is b^4 times as large.
     """
 
-    # what a refinement on all samples must be expected to gain, as a part of the score
+    # what a refinement on all samples must be expected to gain, relative to the score
     least_gain: ClassVar[float] = 1e-5
     has_all_samples: ClassVar[bool] = False
     n_local_rows: ClassVar[int] = _SUBSAMPLE_ROWS
@@ -82,43 +84,57 @@ class BinnedData:
     width: float
     first: np.ndarray  # the first sample of each bin, (s,)
     mass: np.ndarray  # sums of sample weights, (s,)
-    unit: np.ndarray  # the mean weight that leaving out a sample of the bin takes away, (s,)
-    squares: np.ndarray  # weighted means of the squared values, (s, k)
+    rest: np.ndarray  # the mean weight of the bin without one of its samples, (s,)
+    variances: np.ndarray  # of the values around their mean, averaged over outputs, (s,)
 
     @classmethod
     def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_bins: int) -> BinnedData:
         """The samples of a smoother, sorted by their one feature, in about `n_bins` bins."""
         width = _bin_width(smoother.keys[:, 0], n_bins)
         start = _first_of_bins(smoother.keys[:, 0], width)
+        n_each = np.diff(start, append=len(sample_weight))
         mass = np.add.reduceat(sample_weight, start)
-        # one column after the other: each takes much memory
-        weights, per_mass = sample_weight[:, np.newaxis], 1.0 / mass[:, np.newaxis]
-        keys = np.add.reduceat(weights * smoother.keys, start) * per_mass
-        unit = np.add.reduceat(weights * weights, start) * per_mass
-        values = np.add.reduceat(weights * smoother.values, start) * per_mass
-        squares = np.add.reduceat(weights * smoother.values**2, start) * per_mass
+        weights = sample_weight[:, np.newaxis]
+
+        def mean(columns: np.ndarray) -> np.ndarray:
+            return np.add.reduceat(weights * columns, start) / mass[:, np.newaxis]
+
+        # one column after the other, to save memory
+        keys, values = mean(smoother.keys), mean(smoother.values)
+        rest = mean(np.repeat(mass, n_each)[:, np.newaxis] - weights)[:, 0]
+        variances = mean((smoother.values - np.repeat(values, n_each, axis=0)) ** 2).mean(axis=1)
         index = KeyIndex(keys, mass / mass.max(), values, smoother.index.offset_magnitude)
         few = replace(smoother, values=values, index=index)
-        return cls(few, width, start, mass, unit[:, 0], squares)
+        return cls(few, width, start, mass, rest, variances)
 
-    def fit(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean square residual of the samples of each bin, averaged over outputs, and their own weight: (b, s)."""
-        smoother = self.smoother
-        request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0]), factors)
+    def leave_one_out(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(y_mean - m)^2, averaged over outputs, 1 - a, a / unit, and which bins are a sample alone: (b, s) each.
+
+        With D and M the kernel mass and the mean of the other bins, and K = K(0),
+
+            y_mean - m = D / (D + K rest) (y_mean - M),    a = K unit / (D + K mass),    unit = mass - rest.
+        """
+        smoother, bins = self.smoother, np.arange(len(self.mass))
+        leave_out = LeaveOut.own(bins)
+        request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0], leave_out), factors)
         sums = kernel_sums(request, smoother.algorithm)
-        log_unit = np.log(self.unit * request.weight_at_zero() / self.mass.max())
-        own = np.exp(log_unit - sums.log_scale) / sums.mass
-        fitted, _ = sums.into_means()
-        fitted[own > 1.0 - _ALONE] = 0.0
-        squares = self.squares - 2.0 * fitted * smoother.values + fitted**2
-        return np.maximum(squares, 0.0).mean(axis=2), own
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_at_zero = np.log(request.weight_at_zero() / self.mass.max())
+            log_others = np.log(sums.mass) + sums.log_scale
+            log_without = np.logaddexp(log_others, log_at_zero + np.log(self.rest))
+            log_all = np.logaddexp(log_others, log_at_zero + np.log(self.mass))
+            is_alone = np.isneginf(log_without)
+            share = np.where(is_alone, 1.0, np.exp(log_others - log_without))
+        means, _ = sums.into_means()
+        squares = ((smoother.values - means) ** 2).mean(axis=2) * share**2
+        return squares, np.exp(log_without - log_all), np.exp(log_at_zero - log_all), is_alone
 
 
 @dataclass(frozen=True, eq=False)
 class BinnedCriterion:
     """The criterion of the samples of one feature, merged in bins."""
 
-    # what a refinement on all samples must be expected to gain, as a part of the score
+    # what a refinement on all samples must be expected to gain, relative to the score
     least_gain: ClassVar[float] = 1e-6
     has_all_samples: ClassVar[bool] = True
     n_local_rows: ClassVar[int] = 2000
@@ -141,14 +157,14 @@ class BinnedCriterion:
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported samples, as those of a `Criterion`."""
         name, n = self.criterion.name, self.binned.mass.sum()
-        weights = self.binned.mass / n
-        squares, own = self.binned.fit(factors)
-        is_alone = own > 1.0 - _ALONE
+        weights, variances = self.binned.mass / n, self.binned.variances
+        squares, without_own, own_per_unit, is_alone = self.binned.leave_one_out(factors)
         if name == "loo":
-            scores = (squares / (1.0 - np.where(is_alone, 0.0, own)) ** 2) @ weights
+            is_several = np.broadcast_to(self.binned.rest > 0, squares.shape)
+            scores = (squares + np.divide(variances, without_own**2, out=0.0 * squares, where=is_several)) @ weights
         else:
-            residual_dof = 1.0 - (own / self.binned.unit) @ weights
-            by_bandwidth = zip(squares @ weights, residual_dof, strict=True)
+            mean_squares = (variances + squares * without_own**2) @ weights
+            by_bandwidth = zip(mean_squares, 1.0 - own_per_unit @ weights, strict=True)
             scores = np.array([gcv_or_aicc(name, mean_square, dof, n) for mean_square, dof in by_bandwidth])
         if self.criterion.smoother.policy in ("nan", "raise"):
             scores = np.where(is_alone[:, self._has_rows].any(axis=1), np.inf, scores)
@@ -165,15 +181,11 @@ class BinnedCriterion:
 def _bin_width(points: np.ndarray, n_bins: int) -> float:
     """The width at which sorted points lie in about `n_bins` bins of a grid, or in fewer where many are equal."""
     some = points[:: -(-len(points) // _COUNTED)]
-    low, high = np.quantile(some, [0.1, 0.9])
-    width = float(high - low or np.ptp(some) or 1.0) / n_bins
-    for _ in range(_MAX_DOUBLINGS):
-        if len(_first_of_bins(some, width)) <= n_bins:
-            break
-        width *= 2.0
     n_distinct, least = len(np.unique(some)), _LEAST_RELATIVE_WIDTH * max(-points[0], points[-1])
-    while width > least and len(_first_of_bins(some, width)) < n_distinct:
-        if len(_first_of_bins(some, width / 2.0)) > n_bins:
+    width, n_occupied = float(np.ptp(some) or 1.0) / n_bins, 0
+    while width > least and n_occupied < n_distinct:
+        n_occupied = len(_first_of_bins(some, width / 2.0))
+        if n_occupied > n_bins:
             break
         width /= 2.0
     return width

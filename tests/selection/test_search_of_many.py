@@ -1,10 +1,12 @@
 """The search where samples are so many that the scan merges them: its choice against all samples at every bandwidth."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import ALGORITHMS, takes
 
 from sknw import NadarayaWatsonRegressor
 from sknw._selection.criterion import Criterion
@@ -62,6 +64,11 @@ def criterion_of(X, y, kernel, name="loo"):
     return Criterion(name, smoother, training, Validation.of(None, training))
 
 
+def usable_algorithms(kernel, d):
+    """The values of `algorithm` that take a kernel and d features, but for the slow "dense"."""
+    return [algorithm for algorithm in ALGORITHMS if algorithm != "dense" and takes(kernel, d, algorithm)]
+
+
 def fitted(kernel, X, y, warning=None):
     """A fit that gives this warning, or none: any other is an error."""
     with pytest.warns(UserWarning, match=warning) if warning else nullcontext():
@@ -93,6 +100,43 @@ def test_merged_samples_score_as_all_do(kernel, width, criterion):
     assert np.all(error[:2] < 2e-3)
 
 
+@pytest.mark.parametrize("criterion", ["loo", "aicc"])
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
+def test_scores_of_merged_samples_do_not_depend_on_the_engine(kernel, criterion):
+    """Samples in the tails are nearly alone: what others say about them must not be a difference of equal numbers."""
+    X = np.random.default_rng(0).normal(size=(3000, 1)) ** 3
+    full = criterion_of(X, np.sin(2 * X[:, 0]), kernel, criterion)
+    merged = BinnedCriterion.of(full)
+    scores = []
+    for algorithm in ["dense", *usable_algorithms(kernel, 1)]:
+        binned = replace(merged.binned, smoother=replace(merged.binned.smoother, algorithm=algorithm))
+        scores.append(replace(merged, binned=binned)(merged.binned.width * np.array([300.0, 30.0, 10.0, 3.0]))[0])
+    assert_allclose(scores, np.tile(scores[0], (len(scores), 1)), rtol=1e-11)
+
+
+# Compact kernels scan a surrogate where samples are more than 20 000, smooth ones where they are more than 5000.
+MANY = [
+    *(("gaussian", 1, 5500 + 140 * seed) for seed in range(18)),
+    *(("exponential", 1, 5500 + 400 * seed) for seed in range(6)),
+    ("epanechnikov", 1, N),
+    *(("gaussian", 2, 5500 + 1500 * seed) for seed in range(2)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "d", "n"), MANY)
+def test_no_engine_changes_what_is_chosen(kernel, d, n):
+    rng = np.random.default_rng(n)
+    X = rng.normal(size=(n, d))
+    y = np.sin(2 * X[:, 0]) + 0.3 * rng.normal(size=n)
+    models = [
+        NadarayaWatsonRegressor(kernel, algorithm=algorithm, validation_samples=1000, random_state=0).fit(X, y)
+        for algorithm in usable_algorithms(kernel, d)
+    ]
+    for model in models[1:]:
+        assert_allclose(model.bandwidth_, models[0].bandwidth_, rtol=1e-8)
+        assert_array_equal(np.isnan(model.loo_prediction_), np.isnan(models[0].loo_prediction_))
+
+
 def test_merged_samples_keep_mass_means_and_squares():
     X, y = sine(5000)
     w = np.random.default_rng(0).choice([0.5, 1.0, 3.0], len(X))
@@ -102,7 +146,8 @@ def test_merged_samples_keep_mass_means_and_squares():
     assert_allclose(binned.mass.sum(), w.sum())
     assert_allclose(binned.mass @ binned.smoother.values, w @ smoother.values)
     assert_allclose(binned.mass @ binned.smoother.keys, w @ smoother.keys, atol=1e-9)
-    assert_allclose(binned.mass @ binned.squares, w @ smoother.values**2)
+    squares = binned.variances[:, np.newaxis] + binned.smoother.values**2
+    assert_allclose(binned.mass @ squares, w @ smoother.values**2)
 
 
 @pytest.mark.parametrize("n_distinct", [1, 2, 50])
