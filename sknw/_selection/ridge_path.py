@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import expit
@@ -95,17 +96,17 @@ class RidgePath:
         ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
         if not np.any(lines.is_ill_conditioned(0.0) & ~self.unsupported):
             ridges = np.append(ridges, 0.0)
-        seen = {ridge: self(ridge) for ridge in ridges.tolist()}
-        scores = np.array(list(seen.values()))
+        score = cache(self)
+
+        def scores_at(ridges: np.ndarray) -> np.ndarray:
+            return np.array([score(ridge) for ridge in ridges.tolist()])
+
+        scores = scores_at(ridges)
         best = first_minimum(scores)
         if ridges[best] == 0.0 or not np.isfinite(scores[best]):
             return float(ridges[best])
         point = lattice_point(ridges[best])
         smallest, largest = lattice_values([point - _RIDGE_STEP, point + _RIDGE_STEP])
-
-        def scores_at(ridges: np.ndarray) -> np.ndarray:
-            return np.array([seen[ridge] if ridge in seen else self(ridge) for ridge in ridges.tolist()])
-
         beside = ridges[max(best - 1, 0) : best + 2]
         return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])[0]
 

@@ -23,19 +23,9 @@ def rule_of_thumb(rule: str, n: int, d: int) -> float:
 def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False) -> int:
     """The number of rows over which ``validation_samples="auto"`` averages the criterion.
 
-    It is, with E the number of kernel evaluations that the sum of one row counts for,
-
-        n                               if n min(n, E) <= 4e8,
-        max(floor(4e8 / min(n, E)), 1)  otherwise.
-
-    The sums over n samples of d features look at every pair, E = n, except that, unless `all_pairs`,
-
-        E = 40                             with d = 1, for exp(-rate u), exp(-rate u^2), the cosine, and (1 - u^p)^q
-                                           with p = 1, 2 or 3,
-        E = 400 with d = 2, 20 000 with 3  for exp(-rate u^2).
-
-    So a pass of leave-one-out stays below about 4e8 kernel evaluations. The formula knows the kernel's form and the
-    size of the data only: engine, machine and number of threads do not change the rows, nor what is chosen.
+    It is n if n E <= 4e8, else max(floor(4e8 / E), 1). E is the number of kernel evaluations that the sum of one row
+    counts for: n, or at most the numbers above where there are fast sums and not `all_pairs` are needed. The formula
+    knows the kernel's form and the size of the data only: engine, machine and number of threads do not change the rows.
     """
     form, evaluations = kernel.form, n
     if form is not None and not all_pairs:
