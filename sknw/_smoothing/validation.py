@@ -105,6 +105,12 @@ class Validation:
         """Whether all predictions have the same keys but for a range of these."""
         return len(self.parts) == 1 and self.parts[0].keys is None
 
+    def has_any_key(self, n_samples: int) -> bool:
+        """Whether any of the predictions has a key that is not left out."""
+        n_keys = [n_samples if part.keys is None else len(part.keys) for part in self.parts]
+        left_out = [part.leave_out.last - part.leave_out.first for part in self.parts]
+        return any(np.any(out < n) for out, n in zip(left_out, n_keys, strict=True))
+
     def __getitem__(self, some: np.ndarray | slice) -> Validation:
         """Some of the predictions, in ascending order."""
         chosen = np.arange(len(self))[some]
@@ -119,7 +125,7 @@ class Validation:
         return self[np.flatnonzero(np.isin(self.rows, rows))]
 
     def among(self, samples: np.ndarray, is_row: np.ndarray) -> Validation:
-        """The same within some ascending `samples`, of those samples for which `is_row` is true: both are renumbered."""
+        """The same within some ascending `samples`, of those for which `is_row` is true; all are renumbered."""
         assert self.has_one_order
         some = self.parts[0][is_row[self.parts[0].rows]]
         leave_out = LeaveOut(*(np.searchsorted(samples, end) for end in (some.leave_out.first, some.leave_out.last)))

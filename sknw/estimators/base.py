@@ -136,6 +136,8 @@ class BaseSmoother(
         tested = validation.rows if validation.has_one_order else np.unique(validation.rows)
         if not len(tested):
             raise ValueError("cv tests no row of positive sample_weight.")
+        if data.rule is not None and not validation.has_any_key(len(data.training)):
+            raise ValueError("cv, or groups, leave out all samples wherever one is predicted: nothing is left.")
         if not isinstance(n_rows, int | Integral) or n_rows >= len(tested):
             return validation
         rows = check_random_state(self.random_state).choice(tested, int(n_rows), replace=False)

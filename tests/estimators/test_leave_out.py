@@ -1,11 +1,16 @@
 """Groups, folds and blocks of time left out: against refits on the train rows of every split."""
 
+import pickle
+from datetime import timedelta
+
 import numpy as np
 import oracle
+import pandas as pd
 import pytest
 from covering import covering_array
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS, assert_close, engine_cases
+from sklearn import config_context
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -16,6 +21,8 @@ from sklearn.model_selection import (
     ShuffleSplit,
     TimeSeriesSplit,
 )
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.model_selection import LeaveBlockOut
@@ -299,3 +306,115 @@ def test_criteria_that_leave_nothing_out_take_no_folds(selector, cv, groups):
     X, y, _ = problem(1)
     with pytest.raises(ValueError, match="leaves no sample out"):
         NadarayaWatsonRegressor(bandwidth=selector, cv=cv).fit(X, y, groups=groups)
+
+
+# Groups through pipelines and searches
+
+
+def test_pipelines_pass_groups_to_the_step():
+    X, y, _ = problem(2)
+    model = make_pipeline(StandardScaler(), NadarayaWatsonRegressor())
+    model.fit(X, y, nadarayawatsonregressor__groups=GROUPS)
+    expected = NadarayaWatsonRegressor().fit(StandardScaler().fit_transform(X), y, groups=GROUPS)
+    assert_array_equal(model[-1].loo_prediction_, expected.loo_prediction_)
+
+
+def test_a_search_keeps_groups_for_its_own_splitter():
+    X, y, _ = problem(2)
+    search = GridSearchCV(NadarayaWatsonRegressor(), {"kernel": ["gaussian", "tricube"]}, cv=GroupKFold(3))
+    best = search.fit(X, y, groups=GROUPS).best_estimator_
+    assert_array_equal(best.loo_prediction_, NadarayaWatsonRegressor(best.kernel).fit(X, y).loo_prediction_)
+
+
+def test_with_routing_groups_reach_the_estimator_through_pipeline_and_search():
+    X, y, _ = problem(2)
+    with config_context(enable_metadata_routing=True):
+        smoother = NadarayaWatsonRegressor().set_fit_request(groups=True)
+        search = GridSearchCV(
+            make_pipeline(smoother),
+            {"nadarayawatsonregressor__kernel": ["gaussian", "tricube"]},
+            cv=GroupKFold(3),
+        )
+        best = search.fit(X, y, groups=GROUPS).best_estimator_[-1]
+    expected = NadarayaWatsonRegressor(best.kernel).fit(X, y, groups=GROUPS)
+    assert_array_equal(best.loo_prediction_, expected.loo_prediction_)
+
+
+# Time
+
+
+def test_a_block_is_left_out_by_the_splitter_as_by_the_estimator():
+    X = np.column_stack([np.arange(N), TIMES]).astype(float)
+    for cv in (LeaveBlockOut(0), LeaveBlockOut(2), LeaveBlockOut(3, TIMES), LeaveBlockOut(3, times=1)):
+        splits = list(cv.split(X))
+        assert len(splits) == cv.get_n_splits(X) == N
+        times = np.arange(N) if cv.times is None else TIMES
+        for i, (train, test) in enumerate(splits):
+            assert_array_equal(test, [i])
+            assert_array_equal(train, np.flatnonzero(np.abs(times - times[i]) > cv.half_width))
+        model = NadarayaWatsonRegressor(bandwidth=1.0, cv=cv).fit(X, X[:, 0])
+        by_splits = NadarayaWatsonRegressor(bandwidth=1.0, cv=splits).fit(X, X[:, 0])
+        assert_allclose(model.loo_prediction_, by_splits.loo_prediction_, rtol=1e-12)
+
+
+def test_times_may_be_a_column_by_name_or_dates():
+    X, y, _ = problem(1)
+    frame = pd.DataFrame({"x": X[:, 0], "day": TIMES})
+    expected = NadarayaWatsonRegressor(bandwidth=0.5, cv=LeaveBlockOut(3, TIMES)).fit(frame, y).loo_prediction_
+    dates = pd.Timestamp("2026-03-28") + pd.to_timedelta(TIMES, unit="D")
+    for cv in [
+        LeaveBlockOut(3, "day"),
+        LeaveBlockOut(pd.Timedelta("3D"), dates),
+        LeaveBlockOut(timedelta(days=3), dates.to_numpy()),
+        LeaveBlockOut(np.timedelta64(72, "h"), dates.to_numpy()),
+    ]:
+        model = NadarayaWatsonRegressor(bandwidth=0.5, cv=cv).fit(frame, y)
+        assert_array_equal(model.loo_prediction_, expected)
+    with pytest.raises(ValueError, match="a timedelta where times are dates; got 3"):
+        NadarayaWatsonRegressor(cv=LeaveBlockOut(3, dates)).fit(frame, y)
+    with pytest.raises(ValueError, match="times must be finite"):
+        missing = dates.to_series()
+        missing.iloc[2] = pd.NaT
+        NadarayaWatsonRegressor(cv=LeaveBlockOut(timedelta(days=3), missing)).fit(frame, y)
+
+
+def test_a_block_that_is_too_wide_leaves_nothing_and_says_so():
+    X, y, _ = problem(1)
+    with pytest.raises(ValueError, match="leave out all samples"):
+        NadarayaWatsonRegressor(cv=LeaveBlockOut(N)).fit(X, y)
+    with pytest.raises(ValueError, match="leave out all samples"):
+        NadarayaWatsonRegressor().fit(X, y, groups=np.zeros(N))
+
+
+# What stays
+
+
+@pytest.mark.parametrize("rule", ["groups", "blocks of time", "repeated folds", "the past"])
+def test_a_loaded_model_answers_as_it_did(rule):
+    X, y, w = problem(2, weighted=True)
+    model = fit(rule, NadarayaWatsonRegressor(), X, y, w)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert_array_equal(loaded.predict(X), model.predict(X))
+    if rule != "repeated folds":
+        assert_array_equal(loaded.predict_interval(X), model.predict_interval(X))
+
+
+@pytest.mark.parametrize("rule", ["groups", "blocks of rows"])
+@pytest.mark.parametrize("d", [1, 2])
+def test_many_samples_choose_as_brute_force_does(rule, d):
+    """Where the search looks at a part of the samples first."""
+    rng = np.random.default_rng(0)
+    n = 6000
+    X = rng.uniform(size=(n, d))
+    y = np.sin(12 * X[:, 0]) + 0.3 * rng.normal(size=n)
+    groups = rng.integers(0, 200, n) if rule == "groups" else None
+    cv = None if rule == "groups" else LeaveBlockOut(5)
+    models = [
+        NadarayaWatsonRegressor(cv=cv, algorithm=algorithm).fit(X, y, groups=groups)
+        for algorithm in ("auto", "fused", "expansion")
+    ]
+    for model in models[1:]:
+        assert_allclose(model.bandwidth_, models[0].bandwidth_, rtol=1e-8)
+    for factor in (0.97, 1.03):
+        beside = NadarayaWatsonRegressor(bandwidth=factor * models[0].bandwidth_, cv=cv).fit(X, y, groups=groups)
+        assert beside.loo_score_ < models[0].loo_score_
