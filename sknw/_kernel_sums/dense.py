@@ -43,7 +43,7 @@ class Dense(Engine):
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums, in blocks of queries: memory O(n + m)."""
         n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
-        columns = request.index.of_columns("weighted", lambda: _weighted_columns(request))
+        columns = request.index.weighted_columns
         sums = np.empty((n_bandwidths, n_queries, columns.shape[1]))
         log_scale = np.zeros((n_bandwidths, n_queries))
 
@@ -68,7 +68,7 @@ class Dense(Engine):
 
     def derivative_sums(self, request: KernelSumRequest, log_mass: np.ndarray) -> np.ndarray:
         """As of `registry.DifferentiatesSums`."""
-        columns = request.index.of_columns("weighted", lambda: _weighted_columns(request))
+        columns = request.index.weighted_columns
         sums = np.empty((len(request.queries), columns.shape[1], request.keys.shape[1]))
         h = request.bandwidths[0]
 
@@ -84,11 +84,6 @@ class Dense(Engine):
 
 
 register(Dense())
-
-
-def _weighted_columns(request: KernelSumRequest) -> np.ndarray:
-    """w_j (1, V_j), of shape (n, 1 + k)."""
-    return request.weights[:, np.newaxis] * np.column_stack([np.ones(len(request.keys)), request.columns])
 
 
 def rows_per_block(request: KernelSumRequest) -> int:

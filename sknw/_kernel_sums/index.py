@@ -86,6 +86,13 @@ class KeyIndex:
     def _most_bytes(self) -> int:
         return self.keys.nbytes + self.weights.nbytes + self.columns.nbytes
 
+    @property
+    def weighted_columns(self) -> np.ndarray:
+        """w_j (1, V_j), of shape (n, 1 + k)."""
+        return self.of_columns(
+            "weighted", lambda: self.weights[:, np.newaxis] * np.column_stack([np.ones(len(self)), self.columns])
+        )
+
     @cached_property
     def max_abs_key(self) -> float:
         """The largest coordinate of a key."""

@@ -81,10 +81,7 @@ class Tiled(Engine):
         index, leave_out, tiles = request.index, request.leave_out, all_in_float64(request)
         assert leave_out is not None
         keys = index.of_keys("by feature", lambda: range_loops.filled_up(index.keys.T))
-        columns = index.of_columns(
-            "weighted, by column",
-            lambda: range_loops.filled_up(index.weights * np.vstack([np.ones(len(index)), index.columns.T])),
-        )
+        columns = index.of_columns("weighted, by column", lambda: range_loops.filled_up(index.weighted_columns.T))
         sums = np.zeros((len(request.bandwidths), len(request.queries), len(columns)))
         kernel = (*tiles.kernel, tiles.rates, tiles.furthest)
 

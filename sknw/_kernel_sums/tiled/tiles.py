@@ -63,7 +63,7 @@ class Tiles:
         self.keys, self.key_start = tiles.keys, tiles.start
         self.columns = index.of_columns(
             ("tiles", precision),
-            lambda: in_blocks(index.weights * np.vstack([np.ones(len(index)), index.columns.T]), precision),
+            lambda: in_blocks(index.weighted_columns.T, precision),
         )
         self.power = form.power
         # as of `loops.set_weights`

@@ -17,7 +17,6 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 from sknw._kernel_sums.costs import TREE_CALL, TREE_PAIR, TREE_PAIR_FEATURE, TREE_POINT, tiled_pair
-from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.permutation import inverse_permutation, places_of
 from sknw._kernel_sums.registry import Engine, form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
@@ -63,7 +62,7 @@ class Tree(Engine):
         """The sums; distances are computed once for all bandwidths."""
         pairs = _Pairs(request)
         columns = request.index.of_columns(
-            ("tree columns", pairs.pays), lambda: pairs.keys.columns(_weighted_columns(request.index))
+            ("tree columns", pairs.pays), lambda: pairs.keys.columns(request.index.weighted_columns)
         )
         sums = pairs.sums(pairs.kernel, columns)
         return ScaledSums.of_columns(sums, np.zeros(sums.shape[:2]))
@@ -77,11 +76,6 @@ class Tree(Engine):
 
 
 register(Tree())
-
-
-def _weighted_columns(index: KeyIndex) -> np.ndarray:
-    """w_j (1, V_j), of shape (n, 1 + k)."""
-    return index.weights[:, np.newaxis] * np.column_stack([np.ones(len(index)), index.columns])
 
 
 def _trees_pay(request: KernelSumRequest) -> bool:
