@@ -89,7 +89,7 @@ def with_keys(request, rows):
     """The request about some of the keys, `rows` ascending."""
     leave_out = request.leave_out
     if leave_out is not None:
-        leave_out = LeaveOut(np.searchsorted(rows, leave_out.first), np.searchsorted(rows, leave_out.last))
+        leave_out = leave_out.among(rows)
     return replace(request, index=request.index.take(rows), leave_out=leave_out)
 
 

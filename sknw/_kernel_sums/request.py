@@ -23,29 +23,30 @@ class LeaveOut:
     Attributes
     ----------
     first, last : ndarrays of shape (m,), intp
-        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal. If no query
-        leaves out more than one key, that key is the query itself.
+        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal.
+    is_own : bool
+        Whether each range is the query's own key, or empty: engines then need not subtract.
     """
 
     first: np.ndarray
     last: np.ndarray
+    is_own: bool = False
 
     @classmethod
     def own(cls, index: np.ndarray) -> LeaveOut:
         """Leave-one-out: query i is key ``index[i]``, or no key where that is -1."""
-        return cls(np.maximum(index, 0), index + 1)
+        return cls(np.maximum(index, 0), index + 1, is_own=True)
 
     def __getitem__(self, rows: np.ndarray | slice) -> LeaveOut:
-        return LeaveOut(self.first[rows], self.last[rows])
+        return LeaveOut(self.first[rows], self.last[rows], self.is_own)
 
-    @cached_property
-    def is_single(self) -> bool:
-        """Whether no query is summed without several keys."""
-        return bool(np.all(self.last - self.first <= 1))
+    def among(self, keys: np.ndarray) -> LeaveOut:
+        """The same ranges among some of the keys, ascending."""
+        return LeaveOut(np.searchsorted(keys, self.first), np.searchsorted(keys, self.last), self.is_own)
 
     @cached_property
     def index(self) -> np.ndarray:
-        """The key left out of each query, -1 for none, where `is_single`."""
+        """The key left out of each query, -1 for none, where `is_own`."""
         return np.where(self.last > self.first, self.first, -1)
 
     @cached_property
@@ -67,7 +68,7 @@ class LeaveOut:
 
     def is_all_in_order(self, n_keys: int) -> bool:
         """Whether query i is summed without key i alone, for all keys."""
-        return len(self.first) == n_keys and self.is_single and np.array_equal(self.index, np.arange(n_keys))
+        return len(self.first) == n_keys and self.is_own and np.array_equal(self.index, np.arange(n_keys))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ class KernelSumRequest:
     @property
     def has_ranges(self) -> bool:
         """Whether several keys are left out of a query."""
-        return self.leave_out is not None and not self.leave_out.is_single
+        return self.leave_out is not None and not self.leave_out.is_own
 
     @property
     def form(self) -> Form:

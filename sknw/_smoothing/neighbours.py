@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._kernel_sums.request import KernelSumRequest
 
 # The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
@@ -41,9 +41,7 @@ class EffectiveNeighbours:
         Each row of weights sums to 1; they are zero where a query has fewer than l neighbours.
         """
         here, near = self.request.take(rows), self._keys_near(rows)
-        leave_out = here.leave_out
-        if leave_out is not None:
-            leave_out = LeaveOut(*(np.searchsorted(near, end) for end in (leave_out.first, leave_out.last)))
+        leave_out = None if here.leave_out is None else here.leave_out.among(near)
         here = replace(here, index=here.index.take(near), leave_out=leave_out)
         weights = dense.weight_rows(here, slice(None))
         weights[weights < np.exp(-_NEGLIGIBLE_EXPONENT) * weights.max(axis=1, keepdims=True)] = 0.0

@@ -64,7 +64,10 @@ def tests_of(rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray) -> tup
         own = np.where(training.share[rows] > 0, np.arange(len(training.given))[training.sample][rows], -1)
         return (Tests(np.arange(len(rows)), LeaveOut.own(own)),)
     if isinstance(rule, Blocks):
-        tests = Tests(np.arange(len(rows)), rule.of(rows, rule.position[training.given_rows]))
+        leave_out = rule.of(rows, rule.position[training.given_rows])
+        if rows is training.given_rows and np.all(leave_out.last - leave_out.first == 1):
+            leave_out = LeaveOut.own(leave_out.first)
+        tests = Tests(np.arange(len(rows)), leave_out)
         return (tests if rule.is_tested is None else tests[rule.is_tested[rows]],)
     is_sample, sample = training.share > 0, np.arange(len(training.given))[training.sample]
     at = np.full(len(training.given), -1)
@@ -98,7 +101,7 @@ class Validation:
     @property
     def leaves_one_out(self) -> bool:
         """Whether each prediction is without one sample."""
-        return all(part.keys is None and part.leave_out.is_single for part in self.parts)
+        return all(part.keys is None and part.leave_out.is_own for part in self.parts)
 
     @property
     def has_one_order(self) -> bool:
@@ -128,8 +131,7 @@ class Validation:
         """The same within some ascending `samples`, of those for which `is_row` is true; all are renumbered."""
         assert self.has_one_order
         some = self.parts[0][is_row[self.parts[0].rows]]
-        leave_out = LeaveOut(*(np.searchsorted(samples, end) for end in (some.leave_out.first, some.leave_out.last)))
-        return Validation((Tests(np.searchsorted(samples, some.rows), leave_out),))
+        return Validation((Tests(np.searchsorted(samples, some.rows), some.leave_out.among(samples)),))
 
     def batches(self, size: int) -> Iterator[tuple[slice, Tests]]:
         """Batches of predictions from the same keys, and where they are among all."""

@@ -417,4 +417,25 @@ def test_many_samples_choose_as_brute_force_does(rule, d):
         assert_allclose(model.bandwidth_, models[0].bandwidth_, rtol=1e-8)
     for factor in (0.97, 1.03):
         beside = NadarayaWatsonRegressor(bandwidth=factor * models[0].bandwidth_, cv=cv).fit(X, y, groups=groups)
-        assert beside.loo_score_ < models[0].loo_score_
+        assert beside.loo_score_ < models[0].loo_score_ + 1e-5
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "dense", "fused", "sorted", "pruned"])
+def test_a_row_of_weight_zero_is_predicted_without_its_group_of_one(algorithm):
+    X, y, _ = problem(1)
+    w, groups = np.ones(N), np.arange(N)
+    w[:8], groups[:8] = 0.0, np.arange(20, 28)
+    model = NadarayaWatsonRegressor("epanechnikov", 0.6, algorithm=algorithm).fit(X, y, w, groups=groups)
+    splits = LeaveOneGroupOut().split(X, groups=groups)
+    expected = np.full(N, np.nan, dtype=np.longdouble)
+    for test, prediction in oracle.left_out(splits, X, y, [0.6], "epanechnikov", w):
+        expected[test] = prediction
+    assert_close(model.loo_prediction_, expected, y)
+    assert_close(
+        model.predict_interval(X[:5] + 0.1),
+        plus_interval(
+            list(LeaveOneGroupOut().split(X, groups=groups)), X[:5] + 0.1, X, y, [0.6], "epanechnikov", w, 0.9
+        )[:, 0],
+        y,
+        1e-8,
+    )

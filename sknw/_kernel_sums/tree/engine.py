@@ -179,7 +179,7 @@ class _Pairs:
         own, ranges = np.full(len(request.queries), -1), np.empty((0, 2), dtype=np.int64)
         if request.leave_out is not None:
             leave_out = request.leave_out[self.queries.order]
-            if leave_out.is_single:
+            if leave_out.is_own:
                 own = places_of(leave_out.index, inverse_permutation(self.keys.order, len(index)))
             else:
                 ranges = np.column_stack([leave_out.first, leave_out.last])
