@@ -16,8 +16,8 @@ def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool) -> st
     """The warning that a search deserves, if any: what is wrong with the choice, and the remedy.
 
     There is none where local lines choose the largest bandwidth, at which they are a single line for all samples: that
-    may be right. Neither is there with few validation rows, with which the criterion often is least at an edge, nor with equal
-    scores, as of a constant target, with which the largest bandwidth is as good as any.
+    may be right. Neither is there with few validation rows, with which the criterion often is least at an edge, nor
+    with equal scores, as of a constant target, with which the largest bandwidth is as good as any.
     """
     scores = search.scores[np.isfinite(search.scores)]
     if n_rows < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():

@@ -82,8 +82,8 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     kernel_ : Kernel
         The kernel object used.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training row predicted without what `cv` leaves out; the mean where it is tested several times, NaN where it
-        is not tested or was not used for validation.
+        Each training row predicted without what `cv` leaves out; the mean where it is tested several times, NaN where
+        it is not tested or was not used for validation.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int
