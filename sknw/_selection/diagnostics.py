@@ -13,7 +13,13 @@ _FEW, _MANY = 100, 0.25
 _EQUAL = 1e-10
 
 
-def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndarray, with_lines: bool) -> str | None:
+def search_warning(
+    search: BandwidthSearch,
+    training: TrainingSet,
+    rows: np.ndarray,
+    with_lines: bool,
+    feature_names: np.ndarray | None = None,
+) -> str | None:
     """The warning that a search deserves, if any: what is wrong with the choice, and the remedy.
 
     There is none where local lines choose the largest bandwidth, at which they are a single line for all samples: that
@@ -42,6 +48,17 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
                 "and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights that are "
                 "not counts to at most 1, or give a number."
             )
+    if search.autocorrelation is not None and search.autocorrelation.is_alarm:
+        feature = search.autocorrelation.order
+        times = (
+            "" if feature is None else f", times={feature if feature_names is None else repr(feature_names[feature])}"
+        )
+        return (
+            f"leave-one-out residuals are autocorrelated: {search.autocorrelation}. Neighbours that share errors predict "
+            "each other; leave-one-out is then too optimistic, and its bandwidth often too small. Give "
+            f"cv=LeaveBlockOut(half_width{times}) for autocorrelation along this order, or groups= to fit for families "
+            "of rows."
+        )
     if search.at_edge and search.best_index > 0:
         if with_lines:
             return None

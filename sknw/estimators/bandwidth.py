@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sknw._selection.autocorrelation import measure_autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import search_warning
 from sknw._selection.result import BandwidthSearch
@@ -66,8 +68,13 @@ class BandwidthSmoother(BaseSmoother):
             self.ridge_ = criterion.best_ridge(1.0)
             smoother = smoother.with_ridge(self.ridge_)
         self._store_fit(X, y, sample_weight, training, smoother, rows, predictions)
+        if search is not None and selector == "loo":
+            residuals = training.residuals(self.loo_prediction_)
+            smoother = replace(smoother, algorithm=self.algorithm)
+            search = replace(search, autocorrelation=measure_autocorrelation(smoother, training, residuals, len(rows)))
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
-        warning = None if search is None else search_warning(search, training, rows, line is not None)
+        names = getattr(self, "feature_names_in_", None)
+        warning = None if search is None else search_warning(search, training, rows, line is not None, names)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()
