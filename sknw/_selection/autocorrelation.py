@@ -27,11 +27,12 @@ from sknw._smoothing.training import TrainingSet
 # An alarm takes an excess of this many standard deviations. With independent errors the largest over all spans and
 # orders of 1000 data sets without lack of fit is below 4.
 _LEAST_Z = 4.0
-# It takes this excess as well, at span 1 and at longer ones. Lack of fit reaches 0.1 and 0.15; AR(1) errors of
-# correlation 0.5 lead to 0.2, and groups with an effect as large as the noise to 0.3.
-_LEAST_EXCESS = {True: 0.13, False: 0.2}
-# Lack of fit is smooth over 4 spans if these are a small part of the samples: a span is at most this part of them.
-_LARGEST_PART, _LARGEST_SPAN = 1 / 150, 16
+# It takes this excess as well, at span 1 and at longer ones. With AR(1) errors of any correlation the bandwidth may
+# be so small that the excess at span 1 is 0.15; at longer spans lack of fit reaches 0.15 by itself.
+_LEAST_EXCESS = {True: 0.1, False: 0.2}
+# Fewer samples say too little. What is left of a smooth signal changes little over 4 spans if these are a small part of
+# the samples: a span is at most this part of them.
+_FEW, _LARGEST_PART, _LARGEST_SPAN = 150, 1 / 100, 16
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 8000, 4, 100
 _MOST_IN_ORDER = 2000
@@ -50,7 +51,7 @@ class Autocorrelation:
     order : int or None
         The feature in whose order the samples were taken; None: the order of the rows.
     span : int
-        Neighbours are up to this many places apart; they are compared with those 2 to 4 times as far.
+        Neighbours are up to this many places apart; they are compared with those that are 2 to 4 times as far apart.
     excess : float
         The mean correlation of neighbours minus that of those further apart, beyond its mean for independent errors.
     z : float
@@ -110,8 +111,8 @@ def measure_autocorrelation(
     left = columns[rows] - _leave_one_out(smoother, training, rows, columns)
     left[np.isnan(left)] = 0.0  # rows without support
     r, lack = left[:, 0], left[:, -1]
-    # smoothing the residuals once more predicts half of them (twicing, Stuetzle & Mittal 1979)
-    if lack @ lack < r @ r / 2.0:
+    # smoothing the residuals once more predicts most of them (twicing, Stuetzle & Mittal 1979)
+    if np.median(lack * lack) < np.median(r * r) / 2.0:
         return None
     found, start = [], 0
     for order, run in runs.items():
@@ -129,14 +130,14 @@ def neighbour_contrast(r: np.ndarray, span: int) -> np.ndarray:
 
         C_m = (sum_i r_i a_i - sum_i r_i f_i) / sum_i r_i^2,
 
-    a_i the mean of r_{i+1} .. r_{i+m} and f_i that of r_{i+2m} .. r_{i+4m}. It is the difference of two von Neumann
+    a_i the mean of r_{i+1} .. r_{i+m} and f_i that of r_{i+2m+1} .. r_{i+4m}. It is the difference of two von Neumann
     ratios: what changes slowly in r, as lack of fit does, is in both and cancels.
     """
     n = r.shape[1] - 4 * span
     sums = np.concatenate([np.zeros_like(r[:, :1]), np.cumsum(r, axis=1)], axis=1)
     i = np.arange(n)
     near = (sums[:, i + span + 1] - sums[:, i + 1]) / span
-    far = (sums[:, i + 4 * span + 1] - sums[:, i + 2 * span]) / (2 * span + 1)
+    far = (sums[:, i + 4 * span + 1] - sums[:, i + 2 * span + 1]) / (2 * span)
     first = r[:, :n]
     square = np.sum(first * first, axis=(0, 1))
     product = np.sum(first * (near - far), axis=(0, 1))
@@ -153,7 +154,7 @@ def _leave_one_out(smoother: Smoother, training: TrainingSet, rows: np.ndarray, 
 def _spans(n: int, run: int) -> list[int]:
     """The spans 1, 2, 4 ... of n samples, in runs of consecutive ones."""
     largest = min(n * _LARGEST_PART, run / 16, _LARGEST_SPAN)
-    return [2**i for i in range(5) if 2**i <= largest]
+    return [2**i for i in range(5) if 2**i <= largest] if n >= _FEW else []
 
 
 def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> dict[int | None, np.ndarray]:

@@ -13,13 +13,7 @@ _FEW, _MANY = 100, 0.25
 _EQUAL = 1e-10
 
 
-def search_warning(
-    search: BandwidthSearch,
-    training: TrainingSet,
-    rows: np.ndarray,
-    with_lines: bool,
-    feature_names: np.ndarray | None = None,
-) -> str | None:
+def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndarray, with_lines: bool) -> str | None:
     """The warning that a search deserves, if any: what is wrong with the choice, and the remedy.
 
     There is none where local lines choose the largest bandwidth, at which they are a single line for all samples: that
@@ -50,12 +44,10 @@ def search_warning(
             )
     if search.autocorrelation is not None and search.autocorrelation.is_alarm:
         feature = search.autocorrelation.order
-        times = (
-            "" if feature is None else f", times={feature if feature_names is None else repr(feature_names[feature])}"
-        )
+        times = "" if feature is None else f", times={feature}"
         return (
-            f"leave-one-out residuals are autocorrelated: {search.autocorrelation}. Neighbours that share errors predict "
-            "each other; leave-one-out is then too optimistic, and its bandwidth often too small. Give "
+            f"leave-one-out residuals are autocorrelated: {search.autocorrelation}. Neighbours that share errors "
+            "predict each other; leave-one-out is then too optimistic, and its bandwidth often too small. Give "
             f"cv=LeaveBlockOut(half_width{times}) for autocorrelation along this order, or groups= to fit for families "
             "of rows."
         )

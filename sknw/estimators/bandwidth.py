@@ -73,8 +73,7 @@ class BandwidthSmoother(BaseSmoother):
             smoother = replace(smoother, algorithm=self.algorithm)
             search = replace(search, autocorrelation=measure_autocorrelation(smoother, training, residuals, len(rows)))
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
-        names = getattr(self, "feature_names_in_", None)
-        warning = None if search is None else search_warning(search, training, rows, line is not None, names)
+        warning = None if search is None else search_warning(search, training, rows, line is not None)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()
