@@ -42,6 +42,12 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
                 "and target, or a sample_weight above 1, which stands for copies. Merge copies, scale weights that are "
                 "not counts to at most 1, or give a number."
             )
+    if search.n_unsupported > _MANY * len(rows):
+        return (
+            f"{search.n_unsupported} of {len(rows)} samples have no other one in the kernel's support at the chosen "
+            "bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
+            '"gaussian", or give a larger bandwidth.'
+        )
     if search.autocorrelation is not None and search.autocorrelation.is_alarm:
         feature = search.autocorrelation.order
         times = "" if feature is None else f", times={feature}"
@@ -64,12 +70,6 @@ def search_warning(search: BandwidthSearch, training: TrainingSet, rows: np.ndar
             f'the criterion "{search.criterion}" is best at the smallest bandwidth tried, at which every prediction is '
             "nearly the target of the nearest sample. If that is not what the data are like, choose another criterion "
             'among "loo", "aicc" and "gcv", or give a number.'
-        )
-    if search.n_unsupported > _MANY * len(rows):
-        return (
-            f"{search.n_unsupported} of {len(rows)} samples have no other one in the kernel's support at the chosen "
-            "bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
-            '"gaussian", or give a larger bandwidth.'
         )
     return None
 
