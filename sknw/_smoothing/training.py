@@ -99,11 +99,15 @@ class TrainingSet:
         values += self.y_center
         return values
 
-    def squared_residuals(self, predictions: np.ndarray) -> np.ndarray:
-        """Squares (n, k) of the standardised residuals of predictions for all rows as given, in units of y."""
+    def residuals(self, predictions: np.ndarray) -> np.ndarray:
+        """The standardised residuals (n, k) of predictions for all rows as given, in units of y."""
         standardised = take(predictions.reshape(len(predictions), -1), self.rows) - self.y_center
         standardised /= self.y_scales
-        return (self.values - standardised) ** 2
+        return self.values - standardised
+
+    def squared_residuals(self, predictions: np.ndarray) -> np.ndarray:
+        """Squares (n, k) of the standardised residuals."""
+        return self.residuals(predictions) ** 2
 
     def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
         """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
