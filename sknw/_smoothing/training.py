@@ -86,7 +86,6 @@ class TrainingSet:
         sample = np.arange(len(self.given))[self.sample]
         return np.where(self.share > 0, self.share * np.take(of_samples, sample, axis=-1), 0.0)
 
-    @cached_property
     def shares_of_given_rows(self) -> csr_array:
         """What each given row has of the weight of its sample: (n, n_given)."""
         row = np.flatnonzero(self.share > 0)
