@@ -33,6 +33,8 @@ _LEAST_EXCESS = {True: 0.1, False: 0.2}
 # Fewer samples say too little. What is left of a smooth signal changes little over 4 spans if these are a small part of
 # the samples: a span is at most this part of them.
 _FEW, _LARGEST_PART, _LARGEST_SPAN = 150, 1 / 100, 16
+# With more samples even sums at few rows take a noticeable part of a fit with one feature.
+_MANY = 500_000
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
 _MOST_IN_ORDER = 2000
@@ -94,16 +96,18 @@ def measure_autocorrelation(
 
     C_m as in `neighbour_contrast`. The signs make the errors e independent and leave each its size: errors may have any
     variances and tails. Of several outputs it is a random combination; unknown residuals, NaN, are drawn from the
-    others. None with too few samples to tell, with residuals that are lack of fit for the most part, as those of
+    others. None with too few samples or very many, with residuals that are lack of fit for the most part, as those of
     targets without noise are, and where it would take more than two passes over the `n_validation` rows.
     """
     n, k = residuals.shape
+    if not _FEW <= n <= _MANY:
+        return None
     rng = np.random.default_rng(0)
     direction = rng.normal(size=k) if k > 1 else np.ones(1)
     residual = _without_unknown(residuals @ direction, rng)
     runs = _runs_in_orders(training, rng)
     rows, places = np.unique(np.concatenate([run.ravel() for run in runs.values()]), return_inverse=True)
-    if not _spans(n, n) or not np.any(residual) or len(rows) > 2 * n_validation:
+    if not np.any(residual) or len(rows) > 2 * n_validation:
         return None
     n_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
     errors = residual[:, np.newaxis] * (2 * rng.integers(0, 2, (n, n_draws), dtype=np.int8) - 1)
@@ -156,7 +160,7 @@ def _leave_one_out(smoother: Smoother, training: TrainingSet, rows: np.ndarray, 
 def _spans(n: int, run: int) -> list[int]:
     """The spans 1, 2, 4 ... of n samples, in runs of consecutive ones."""
     largest = min(n * _LARGEST_PART, run / 16, _LARGEST_SPAN)
-    return [2**i for i in range(5) if 2**i <= largest] if n >= _FEW else []
+    return [2**i for i in range(5) if 2**i <= largest]
 
 
 def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> dict[int | None, np.ndarray]:
