@@ -35,6 +35,9 @@ _LEAST_EXCESS = {True: 0.1, False: 0.2}
 _FEW, _LARGEST_PART, _LARGEST_SPAN = 150, 1 / 100, 16
 # With more samples even sums at few rows take a noticeable part of a fit with one feature.
 _MANY = 500_000
+# Smoothing the residuals of targets without noise once more leaves squares of less than 0.75; of errors that neighbours
+# share, more than 0.95.
+_LACK_OF_FIT = 0.8
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
 _MOST_IN_ORDER = 2000
@@ -96,7 +99,7 @@ def measure_autocorrelation(
 
     C_m as in `neighbour_contrast`. The signs make the errors e independent and leave each its size: errors may have any
     variances and tails. Of several outputs it is a random combination; unknown residuals, NaN, are drawn from the
-    others. None with too few samples or very many, with residuals that are lack of fit for the most part, as those of
+    others. None with too few samples or very many, with residuals that are lack of fit for a good part, as those of
     targets without noise are, and where it would take more than two passes over the `n_validation` rows.
     """
     n, k = residuals.shape
@@ -115,8 +118,8 @@ def measure_autocorrelation(
     left = columns[rows] - _leave_one_out(smoother, training, rows, columns)
     left[np.isnan(left)] = 0.0  # rows without support
     r, lack = left[:, 0], left[:, -1]
-    # smoothing the residuals once more predicts most of them (twicing, Stuetzle & Mittal 1979)
-    if np.median(lack * lack) < np.median(r * r) / 2.0:
+    # smoothing the residuals once more predicts a part of them (twicing, Stuetzle & Mittal 1979)
+    if np.median(lack * lack) < _LACK_OF_FIT * np.median(r * r):
         return None
     found, start = [], 0
     for order, run in runs.items():
