@@ -24,19 +24,19 @@ import numpy as np
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 
-# An alarm takes an excess of this many standard deviations. With independent errors the largest over all spans and
-# orders of 1000 data sets without lack of fit is below 4.
+# An alarm takes an excess of this many standard deviations, as it is the largest over several spans and orders.
+# benchmarks/autocorrelation_alarm.py counts alarms with these thresholds.
 _LEAST_Z = 4.0
 # It takes this excess as well, at span 1 and at longer ones. With AR(1) errors of any correlation the bandwidth may
-# be so small that the excess at span 1 is 0.15; at longer spans lack of fit reaches 0.15 by itself.
+# be so small that the excess at span 1 is 0.15; at longer spans lack of fit reaches 0.17 by itself.
 _LEAST_EXCESS = {True: 0.1, False: 0.2}
 # Fewer samples say too little. What is left of a smooth signal changes little over 4 spans if these are a small part of
 # the samples: a span is at most this part of them.
 _FEW, _LARGEST_PART, _LARGEST_SPAN = 150, 1 / 100, 16
 # With more samples even sums at few rows take a noticeable part of a fit with one feature.
 _MANY = 500_000
-# Smoothing the residuals of targets without noise once more leaves squares of less than 0.75; of errors that neighbours
-# share, more than 0.95.
+# Smoothing the residuals of targets without noise once more leaves a median square of at most 0.6 times theirs; with
+# errors that neighbours share it is at least 0.97 times theirs.
 _LACK_OF_FIT = 0.8
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
