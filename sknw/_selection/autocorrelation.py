@@ -21,20 +21,30 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sknw._kernel_sums import dense
 from sknw._kernel_sums.request import LeaveOut
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests
 
-# An alarm takes an excess of this many standard deviations. With independent errors the largest over all spans and
-# orders of 1000 data sets without lack of fit is below 4.
+# An alarm takes an excess of this many standard deviations, as it is the largest over several spans and orders.
+# benchmarks/autocorrelation_alarm.py counts alarms with these thresholds.
 _LEAST_Z = 4.0
 # It takes this excess as well, at span 1 and at longer ones. With AR(1) errors of any correlation the bandwidth may
-# be so small that the excess at span 1 is 0.15; at longer spans lack of fit reaches 0.15 by itself.
+# be so small that the excess at span 1 is 0.15; at longer spans lack of fit reaches 0.17 by itself.
 _LEAST_EXCESS = {True: 0.1, False: 0.2}
 # Fewer samples say too little. What is left of a smooth signal changes little over 4 spans if these are a small part of
 # the samples: a span is at most this part of them.
 _FEW, _LARGEST_PART, _LARGEST_SPAN = 150, 1 / 100, 16
+# With more samples even sums at few rows take a noticeable part of a fit with one feature.
+_MANY = 500_000
+# Smoothing the residuals of targets without noise once more leaves a median square of at most 0.6 times theirs; with
+# errors that neighbours share it is at least 0.97 times theirs.
+_LACK_OF_FIT = 0.8
+# Residuals of a smaller part of the variance of the targets are not worth a warning.
+_SMALL_PART = 0.02
+# Samples whose effective sample size is counted.
+_COUNTED = 50
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
 _MOST_IN_ORDER = 2000
@@ -96,16 +106,26 @@ def measure_autocorrelation(
 
     C_m as in `neighbour_contrast`. The signs make the errors e independent and leave each its size: errors may have any
     variances and tails. Of several outputs it is a random combination; unknown residuals, NaN, are drawn from the
-    others. None with too few samples to tell, with residuals that are lack of fit for the most part, as those of
-    targets without noise are, and where it would take more than two passes over the `n_validation` rows.
+    others. None with too few samples or very many, where the residuals are a small part of the targets or lack of fit,
+    where it would take more than two passes over the `n_validation` rows, and, before any is made, where C_m(r) is so
+    low that no excess can be left.
     """
     n, k = residuals.shape
+    if not _FEW <= n <= _MANY:
+        return None
     rng = np.random.default_rng(0)
     direction = rng.normal(size=k) if k > 1 else np.ones(1)
     residual = _without_unknown(residuals @ direction, rng)
     runs = _runs_in_orders(training, rng)
     rows, places = np.unique(np.concatenate([run.ravel() for run in runs.values()]), return_inverse=True)
-    if not _spans(n, n) or not np.any(residual) or len(rows) > 2 * n_validation:
+    places = places.ravel()
+    is_small = np.mean(residual**2) <= _SMALL_PART * np.mean((training.values @ direction) ** 2)
+    if is_small or len(rows) > 2 * n_validation:
+        return None
+    # independent errors make it no lower than the weights of the neighbours in each other's predictions do
+    lowest, at_once = -2.0 / _typical_size(smoother, rng), _in_runs(residual[rows, np.newaxis], runs, places)
+    contrasts = {(order, m): neighbour_contrast(r, m)[0] for order, r in at_once.items() for m in _spans(n, r.shape[1])}
+    if all(contrast - lowest < _LEAST_EXCESS[m == 1] for (_, m), contrast in contrasts.items()):
         return None
     n_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
     errors = residual[:, np.newaxis] * (2 * rng.integers(0, 2, (n, n_draws), dtype=np.int8) - 1)
@@ -113,20 +133,38 @@ def measure_autocorrelation(
     left = columns[rows] - _leave_one_out(smoother, rows, columns)
     left[np.isnan(left)] = 0.0  # rows without support
     r, lack = left[:, 0], left[:, -1]
-    # smoothing the residuals once more predicts most of them (twicing, Stuetzle & Mittal 1979)
-    if np.median(lack * lack) < np.median(r * r) / 2.0:
+    # smoothing the residuals once more predicts a part of them (twicing, Stuetzle & Mittal 1979)
+    if np.median(lack * lack) < _LACK_OF_FIT * np.median(r * r):
         return None
-    found, start = [], 0
-    for order, run in runs.items():
-        of_order = left[places.ravel()[start : start + run.size], :-1].reshape(*run.shape, -1)
-        start += run.size
-        for span in _spans(n, run.shape[1]):
+    found = []
+    for order, of_order in _in_runs(left[:, :-1], runs, places).items():
+        n_runs, length, _ = of_order.shape
+        for span in _spans(n, length):
             contrast = neighbour_contrast(of_order, span)
             excess = contrast[0] - contrast[1:].mean()
             # few data sets may happen to be alike: at no bandwidth is it below a third of that of white noise
-            deviation = max(contrast[1:].std(ddof=1), np.sqrt(1.5 / span / run.size) / 3.0)
+            deviation = max(contrast[1:].std(ddof=1), np.sqrt(1.5 / span / (n_runs * length)) / 3.0)
             found.append(Autocorrelation(order, span, float(excess), float(excess / deviation)))
     return max(found, key=lambda one: one.evidence)
+
+
+def _typical_size(smoother: Smoother, rng: np.random.Generator) -> float:
+    """The median of the effective sample sizes of the predictions of some samples."""
+    some = np.sort(rng.choice(len(smoother.keys), min(_COUNTED, len(smoother.keys)), replace=False))
+    request = replace(smoother, line=None).request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
+    attention = dense.weight_rows(request, slice(None))
+    with np.errstate(invalid="ignore", divide="ignore"):  # without support
+        sizes = attention.sum(axis=1) ** 2 / (attention**2).sum(axis=1)
+    return float(np.median(np.nan_to_num(sizes, nan=1.0)))
+
+
+def _in_runs(
+    of_rows: np.ndarray, runs: dict[int | None, np.ndarray], places: np.ndarray
+) -> dict[int | None, np.ndarray]:
+    """Series (rows, b) of all runs together in the runs of each order: (runs, length, b)."""
+    ends = np.cumsum([0, *(run.size for run in runs.values())])
+    each = zip(runs.items(), ends[:-1], ends[1:], strict=True)
+    return {name: of_rows[places[start:end]].reshape(*run.shape, -1) for (name, run), start, end in each}
 
 
 def neighbour_contrast(r: np.ndarray, span: int) -> np.ndarray:
@@ -158,7 +196,7 @@ def _leave_one_out(smoother: Smoother, rows: np.ndarray, columns: np.ndarray) ->
 def _spans(n: int, run: int) -> list[int]:
     """The spans 1, 2, 4 ... of n samples, in runs of consecutive ones."""
     largest = min(n * _LARGEST_PART, run / 16, _LARGEST_SPAN)
-    return [2**i for i in range(5) if 2**i <= largest] if n >= _FEW else []
+    return [2**i for i in range(5) if 2**i <= largest]
 
 
 def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> dict[int | None, np.ndarray]:

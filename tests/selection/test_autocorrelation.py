@@ -65,8 +65,13 @@ def test_autoregressive_errors_are_found_although_residuals_are_negatively_corre
     assert n_alarms(on_a_time_axis, 5, estimator) >= 4
 
 
-def test_a_random_walk_is_found():
-    assert n_alarms(lambda seed: (np.arange(400.0)[:, np.newaxis], np.cumsum(on_a_time_axis(seed, 0.0)[1])), 5) >= 4
+def test_a_rough_signal_with_little_noise_is_none_of_the_errors():
+    """Residuals below 2 % of the variance of the targets give no alarm, whatever they are."""
+
+    def walk(seed):
+        return np.arange(400.0)[:, np.newaxis], np.cumsum(on_a_time_axis(seed, 0.0)[1])
+
+    assert n_alarms(walk, 5) == 0
 
 
 def test_groups_of_rows_are_found():
@@ -121,8 +126,8 @@ def test_independent_errors_give_no_alarm(kind):
 
 
 def test_a_signal_without_noise_gives_no_alarm():
-    t = np.arange(400) / 400
-    assert fitted(t[:, np.newaxis], np.sin(6 * t))[1] == []
+    for t in (np.arange(400) / 400, np.random.default_rng(0).uniform(size=400)):
+        assert fitted(t[:, np.newaxis], np.sin(6 * t))[1] == []
 
 
 def test_few_samples_and_other_criteria_say_nothing():

@@ -297,7 +297,7 @@ def test_search_report_cannot_be_changed():
         search.best_index = 0
     assert [field.name for field in dataclasses.fields(search)] == [
         *("criterion", "factors", "bandwidths", "scores", "best_index", "local_minima", "at_edge", "n_unsupported"),
-        "has_duplicates",
+        *("has_duplicates", "autocorrelation"),
     ]
 
 
