@@ -1,7 +1,7 @@
 """
-==========================================
+===========================================
 Noise that remembers: leave out a fortnight
-==========================================
+===========================================
 
 How many shares of a company are traded a day? There is a curve of months and years, and around it noise that remembers:
 a busy day is followed by busy days. Leave-one-out predicts each day from the days beside it, which share its noise, and
