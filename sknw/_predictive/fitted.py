@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._smoothing.smoother import Smoother
@@ -43,6 +44,11 @@ class FittedSmoother:
     def validation(self) -> Validation:
         """All left-out predictions that the rule asks for."""
         return Validation.of(self.rule, self.training)
+
+    @cached_property
+    def shares(self) -> csr_array:
+        """What each given row has of the weight of its sample: (n, n_given)."""
+        return self.training.shares_of_given_rows()
 
     @cached_property
     def calibrated_validation(self) -> Validation:

@@ -22,6 +22,21 @@ def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool) -> st
     scores = search.scores[np.isfinite(search.scores)]
     if n_rows < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
         return None
+    if search.n_unsupported > _MANY * n_rows:
+        return (
+            f"{search.n_unsupported} of {n_rows} samples have no other one in the kernel's support at the chosen "
+            "bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
+            '"gaussian", or give a larger bandwidth.'
+        )
+    if search.autocorrelation is not None and search.autocorrelation.is_alarm:
+        feature = search.autocorrelation.order
+        times = "" if feature is None else f", times={feature}"
+        return (
+            f"leave-one-out residuals are autocorrelated: {search.autocorrelation}. Neighbours that share errors "
+            "predict each other; leave-one-out is then too optimistic, and its bandwidth often too small. Give "
+            f"cv=LeaveBlockOut(half_width{times}) for autocorrelation along this order, or groups= to fit for families "
+            "of rows."
+        )
     if search.at_edge and search.best_index > 0:
         if with_lines:
             return None
@@ -35,11 +50,5 @@ def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool) -> st
             f'the criterion "{search.criterion}" is best at the smallest bandwidth tried, at which every prediction is '
             "nearly the target of the nearest sample. If that is not what the data are like, choose another criterion "
             'among "loo", "aicc" and "gcv", or give a number.'
-        )
-    if search.n_unsupported > _MANY * n_rows:
-        return (
-            f"{search.n_unsupported} of {n_rows} samples have no other one in the kernel's support at the chosen "
-            "bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
-            '"gaussian", or give a larger bandwidth.'
         )
     return None

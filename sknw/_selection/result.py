@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sknw._selection.autocorrelation import Autocorrelation
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BandwidthSearch:
@@ -38,6 +40,12 @@ class BandwidthSearch:
         Validation rows with no other sample in the kernel's support at the chosen bandwidth.
     has_duplicates : bool
         Whether two samples have the same inputs.
+    autocorrelation : Autocorrelation or None
+        How much the leave-one-out residuals of neighbours are correlated beyond what independent errors give, in the
+        order, of the rows or of a feature, that shows most: `order` (None: the rows), `span` (neighbours are up to so
+        many places apart), `excess`, `z`, the excess in standard deviations, and `is_alarm`. None for other criteria
+        than "loo", with `cv` or `groups`, with fewer than 150 samples, where lack of fit prevails, and with too few
+        validation samples.
 
     See Also
     --------
@@ -63,6 +71,7 @@ class BandwidthSearch:
     at_edge: bool
     n_unsupported: int
     has_duplicates: bool
+    autocorrelation: Autocorrelation | None = None
 
     def __repr__(self) -> str:
         """The choice and the other local minima in a table, and what deserves attention."""
@@ -81,4 +90,6 @@ class BandwidthSearch:
             lines.append(f"{self.n_unsupported} samples have no other one in the kernel's support.")
         if self.has_duplicates:
             lines.append("Some samples have the same inputs.")
+        if self.autocorrelation is not None and self.autocorrelation.is_alarm:
+            lines.append(f"Leave-one-out residuals are autocorrelated: {self.autocorrelation}.")
         return "\n".join(lines)

@@ -86,7 +86,6 @@ class TrainingSet:
         sample = np.arange(len(self.given))[self.sample]
         return np.where(self.share > 0, self.share * np.take(of_samples, sample, axis=-1), 0.0)
 
-    @cached_property
     def shares_of_given_rows(self) -> csr_array:
         """What each given row has of the weight of its sample: (n, n_given)."""
         row = np.flatnonzero(self.share > 0)
@@ -99,11 +98,15 @@ class TrainingSet:
         values += self.y_center
         return values
 
-    def squared_residuals(self, predictions: np.ndarray) -> np.ndarray:
-        """Squares (n, k) of the standardised residuals of predictions for all rows as given, in units of y."""
+    def residuals(self, predictions: np.ndarray) -> np.ndarray:
+        """The standardised residuals (n, k) of predictions for all rows as given, in units of y."""
         standardised = take(predictions.reshape(len(predictions), -1), self.rows) - self.y_center
         standardised /= self.y_scales
-        return (self.values - standardised) ** 2
+        return self.values - standardised
+
+    def squared_residuals(self, predictions: np.ndarray) -> np.ndarray:
+        """Squares (n, k) of the standardised residuals."""
+        return self.residuals(predictions) ** 2
 
     def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
         """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sknw._selection.autocorrelation import measure_autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import search_warning
 from sknw._selection.result import BandwidthSearch
@@ -75,6 +77,12 @@ class BandwidthSmoother(BaseSmoother):
             self.ridge_ = criterion.best_ridge(1.0)
             smoother = smoother.with_ridge(self.ridge_)
         self._store_fit(data, smoother, validation, predictions)
+        if search is not None and selector == "loo" and data.rule is None:
+            smoother = replace(smoother, algorithm=self.algorithm)
+            found = measure_autocorrelation(
+                smoother, training, training.residuals(self.loo_prediction_), len(validation)
+            )
+            search = replace(search, autocorrelation=found)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         warning = None if search is None else search_warning(search, self.n_validation_, line is not None)
         if warning is not None:

@@ -137,7 +137,10 @@ class BaseSmoother(
         if not len(tested):
             raise ValueError("cv tests no row of positive sample_weight.")
         if data.rule is not None and not validation.has_any_key(len(data.training)):
-            raise ValueError("cv, or groups, leave out all samples wherever one is predicted: nothing is left.")
+            raise ValueError(
+                "cv, or groups, leave out all samples wherever one is predicted: nothing is left of "
+                f"n_samples={len(data.training)}."
+            )
         if not isinstance(n_rows, int | Integral) or n_rows >= len(tested):
             return validation
         rows = check_random_state(self.random_state).choice(tested, int(n_rows), replace=False)

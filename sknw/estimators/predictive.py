@@ -68,7 +68,7 @@ class PredictiveMixin:
         training = self._fitted.training
         if sparse_output or top_k is not None:
             sparse, unsupported = sparse_attention(
-                request, smoother.policy, smoother.algorithm, top_k, training.shares_of_given_rows
+                request, smoother.policy, smoother.algorithm, top_k, self._fitted.shares
             )
             self._raise_outside(smoother, unsupported)
             return sparse

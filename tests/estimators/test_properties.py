@@ -41,7 +41,8 @@ def test_predictions_lie_between_the_smallest_and_the_largest_target(data, kerne
     assert_allclose(attention.sum(axis=1), 1.0, atol=1e-12)
     assert_allclose(attention @ y, prediction, rtol=0, atol=1e-12 * max(np.ptp(y), 1))
     size = model.effective_sample_size(Q)
-    assert np.all((size >= w[w > 0].min() * (1 - 1e-9)) & (size <= w.sum() * (1 + 1e-9)))
+    n = model.n_validation_  # samples, over which weights have the mean 1
+    assert np.all((size >= w[w > 0].min() / w.sum() * n * (1 - 1e-9)) & (size <= n * (1 + 1e-9)))
 
 
 @given(data(), kernels, bandwidths, policies, engines, st.randoms(use_true_random=False))

@@ -168,7 +168,7 @@ def test_tables_of_few_values_choose_as_row_wise_leave_one_out(data):
     grid = np.geomspace(0.05, 30, 60)
     scores = [float(oracle.criterion("loo", X[:150], y[:150], [h], "gaussian")) for h in grid]
     own = NadarayaWatsonRegressor().fit(X[:150], y[:150]).bandwidth_
-    assert float(oracle.criterion("loo", X[:150], y[:150], own, "gaussian")) <= min(scores) * (1 + 1e-6)
+    assert float(oracle.criterion("loo", X[:150], y[:150], own, "gaussian")) <= min(scores) * (1 + 1e-5)
     if data == "two by two":
         assert model.loo_score_ > 0.6
 

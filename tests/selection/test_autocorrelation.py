@@ -1,0 +1,159 @@
+"""When a fit says that leave-one-out residuals are autocorrelated, and when it does not."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._selection.autocorrelation import neighbour_contrast
+
+
+def autoregressive(rng, n, correlation):
+    errors = rng.normal(size=n)
+    for i in range(1, n):
+        errors[i] = correlation * errors[i - 1] + np.sqrt(1 - correlation**2) * errors[i]
+    return errors
+
+
+def on_a_time_axis(seed, correlation=0.7, n=400):
+    rng = np.random.default_rng(seed)
+    t = np.arange(n) / n
+    return t[:, np.newaxis], np.sin(6 * t) + 0.5 * autoregressive(rng, n, correlation)
+
+
+def groups(seed, d=1):
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(size=(400, d))
+    return X, np.sin(6 * X[:, 0]) + 0.5 * np.repeat(rng.normal(size=40), 10) + 0.5 * rng.normal(size=400)
+
+
+def shuffled(X, y):
+    order = np.random.default_rng(0).permutation(len(X))
+    return X[order], y[order]
+
+
+def fitted(X, y, estimator=NadarayaWatsonRegressor, **parameters):
+    """The search of a fit, and the messages of its warnings on autocorrelation."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search = estimator(**parameters).fit(X, y).bandwidth_search_
+    assert len(caught) <= 1
+    return search, [str(one.message) for one in caught if "autocorrelated" in str(one.message)]
+
+
+def n_alarms(data, n_seeds, estimator=NadarayaWatsonRegressor):
+    return sum(len(fitted(*data(seed), estimator)[1]) for seed in range(n_seeds))
+
+
+def brute_force_contrast(r, span):
+    n = len(r) - 4 * span
+    near = [r[i] * np.mean(r[i + 1 : i + span + 1]) for i in range(n)]
+    far = [r[i] * np.mean(r[i + 2 * span + 1 : i + 4 * span + 1]) for i in range(n)]
+    return (sum(near) - sum(far)) / sum(r[:n] ** 2)
+
+
+@pytest.mark.parametrize("span", [1, 2, 4])
+def test_the_contrast_is_its_formula(span):
+    r = np.random.default_rng(0).normal(size=(1, 60, 3))
+    expected = [brute_force_contrast(r[0, :, b], span) for b in range(3)]
+    np.testing.assert_allclose(neighbour_contrast(r, span), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
+def test_autoregressive_errors_are_found_although_residuals_are_negatively_correlated(estimator):
+    assert n_alarms(on_a_time_axis, 5, estimator) >= 4
+
+
+def test_a_random_walk_is_found():
+    assert n_alarms(lambda seed: (np.arange(400.0)[:, np.newaxis], np.cumsum(on_a_time_axis(seed, 0.0)[1])), 5) >= 4
+
+
+def test_groups_of_rows_are_found():
+    assert n_alarms(groups, 5) == 5
+    assert n_alarms(lambda seed: groups(seed, d=3), 5) == 5
+    assert n_alarms(lambda seed: shuffled(*groups(seed)), 5) == 0
+
+
+def test_the_warning_names_the_order_and_the_remedy():
+    search, (message,) = fitted(*on_a_time_axis(0))
+    assert search.autocorrelation.order is None
+    assert "in the order of the rows" in message
+    assert "cv=LeaveBlockOut(half_width)" in message
+    assert "groups=" in message
+    assert "Leave-one-out residuals are autocorrelated" in repr(search)
+    search, (message,) = fitted(*shuffled(*on_a_time_axis(0)))
+    assert search.autocorrelation.order == 0
+    assert "in the order of feature 0" in message
+    assert "cv=LeaveBlockOut(half_width, times=0)" in message
+
+
+def independent(kind, seed):
+    rng = np.random.default_rng(seed)
+    n = 300
+    noise, t = rng.normal(size=n), np.arange(n) / n
+    if kind == "time axis":
+        return t[:, np.newaxis], np.sin(20 * t) + 0.3 * noise
+    if kind == "sorted":
+        x = np.sort(rng.uniform(size=n))
+        return x[:, np.newaxis], np.sin(6 * x) + (0.1 + x) * noise
+    if kind == "integers":
+        x = rng.integers(1, 11, n)
+        return x[:, np.newaxis].astype(float), np.sin(x) + 0.5 * noise
+    if kind == "sorted integers":
+        x = np.sort(rng.integers(9, 101, n))
+        return x[:, np.newaxis].astype(float), np.sin(x / 10) + 0.5 * noise
+    if kind == "classes":
+        return t[:, np.newaxis], (np.sin(6 * t) + noise > 0).astype(float)
+    if kind == "heavy tails":
+        return t[:, np.newaxis], np.sin(6 * t) + 0.3 * rng.standard_t(2, size=n)
+    X = rng.uniform(size=(n, 4))
+    X = X[np.argsort(X[:, 0])] if kind == "four features, sorted" else X
+    return X, np.sin(6 * X[:, 0]) + X[:, 1] + 0.3 * noise
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["time axis", "sorted", "integers", "sorted integers", "classes", "heavy tails", "four", "four features, sorted"],
+)
+def test_independent_errors_give_no_alarm(kind):
+    assert n_alarms(lambda seed: independent(kind, seed), 10) == 0
+
+
+def test_a_signal_without_noise_gives_no_alarm():
+    t = np.arange(400) / 400
+    assert fitted(t[:, np.newaxis], np.sin(6 * t))[1] == []
+
+
+def test_few_samples_and_other_criteria_say_nothing():
+    assert fitted(*on_a_time_axis(0, n=149))[0].autocorrelation is None
+    assert fitted(*on_a_time_axis(0), bandwidth="aicc")[0].autocorrelation is None
+    assert fitted(*on_a_time_axis(0), validation_samples=50)[0].autocorrelation is None
+    assert fitted(np.arange(200.0)[:, np.newaxis], np.ones(200))[0].autocorrelation is None
+
+
+def test_ties_do_not_carry_the_order_of_the_rows_into_a_feature():
+    """Errors autocorrelated along the rows; a feature with equal values in blocks of unrelated rows."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 10, 400).astype(float)
+    search, (message,) = fitted(x[:, np.newaxis], autoregressive(rng, 400, 0.7))
+    assert search.autocorrelation.order is None
+    assert "order of the rows" in message
+
+
+@pytest.mark.parametrize("n", [400, 3000])
+def test_engine_threads_and_earlier_fits_do_not_matter(n):
+    X, y = on_a_time_axis(1, n=n)
+    found = [
+        fitted(X, y, algorithm=algorithm, n_jobs=n_jobs)[0].autocorrelation
+        for algorithm, n_jobs in [("auto", 1), ("dense", 2), ("fused", 1), ("auto", 1)]
+    ]
+    for one in found[1:]:
+        assert (one.order, one.span) == (found[0].order, found[0].span)
+        np.testing.assert_allclose([one.excess, one.z], [found[0].excess, found[0].z], rtol=1e-7)
+
+
+def test_several_outputs_and_large_data_are_looked_at():
+    X, y = on_a_time_axis(0, n=20_000)
+    assert fitted(X, y)[1]
+    assert fitted(X[:400], np.column_stack([y, -2 * y])[:400])[1]
