@@ -10,7 +10,7 @@ from numpydoc.validate import validate
 import sknw
 from sknw.datasets import make_sine_power
 
-MODULES = {module.__name__: module for module in [sknw.datasets, sknw.displays, sknw.kernels]}
+MODULES = {module.__name__: module for module in [sknw.datasets, sknw.displays, sknw.kernels, sknw.model_selection]}
 PUBLIC = {name: getattr(sknw, name) for name in sknw.__all__ if not inspect.ismodule(getattr(sknw, name))}
 CLASSES = {name: public for name, public in PUBLIC.items() if inspect.isclass(public)}
 

@@ -177,6 +177,18 @@ def test_a_hundred_samples_carry_a_prediction(example, tmp_path):
     assert_pictures(tmp_path, ["sparse_attention.png"])
 
 
+@of_example("plot_time_series.py")
+def test_leaving_out_a_fortnight_predicts_hidden_months_honestly(example, tmp_path):
+    printed = run(example, tmp_path)
+    (near, r2_near), (far, r2_far) = re.findall(r"bandwidth +([\d.]+) days, R\^2 ([\d.]+)", printed)
+    assert float(near) < 3 < 7 < float(far) < 30
+    assert float(re.search(r"asked for more: R\^2 (\S+)", printed)[1]) < float(r2_far) < float(r2_near)
+    (covered_near, hidden_near), (covered_far, hidden_far) = re.findall(r"covered (\S+), R\^2 (\S+)", printed)
+    assert float(covered_near) < 0.8 < 0.87 < float(covered_far)
+    assert float(hidden_near) < float(hidden_far) - 0.1
+    assert_pictures(tmp_path, ["time_series.png"])
+
+
 @pytest.mark.parametrize("example", sorted({*EXAMPLES} - WITH_A_TEST), ids=lambda example: example.name)
 def test_example_runs(example, tmp_path):
     run(example, tmp_path)
