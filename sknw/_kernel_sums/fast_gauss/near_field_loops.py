@@ -118,7 +118,7 @@ def leave_ranges_out(row, value, i, ranges, numbers, first):
         begin, end = ranges[i, 0], ranges[i, 1]
         number = numbers[first : first + row.size]
         for j in range(row.size):
-            if begin <= number[j]:  # two conditions: joined they would keep the loop from vectors
+            if begin <= number[j]:  # noqa: SIM102 - a joined condition would keep the loop from vectors
                 if number[j] < end:
                     row[j] = value
 
