@@ -20,8 +20,8 @@ TILED_CALL = 3e5
 TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
 # Sums over ranges of keys: a query, and a pair in units of compiled brute force.
 RANGE_QUERY, RANGE_PAIR = 100.0, 2.0
-# Seconds that a further request takes, however small.
-PART_CALL = 3e-4
+# Seconds that a further request takes at each bandwidth, however small.
+PART_CALL = 2e-4
 # Weights that are written out, in units of weights that are summed at once.
 TILED_WRITTEN = 3.0
 

@@ -63,17 +63,34 @@ class RangeSums:
         """Those of a request, None if it leaves no ranges out."""
         return cls(request, engines) if request.has_ranges else None
 
-    def takes_difference(self, engine: Engine) -> bool:
-        """Whether an engine gets the sums by a difference, because it cannot leave ranges out or takes longer to."""
-        return not engine.leaves_out_ranges or self._difference(engine) < engine.estimate_seconds(self.request)
+    def n_by_difference(self, engine: Engine) -> int:
+        """Of how many bandwidths, the widest ones, an engine gets the sums by a difference.
+
+        All, if it cannot leave ranges out; else those of which that takes less: in a narrow one few keys are near.
+        """
+        n_bandwidths = len(self.request.bandwidths)
+        if not engine.leaves_out_ranges:
+            return n_bandwidths
+        singles = (slice(b, b + 1) for b in range(n_bandwidths))
+        takes_less = [self._difference(engine, one) < self._direct(engine, one) for one in singles]
+        return int(np.max(np.flatnonzero(takes_less), initial=-1)) + 1
 
     def seconds_with(self, engine: Engine) -> float:
         """About how long the request takes with an engine."""
-        return self._difference(engine) if self.takes_difference(engine) else engine.estimate_seconds(self.request)
+        n = self.n_by_difference(engine)
+        return self._difference(engine, slice(0, n)) + self._direct(engine, slice(n, None))
 
-    def _difference(self, engine: Engine) -> float:
-        seconds = engine.estimate_seconds(self._all_keys)
-        return seconds + min(self._loop_seconds, self._share * seconds + self._calls)
+    def _direct(self, engine: Engine, bandwidths: slice) -> float:
+        some = self.request.bandwidths[bandwidths]
+        return engine.estimate_seconds(replace(self.request, bandwidths=some)) if len(some) else 0.0
+
+    def _difference(self, engine: Engine, bandwidths: slice) -> float:
+        some = self.request.bandwidths[bandwidths]
+        if not len(some):
+            return 0.0
+        seconds = engine.estimate_seconds(replace(self._all_keys, bandwidths=some))
+        loop_seconds = self._loop_seconds * len(some) / len(self.request.bandwidths)
+        return seconds + min(loop_seconds, self._share * seconds + self._calls * len(some))
 
     def difference(self, engine: Engine) -> tuple[ScaledSums, np.ndarray]:
         """The sums over all keys less those in the ranges, and where the difference has lost digits, (b, m).
@@ -84,7 +101,8 @@ class RangeSums:
         assert leave_out is not None
         total = engine.compute(self._all_keys)
         mass, moments = total.mass.copy(), total.moments.copy()
-        if self._loop and self._loop_seconds <= self._share * engine.estimate_seconds(self._all_keys) + self._calls:
+        calls = self._calls * len(self.request.bandwidths)
+        if self._loop and self._loop_seconds <= self._share * engine.estimate_seconds(self._all_keys) + calls:
             in_ranges = self._loop.range_sums(self.request)
             mass -= in_ranges[..., 0]
             moments -= in_ranges[..., 1:]

@@ -188,16 +188,25 @@ class Dispatcher:
         """The sums by an engine; those without ranges of keys by a difference, if that is quicker or the only way."""
         self.has_loaded(engine)
         ranges = RangeSums.of(request, ENGINES.values())
-        if ranges is None or not ranges.takes_difference(engine):
+        n_wide = 0 if ranges is None else ranges.n_by_difference(engine)
+        if n_wide == 0:
             return engine.compute(request)
-        sums, is_lost = ranges.difference(engine)
-        for b in np.flatnonzero(is_lost.any(axis=1)).tolist():
-            rows = np.flatnonzero(is_lost[b])
-            lost = replace(request.take(rows), bandwidths=request.bandwidths[b : b + 1])
+        if n_wide == len(request.bandwidths):
+            return self._difference(engine, request)
+        wide, narrow = (replace(request, bandwidths=h) for h in np.split(request.bandwidths, [n_wide]))
+        return ScaledSums.joined([self._difference(engine, wide), engine.compute(narrow)])
+
+    def _difference(self, engine: Engine, request: KernelSumRequest) -> ScaledSums:
+        """The sums without ranges by a difference, computed again where that has lost digits."""
+        sums, is_lost = RangeSums(request, ENGINES.values()).difference(engine)
+        rows = np.flatnonzero(is_lost.any(axis=0))
+        if rows.size:
+            bandwidths = np.flatnonzero(is_lost.any(axis=1))
+            lost = replace(request.take(rows), bandwidths=request.bandwidths[bandwidths])
             able = [e for e in ENGINES.values() if e.leaves_out_ranges and e.refusal(lost) is None]
             found = min(able, key=lambda e: e.estimate_seconds(lost)).compute(lost)
-            sums.mass[b, rows], sums.moments[b, rows] = found.mass[0], found.moments[0]
-            sums.log_scale[b, rows] = found.log_scale[0]
+            where = np.ix_(bandwidths, rows)
+            sums.mass[where], sums.moments[where], sums.log_scale[where] = found.mass, found.moments, found.log_scale
         return sums
 
     def _quickest(self, request: KernelSumRequest, n_passes: int) -> Engine:

@@ -31,6 +31,12 @@ class ScaledSums:
         """From sums of the columns (1, V), of shape (b, m, 1 + k)."""
         return cls(sums[..., 0], sums[..., 1:], log_scale)
 
+    @classmethod
+    def joined(cls, parts: list[ScaledSums]) -> ScaledSums:
+        """The sums at the bandwidths of several parts, one after the other."""
+        columns = zip(*((part.mass, part.moments, part.log_scale) for part in parts), strict=True)
+        return cls(*map(np.concatenate, columns))
+
     def merge(self, other: ScaledSums) -> ScaledSums:
         """The sums over the keys of both, brought to the larger of the two scales."""
         scales = [np.where(sums.mass == 0, -np.inf, sums.log_scale) for sums in (self, other)]

@@ -85,13 +85,15 @@ class FastGauss(Engine):
         ranges that are left out all sums are direct ones.
         """
         (n, d), m, n_bandwidths = request.keys.shape, len(request.queries), len(request.bandwidths)
-        if d == 1 and not request.has_ranges:
-            return 1e-9 * (LINE_POINT * (n + m) * (1 + n_bandwidths) + LINE_BANDWIDTH * n_bandwidths + LINE_CALL)
+        total = CELLS_CALL + CELLS_POINT * (n + m) * n_bandwidths
+        if d == 1:
+            total = LINE_CALL + LINE_POINT * (n + m) * (1 + n_bandwidths) + LINE_BANDWIDTH * n_bandwidths
+            if not request.has_ranges:
+                return 1e-9 * total
         deviations = request.index.of_keys("deviations", lambda: request.keys[:: -(-n // _SAMPLE)].std(axis=0))
-        total = CELLS_CALL
         for s in deviations * np.sqrt(2.0 * request.form.rate) / request.bandwidths[:, np.newaxis]:  # in bandwidths
             expansions = np.inf if request.has_ranges else _cost_of_expansions(n, m, s, 1 + request.columns.shape[1])
-            total += CELLS_POINT * (n + m) + min(expansions, _cost_of_direct_sums(n, m, s))
+            total += min(expansions, _cost_of_direct_sums(n, m, s))
         return 1e-9 * total
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:

@@ -113,8 +113,14 @@ def _copy(tile, place, keys, weights, values, first, n):
 @inner()
 def leave_ranges_out(row, value, i, ranges, numbers, first):
     """row[j] = value for the keys left out of query i, of numbers[first], numbers[first + 1], ..."""
-    for j in range(row.size if len(ranges) else 0):
-        row[j] = value if ranges[i, 0] <= numbers[first + j] < ranges[i, 1] else row[j]
+    wide_vectors()
+    if len(ranges):
+        begin, end = ranges[i, 0], ranges[i, 1]
+        number = numbers[first : first + row.size]
+        for j in range(row.size):
+            if begin <= number[j]:  # noqa: SIM102 - a joined condition would keep the loop from vectors
+                if number[j] < end:
+                    row[j] = value
 
 
 @inner()
