@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sknw._kernel_sums import dense
 from sknw._kernel_sums.request import LeaveOut
+from sknw._smoothing.attention import effective_sample_size
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests
@@ -150,12 +150,10 @@ def measure_autocorrelation(
 
 def _typical_size(smoother: Smoother, rng: np.random.Generator) -> float:
     """The median of the effective sample sizes of the predictions of some samples."""
-    some = np.sort(rng.choice(len(smoother.keys), min(_COUNTED, len(smoother.keys)), replace=False))
-    request = replace(smoother, line=None).request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
-    attention = dense.weight_rows(request, slice(None))
-    with np.errstate(invalid="ignore", divide="ignore"):  # without support
-        sizes = attention.sum(axis=1) ** 2 / (attention**2).sum(axis=1)
-    return float(np.median(np.nan_to_num(sizes, nan=1.0)))
+    some = rng.integers(0, len(smoother.keys), _COUNTED)
+    request = smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
+    sizes, _ = effective_sample_size(request, smoother.policy, smoother.algorithm)
+    return float(np.nanmedian(np.append(sizes, 1.0)))
 
 
 def _in_runs(
