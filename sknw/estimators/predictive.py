@@ -144,7 +144,7 @@ class PredictiveMixin:
         With s the same everywhere and a bandwidth (or w) and ridge fixed beforehand, a new observation from the same
         distribution as the training samples lies in the interval with a probability of at least 2 coverage - 1 [1]_,
         averaged over queries and training sets: not for each single query, nor where queries come from elsewhere. With
-        groups or folds m_-i is the prediction without those of sample i, and the guarantee is about the same [1]_.
+        groups or folds ``m_-i`` is the prediction without those of sample i, and the guarantee is about the same [1]_.
         In practice the probability is close to `coverage`. Two things void the promise: choosing the bandwidth on the
         same data, as leave-one-out residuals are a little too small at the bandwidth that makes them small; and the
         local scale, as the other samples' residuals know of sample i.
