@@ -27,6 +27,7 @@ DRAW = {
 
 @pytest.fixture(autouse=True)
 def close_figures():
+    plt.close("all")  # those of other tests
     yield
     plt.close("all")
 
