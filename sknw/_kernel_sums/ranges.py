@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Protocol, runtime_checkable
+from functools import cache, partial
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,12 @@ class SumsRanges(Protocol):
         """sum_j K_j w_j (1, V_j) over the keys that each query leaves out: (b, m, 1 + k)."""
 
 
+@cache
+def _sums_ranges(kind: type[Engine]) -> bool:
+    """Whether engines of a kind have `SumsRanges`, a question that takes long."""
+    return issubclass(kind, SumsRanges)
+
+
 class RangeSums:
     """The sums of a request that leaves ranges out, as a difference.
 
@@ -46,7 +52,7 @@ class RangeSums:
     """
 
     def __init__(self, request: KernelSumRequest, engines: Iterable[Engine]):
-        loops = [e for e in engines if isinstance(e, SumsRanges) and e.refusal(request) is None]
+        loops = [cast(SumsRanges, e) for e in engines if _sums_ranges(type(e)) and e.refusal(request) is None]
         self.request, self._all_keys = request, replace(request, leave_out=None)
         self._loop = loops[0] if loops else None
         self._loop_seconds = self._loop.range_seconds(request) if self._loop else np.inf
@@ -71,6 +77,8 @@ class RangeSums:
         n_bandwidths = len(self.request.bandwidths)
         if not engine.leaves_out_ranges:
             return n_bandwidths
+        if engine.estimate_seconds(self.request) <= engine.estimate_seconds(self._all_keys):
+            return 0
         singles = (slice(b, b + 1) for b in range(n_bandwidths))
         takes_less = [self._difference(engine, one) < self._direct(engine, one) for one in singles]
         return int(np.max(np.flatnonzero(takes_less), initial=-1)) + 1

@@ -47,6 +47,16 @@ def product(weights, column, n):
     return total
 
 
+@inner()
+def put_in_range(row, value, numbers, first, last):
+    """row[j] = value where first <= numbers[j] < last."""
+    wide_vectors()
+    for j in range(numbers.size):
+        if first <= numbers[j]:  # noqa: SIM102 - a joined condition would keep the loop from vectors
+            if numbers[j] < last:
+                row[j] = value
+
+
 @inner(MULTIPLY_ADD)
 def sine(v):
     """sin(pi v / 2) for 0 <= v <= 1."""

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from problems import DIFFERENTIABLE, ENGINES, DifferentiableCauchy, regression
 from processes import run
+from sklearn.model_selection import KFold, LeaveOneGroupOut, RepeatedKFold
 
 from sknw import AttentionPoolingRegressor, NadarayaWatsonRegressor
 from sknw._metric import optimizer
@@ -15,25 +16,26 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
 from sknw._smoothing.smoother import LocalLinearSpec
-from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.kernels import PowerExponential, resolve_kernel
+from sknw.model_selection import LeaveBlockOut
 
 KERNELS = {
     **DIFFERENTIABLE,
     "power 3": (PowerExponential(power=3.0), 3.0),
     "user's": (DifferentiableCauchy(), lambda u: 1 / (1 + u**2)),
 }
+BLOCKS = LeaveBlockOut(2)
 COMPILED = ["gaussian", "exponential", "power 0.5", "power 1.5"]
 
 
-def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="nearest"):
+def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="nearest", cv=None, groups=None):
     """The loss of a training set of positive weights, in standardised inputs."""
-    training = TrainingSet.of(X, y, w)
-    validation = Validation.of(None, training)
+    model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm, cv=cv)
+    *_, rule, training = model._validate_fit(X, y, w, groups)
+    validation = Validation.of(rule, training)
     if rows is not None:
         validation = validation.of_rows(np.flatnonzero(np.isin(training.given_rows, rows)))
-    model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm)
     line = LocalLinearSpec.of(training, 0.0) if degree else None
     smoother = model._build_smoother(training, resolve_kernel(kernel), 1 / training.scales, validation, 1, line)
     return Loss(smoother, training, validation)
@@ -71,7 +73,7 @@ def some_w(structure, d, size=1.2):
 
 
 def assert_loss_and_gradient_are_right(
-    kernel, structure, degree, d=2, n_outputs=None, weighted=False, size=1.2, **options
+    kernel, structure, degree, d=2, n_outputs=None, weighted=False, size=1.2, has_groups=False, **options
 ):
     X, y, w, _ = regression(n=20, d=d, n_outputs=n_outputs, weighted=weighted)
     if weighted:
@@ -79,15 +81,23 @@ def assert_loss_and_gradient_are_right(
     parameter, of_oracle = KERNELS[kernel]
     W, ridge = some_w(structure, d, size), np.geomspace(0.05, 0.5, d)
     outside, rows = options.get("outside", "nearest"), options.get("rows", slice(None))
+    cv, groups = options.get("cv"), np.random.default_rng(8).integers(0, 6, len(X)) if has_groups else None
+    splitter = LeaveOneGroupOut() if cv is None else cv
+    # the oracle leaves the score of one output in its unit
+    unit = 1.0 if n_outputs else oracle.variance(y[:, np.newaxis], oracle.weights_or_ones(w, X))[0]
 
     def expected(W, ridge):
-        return oracle.loss(X, y, in_units_of_inputs(X, w, W), of_oracle, w, outside, ridge if degree else None, rows)
+        h, ridge = in_units_of_inputs(X, w, W), ridge if degree else None
+        if cv is None and groups is None:
+            return oracle.loss(X, y, h, of_oracle, w, outside, ridge, rows)
+        splits = splitter.split(X, groups=groups)
+        return oracle.cross_validation(splits, X, y, h, of_oracle, w, outside, ridge) / unit
 
     by_w = derivatives(lambda W: expected(W, ridge), W)
     by_ridge = derivatives(lambda ridge: expected(W, ridge), ridge) if degree else np.zeros(d)
     assert np.abs(by_w).max() > 1e-3
     for algorithm in ENGINES[: 2 if kernel in COMPILED else 1]:
-        loss = loss_of(X, y, w, parameter, degree, algorithm=algorithm, **options)
+        loss = loss_of(X, y, w, parameter, degree, algorithm=algorithm, groups=groups, **options)
         found, w_gradient, ridge_gradient = loss(W, ridge)
         assert found == pytest.approx(float(expected(W, ridge)), rel=1e-11 if degree == 0 else 1e-7)
         tolerance = (1e-9 if degree == 0 else 1e-7) * np.abs(by_w).max()
@@ -128,6 +138,19 @@ def test_gradient_where_some_rows_have_no_support(outside, degree):
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
 def test_gradient_on_some_rows(kernel, degree):
     assert_loss_and_gradient_are_right(kernel, "full", degree, rows=np.array([1, 4, 7, 12, 19]))
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize(("weighted", "n_outputs"), [(False, None), (True, None), (True, 2)])
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
+@pytest.mark.parametrize(
+    "cv",
+    [None, KFold(4, shuffle=True, random_state=0), RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), BLOCKS],
+    ids=["groups", "folds", "repeated folds", "blocks"],
+)
+def test_gradient_without_what_belongs_together(cv, kernel, weighted, n_outputs, degree):
+    of_data = {"n_outputs": n_outputs, "weighted": weighted, "has_groups": cv is None}
+    assert_loss_and_gradient_are_right(kernel, "full" if weighted else "diagonal", degree, cv=cv, **of_data)
 
 
 # The objective

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, SMALLEST_EXPONENT, compiled, inner, wide_vectors
-from sknw._kernel_sums.row_loops import exponentiate, product, smallest_of
+from sknw._kernel_sums.row_loops import exponentiate, product, put_in_range, smallest_of
 
 # Keys summed together, whose distances stay in the first-level cache.
 TILE = 512
@@ -113,14 +113,8 @@ def _copy(tile, place, keys, weights, values, first, n):
 @inner()
 def leave_ranges_out(row, value, i, ranges, numbers, first):
     """row[j] = value for the keys left out of query i, of numbers[first], numbers[first + 1], ..."""
-    wide_vectors()
     if len(ranges):
-        begin, end = ranges[i, 0], ranges[i, 1]
-        number = numbers[first : first + row.size]
-        for j in range(row.size):
-            if begin <= number[j]:  # noqa: SIM102 - a joined condition would keep the loop from vectors
-                if number[j] < end:
-                    row[j] = value
+        put_in_range(row, value, numbers[first : first + row.size], ranges[i, 0], ranges[i, 1])
 
 
 @inner()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
-from sknw._kernel_sums.row_loops import finish_compact, sine
+from sknw._kernel_sums.row_loops import finish_compact, put_in_range, sine
 from sknw._kernel_sums.tree.constants import BLOCK
 
 # Queries of a tile, which then stays in the first-level cache.
@@ -247,9 +247,8 @@ def _leave_out(weights, near, left_out, first_query, first_key):
     for r in range(near.size):
         i = first_query + near[r]
         if len(ranges):
-            first, last = ranges[i, 0], ranges[i, 1]
-            for j in range(min(BLOCK, order.size - first_key)):
-                weights[r, j] = 0.0 if first <= order[first_key + j] < last else weights[r, j]
+            numbers = order[first_key : min(first_key + BLOCK, order.size)]
+            put_in_range(weights[r], 0.0, numbers, ranges[i, 0], ranges[i, 1])
         elif 0 <= own[i] - first_key < BLOCK:
             weights[r, own[i] - first_key] = 0.0
 
