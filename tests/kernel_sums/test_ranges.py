@@ -131,6 +131,15 @@ def test_auto_takes_an_engine_that_makes_a_difference_of_sums(kernel, name, kind
     assert ranges.n_by_difference(ENGINES["fused"]) == 0
 
 
+def test_wide_bandwidths_take_a_difference_and_narrow_ones_direct_sums():
+    keys = keys_of("random", 1)
+    request = request_of("gaussian", keys, keys, n_columns=2, bandwidths=[3.0, 1.0, 1e-2, 1e-3])
+    request = replace(request, leave_out=leave_out_of("folds"))
+    assert 0 < RangeSums.of(request, ENGINES.values()).n_by_difference(ENGINES["expansion"]) < 4
+    sums, expected = kernel_sums(request, "expansion"), ENGINES["dense"].compute(request)
+    assert_same_sums(sums, expected, 1e-11, 8 * np.finfo(float).eps * np.abs(expected.log_scale).max())
+
+
 def test_own_keys_are_no_ranges():
     request = request_of("gaussian", keys_of("random", 1), leave_out=LeaveOut.own(np.arange(N)))
     assert RangeSums.of(request, ENGINES.values()) is None
