@@ -393,7 +393,8 @@ def test_clone_and_set_params_reach_into_the_kernel():
     assert copy.kernel is not model.kernel
     assert {k: v for k, v in copy.get_params().items() if k != "kernel"} == {
         **{"bandwidth": 0.3, "outside": "mean", "validation_samples": "auto", "algorithm": "auto", "n_jobs": 2},
-        **{"random_state": None, "kernel__power": 0.7},
+        **{"random_state": None, "kernel__power": 0.7, "cv": None},
+        **{"categorical_features": "from_dtype", "ordered_features": None, "periodic_features": None},
     }
     copy.set_params(kernel__power=1.9, bandwidth="gcv")
     assert (copy.kernel.power, copy.bandwidth) == (1.9, "gcv")
