@@ -114,24 +114,27 @@ def find_categories(
 
     Raises
     ------
-    ValueError
+    TypeError
         If the values of a category cannot be sorted.
     """
     categories: Categories = [None] * len(is_categorical)
     for k in np.flatnonzero(is_categorical).tolist():
         column = get_column(X, k)
         given = np.asarray(column)
-        values = set((given if is_there is None else given[is_there]).tolist())
-        known = {value for value in values if not _is_missing(value)}
+        given = given if is_there is None else given[is_there]
         dtype = _dtype_of_category(column.dtype) if is_table(X) else None
+        try:
+            values = set(given.tolist())
+            levels = sorted(value for value in values if not _is_missing(value))
+        except TypeError as error:
+            raise TypeError(
+                f"The values of the categorical feature {k} cannot be sorted, and an argument must be a string or a "
+                f"number, all of one kind: {error}."
+            ) from error
+        missing = [np.nan] * (len(levels) < len(values))
         if is_ordered[k] and dtype is not None and dtype[1] is not None:
             levels = dtype[1]
-        else:
-            try:
-                levels = sorted(known)
-            except TypeError as error:
-                raise ValueError(f"The values of the categorical feature {k} cannot be sorted: {error}.") from error
-        levels = levels + [np.nan] * (len(known) < len(values))
+        levels = levels + missing
         are_numbers = all(isinstance(level, Real) and not isinstance(level, bool) for level in levels)
         categories[k] = np.array(levels, dtype=None if are_numbers and levels else object)
     return categories

@@ -1,4 +1,4 @@
-"""The columns that features become: their distances are those of the features, and their scales half the mean square."""
+"""The columns that features become: their distances are those of the features, their scales half the mean square."""
 
 import numpy as np
 import oracle
