@@ -230,7 +230,8 @@ class BaseSmoother(
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
             smoother = fitted.smoother
-            state["_sknw_settings"] = smoother.outside, smoother.algorithm, fitted.rule, smoother.features
+            features = replace(smoother.features)  # without what it has made
+            state["_sknw_settings"] = smoother.outside, smoother.algorithm, fitted.rule, features
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
