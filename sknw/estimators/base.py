@@ -34,7 +34,15 @@ from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation,
 from sknw._version import __version__
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import PredictiveMixin
-from sknw.estimators.tables import Categories, as_table, encode, feature_kinds, feature_map, find_categories
+from sknw.estimators.tables import (
+    Categories,
+    FeatureKinds,
+    as_table,
+    encode,
+    feature_map,
+    find_categories,
+    is_table,
+)
 from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
 # What pickles hold: the public attributes of this layout.
@@ -143,30 +151,34 @@ class BaseSmoother(
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         self.__dict__.pop("_fitted", None)
         checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
-        validate_data(self, X, skip_check_array=True)  # the names and the number of features
-        is_categorical, is_ordered, period = self._feature_kinds(X)
-        if is_categorical.any():
+        kinds = self._feature_kinds(X)
+        if kinds is not None and kinds.is_categorical.any():
             table, there = as_table(X), None
             if sample_weight is not None:  # rows of weight zero are not there
                 there = check_sample_weight(sample_weight, np.empty(n_rows(table))) > 0
-            self.categories_ = find_categories(table, is_categorical, is_ordered, there)
+            self.categories_ = find_categories(table, kinds, there)
             X_array, y_array = check_X_y(encode(table, self.categories_), y, estimator=self, **checks)
         else:
             X_array, y_array = validate_data(self, X, y, **checks)
             self.categories_ = [None] * X_array.shape[1]
-        self.is_categorical_ = is_categorical
+        kinds = kinds or FeatureKinds.of_numbers(X_array.shape[1])
+        self.is_categorical_ = kinds.is_categorical
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         rule = leave_out_rule(self.cv, groups, X, y_array)
-        features = feature_map(self.categories_, is_ordered, period)
+        features = feature_map(kinds, self.categories_)
         return FitData(X_array, y_array, weights, rule, _training_set(X_array, y_array, weights, rule, features))
 
-    def _feature_kinds(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which features are categories, and ordered ones, and the periods; X has been seen to have features."""
-        d = getattr(self, "n_features_in_", 0)  # 0: not two-dimensional, which is refused
+    def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
+        """What the features are; None where nothing says that they are anything but numbers."""
+        given = self.categorical_features, self.ordered_features, self.periodic_features
+        says_nothing = not is_table(X) and isinstance(given[0], str | None) and given[1] is None and not given[2]
+        if says_nothing or issparse(X):
+            return None
+        validate_data(self, X, skip_check_array=True)  # the names and the number of features
+        if not hasattr(self, "n_features_in_"):  # not two-dimensional, which is refused
+            return None
         names = getattr(self, "feature_names_in_", None)
-        if not d or issparse(X):
-            return np.zeros(d, dtype=bool), np.zeros(d, dtype=bool), np.zeros(d)
-        return feature_kinds(X, names, d, self.categorical_features, self.ordered_features, self.periodic_features)
+        return FeatureKinds.of(X, names, self.n_features_in_, *given)
 
     def _validation(self, data: FitData, n_auto: int) -> Validation:
         """The left-out predictions that are averaged over; "auto" takes those of `n_auto` samples."""

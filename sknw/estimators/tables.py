@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,42 +29,60 @@ def as_table(X: Any) -> Any:
     return check_array(X, dtype=None if hasattr(X, "dtype") else object, ensure_all_finite=False)
 
 
-def feature_kinds(
-    X: Any,
-    names: np.ndarray | None,
-    d: int,
-    categorical_features: ArrayLike | str | None,
-    ordered_features: ArrayLike | None,
-    periodic_features: Mapping[str | int, float] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of d features are categories, which of these are ordered, and the periods, 0 for the others: (d,) each.
+class FeatureKinds(NamedTuple):
+    """Which features are categories, which of these are ordered, and the periods, 0 for the others: (d,) each."""
 
-    Raises
-    ------
-    ValueError
-        If a parameter does not fit the features.
-    """
-    of_dtype, has_ordered_dtype = np.zeros((2, d), dtype=bool)
-    if is_table(X):
-        dtypes = [_dtype_of_category(dtype) for dtype in X.dtypes]
-        of_dtype = np.array([dtype is not None for dtype in dtypes])
-        has_ordered_dtype = np.array([dtype is not None and dtype[0] for dtype in dtypes])
-    if isinstance(categorical_features, str):
-        is_categorical = of_dtype
-    else:
-        is_categorical = _mask(categorical_features, "categorical_features", names, d)
-    is_ordered = _mask(ordered_features, "ordered_features", names, d)
-    is_ordered, is_categorical = is_ordered | (has_ordered_dtype & is_categorical), is_categorical | is_ordered
-    period = np.zeros(d)
-    for key, value in (periodic_features or {}).items():
-        if not isinstance(value, Real) or not 0 < value < np.inf:
-            raise ValueError(f"periodic_features must give each feature a positive period, got {value!r} for {key!r}.")
-        period[_positions([key], "periodic_features", names, d)] = value
-    if np.any(both := is_categorical & (period > 0)):
-        k = int(np.argmax(both))
-        name = k if names is None else repr(names[k])
-        raise ValueError(f"Feature {name} is in periodic_features and a category as well; it can be one of the two.")
-    return is_categorical, is_ordered, period
+    is_categorical: np.ndarray
+    is_ordered: np.ndarray
+    period: np.ndarray
+
+    @classmethod
+    def of_numbers(cls, d: int) -> FeatureKinds:
+        """d numbers."""
+        return cls(np.zeros(d, dtype=bool), np.zeros(d, dtype=bool), np.zeros(d))
+
+    @classmethod
+    def of(
+        cls,
+        X: Any,
+        names: np.ndarray | None,
+        d: int,
+        categorical_features: ArrayLike | str | None,
+        ordered_features: ArrayLike | None,
+        periodic_features: Mapping[str | int, float] | None,
+    ) -> FeatureKinds:
+        """What the d features of X are by dtype and by the parameters of the same names.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not fit the features.
+        """
+        of_dtype, has_ordered_dtype = np.zeros((2, d), dtype=bool)
+        if is_table(X):
+            dtypes = [_dtype_of_category(dtype) for dtype in X.dtypes]
+            of_dtype = np.array([dtype is not None for dtype in dtypes])
+            has_ordered_dtype = np.array([dtype is not None and dtype[0] for dtype in dtypes])
+        if isinstance(categorical_features, str):
+            is_categorical = of_dtype
+        else:
+            is_categorical = _mask(categorical_features, "categorical_features", names, d)
+        is_ordered = _mask(ordered_features, "ordered_features", names, d)
+        is_ordered, is_categorical = is_ordered | (has_ordered_dtype & is_categorical), is_categorical | is_ordered
+        period = np.zeros(d)
+        for key, value in (periodic_features or {}).items():
+            if not isinstance(value, Real) or not 0 < value < np.inf:
+                raise ValueError(
+                    f"periodic_features must give each feature a positive period, got {value!r} for {key!r}."
+                )
+            period[_positions([key], "periodic_features", names, d)] = value
+        if np.any(both := is_categorical & (period > 0)):
+            k = int(np.argmax(both))
+            name = k if names is None else repr(names[k])
+            raise ValueError(
+                f"Feature {name} is in periodic_features and a category as well; it can be one of the two."
+            )
+        return cls(is_categorical, is_ordered, period)
 
 
 def _mask(features: ArrayLike | None, parameter: str, names: np.ndarray | None, d: int) -> np.ndarray:
@@ -107,9 +125,7 @@ def _dtype_of_category(dtype: Any) -> tuple[bool, list | None] | None:
     return (False, None) if name == "Categorical" else None
 
 
-def find_categories(
-    X: Any, is_categorical: np.ndarray, is_ordered: np.ndarray, is_there: np.ndarray | None
-) -> Categories:
+def find_categories(X: Any, kinds: FeatureKinds, is_there: np.ndarray | None) -> Categories:
     """The levels of each category among the rows that are there, None: all; in an ordered dtype those of the dtype.
 
     Raises
@@ -117,8 +133,8 @@ def find_categories(
     TypeError
         If the values of a category cannot be sorted.
     """
-    categories: Categories = [None] * len(is_categorical)
-    for k in np.flatnonzero(is_categorical).tolist():
+    categories: Categories = [None] * len(kinds.is_categorical)
+    for k in np.flatnonzero(kinds.is_categorical).tolist():
         column = get_column(X, k)
         given = np.asarray(column)
         given = given if is_there is None else given[is_there]
@@ -132,7 +148,7 @@ def find_categories(
                 f"number, all of one kind: {error}."
             ) from error
         missing = [np.nan] * (len(levels) < len(values))
-        if is_ordered[k] and dtype is not None and dtype[1] is not None:
+        if kinds.is_ordered[k] and dtype is not None and dtype[1] is not None:
             levels = dtype[1]
         levels = levels + missing
         are_numbers = all(isinstance(level, Real) and not isinstance(level, bool) for level in levels)
@@ -175,10 +191,10 @@ def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
-def feature_map(categories: Categories, is_ordered: np.ndarray, period: np.ndarray) -> FeatureMap:
+def feature_map(kinds: FeatureKinds, categories: Categories) -> FeatureMap:
     """The map from encoded features to columns."""
     n_levels = np.array([0 if levels is None else len(levels) for levels in categories])
     has_missing = np.array(
         [levels is not None and len(levels) > 0 and _is_missing(levels[-1]) for levels in categories]
     )
-    return FeatureMap(n_levels, is_ordered, has_missing, period)
+    return FeatureMap(n_levels, kinds.is_ordered, has_missing, kinds.period)
