@@ -65,12 +65,55 @@ def relative_slope(kernel, u, log_mass):
     return slope
 
 
+class Mixed:
+    """Bandwidths h (d,) of features each of which is a "number", a "category", "ordered", or periodic: its period."""
+
+    def __init__(self, h, kinds):
+        self.h, self.kinds = np.broadcast_to(h, len(kinds)), kinds
+
+
+def distance_of_feature(kind, q, x):
+    """The distance of two values, of categories given as codes: 1 for two levels, the root of the number of steps."""
+    if kind == "number":
+        return abs(q - x)
+    if kind == "category":
+        return 0 if q == x else 1
+    if kind == "ordered":
+        return np.sqrt(abs(q - x))
+    pi = 4 * np.arctan(np.longdouble(1))
+    return abs(kind / pi * np.sin(pi * (q - x) / kind))
+
+
 def distances(Q, X, h):
     """||(q_i - x_j) / h||, or with a matrix W in place of h ||(q_i - x_j) W||, of shape (m, n)."""
+    if isinstance(h, Mixed):
+        return np.sqrt(sum(s**2 for s in distances_of_features(Q, X, h)))
     Q, X, h = (np.asarray(a, dtype=np.longdouble) for a in (Q, X, h))
     differences = Q[:, np.newaxis, :] - X[np.newaxis, :, :]
     scaled = differences @ h if h.ndim == 2 else differences / h
     return np.sqrt((scaled**2).sum(axis=2))
+
+
+def distances_of_features(Q, X, mixed):
+    """The distance along each feature in units of its bandwidth, of shape (m, n)."""
+    for k, kind in enumerate(mixed.kinds):
+        rows = [[distance_of_feature(kind, q, x) for x in X[:, k].astype(np.longdouble)] for q in Q[:, k]]
+        yield np.array(rows, dtype=np.longdouble) / np.longdouble(mixed.h[k])
+
+
+def mixed_scales(X, kinds, w=None):
+    """s_k: s_k^2 is half the mean squared distance of two samples; of categories at least that of even shares."""
+    w = weights_or_ones(w, X)
+    p = w / w.sum()
+    scales = []
+    for k, kind in enumerate(kinds):
+        sq = next(distances_of_features(X[:, [k]], X[:, [k]], Mixed([1], [kind]))) ** 2
+        scale = p @ sq @ p / 2
+        if kind in ("category", "ordered"):
+            levels = np.unique(X[w > 0, k])[:, np.newaxis]
+            scale = max(scale, (next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2).mean() / 2)
+        scales.append(np.sqrt(scale) if scale > 0 else 1)
+    return np.array(scales)
 
 
 def attention_row(u, kernel, w, outside="nearest"):

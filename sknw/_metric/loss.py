@@ -25,7 +25,7 @@ from sknw._smoothing.validation import Validation
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """The loss L of left-out predictions as a function of w, (d,) or (d, r), and ridge (d,), of standardised inputs.
+    """The loss L of left-out predictions as a function of w, (d,) or (d, r), and ridge (d,), of standardised features.
 
     The keys of `smoother` are the standardised inputs; for each w its w, keys and ridge are replaced.
     """
@@ -36,18 +36,18 @@ class Loss:
 
     @property
     def x(self) -> np.ndarray:
-        """Standardised inputs (n, d)."""
+        """Standardised inputs, the columns of all features: (n, c)."""
         return self.smoother.keys
 
     def __call__(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """L, and its derivatives in w and in the ridges (d,)."""
         whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
-        weights = self.training.sample_weight[all_rows]
-        d = self.x.shape[1]
-        loss, s, by_ridge = 0.0, np.zeros((d, d)), np.zeros(d)
+        weights, features = self.training.sample_weight[all_rows], self.training.features
+        c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
+        loss, s, by_ridge = 0.0, np.zeros((c, c)), np.zeros(c)
         for batch, smoother, queries, keys in whole.left_out(self.validation):
             rows = all_rows[batch]
-            pooled = pool_with_vjp(smoother, queries, ridge)
+            pooled = pool_with_vjp(smoother, queries, ridge_of_columns)
             residuals = whole.values[rows] - pooled.values
             relative = weights[batch] / (weights.sum() * residuals.shape[1])
             loss += float(relative @ (residuals**2).sum(axis=1))
@@ -57,7 +57,8 @@ class Loss:
             x = self.x if keys is None else self.x[keys]
             s += metric_gradient(request, self.x[rows], x, cotangent, smoother.algorithm)
             by_ridge += batch_by_ridge
-        return loss, 2.0 * (np.diagonal(s) * w if w.ndim == 1 else s @ w), by_ridge
+        by_w = features.sum(np.diagonal(s)) * w if w.ndim == 1 else s @ w
+        return loss, 2.0 * by_w, features.sum(by_ridge)
 
     def slopes(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """The slopes of the left-out local lines, of shape (m, d, k)."""
@@ -67,8 +68,9 @@ class Loss:
         return np.concatenate([pool_with_vjp(batch.smoother, batch.queries, ridge).slope for batch in left_out])
 
     def _smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
-        keys = self.x * w if w.ndim == 1 else self.x @ w
-        smoother = self.smoother.with_metric(self.training.in_units_of_x(w), keys)
+        features = self.training.features
+        keys = self.x * features.repeat(w) if w.ndim == 1 else self.x @ w
+        smoother = self.smoother.with_metric(features.repeat(self.training.in_units_of_x(w)), keys)
         # the smallest ridge decides where digits are lost
         return smoother if smoother.line is None else smoother.with_ridge(float(ridge.min()))
 

@@ -155,7 +155,7 @@ class MetricOptimizer:
 
 def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
     """The best minimum of a structure, with `rank` columns if W is a matrix."""
-    d = learner.loss.x.shape[1]
+    d = len(learner.loss.training.scales)
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
     if structure == "scalar":
         return multistart(learner, scalars, "scalar")

@@ -27,8 +27,27 @@ from sknw._smoothing.smoother import Queries, Smoother
 _FAR = 4.0
 
 
+def feature_gradients(smoother: Smoother, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of the predictions at X (m, d) in the features, and contrasts of categories to another level.
+
+    Of shape (m, k, d); and which queries had no support, or not at the other level.
+    """
+    features, queries = smoother.features, smoother.queries(X)
+    by_columns, unsupported = gradients(smoother, queries)
+    found = features.derivative(X, by_columns)
+    if features.categories:
+        here = smoother.pool(queries)[0]
+    for k in features.categories:
+        elsewhere = X.copy()
+        elsewhere[:, k] = features.reference(k, X[:, k])
+        there, without_support = smoother.pool(smoother.queries(elsewhere))
+        found[..., k] = here - there
+        unsupported = unsupported | without_support
+    return found, unsupported
+
+
 def gradients(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives dm / dx of the predictions in the inputs, (m, k, d), and which queries had no support.
+    """Derivatives dm / dx of the predictions in the columns of inputs, (m, k, c), and which queries had no support.
 
     0 for queries without support that get the mean or the nearest value, NaN for those that get NaN.
     """

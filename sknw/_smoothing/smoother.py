@@ -12,6 +12,7 @@ from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
+from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.local_linear import (
     LocalFits,
     LocalMoments,
@@ -51,8 +52,8 @@ def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
 class LocalLinearSpec:
     """What pooling by local lines needs beyond the weights."""
 
-    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, d)
-    scales: np.ndarray  # standard deviations (d,); with a ridge for each feature, these times the roots of the ridges
+    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, c)
+    scales: np.ndarray  # of the columns (c,); with a ridge for each feature, these times the roots of the ridges
     ridge: float  # penalty on the squared slope; 1 where the scales account for it
 
     @classmethod
@@ -61,6 +62,7 @@ class LocalLinearSpec:
         scales, common = training.scales, float(np.min(ridge))
         if common < np.max(ridge):
             scales, common = scales * np.sqrt(ridge), 1.0
+        scales = training.features.repeat(scales)
         return cls(coordinates(training.X, training.center, 1.0 / scales), scales, common)
 
 
@@ -69,7 +71,7 @@ class Queries:
     """Points at which samples are pooled."""
 
     z: np.ndarray  # where the kernel sees them, (m, r)
-    x: np.ndarray  # inputs (x - center) / scales of local lines, (m, d), of weighted means (m, 0)
+    x: np.ndarray  # inputs (x - center) / scales of local lines, (m, c), of weighted means (m, 0)
     leave_out: LeaveOut | None = None  # the training samples that each is pooled without
 
     def __len__(self) -> int:
@@ -95,12 +97,13 @@ class LeftOutBatch(NamedTuple):
 class Smoother:
     """Training samples and everything that decides how they are pooled.
 
-    The index holds their z = (x - center) w, their sample weights, all positive and the largest 1, and the columns that
-    pooling needs the sums of.
+    The index holds their z = (x - center) w, x the columns of their features, their sample weights, all positive and
+    the largest 1, and the columns that pooling needs the sums of.
     """
 
-    center: np.ndarray  # (d,)
-    w: np.ndarray  # (d,) or (d, r); 1 / h for a bandwidth h
+    features: FeatureMap
+    center: np.ndarray  # (c,)
+    w: np.ndarray  # of the columns, (c,) or (c, r); 1 / h for a bandwidth h
     values: np.ndarray  # what is pooled, (n, k)
     index: KeyIndex
     kernel: Kernel
@@ -122,7 +125,11 @@ class Smoother:
         n_jobs: int | None,
         line: LocalLinearSpec | None = None,
     ) -> Smoother:
-        """The training set pooled at z = (x - center) w; refused where z has values that are no float64 numbers."""
+        """The training set pooled at z = (x - center) w, for the w of the features, (d,) or (d, r).
+
+        Refused where z has values that are no float64 numbers.
+        """
+        w = training.features.repeat(w)
         keys = coordinates(training.X, training.center, w)
         if not np.isfinite([keys.min(), keys.max()]).all():
             raise ValueError(
@@ -132,7 +139,8 @@ class Smoother:
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights = training.sample_weight
         index = KeyIndex(keys, weights if weights.max() == 1.0 else weights / weights.max(), columns, offset)
-        return cls(training.center, w, training.values, index, kernel, outside, algorithm, n_jobs, line=line)
+        data = training.features, training.center, w, training.values
+        return cls(*data, index, kernel, outside, algorithm, n_jobs, line=line)
 
     @property
     def keys(self) -> np.ndarray:
@@ -158,7 +166,7 @@ class Smoother:
         return replace(self, line=None, index=self.index.with_columns(self.values))
 
     def with_metric(self, w: np.ndarray, keys: np.ndarray) -> Smoother:
-        """The same at z = (x - center) w, given that of the training samples."""
+        """The same at z = (x - center) w, given that of the training samples, for the w of the columns."""
         offset = float(np.abs(self.center * w.T).max())
         return replace(self, w=w, index=KeyIndex(keys, self.weights, self.index.columns, offset))
 
@@ -178,6 +186,7 @@ class Smoother:
 
     def queries(self, X: np.ndarray) -> Queries:
         """The rows of X (m, d) as queries."""
+        X = self.features.columns(X)
         z = coordinates(X, self.center, self.w)
         return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
 

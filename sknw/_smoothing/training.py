@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sknw._kernel_sums.permutation import Rows
+from sknw._smoothing.features import FeatureMap
 
 # Multiples and sums of a few such values still are float64 numbers.
 _TOO_LARGE = 1e304
@@ -27,9 +28,10 @@ class TrainingSet:
     """
 
     given: np.ndarray  # the inputs of all rows, as given, (n_given, d)
+    features: FeatureMap  # the columns that they become
     rows: Rows  # a given row of each sample
-    center: np.ndarray  # (d,)
-    scales: np.ndarray  # 1 for a constant feature, (d,)
+    center: np.ndarray  # of the columns, (c,)
+    scales: np.ndarray  # of the features, 1 for a constant one, (d,)
     values: np.ndarray  # (y - y_center) / y_scales, (n, k)
     y_center: np.ndarray  # (k,)
     y_scales: np.ndarray  # (k,)
@@ -42,8 +44,8 @@ class TrainingSet:
 
     @property
     def X(self) -> np.ndarray:
-        """The inputs (n, d), put in order whenever they are asked for: they take much memory."""
-        return take(self.given, self.rows)
+        """The columns (n, c), made and put in order whenever they are asked for: they take much memory."""
+        return self.features.columns(take(self.given, self.rows))
 
     @cached_property
     def given_rows(self) -> np.ndarray:
@@ -57,12 +59,18 @@ class TrainingSet:
 
     @classmethod
     def of(
-        cls, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, block: np.ndarray | None = None
+        cls,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        block: np.ndarray | None = None,
+        features: FeatureMap | None = None,
     ) -> TrainingSet:
-        """The samples among the rows X (n, d), y (n,) or (n, k).
+        """The samples among the rows X (n, d), y (n,) or (n, k); all features are numbers unless `features` are given.
 
         Rows of different blocks (n,), if these are given, are not copies of each other.
         """
+        features = FeatureMap.of_numbers(X.shape[1]) if features is None else features
         y = y.reshape(len(y), -1)
         weights = np.ones(len(X)) if sample_weight is None else sample_weight
         rows, sample = _samples(X, y, weights, block)
@@ -73,13 +81,14 @@ class TrainingSet:
         share = np.broadcast_to(1.0, len(X)) if len(rows) == len(X) else weights / total[sample]
         in_order = bool(np.all(rows[:-1] < rows[1:])) and len(rows) == len(X)
         stored: Rows = slice(0, len(X)) if in_order else _small(rows)
-        inputs = take(X, stored)
+        inputs = features.columns(take(X, stored))
         center, scales, _ = _standardisation(inputs, relative, "X")
+        scales = features.scales(inputs, scales)
         del inputs
         y_center, y_scales, values = _standardisation(take(y, stored), relative, "y")
         values /= y_scales
         of_given: Rows = stored if in_order else _small(sample)
-        return cls(X, stored, center, scales, values, y_center, y_scales, relative, of_given, share)
+        return cls(X, features, stored, center, scales, values, y_center, y_scales, relative, of_given, share)
 
     def for_given_rows(self, of_samples: np.ndarray) -> np.ndarray:
         """What each given row has of numbers (..., n) that sum over samples, as attention: (..., n_given)."""

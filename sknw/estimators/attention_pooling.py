@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -19,6 +19,7 @@ from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
 from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
@@ -78,6 +79,13 @@ class AttentionPoolingRegressor(BaseSmoother):
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     cv : int, splitter, iterable or None, default=None
         Who is left out when a training sample is predicted, as of :class:`NadarayaWatsonRegressor`.
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
+        Which features are categories, as of :class:`NadarayaWatsonRegressor`. A
+        category has one w, whatever the number of its levels, and one ridge; a w that is a matrix takes numbers only.
+    ordered_features : array-like or None, default=None
+        Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
+    periodic_features : dict or None, default=None
+        The period of each periodic feature, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the loss and `loo_score_` are averaged over, as of :class:`NadarayaWatsonRegressor`;
         "auto" counts n kernel evaluations for each row, and so takes all of up to 20 000 samples.
@@ -106,6 +114,13 @@ class AttentionPoolingRegressor(BaseSmoother):
         units of the variance of y and averaged over outputs. Empty where w was given.
     kernel_ : Kernel
         The kernel object used.
+    is_categorical_ : ndarray of shape (n_features,)
+        Which features are categories, bool.
+    categories_ : list of length n_features
+        The levels of each category, None for numbers, as of :class:`NadarayaWatsonRegressor`.
+    category_weight_ : ndarray of shape (n_features,)
+        What a mismatch in a category leaves of the weight of a sample, K(w_k) / K(0), ``exp(-w_k^2 / 2)`` for the
+        Gaussian: 1 where the category plays no part. NaN for numbers.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Each training row predicted without what `cv` leaves out, NaN where there is no prediction.
     loo_score_ : float
@@ -113,7 +128,7 @@ class AttentionPoolingRegressor(BaseSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys.
+        The keys; of categories the position of each value in `categories_`.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -180,6 +195,9 @@ class AttentionPoolingRegressor(BaseSmoother):
         tol: float = 1e-6,
         outside: str = "nearest",
         cv: Any = None,
+        categorical_features: ArrayLike | str | None = "from_dtype",
+        ordered_features: ArrayLike | None = None,
+        periodic_features: Mapping[str | int, float] | None = None,
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -197,6 +215,9 @@ class AttentionPoolingRegressor(BaseSmoother):
         self.tol = tol
         self.outside = outside
         self.cv = cv
+        self.categorical_features = categorical_features
+        self.ordered_features = ordered_features
+        self.periodic_features = periodic_features
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs
@@ -210,7 +231,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         before = (self.w_, self.ridge_) if continues else None
         data = self._validate_fit(X, y, sample_weight, groups)
         kernel, learned, training = self._kernel(learns), None, data.training
-        n_auto = n_validation_rows(len(training), data.X.shape[1], kernel, all_pairs=True)
+        n_auto = n_validation_rows(len(training), len(training.center), kernel, all_pairs=True)
         validation = self._validation(data, n_auto)
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
@@ -220,6 +241,8 @@ class AttentionPoolingRegressor(BaseSmoother):
             w = training.in_units_of_x(learned.w)
         else:
             w = self._given_w(data.X.shape[1])
+            if w.ndim == 2:
+                _refuse_matrix(training.features, "w as a matrix")
         smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
         self.ridge_ = None
         if self.degree == 1:
@@ -260,7 +283,9 @@ class AttentionPoolingRegressor(BaseSmoother):
         on_iteration: Callable[[], bool],
     ) -> MetricFit:
         """The learned w, of standardised inputs."""
-        d, structure = training.X.shape[1], str(self.w)
+        d, structure = len(training.scales), str(self.w)
+        if structure in ("low_rank", "full"):
+            _refuse_matrix(training.features, f'w="{structure}"')
         rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
         if structure == "low_rank" and rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
@@ -308,3 +333,13 @@ class AttentionPoolingRegressor(BaseSmoother):
                 f"{d} rows; got {self.w!r}."
             )
         return w
+
+
+def _refuse_matrix(features: FeatureMap, name: str) -> None:
+    """A matrix mixes features, and categories and periodic features have no direction to mix."""
+    if not features.is_identity:
+        raise ValueError(
+            f"{name} mixes the features, which must be numbers then; there are categories or periodic features: choose "
+            'w="diagonal" or "scalar", or give one number for each feature, or encode these features yourself and set '
+            "categorical_features=None."
+        )

@@ -54,7 +54,7 @@ class BandwidthSmoother(BaseSmoother):
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
-        validation = self._validation(data, n_validation_rows(len(training), d, kernel))
+        validation = self._validation(data, n_validation_rows(len(training), len(training.center), kernel))
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)

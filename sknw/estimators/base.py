@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_X_y
 from sklearn.utils.validation import validate_data
 
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
@@ -22,22 +24,36 @@ from sknw._sklearn_compat import (
     NotebookViewMixin,
     StrOptions,
     check_sample_weight,
+    n_rows,
     validates_params,
 )
+from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, tests_of
 from sknw._version import __version__
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import PredictiveMixin
-from sknw.kernels import NAMED_KERNELS, Kernel
+from sknw.estimators.tables import (
+    Categories,
+    FeatureKinds,
+    as_table,
+    encode,
+    feature_map,
+    find_categories,
+    is_table,
+)
+from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
 # What pickles hold: the public attributes of this layout.
-_STATE = 2
+_STATE = 3
 
 
 class FitData(NamedTuple):
-    """What a fit is given, as arrays, and made of it who is predicted without whom and the training set."""
+    """What a fit is given, as arrays, and made of it who is predicted without whom and the training set.
+
+    The X of categories are codes.
+    """
 
     X: np.ndarray
     y: np.ndarray
@@ -54,16 +70,27 @@ class BaseSmoother(
     # set by the subclasses' __init__
     outside: str
     cv: Any
+    categorical_features: ArrayLike | str | None
+    ordered_features: ArrayLike | None
+    periodic_features: Mapping[str | int, float] | None
     validation_samples: int | str | None
     algorithm: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
+
+    # set by fit
+    is_categorical_: np.ndarray
+    categories_: Categories
+    category_weight_: np.ndarray
 
     # those of all estimators
     _parameter_constraints: ClassVar[dict] = {
         "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
         "outside": [StrOptions({"nearest", "mean", "nan", "raise"})],
         "cv": ["cv_object"],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+        "ordered_features": ["array-like", None],
+        "periodic_features": [dict, None],
         "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Integral, None],
@@ -84,7 +111,7 @@ class BaseSmoother(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys.
+            Training inputs, the keys. Categories may be strings, numbers or missing.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -124,10 +151,34 @@ class BaseSmoother(
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         self.__dict__.pop("_fitted", None)
         checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
-        X_array, y_array = validate_data(self, X, y, **checks)
+        kinds = self._feature_kinds(X)
+        if kinds is not None and kinds.is_categorical.any():
+            table, there = as_table(X), None
+            if sample_weight is not None:  # rows of weight zero are not there
+                there = check_sample_weight(sample_weight, np.empty(n_rows(table))) > 0
+            self.categories_ = find_categories(table, kinds, there)
+            X_array, y_array = check_X_y(encode(table, self.categories_), y, estimator=self, **checks)
+        else:
+            X_array, y_array = validate_data(self, X, y, **checks)
+            self.categories_ = [None] * X_array.shape[1]
+        kinds = kinds or FeatureKinds.of_numbers(X_array.shape[1])
+        self.is_categorical_ = kinds.is_categorical
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         rule = leave_out_rule(self.cv, groups, X, y_array)
-        return FitData(X_array, y_array, weights, rule, _training_set(X_array, y_array, weights, rule))
+        features = feature_map(kinds, self.categories_)
+        return FitData(X_array, y_array, weights, rule, _training_set(X_array, y_array, weights, rule, features))
+
+    def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
+        """What the features are; None where nothing says that they are anything but numbers."""
+        given = self.categorical_features, self.ordered_features, self.periodic_features
+        says_nothing = not is_table(X) and isinstance(given[0], str | None) and given[1] is None and not given[2]
+        if says_nothing or issparse(X):
+            return None
+        validate_data(self, X, skip_check_array=True)  # the names and the number of features
+        if not hasattr(self, "n_features_in_"):  # not two-dimensional, which is refused
+            return None
+        names = getattr(self, "feature_names_in_", None)
+        return FeatureKinds.of(X, names, self.n_features_in_, *given)
 
     def _validation(self, data: FitData, n_auto: int) -> Validation:
         """The left-out predictions that are averaged over; "auto" takes those of `n_auto` samples."""
@@ -155,7 +206,7 @@ class BaseSmoother(
         n_passes: int,
         line: LocalLinearSpec | None = None,
     ) -> Smoother:
-        """The training set pooled at z = (x - center) w, by the engine that suits `n_passes` of validation."""
+        """The training set pooled with the w of the features, by the engine that suits `n_passes` of validation."""
         smoother = Smoother.of(training, kernel, w, self.outside, self.algorithm, self.n_jobs, line)
         tests = validation.parts[0]
         request = smoother.of_split(tests).request(smoother.queries_of(tests))
@@ -181,6 +232,7 @@ class BaseSmoother(
         self.loo_prediction_ = loo.reshape(data.y.shape)
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
+        self.category_weight_ = _category_weights(smoother)
         self.X_train_, self.y_train_, self.sample_weight_ = data.X, data.y, data.sample_weight
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         smoother = replace(smoother, algorithm=self.algorithm)
@@ -194,7 +246,9 @@ class BaseSmoother(
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
-            state["_sknw_settings"] = fitted.smoother.outside, fitted.smoother.algorithm, fitted.rule
+            smoother = fitted.smoother
+            features = replace(smoother.features)  # without what it has made
+            state["_sknw_settings"] = smoother.outside, smoother.algorithm, fitted.rule, features
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -222,8 +276,8 @@ class BaseSmoother(
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
-            outside, algorithm, rule = settings
-            training = _training_set(self.X_train_, self.y_train_, self.sample_weight_, rule)
+            outside, algorithm, rule, features = settings
+            training = _training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
             w, ridge = self._fitted_metric()
             line = None if ridge is None else LocalLinearSpec.of(training, ridge)
             smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
@@ -290,12 +344,30 @@ def as_numbers(value: object) -> np.ndarray:
         return np.array(np.nan)
 
 
-def _training_set(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, rule: LeaveOutRule) -> TrainingSet:
+def _training_set(
+    X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, rule: LeaveOutRule, features: FeatureMap
+) -> TrainingSet:
     """The samples; of blocks in their order, so that a block is a range, and of splits with a sample for each row."""
     block = rule.position if isinstance(rule, Blocks) else None
     if isinstance(rule, Splits):
         block = np.arange(len(X))
-    return TrainingSet.of(X, y, sample_weight, block)
+    return TrainingSet.of(X, y, sample_weight, block, features)
+
+
+def _category_weights(smoother: Smoother) -> np.ndarray:
+    """K(w_k) / K(0) for the w of each category, NaN for numbers: (d,)."""
+    weights, kernel = np.full(len(smoother.features), np.nan), smoother.kernel
+    for k in smoother.features.categories:
+        points = np.zeros((2, smoother.keys.shape[1]))
+        first = smoother.features.starts[k]
+        points[1, first] = smoother.w[first]
+        both = (
+            kernel.between(points[:1], points)[0]
+            if isinstance(kernel, Pairwise)
+            else kernel.profile(points[:, first] ** 2)
+        )
+        weights[k] = both[1] / both[0]
+    return weights
 
 
 def _mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:

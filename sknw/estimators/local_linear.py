@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -43,6 +43,13 @@ class LocalLinearRegressor(BandwidthSmoother):
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     cv : int, splitter, iterable or None, default=None
         Who is left out when a training sample is predicted, as of :class:`NadarayaWatsonRegressor`.
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
+        Which features are categories, as of :class:`NadarayaWatsonRegressor`. In a
+        line each level has its own height, and all levels of a category share one penalty.
+    ordered_features : array-like or None, default=None
+        Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
+    periodic_features : dict or None, default=None
+        The period of each periodic feature, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_score_` are averaged over, as of
         :class:`NadarayaWatsonRegressor`.
@@ -63,6 +70,12 @@ class LocalLinearRegressor(BandwidthSmoother):
         The ridge used.
     kernel_ : Kernel
         The kernel object used.
+    is_categorical_ : ndarray of shape (n_features,)
+        Which features are categories, bool.
+    categories_ : list of length n_features
+        The levels of each category, None for numbers, as of :class:`NadarayaWatsonRegressor`.
+    category_weight_ : ndarray of shape (n_features,)
+        What a mismatch in a category leaves of the weight of a sample, as of :class:`NadarayaWatsonRegressor`.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Each training row predicted without what `cv` leaves out, NaN where there is no prediction.
     loo_score_ : float
@@ -70,7 +83,7 @@ class LocalLinearRegressor(BandwidthSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys.
+        The keys; of categories the position of each value in `categories_`.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -117,6 +130,9 @@ class LocalLinearRegressor(BandwidthSmoother):
         ridge: float | str = "loo",
         outside: str = "nearest",
         cv: Any = None,
+        categorical_features: ArrayLike | str | None = "from_dtype",
+        ordered_features: ArrayLike | None = None,
+        periodic_features: Mapping[str | int, float] | None = None,
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -127,6 +143,9 @@ class LocalLinearRegressor(BandwidthSmoother):
         self.ridge = ridge
         self.outside = outside
         self.cv = cv
+        self.categorical_features = categorical_features
+        self.ordered_features = ordered_features
+        self.periodic_features = periodic_features
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

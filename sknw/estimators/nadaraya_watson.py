@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,9 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`, which has no `gradient`.
     bandwidth : float, array-like of shape (n_features,), or str, default="loo"
         A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one
-        number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one):
+        number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one). In
+        general s_k^2 is half the mean squared distance of two samples along feature k, for a category at least that of
+        equally frequent levels. Selectors:
 
         * "loo": the smallest mean squared leave-one-out error;
         * "aicc": the improved Akaike criterion of Hurvich, Simonoff and Tsai [3]_;
@@ -54,6 +56,22 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         :class:`~sklearn.model_selection.KFold`. A splitter of :mod:`sklearn.model_selection`,
         :class:`~sknw.model_selection.LeaveBlockOut` for rows in time, or an iterable of (train, test): the rows of test
         are predicted from those of train. "aicc" and "gcv" leave nothing out, and take no `cv`.
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
+        Which features are categories: a mask, indices or names. "from_dtype": the columns of data frames whose dtype
+        is category (pandas), Categorical or Enum (polars); of arrays none. Values may be strings or numbers. Two
+        different levels are at distance 1, so that the Gaussian kernel is multiplied by
+        ``lambda_k = exp(-1 / (2 h_k^2))`` for a mismatch, the kernel of Aitchison and Aitken [5]_ and of Li and
+        Racine [6]_; with other kernels a mismatch counts in the distance. A missing value (NaN, None) is a level of its
+        own. A level that `fit` has not seen is at the same distance from all levels.
+    ordered_features : array-like or None, default=None
+        Which features are ordered categories, as well as those with an ordered dtype (pandas, Enum of polars): a mask,
+        indices or names. The squared distance of two levels is the number of steps between them. The order is that of
+        the dtype, else of the values. Missing and unknown values are at the middle of the order, at the same distance
+        from all levels; missing ones are one step aside.
+    periodic_features : dict or None, default=None
+        The period of each periodic feature, by name or index, in units of the feature, as ``{"hour": 24}``. Values
+        become points on a circle, and their distance is the chord, which is their difference where that is small. The
+        Gaussian kernel then is the von Mises kernel.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples, drawn among those that `cv` tests, the criterion and `loo_score_` are averaged over;
         each is predicted from all others. "auto" takes all, or as many as keep one pass below about 4e8 kernel
@@ -81,6 +99,15 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         What the selector saw; None where nothing was searched.
     kernel_ : Kernel
         The kernel object used.
+    is_categorical_ : ndarray of shape (n_features,)
+        Which features are categories, bool.
+    categories_ : list of length n_features
+        The levels of each category in an ndarray, a missing value last; None for numbers. Sorted values, or for an
+        ordered dtype all levels of the dtype in its order.
+    category_weight_ : ndarray of shape (n_features,)
+        What a mismatch in a category, or one step between ordered levels, leaves of the weight of a sample,
+        ``K(1 / h_k) / K(0)``; lambda_k for the Gaussian. 1: the category plays no part; 0: levels do not borrow from
+        each other. NaN for numbers.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Each training row predicted without what `cv` leaves out; the mean where it is tested several times, NaN where
         it is not tested or was not used for validation.
@@ -89,7 +116,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys.
+        The keys; of categories the position of each value in `categories_`.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -113,6 +140,10 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     .. [3] C. M. Hurvich, J. S. Simonoff, C.-L. Tsai, "Smoothing parameter selection in nonparametric regression using
        an improved Akaike information criterion", Journal of the Royal Statistical Society B 60 (1998) 271-293.
     .. [4] P. Craven, G. Wahba, "Smoothing noisy data with spline functions", Numerische Mathematik 31 (1979) 377-403.
+    .. [5] J. Aitchison, C. G. G. Aitken, "Multivariate binary discrimination by the kernel method", Biometrika 63
+       (1976) 413-420.
+    .. [6] J. S. Racine, Q. Li, "Nonparametric estimation of regression functions with both categorical and continuous
+       data", Journal of Econometrics 119 (2004) 99-130.
 
     Examples
     --------
@@ -127,6 +158,14 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
     >>> weights = model.attention_weights_(X[:3])
     >>> weights.shape
     (3, 200)
+
+    Categories, by their dtype or by name or position, need no encoder:
+
+    >>> import numpy as np
+    >>> X = np.array([["a", 0.1], ["a", 0.9], ["b", 0.2], ["b", 0.8]], dtype=object)
+    >>> model = NadarayaWatsonRegressor(bandwidth=0.5, categorical_features=[0]).fit(X, [1.0, 1.2, 3.0, 3.1])
+    >>> model.category_weight_.round(3)
+    array([0.135,   nan])
     """
 
     def __init__(
@@ -136,6 +175,9 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         *,
         outside: str = "nearest",
         cv: Any = None,
+        categorical_features: ArrayLike | str | None = "from_dtype",
+        ordered_features: ArrayLike | None = None,
+        periodic_features: Mapping[str | int, float] | None = None,
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -145,6 +187,9 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         self.bandwidth = bandwidth
         self.outside = outside
         self.cv = cv
+        self.categorical_features = categorical_features
+        self.ordered_features = ordered_features
+        self.periodic_features = periodic_features
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

@@ -8,18 +8,19 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sknw._predictive.fitted import FittedSmoother
 from sknw._predictive.fold_intervals import fold_interval
-from sknw._predictive.gradient import gradients
+from sknw._predictive.gradient import feature_gradients
 from sknw._predictive.jackknife import interval
 from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
+from sknw.estimators.tables import Categories, as_table, encode
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
@@ -33,6 +34,8 @@ class PredictiveMixin:
     X_train_: np.ndarray
     y_train_: np.ndarray
     kernel_: Kernel
+    is_categorical_: np.ndarray
+    categories_: Categories
     n_jobs: int | None
 
     def attention_weights_(
@@ -256,7 +259,9 @@ class PredictiveMixin:
 
         They are exact; of weighted means by the Gaussian kernel the covariance of inputs and targets under the weights
         of the query, dm / dx_k = cov_a(x_k, y) / h_k^2. A kernel with a kink, such as "exponential" at a training
-        sample, counts as level there.
+        sample, counts as level there. In a category there is no derivative but a contrast: the prediction less that at
+        the first level, with all other features as they are; in an ordered category less that at the level below, 0 at
+        the lowest, and for an unknown or a missing value less that at the lowest.
 
         Parameters
         ----------
@@ -283,7 +288,7 @@ class PredictiveMixin:
                 f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
                 "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
             )
-        found, unsupported = gradients(smoother, smoother.queries(array))
+        found, unsupported = feature_gradients(smoother, array)
         self._raise_outside(smoother, unsupported)
         found *= self._fitted.training.y_scales[:, np.newaxis]
         unit = self._fitted.training.y_scales.max() / self._fitted.training.scales.min()
@@ -293,9 +298,14 @@ class PredictiveMixin:
     def _validate_queries(
         self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
     ) -> tuple[np.ndarray, Smoother]:
-        """X as an array, and the smoother of that name for it, with the present `n_jobs`."""
+        """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
         check_is_fitted(self)
-        array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        if self.is_categorical_.any() and not issparse(X):
+            table = as_table(X)
+            validate_data(self, X, reset=False, skip_check_array=True)
+            array = encode(table, self.categories_)
+        else:
+            array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
 

@@ -1,0 +1,200 @@
+"""From tables to numbers: what each feature is, by its dtype or by parameters, and the codes of categories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+
+from sknw._sklearn_compat import get_column
+from sknw._smoothing.features import FeatureMap
+
+# The levels of each category in their order, a missing value last as NaN; None for numbers.
+Categories = list[np.ndarray | None]
+
+
+def is_table(X: Any) -> bool:
+    """Whether X is a data frame of pandas or polars, whose columns have dtypes of their own."""
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_column"))
+
+
+def as_table(X: Any) -> Any:
+    """X itself if it is a data frame, else as an array of two dimensions and of its own dtype."""
+    if is_table(X):
+        return X
+    return check_array(X, dtype=None if hasattr(X, "dtype") else object, ensure_all_finite=False)
+
+
+class FeatureKinds(NamedTuple):
+    """Which features are categories, which of these are ordered, and the periods, 0 for the others: (d,) each."""
+
+    is_categorical: np.ndarray
+    is_ordered: np.ndarray
+    period: np.ndarray
+
+    @classmethod
+    def of_numbers(cls, d: int) -> FeatureKinds:
+        """d numbers."""
+        return cls(np.zeros(d, dtype=bool), np.zeros(d, dtype=bool), np.zeros(d))
+
+    @classmethod
+    def of(
+        cls,
+        X: Any,
+        names: np.ndarray | None,
+        d: int,
+        categorical_features: ArrayLike | str | None,
+        ordered_features: ArrayLike | None,
+        periodic_features: Mapping[str | int, float] | None,
+    ) -> FeatureKinds:
+        """What the d features of X are by dtype and by the parameters of the same names.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not fit the features.
+        """
+        of_dtype, has_ordered_dtype = np.zeros((2, d), dtype=bool)
+        if is_table(X):
+            dtypes = [_dtype_of_category(dtype) for dtype in X.dtypes]
+            of_dtype = np.array([dtype is not None for dtype in dtypes])
+            has_ordered_dtype = np.array([dtype is not None and dtype[0] for dtype in dtypes])
+        if isinstance(categorical_features, str):
+            is_categorical = of_dtype
+        else:
+            is_categorical = _mask(categorical_features, "categorical_features", names, d)
+        is_ordered = _mask(ordered_features, "ordered_features", names, d)
+        is_ordered, is_categorical = is_ordered | (has_ordered_dtype & is_categorical), is_categorical | is_ordered
+        period = np.zeros(d)
+        for key, value in (periodic_features or {}).items():
+            if not isinstance(value, Real) or not 0 < value < np.inf:
+                raise ValueError(
+                    f"periodic_features must give each feature a positive period, got {value!r} for {key!r}."
+                )
+            period[_positions([key], "periodic_features", names, d)] = value
+        if np.any(both := is_categorical & (period > 0)):
+            k = int(np.argmax(both))
+            name = k if names is None else repr(names[k])
+            raise ValueError(
+                f"Feature {name} is in periodic_features and a category as well; it can be one of the two."
+            )
+        return cls(is_categorical, is_ordered, period)
+
+
+def _mask(features: ArrayLike | None, parameter: str, names: np.ndarray | None, d: int) -> np.ndarray:
+    """Which features a mask, indices or names stand for: bool (d,)."""
+    mask = np.zeros(d, dtype=bool)
+    if features is None:
+        return mask
+    given = np.asarray(features)
+    if given.dtype.kind == "b":
+        if given.shape != (d,):
+            raise ValueError(f"{parameter} as a mask must have one entry for each of the {d} features, got {given}.")
+        return given
+    mask[_positions(given.ravel().tolist(), parameter, names, d)] = True
+    return mask
+
+
+def _positions(features: Iterable[Any], parameter: str, names: np.ndarray | None, d: int) -> list[int]:
+    """The positions of features given by index or name."""
+    found = []
+    for feature in features:
+        if isinstance(feature, str):
+            if names is None or feature not in names:
+                known = "X has no feature names" if names is None else f"the features of X are {list(names)}"
+                raise ValueError(f"{parameter} names the feature {feature!r}, but {known}.")
+            found.append(int(np.flatnonzero(names == feature)[0]))
+        elif isinstance(feature, int | Integral) and not isinstance(feature, bool) and 0 <= int(feature) < d:
+            found.append(int(feature))
+        else:
+            raise ValueError(f"{parameter} must hold names of features or indices from 0 to {d - 1}; got {feature!r}.")
+    return found
+
+
+def _dtype_of_category(dtype: Any) -> tuple[bool, list | None] | None:
+    """Of a categorical dtype of pandas or polars whether it is ordered, and its levels if the dtype knows an order."""
+    name = type(dtype).__name__
+    if name == "CategoricalDtype":
+        return bool(dtype.ordered), list(dtype.categories)
+    if name == "Enum":
+        return True, dtype.categories.to_list()
+    return (False, None) if name == "Categorical" else None
+
+
+def find_categories(X: Any, kinds: FeatureKinds, is_there: np.ndarray | None) -> Categories:
+    """The levels of each category among the rows that are there, None: all; in an ordered dtype those of the dtype.
+
+    Raises
+    ------
+    TypeError
+        If the values of a category cannot be sorted.
+    """
+    categories: Categories = [None] * len(kinds.is_categorical)
+    for k in np.flatnonzero(kinds.is_categorical).tolist():
+        column = get_column(X, k)
+        given = np.asarray(column)
+        given = given if is_there is None else given[is_there]
+        dtype = _dtype_of_category(column.dtype) if is_table(X) else None
+        try:
+            values = set(given.tolist())
+            levels = sorted(value for value in values if not _is_missing(value))
+        except TypeError as error:
+            raise TypeError(
+                f"The values of the categorical feature {k} cannot be sorted, and an argument must be a string or a "
+                f"number, all of one kind: {error}."
+            ) from error
+        missing = [np.nan] * (len(levels) < len(values))
+        if kinds.is_ordered[k] and dtype is not None and dtype[1] is not None:
+            levels = dtype[1]
+        levels = levels + missing
+        are_numbers = all(isinstance(level, Real) and not isinstance(level, bool) for level in levels)
+        categories[k] = np.array(levels, dtype=None if are_numbers and levels else object)
+    return categories
+
+
+def encode(X: Any, categories: Categories) -> np.ndarray:
+    """X (m, d) as numbers, with the codes of the levels of categories: -1 for those that `categories` do not have.
+
+    Raises
+    ------
+    ValueError
+        If the other features are not numbers, or are missing or infinite.
+    """
+    is_number = [levels is None for levels in categories]
+    dtype = (np.float64, np.float32)
+    if any(is_number):
+        numbers = check_array(get_column(X, np.flatnonzero(is_number).tolist()), dtype=dtype, input_name="X")
+    else:
+        numbers = np.empty((X.shape[0], 0))
+    encoded = np.empty((X.shape[0], len(categories)), dtype=numbers.dtype)
+    encoded[:, is_number] = numbers
+    for k, levels in enumerate(categories):
+        if levels is not None:
+            encoded[:, k] = _codes(np.asarray(get_column(X, k)), levels)
+    return encoded
+
+
+def _codes(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The number of the level of each value (m,), -1 for those that are none of the levels."""
+    codes = {level: code for code, level in enumerate(levels.tolist()) if not _is_missing(level)}
+    of_missing = len(levels) - 1 if len(codes) < len(levels) else -1
+    found = (of_missing if _is_missing(value) else codes.get(value, -1) for value in values.tolist())
+    return np.fromiter(found, dtype=np.float64, count=len(values))
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or pandas' NA, which is not even unequal to itself."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
+def feature_map(kinds: FeatureKinds, categories: Categories) -> FeatureMap:
+    """The map from encoded features to columns."""
+    n_levels = np.array([0 if levels is None else len(levels) for levels in categories])
+    has_missing = np.array(
+        [levels is not None and len(levels) > 0 and _is_missing(levels[-1]) for levels in categories]
+    )
+    return FeatureMap(n_levels, kinds.is_ordered, has_missing, kinds.period)

@@ -1,0 +1,532 @@
+"""Tables: categories, ordered categories and periodic features, in arrays and data frames."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import oracle
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import KERNELS, assert_close, engine_cases
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, KFold, cross_val_score
+
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._metric.loss import Loss
+from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import Validation
+from sknw.kernels import Gaussian
+
+ESTIMATORS = [NadarayaWatsonRegressor, LocalLinearRegressor, AttentionPoolingRegressor]
+every = pytest.mark.parametrize("Estimator", ESTIMATORS)
+
+KINDS = ["number", "category", "ordered", 24.0]
+MIXED = {"categorical_features": [1], "ordered_features": [2], "periodic_features": {3: 24}}
+H = np.array([0.8, 0.9, 1.1, 5.0])
+COLORS, SIZES = np.array(["blue", "green", "red"]), np.array(["small", "medium", "large", "huge"])
+
+
+def table(n=60, seed=0, n_outputs=None, weighted=False):
+    """X (n, 4) with codes of categories, y, sample_weight or None, and queries."""
+    rng = np.random.default_rng(seed)
+    m = n + 17
+    X = np.column_stack([rng.normal(size=m), rng.integers(0, 3, m), rng.integers(0, 4, m), rng.uniform(0, 24, m)])
+    X[: len(SIZES), 1:3] = np.column_stack([np.arange(4) % 3, np.arange(4)])  # every level is there
+    truth = np.sin(2 * X[:, 0]) + np.array([0, 2, -1])[X[:, 1].astype(int)] + X[:, 2] + np.cos(np.pi * X[:, 3] / 12)
+    y = truth[:n, np.newaxis] + 0.3 * rng.normal(size=(n, n_outputs or 1))
+    w = rng.choice([0.0, 0.5, 1.0, 2.0], n) if weighted else None
+    if weighted:
+        w[:4] = 1.0
+    return X[:n], y if n_outputs else y[:, 0], w, X[n:]
+
+
+def frame(X, library="pandas"):
+    """The same table with names of levels."""
+    color, size = COLORS[X[:, 1].astype(int)], SIZES[X[:, 2].astype(int)]
+    if library == "polars":
+        columns = {"color": pl.Series(color, dtype=pl.Categorical), "size": pl.Series(size, dtype=pl.Enum(SIZES))}
+        return pl.DataFrame({"x": X[:, 0], **columns, "hour": X[:, 3]})
+    columns = {"color": pd.Categorical(color), "size": pd.Categorical(size, SIZES, ordered=True)}
+    return pd.DataFrame({"x": X[:, 0], **columns, "hour": X[:, 3]})
+
+
+def fixed(Estimator, **parameters):
+    """At given bandwidths, and a ridge if there is one."""
+    if Estimator is AttentionPoolingRegressor:
+        return Estimator(w=1 / H, **parameters)
+    return Estimator(bandwidth=H, **({"ridge": 0.1} if Estimator is LocalLinearRegressor else {}), **parameters)
+
+
+# --- the same numbers as the formulas
+
+
+def product_weights(Q, X, h, of_category, of_step):
+    """The product of a Gaussian, a kernel (c, c) of two levels, and of_step^|x - x'|: rows sum to 1."""
+    steps = np.abs(Q[:, 2][:, np.newaxis] - X[:, 2])
+    weights = np.exp(-(((Q[:, :1] - X[:, 0]) / h) ** 2) / 2) * of_step**steps
+    weights *= of_category[np.ix_(Q[:, 1].astype(int), X[:, 1].astype(int))]
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("lambdas", [(0.3, 0.6), (0.01, 0.9), (1 / 3, 0.2)])
+def test_the_gaussian_is_the_product_kernel_of_aitchison_and_aitken_and_of_li_and_racine(lambdas):
+    X, y, _, Q = table()
+    of_category, of_step = lambdas
+    aitchison_aitken = np.where(np.eye(3), 1 - of_category, of_category / 2)
+    relative = of_category / (2 * (1 - of_category))  # for a mismatch, of the weight of a match
+    li_racine = np.where(np.eye(3), 1.0, relative)
+    h = [0.8, *(1 / np.sqrt(-2 * np.log([relative, of_step])))]
+    model = NadarayaWatsonRegressor(bandwidth=h, categorical_features=[1], ordered_features=[2]).fit(X[:, :3], y)
+    for kernel in (aitchison_aitken, li_racine):
+        expected = product_weights(Q, X, 0.8, kernel, of_step)
+        assert_allclose(model.attention_weights_(Q[:, :3]), expected, rtol=1e-12, atol=1e-12)
+        assert_allclose(model.predict(Q[:, :3]), expected @ y, rtol=1e-12)
+    assert_allclose(model.category_weight_, [np.nan, relative, of_step], rtol=1e-12)
+
+
+def test_the_gaussian_of_a_periodic_feature_is_the_von_mises_kernel():
+    rng = np.random.default_rng(0)
+    X, Q = rng.uniform(0, 24, (50, 1)), rng.uniform(-24, 48, (20, 1))
+    model = NadarayaWatsonRegressor(bandwidth=2.0, periodic_features={0: 24}).fit(X, X[:, 0])
+    angle = 2 * np.pi * (Q - X[:, 0]) / 24
+    weights = np.exp((np.cos(angle) - 1) * (24 / (2 * np.pi * 2.0)) ** 2)
+    assert_allclose(model.attention_weights_(Q), weights / weights.sum(axis=1, keepdims=True), rtol=1e-11, atol=1e-15)
+
+
+def test_midnight_is_continuous_and_a_small_bandwidth_is_in_hours():
+    X = np.random.default_rng(0).uniform(0, 24, (2000, 1))
+    y = np.sin(np.pi * X[:, 0] / 12)
+    model = NadarayaWatsonRegressor(bandwidth=0.5, periodic_features={0: 24}).fit(X, y)
+    assert_allclose(model.predict([[0.0]]), model.predict([[24.0]]), rtol=1e-12)
+    assert_allclose(model.predict([[23.9999]]), model.predict([[0.0001]]), atol=1e-4)
+    Q = np.linspace(4, 20, 33)[:, np.newaxis]
+    assert_allclose(model.predict(Q), NadarayaWatsonRegressor(bandwidth=0.5).fit(X, y).predict(Q), atol=0.01)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("case", engine_cases(["gaussian", "exponential", "tricube", "power 1.5"], [5]), ids=str)
+def test_every_engine_predicts_from_the_distances_of_the_features(case, weighted):
+    """5 columns: 1, 2 of the category, and for one that is left out 3 or 2."""
+    kernel, name = KERNELS[case["kernel"]]
+    X, y, w, Q = table(n_outputs=2, weighted=weighted)
+    h = 3 * H if name in oracle.COMPACT else H
+    model = NadarayaWatsonRegressor(kernel, h, algorithm=case["algorithm"], **MIXED).fit(X, y, w)
+    mixed = oracle.Mixed(h, KINDS)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, mixed, name, w), y)
+    assert_close(model.loo_prediction_, oracle.leave_one_out(X, y, mixed, name, w), y)
+    assert_close(model.predict(Q, return_std=True)[1], oracle.std(Q, X, y, mixed, name, w), y)
+
+
+@pytest.mark.parametrize("feature", range(4), ids=["number", "category", "ordered", "periodic"])
+@pytest.mark.parametrize("algorithm", ["expansion", "fused", "dense"])
+def test_fast_sums_take_single_features(feature, algorithm):
+    X, y, w, Q = table(weighted=True)
+    X, Q, kind = X[:, [feature]], Q[:, [feature]], KINDS[feature]
+    parameters = {"category": {"categorical_features": [0]}, "ordered": {"ordered_features": [0]}}
+    given = parameters.get(kind, {} if kind == "number" else {"periodic_features": {0: kind}})
+    model = NadarayaWatsonRegressor(bandwidth=H[feature], algorithm=algorithm, **given).fit(X, y, w)
+    assert_close(model.predict(Q), oracle.predict(Q, X, y, oracle.Mixed(H[feature], [kind]), "gaussian", w), y)
+
+
+@pytest.mark.parametrize("selector", ["loo", "gcv", "aicc"])
+def test_a_selector_scores_one_bandwidth_for_each_feature(selector):
+    X, y, w, _ = table(weighted=True)
+    model = NadarayaWatsonRegressor(bandwidth=selector, **MIXED).fit(X, y, w)
+    search, s = model.bandwidth_search_, oracle.mixed_scales(X, KINDS, w).astype(float)
+    assert model.bandwidth_.shape == (4,)
+    assert_allclose(search.bandwidths, search.factors[:, np.newaxis] * s, rtol=1e-12)
+    for index in [*range(0, len(search.scores), 9), search.best_index]:
+        score = oracle.criterion(selector, X, y, oracle.Mixed(search.bandwidths[index], KINDS), "gaussian", w)
+        assert_allclose(search.scores[index], float(score), rtol=1e-8)
+
+
+def columns(X):
+    """One-hot columns / sqrt(2), as many thermometer columns as steps, and the circle; and the feature of each."""
+    category = np.eye(3)[X[:, 1].astype(int)] / np.sqrt(2)
+    ordered = X[:, 2:3] > np.arange(3)
+    angle = X[:, 3:] * 2 * np.pi / 24
+    circle = 24 / (2 * np.pi) * np.column_stack([np.cos(angle), np.sin(angle)])
+    return np.column_stack([X[:, :1], category, ordered, circle]), np.repeat(np.arange(4), [1, 3, 3, 2])
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+def test_lines_have_a_slope_for_each_column_and_one_ridge_for_each_feature(kernel, ridge):
+    X, y, w, Q = table(weighted=True)
+    h = 3 * H
+    model = LocalLinearRegressor(kernel, h, ridge=ridge, **MIXED).fit(X, y, w)
+    (A, feature), (B, _) = columns(X), columns(Q)
+    s = oracle.mixed_scales(X, KINDS, w)[feature]
+    expected = oracle.smoother_matrix(B, A, h[feature], kernel, w, ridge=ridge, s=s) @ y
+    assert_close(model.predict(Q), expected, y, 1e-9)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize("algorithm", ["dense", "fused"])
+def test_the_gradient_of_the_loss_is_one_number_for_each_feature(algorithm, degree):
+    X, y, w, _ = table(weighted=True)
+    X, y, w = X[w > 0], y[w > 0], w[w > 0]
+    kinds = FeatureMap(np.array([0, 3, 4, 0]), np.arange(4) == 2, np.zeros(4, dtype=bool), np.array([0, 0, 0, 24.0]))
+    training = TrainingSet.of(X, y, w, None, kinds)
+    validation = Validation.of(None, training)
+    line = LocalLinearSpec.of(training, 0.0) if degree else None
+    model = AttentionPoolingRegressor(algorithm=algorithm)
+    smoother = model._build_smoother(training, Gaussian(), 1 / training.scales, validation, 1, line)
+    loss, at = Loss(smoother, training, validation), np.array([1.1, 0.7, 0.9, 1.3])
+    ridge = np.array([0.3, 0.1, 0.5, 0.2])
+    value, by_w, by_ridge = loss(at, ridge)
+    if not degree:
+        assert_allclose(value, float(oracle.loss(X, y, oracle.Mixed(training.scales / at, KINDS), "gaussian", w)))
+    step = 1e-5
+    for k, e in enumerate(step * np.eye(4)):
+        assert_allclose(by_w[k], (loss(at + e, ridge)[0] - loss(at - e, ridge)[0]) / (2 * step), atol=1e-8)
+        assert_allclose(by_ridge[k], (loss(at, ridge + e)[0] - loss(at, ridge - e)[0]) / (2 * step), atol=1e-8)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_learning_switches_a_category_off_that_does_not_matter(degree):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.uniform(-1, 1, 400), rng.integers(0, 6, 400), rng.integers(0, 3, 400)])
+    y = np.sin(4 * X[:, 0]) + (X[:, 2] == 1) + 0.2 * rng.normal(size=400)
+    model = AttentionPoolingRegressor(degree=degree, categorical_features=[1, 2]).fit(X, y)
+    assert model.w_.shape == (3,)
+    assert degree == 0 or model.ridge_.shape == (3,)
+    assert_array_equal(model.category_weight_, np.where([False, True, True], np.exp(-(model.w_**2) / 2), np.nan))
+    assert model.category_weight_[1] > 0.95
+    assert degree == 1 or model.category_weight_[2] < 0.3
+    started = clone(model).set_params(warm_start=True).fit(X, y)
+    assert_allclose(started.fit(X, y).loo_score_, model.loo_score_, atol=1e-3)
+
+
+# --- levels that are rare, unknown or missing
+
+
+def errors_at_a_rare_level(model, n_rare):
+    """Root mean square error at queries of a level that few of 1000 rows have, and of the common level."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(1100, 3)), np.zeros(1100)])
+    X[:n_rare, 3] = 1
+    truth = np.sin(2 * X[:, 0]) + X[:, 1] + X[:, 2]
+    model.fit(X[:1000], truth[:1000] + 0.5 * rng.normal(size=1000))
+    for level in (1, 0):
+        X[1000:, 3] = level
+        yield np.sqrt(np.mean((model.predict(X[1000:]) - truth[1000:]) ** 2))
+
+
+rare = pytest.mark.parametrize("n_rare", [1, 2, 10], ids=["one row", "0.2 %", "1 %"])
+
+
+@rare
+def test_under_one_bandwidth_a_rare_level_borrows_more_than_by_its_own_variance(n_rare):
+    """As a number, of standard deviation 0.03 to 0.1, it would be alone."""
+    error, _ = errors_at_a_rare_level(NadarayaWatsonRegressor(categorical_features=[3]), n_rare)
+    alone, _ = errors_at_a_rare_level(NadarayaWatsonRegressor(), n_rare)
+    assert error < alone
+
+
+@rare
+@pytest.mark.parametrize("degree", [0, 1])
+def test_a_rare_level_borrows_from_the_others_where_w_is_learned(degree, n_rare):
+    error, of_common = errors_at_a_rare_level(
+        AttentionPoolingRegressor(degree=degree, categorical_features=[3]), n_rare
+    )
+    assert error < 1.2 * of_common
+
+
+@every
+def test_an_unknown_level_is_predicted_as_if_the_feature_were_not_there(Estimator):
+    """Of weighted means by the Gaussian: the distance to all levels is the same, and cancels."""
+    X, y, _, Q = table()
+    model = fixed(Estimator, **MIXED).fit(X, y)
+    unknown = Q.copy()
+    unknown[:, 1] = 77
+    assert np.all(np.isfinite(model.predict(unknown)))
+    if Estimator is NadarayaWatsonRegressor:
+        without = NadarayaWatsonRegressor(bandwidth=H[[0, 2, 3]], ordered_features=[1], periodic_features={2: 24})
+        assert_allclose(model.predict(unknown), without.fit(X[:, [0, 2, 3]], y).predict(Q[:, [0, 2, 3]]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA], ids=str)
+def test_a_missing_value_is_a_level_of_its_own(missing):
+    X, y, _, Q = table()
+    given, queries = X.astype(object), Q.astype(object)
+    for rows in (given, queries):
+        rows[rows[:, 1] == 2, 1] = missing
+    model = NadarayaWatsonRegressor(bandwidth=H, **MIXED)
+    expected = clone(model).fit(X, y).predict(Q)
+    assert_allclose(model.fit(given, y).predict(queries), expected, rtol=1e-12)
+    assert_array_equal(model.categories_[1], [0.0, 1.0, np.nan])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA], ids=str)
+def test_a_missing_value_that_fit_has_not_seen_is_an_unknown_level(missing):
+    X, y, _, Q = table()
+    model = NadarayaWatsonRegressor(bandwidth=H, **MIXED).fit(X, y)
+    absent, unknown = Q.astype(object), Q.copy()
+    absent[:, [1, 2]], unknown[:, [1, 2]] = missing, 77
+    assert_array_equal(model.predict(absent), model.predict(unknown))
+
+
+def test_a_missing_ordered_value_is_equally_far_from_all():
+    X = np.array([[0.0], [1.0], [2.0], [np.nan]])
+    model = NadarayaWatsonRegressor(bandwidth=1.0, ordered_features=[0]).fit(X, [0.0, 1.0, 2.0, 3.0])
+    weights = model.attention_weights_([[np.nan], [0.0]])
+    mean = np.exp(-1.5 / 2)  # half a step in each of two columns, and one step aside
+    assert_allclose(weights[0], np.array([mean, mean, mean, 1]) / (1 + 3 * mean), rtol=1e-12)
+    assert weights[1, 0] > weights[1, 1] > weights[1, 2]
+
+
+def test_missing_numbers_are_refused():
+    X, y, _, _ = table()
+    X[3, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        NadarayaWatsonRegressor(**MIXED).fit(X, y)
+
+
+# --- arrays and frames
+
+
+@every
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_say_by_dtype_what_arrays_say_by_parameters(library, Estimator):
+    X, y, w, Q = table(weighted=True)
+    by_dtype = fixed(Estimator, periodic_features={"hour": 24}).fit(frame(X, library), y, w)
+    by_parameter = fixed(Estimator, **MIXED).fit(X, y, w)
+    assert_array_equal(by_dtype.predict(frame(Q, library)), by_parameter.predict(Q))
+    assert_array_equal(by_dtype.loo_prediction_, by_parameter.loo_prediction_)
+    assert_array_equal(by_dtype.X_train_, X)
+    assert_array_equal(by_dtype.is_categorical_, [False, True, True, False])
+    assert_array_equal(by_dtype.categories_[1], COLORS)
+    assert_array_equal(by_dtype.categories_[2], SIZES)
+    assert by_dtype.categories_[0] is None
+    assert_array_equal(by_dtype.feature_names_in_, ["x", "color", "size", "hour"])
+    assert by_dtype.n_features_in_ == 4
+
+
+@pytest.mark.parametrize("features", [[1], ["color"], [False, True, False, False], np.array([1]), pd.Index(["color"])])
+def test_features_are_given_by_index_name_or_mask(features):
+    X, y, _, Q = table()
+    data, queries = (frame(A).astype({"color": object, "size": object}) for A in (X, Q))
+    for table_ in (data, queries):
+        table_["size"] = 1.0
+    model = NadarayaWatsonRegressor(bandwidth=H, categorical_features=features).fit(data, y)
+    assert_array_equal(model.is_categorical_, [False, True, False, False])
+    coded = np.column_stack([X[:, :2], np.ones(len(X)), X[:, 3]])
+    expected = NadarayaWatsonRegressor(bandwidth=H, categorical_features=[1]).fit(coded, y)
+    assert_array_equal(model.predict(queries), expected.predict(np.column_stack([Q[:, :2], np.ones(len(Q)), Q[:, 3]])))
+
+
+def test_no_features_are_categories_on_request():
+    data = pd.DataFrame({"x": [0.0, 1.0, 2.0], "c": pd.Categorical([1, 2, 1])})
+    model = NadarayaWatsonRegressor(bandwidth=1.0, categorical_features=None).fit(data, [0.0, 1.0, 2.0])
+    assert not model.is_categorical_.any()
+    assert_array_equal(model.X_train_, [[0, 1], [1, 2], [2, 1]])
+
+
+def test_the_names_of_levels_do_not_matter():
+    """Nor their order, nor levels of the dtype that no row has."""
+    X, y, _, Q = table()
+    data, queries = frame(X), frame(Q)
+    expected = NadarayaWatsonRegressor().fit(data, y)
+    names = {"blue": "z", "green": "m", "red": "a"}
+    for some in (data, queries):
+        some["color"] = some["color"].cat.rename_categories(names).cat.add_categories(["never"])
+    model = NadarayaWatsonRegressor().fit(data, y)
+    assert_allclose(model.bandwidth_, expected.bandwidth_, rtol=1e-6)
+    assert_allclose(model.predict(queries), expected.predict(frame(Q)), rtol=1e-6)
+    assert_array_equal(model.categories_[1], ["a", "m", "z"])
+
+
+def test_an_order_without_a_dtype_is_that_of_the_values():
+    X, y, _, Q = table()
+    strings, queries = X.astype(object), Q.astype(object)
+    for rows in (strings, queries):
+        rows[:, 2] = np.array(["a", "b", "c", "d"])[rows[:, 2].astype(int)]
+    model = NadarayaWatsonRegressor(bandwidth=H, **MIXED)
+    assert_array_equal(clone(model).fit(strings, y).predict(queries), clone(model).fit(X, y).predict(Q))
+
+
+def test_lists_of_rows_with_strings():
+    X = [["a", 0.1], ["b", 0.4], ["a", 0.9]]
+    model = NadarayaWatsonRegressor(bandwidth=0.5, categorical_features=[0]).fit(X, [1.0, 2.0, 3.0])
+    assert_array_equal(model.predict(X), model.predict(np.array(X, dtype=object)))
+    assert_array_equal(model.X_train_, [[0, 0.1], [1, 0.4], [0, 0.9]])
+
+
+def test_float32_stays_float32():
+    X, y, _, Q = table()
+    model = NadarayaWatsonRegressor(bandwidth=H, **MIXED).fit(X.astype(np.float32), y)
+    assert model.X_train_.dtype == np.float32
+    assert model.predict(Q.astype(np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"categorical_features": [4]}, "categorical_features must hold names of features or indices from 0 to 3"),
+        ({"categorical_features": [-1]}, "categorical_features"),
+        ({"categorical_features": [0.5]}, "categorical_features"),
+        ({"categorical_features": [True, False]}, "categorical_features as a mask"),
+        ({"categorical_features": ["x"]}, "X has no feature names"),
+        ({"categorical_features": "x"}, "categorical_features"),
+        ({"ordered_features": [9]}, "ordered_features"),
+        ({"ordered_features": ["x"]}, "ordered_features"),
+        ({"periodic_features": {9: 1.0}}, "periodic_features"),
+        ({"periodic_features": {True: 1.0}}, "periodic_features"),
+        ({"periodic_features": {0: 0.0}}, "positive period"),
+        ({"periodic_features": {0: np.inf}}, "positive period"),
+        ({"periodic_features": {0: "day"}}, "positive period"),
+        ({"periodic_features": [24]}, "periodic_features"),
+        ({"categorical_features": [3], "periodic_features": {3: 24}}, "Feature 3 is in periodic_features"),
+    ],
+)
+@every
+def test_bad_parameters_are_named(parameters, message, Estimator):
+    X, y, _, _ = table()
+    with pytest.raises(ValueError, match=message):
+        Estimator(**parameters).fit(X, y)
+
+
+def test_names_that_x_has_not_are_named():
+    X, y, _, _ = table()
+    with pytest.raises(ValueError, match=r"periodic_features names the feature 'minute', but the features of X are"):
+        NadarayaWatsonRegressor(periodic_features={"minute": 60}).fit(frame(X), y)
+
+
+def test_values_that_have_no_order_are_refused():
+    X = np.array([["a"], [1.0], ["b"]], dtype=object)
+    with pytest.raises(TypeError, match="categorical feature 0 cannot be sorted"):
+        NadarayaWatsonRegressor(categorical_features=[0]).fit(X, [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("parameters", [MIXED, {"periodic_features": {3: 24}}], ids=["mixed", "periodic"])
+@pytest.mark.parametrize("w", ["low_rank", "full", np.eye(4)[:, :2]], ids=["low_rank", "full", "matrix"])
+def test_a_matrix_takes_numbers_only(w, parameters):
+    X, y, _, _ = table()
+    with pytest.raises(ValueError, match=r"mixes the features, which must be numbers.*categorical_features=None"):
+        AttentionPoolingRegressor(w=w, **parameters).fit(X, y)
+
+
+def test_queries_must_have_the_features_of_the_fit():
+    X, y, _, Q = table()
+    model = NadarayaWatsonRegressor(periodic_features={"hour": 24}).fit(frame(X), y)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame(Q).drop(columns="hour"))
+    with pytest.raises(ValueError, match="4 features"):
+        NadarayaWatsonRegressor(bandwidth=H, **MIXED).fit(X, y).predict(Q[:, :3])
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame(Q).rename(columns={"x": "z"}))
+    with pytest.raises(ValueError, match="2D array"):
+        NadarayaWatsonRegressor(bandwidth=H, **MIXED).fit(X, y).predict(Q[0])
+
+
+# --- what else a fit is asked
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@every
+def test_frames_survive_clone_and_pickle(Estimator, library):
+    X, y, w, Q = table(weighted=True)
+    model = clone(fixed(Estimator, periodic_features={"hour": 24})).fit(frame(X, library), y, w)
+    stored, queries = pickle.dumps(model), frame(Q, library)
+    assert len(stored) < 10_000
+    loaded = pickle.loads(stored)
+    for method in ("predict", "predict_interval", "gradient", "attention_weights_", "effective_sample_size"):
+        assert_allclose(getattr(loaded, method)(queries), getattr(model, method)(queries), rtol=1e-12, atol=1e-14)
+
+
+def test_rows_of_weight_zero_have_no_levels():
+    X, y, _, Q = table()
+    more = np.vstack([X, [[0.0, 9.0, 9.0, 3.0]]])
+    w = np.append(np.ones(len(X)), 0.0)
+    model, expected = (NadarayaWatsonRegressor(**MIXED) for _ in range(2))
+    model.fit(more, np.append(y, 5.0), w)
+    expected.fit(X, y)
+    assert_array_equal(model.bandwidth_, expected.bandwidth_)
+    assert_array_equal(model.predict(Q), expected.predict(Q))
+    assert_array_equal(model.X_train_[-1], [0.0, -1.0, -1.0, 3.0])
+    assert np.isfinite(model.loo_prediction_[-1])
+
+
+@every
+def test_copies_are_weights(Estimator):
+    X, y, _, Q = table()
+    w = np.random.default_rng(1).integers(1, 4, len(X))
+    rows = np.repeat(np.arange(len(X)), w)
+    weighted, repeated = fixed(Estimator, **MIXED).fit(X, y, w), fixed(Estimator, **MIXED).fit(X[rows], y[rows])
+    assert_allclose(repeated.predict(Q), weighted.predict(Q), rtol=1e-12)
+    assert_allclose(repeated.loo_prediction_, weighted.loo_prediction_[rows], rtol=1e-12)
+
+
+def test_folds_and_groups_are_left_out_of_tables():
+    X, y, _, _ = table()
+    groups = np.arange(60) % 7
+    data, mixed = frame(X), oracle.Mixed(H, KINDS)
+    parameters = {"bandwidth": H, "periodic_features": {"hour": 24}}
+    for cv, of_fit, splits in [
+        (KFold(4), {}, KFold(4).split(X)),
+        (None, {"groups": groups}, GroupKFold(7).split(X, y, groups)),
+    ]:
+        model = NadarayaWatsonRegressor(cv=cv, **parameters).fit(data, y, **of_fit)
+        for test, prediction in oracle.left_out(splits, X, y, mixed, "gaussian"):
+            assert_close(model.loo_prediction_[test], prediction, y)
+
+
+def test_a_table_in_cross_validation_needs_no_encoder():
+    X, y, _, _ = table(n=200)
+    assert np.mean(cross_val_score(NadarayaWatsonRegressor(periodic_features={"hour": 24}), frame(X), y)) > 0.7
+
+
+@every
+def test_the_gradient_is_a_contrast_of_categories_and_a_derivative_else(Estimator):
+    X, y, _, Q = table(n_outputs=2)
+    model = fixed(Estimator, **MIXED).fit(X, y)
+    gradient = model.gradient(Q)
+    assert gradient.shape == (len(Q), 2, 4)
+    numeric = oracle.gradient(model.predict, Q, step=1e-3)
+    assert_allclose(gradient[..., [0, 3]], numeric[..., [0, 3]], atol=1e-7)
+    first, below = Q.copy(), Q.copy()
+    first[:, 1], below[:, 2] = 0, np.maximum(Q[:, 2] - 1, 0)
+    assert_allclose(gradient[..., 1], model.predict(Q) - model.predict(first), rtol=1e-12, atol=1e-14)
+    assert_allclose(gradient[..., 2], model.predict(Q) - model.predict(below), rtol=1e-12, atol=1e-14)
+    assert np.all(gradient[Q[:, 1] == 0, :, 1] == 0)
+
+
+def test_the_contrast_of_a_missing_or_unknown_ordered_level_is_to_the_lowest():
+    X = np.array([[0.0], [1.0], [2.0], [np.nan]])
+    model = NadarayaWatsonRegressor(bandwidth=1.0, ordered_features=[0]).fit(X, [0.0, 1.0, 4.0, 9.0])
+    Q = [[np.nan], [7.0]]
+    assert_allclose(model.gradient(Q)[:, 0], model.predict(Q) - model.predict([[0.0]]), rtol=1e-12)
+
+
+def test_a_callable_kernel_sees_the_columns():
+    X, y, _, Q = table()
+
+    def gaussian(A, B):
+        return np.exp(-((A[:, np.newaxis] - B) ** 2).sum(axis=2) / 2)
+
+    model, expected = (NadarayaWatsonRegressor(kernel, H, **MIXED).fit(X, y) for kernel in (gaussian, "gaussian"))
+    assert_allclose(model.predict(Q), expected.predict(Q), rtol=1e-12)
+    assert_allclose(model.category_weight_, expected.category_weight_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["fused", "auto"])
+def test_a_category_of_many_levels_takes_memory_for_its_columns_only(algorithm):
+    """The columns of 200 levels are 199 numbers a row; copies of them are few."""
+    rng = np.random.default_rng(0)
+    n = 20_000
+    X = np.column_stack([rng.normal(size=n), rng.integers(0, 200, n)])
+    y = X[:, 0] + rng.normal(size=n)
+    model = NadarayaWatsonRegressor(
+        bandwidth=0.5, categorical_features=[1], validation_samples=200, random_state=0, algorithm=algorithm
+    )
+    model.fit(X[:500], y[:500])  # compiled
+    tracemalloc.start()
+    model.fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * 8 * 200 * n
