@@ -172,12 +172,13 @@ def add_near_keys(
     runs = np.empty((whole ** (d - 1), 2), dtype=np.int64)
     tile = (np.empty((d, TILE)), np.empty((1 + len(values), TILE)), np.empty(TILE, dtype=np.int64))
     work = np.empty(TILE)
+    nowhere = (np.int64(0), np.int64(0), np.int64(0))
     for s in range(len(of_cell)):
         cell, first, last = cells[of_cell[s]], chunks[s, 0], chunks[s, 1]
         n_runs = _near_runs(runs, cell, key_cells, key_start, reach, d)
         home = find_cell(key_cells, cell[0], cell[1], cell[2])
         home_key = key_start[home]
-        n, own_at = np.int64(0), (0, 0, 0)
+        n, own_at = np.int64(0), nowhere
         for r in range(n_runs):
             key, end = runs[r, 0], runs[r, 1]
             is_home = key <= home_key < end
@@ -191,6 +192,6 @@ def add_near_keys(
                 key, n = key + taken, n + taken
                 if n == TILE:
                     _visit_tile(sums, nearest, searching, points, left_out, first, last, tile, n, own_at, rate, work)
-                    n, own_at = np.int64(0), (0, 0, 0)
+                    n, own_at = np.int64(0), nowhere
         if n:
             _visit_tile(sums, nearest, searching, points, left_out, first, last, tile, n, own_at, rate, work)

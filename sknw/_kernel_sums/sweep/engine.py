@@ -8,9 +8,12 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
+from numpy.polynomial import Polynomial
+from scipy.linalg import pascal
 
 from sknw._kernel_sums.costs import SWEEP_BANDWIDTH, SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE
 from sknw._kernel_sums.line import SortedRequest
@@ -125,15 +128,22 @@ def _set_compact_sums(sums: np.ndarray, request: KernelSumRequest, line: SortedR
         return begin, end, states
 
     begin, end, states = request.index.of_bandwidth(("states", kernel, h), states_of_keys)
-    left, right = tuple(states[0]), tuple(states[1])
+    terms = _terms(power, exponent)
 
     def sum_some(some: slice) -> None:
         loops.compact_sums(
-            *(sums, some.start, kernel, h, radius, *columns, begin, end, left, right),
+            *(sums, some.start, kernel, h, radius, *columns, begin, end, states, terms),
             *(line.queries[some], line.rank[some], line.is_own[some]),
         )
 
     for_each_chunk(sum_some, len(line.queries), _CHUNK, request.n_threads)
+
+
+@lru_cache(maxsize=32)
+def _terms(power: int, exponent: int) -> np.ndarray:
+    """K^(m)(0) / m! binomial(m, k) of K = (1 - (1 - v)^power)^exponent, [m, k]."""
+    taylor = ((1.0 - Polynomial([1.0, -1.0]) ** power) ** exponent).coef
+    return taylor[:, np.newaxis] * pascal(len(taylor), kind="lower", exact=False)
 
 
 def _set_exponential_sums(

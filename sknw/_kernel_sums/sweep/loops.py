@@ -122,7 +122,8 @@ def cells_of_blocks(keys, radius):
         stop = first + 1
         while stop < n_blocks and keys[min((stop + 1) * BLOCK, keys.size) - 1] - keys[first * BLOCK] <= radius:
             stop += 1
-        begin[first:stop], end[first:stop] = first, stop
+        for b in range(first, stop):
+            begin[b], end[b] = first, stop
         first = stop
     begin[n_blocks], end[n_blocks] = n_blocks, n_blocks + 1
     return begin, end
@@ -152,17 +153,20 @@ def set_states(inner, outer, kernel, mirrored, per_h, keys, weights, values, beg
     is_cosine = len(powers) == 0
     n_blocks, c = len(begin) - 1, 1 + len(values)
     block, columns = np.empty(BLOCK), np.empty((c, BLOCK))
-    inner[n_blocks], outer[n_blocks] = 0.0, 0.0
+    for v in range(c):
+        _store(inner, n_blocks, v, zeros)
+        _store(outer, n_blocks, v, zeros)
     first = 0
     while first < n_blocks:
         stop = end[first]
         for step in range(stop - first):
             b = stop - 1 - step if mirrored else first + step
-            _fill(block, columns, 0, b, keys, weights, values)
+            _fill(block, columns, np.int64(0), b, keys, weights, values)
             anchor = _anchor(keys, b, mirrored)
             if step == 0:
                 cell_anchor = anchor
-                inner[b] = 0.0
+                for v in range(c):
+                    _store(inner, b, v, zeros)
             following = b - 1 if mirrored else b + 1
             delta = abs(anchor - cell_anchor) * per_h
             for v in range(c):
@@ -219,7 +223,7 @@ def _set_series(series, kernel, mirrored, states, b, stop, at, inside, per_h, ke
     series[v, i] a^i is summed by `_value`, a the distance from the edge of the window to the key that is returned.
     These are the keys of the cells from that of b up to that before `stop`, and of the cell of the block `at` up to it.
     """
-    inner, outer = states
+    inner, outer = states[0], states[1]
     zeros, powers, _ = kernel
     is_cosine = len(powers) == 0
     anchor = cell_anchor = _anchor(keys, end[at] - 1 if mirrored else begin[at], mirrored) if inside else 0.0
@@ -246,31 +250,6 @@ def _set_series(series, kernel, mirrored, states, b, stop, at, inside, per_h, ke
 
 
 @inner(_FASTMATH)
-def _terms(kernel):
-    """The numbers K^(m)(0) / m! binomial(m, k), [m, k], with K as a function of v."""
-    zeros, powers, exponents = kernel
-    terms = np.ones((len(zeros), len(zeros)))
-    taylor = zeros
-    if len(powers):
-        # (1 - (1 - v)^power)^exponent
-        taylor = with_item(zeros, 0, 1.0)
-        b1, b2, b3 = float(len(powers)), -1.0 if len(powers) == 2 else -3.0, 1.0
-        for _ in range(len(exponents)):
-            for k in range(len(zeros) - 1, -1, -1):
-                term = b1 * taylor[k - 1] if k >= 1 else 0.0
-                term += b2 * taylor[k - 2] if k >= 2 and len(powers) > 1 else 0.0
-                term += b3 * taylor[k - 3] if k >= 3 and len(powers) > 2 else 0.0
-                taylor = with_item(taylor, k, term)
-    for m in range(len(zeros)):
-        for k in range(1, m):
-            terms[m, k] = terms[m - 1, k - 1] + terms[m - 1, k]
-    for m in range(len(zeros)):
-        for k in range(len(zeros)):
-            terms[m, k] *= taylor[m]
-    return terms
-
-
-@inner(_FASTMATH)
 def _value(series, side, v, a, kernel):
     zeros, powers, _ = kernel
     last = len(zeros) - 1
@@ -284,7 +263,7 @@ def _value(series, side, v, a, kernel):
 
 @compiled(_FASTMATH)
 def compact_sums(
-    sums, first, kernel, h, radius, keys, weights, values, begin, end, left, right, queries, place, is_own
+    sums, first, kernel, h, radius, keys, weights, values, begin, end, states, terms, queries, place, is_own
 ):
     """sums[v, first + r] = sum_j K((queries[r] - keys[j]) / h) w_j V_jv over the keys within `radius`.
 
@@ -297,7 +276,11 @@ def compact_sums(
     h, radius : float
         Bandwidth, and the largest distance with a positive weight.
     keys, weights, values : arrays of shape (n,), (n,), (k, n), keys ascending
-    begin, end, left, right : arrays and pairs of arrays of `cells_of_blocks` and `set_states`
+    begin, end : arrays of `cells_of_blocks`
+    states : array of shape (2, 2, b + 1, 1 + k, degree + 1)
+        Those of `set_states`, left and right of a query.
+    terms : array of shape (degree + 1, degree + 1)
+        The numbers K^(m)(0) / m! binomial(m, k), [m, k], with K as a function of v.
     queries, place : arrays of shape (m,), ascending
         The queries and how many keys stand before each.
     is_own : bool array of shape (m,)
@@ -305,35 +288,35 @@ def compact_sums(
     """
     zeros, powers, exponents = kernel
     per_h, n_blocks, c = 1.0 / h, len(begin) - 1, len(sums)
-    terms, series = _terms(kernel), np.empty((2, c, len(zeros)))
-    # what the sums on the left, at the edges and at the query, and on the right are at present made of
-    of_left, of_right, filled = (-2, -2), (-2, -2, False), np.full(3, -2)
-    left_anchor = right_anchor = 0.0
+    series, anchors = np.empty((2, c, len(zeros))), np.empty(2)
+    # what the sums on either side, and those at the edges and at the query, are at present made of
+    made_of, filled = np.empty((2, 3), dtype=np.int64), np.empty(3, dtype=np.int64)
+    for i in range(3):
+        made_of[0, i] = made_of[1, i] = filled[i] = -2
     block, columns = np.empty(3 * BLOCK), np.empty((c, 3 * BLOCK))
+    left, right = bool(0), bool(1)  # not literals, for each of which the others would be compiled once more
     low = high = max(place[0] // BLOCK - 1, 0)
-    while low > 0 and queries[0] - _anchor(keys, low - 1, True) <= radius:
+    while low > 0 and queries[0] - _anchor(keys, low - 1, right) <= radius:
         low -= 1
-    while high >= 0 and _anchor(keys, high, False) - queries[0] > radius:
+    while high >= 0 and _anchor(keys, high, left) - queries[0] > radius:
         high -= 1
     for r in range(queries.size):
         query = queries[r]
         at = place[r] // BLOCK if place[r] < keys.size else n_blocks
-        while low < at and query - _anchor(keys, low, True) > radius:
+        while low < at and query - _anchor(keys, low, right) > radius:
             low += 1
-        while high + 1 < n_blocks and _anchor(keys, high + 1, False) - query <= radius:
+        while high + 1 < n_blocks and _anchor(keys, high + 1, left) - query <= radius:
             high += 1
         inside = at < n_blocks and query >= keys[begin[at] * BLOCK]
         behind = end[at] if inside else at
-        if of_left != (low, at):
-            left_anchor = _set_series(
-                series[0], kernel, False, left, low + 1, begin[at], at, inside, per_h, keys, begin, end, terms
-            )
-            of_left = (low, at)
-        if of_right != (high, at, inside):
-            right_anchor = _set_series(
-                series[1], kernel, True, right, high - 1, behind, at, inside, per_h, keys, begin, end, terms
-            )
-            of_right = (high, at, inside)
+        for side in range(2):
+            edge = high if side else low
+            if made_of[side, 0] != edge or made_of[side, 1] != at or made_of[side, 2] != inside:
+                b, stop = (high - 1, behind) if side else (low + 1, begin[at])
+                anchors[side] = _set_series(
+                    series[side], kernel, side == 1, states[side], b, stop, at, inside, per_h, keys, begin, end, terms
+                )
+                made_of[side, 0], made_of[side, 1], made_of[side, 2] = edge, at, inside
         directly = (low if low < begin[at] else -1, at if inside else -1, high if high >= behind else -1)
         for i in range(3):
             if filled[i] != directly[i]:
@@ -341,8 +324,8 @@ def compact_sums(
                 filled[i] = directly[i]
         left_out = BLOCK + place[r] - at * BLOCK if is_own[r] else -1
         # within [0, 1] wherever there are keys
-        left_a = min(max((h - (query - left_anchor)) * per_h, 0.0), 1.0)
-        right_a = min(max((h - (right_anchor - query)) * per_h, 0.0), 1.0)
+        left_a = min(max((h - (query - anchors[0])) * per_h, 0.0), 1.0)
+        right_a = min(max((h - (anchors[1] - query)) * per_h, 0.0), 1.0)
         for v in range(0, c, 2):
             other = min(v + 1, c - 1)
             total, total_of_other = _direct(

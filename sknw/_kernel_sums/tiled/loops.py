@@ -9,7 +9,8 @@ Loops over a tile go through its rows two at a time, r and r + 1.
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import overload
+from numba import types
+from numba.extending import intrinsic
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, wide_vectors
 from sknw._kernel_sums.row_loops import exponentials, finish_compact, smallest_of, subtract
@@ -20,14 +21,11 @@ from sknw.kernels import EDGE
 ROW_BYTES = 4096
 
 
-def row_length(array):
+@intrinsic
+def row_length(typingctx, array):
     """Keys in a block, known to the compiler: a loop whose length it knows needs no second one for a remainder."""
-
-
-@overload(row_length)
-def _row_length_of_type(array):
     length = ROW_BYTES * 8 // array.dtype.bitwidth
-    return lambda array: length
+    return types.intp(array), lambda context, *_: context.get_constant(types.intp, length)
 
 
 @inner(MULTIPLY_ADD)
@@ -261,11 +259,12 @@ def add_sums(
                     subtract(tile[r], shift[i + r])
             leave_out(tile, left_out[i : i + 4], s * block, np.inf)
             for f in range(rates.size):
+                some = sums[f, i : i + 4]
                 if exponent is None and columns.shape[1] == 2:
-                    _add_exponential_sums(sums[f, i : i + 4], tile, rates[f], furthest[f], columns[s])
+                    _add_exponential_sums(some, tile, rates[f], furthest[f], columns[s])
                 else:
                     set_weights(flat_weights, flat_tile, rates[f], furthest[f], exponent, is_cosine)
-                    accumulate(sums[f, i : i + 4], weights, columns[s])
+                    accumulate(some, weights, columns[s])
 
 
 @compiled()

@@ -49,28 +49,34 @@ def build_tree(order, blocks, lower, upper, leaf, points, permute):
     """
     n, d = points.shape
     stack = np.empty((_DEEPEST, 3), dtype=np.int64)  # nodes to do, each with its first block and the one after its last
-    stack[0] = 0, 0, len(blocks)
-    n_nodes = 1
+    n_nodes = _push(stack, np.int64(0), np.int64(0), np.int64(0), np.int64(len(blocks)))
     while n_nodes:
         n_nodes -= 1
-        node, first, last = stack[n_nodes]
+        node, first, last = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
         start, stop = first * BLOCK, min(last * BLOCK, n)
         half = (last - first) // 2
         if half and not permute:
-            lower[node], upper[node] = -np.inf, np.inf
+            for k in range(d):
+                lower[node, k], upper[node, k] = -np.inf, np.inf
         else:
             widest = _set_box(lower[node], upper[node], points, start, stop)
         if half:
             if permute:
                 _select(points, order, start, stop, start + half * BLOCK, widest)
-            stack[n_nodes] = node + 1, first, first + half
-            stack[n_nodes + 1] = node + 2 * half, first + half, last
-            n_nodes += 2
+            n_nodes = _push(stack, n_nodes, node + 1, first, first + half)
+            n_nodes = _push(stack, n_nodes, node + 2 * half, first + half, last)
         else:
             leaf[first] = node
             for k in range(d):
                 for i in range(stop - start):
                     blocks[first, k, i] = points[start + i, k]
+
+
+@inner()
+def _push(stack, n_nodes, node, first, last):
+    """One more node; number by number, for which numba need not compile the assignment of a row."""
+    stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2] = node, first, last
+    return n_nodes + 1
 
 
 @inner()
@@ -123,11 +129,11 @@ def _blocks_in_reach(found, keys, queries, block, reach):
     _, lower, upper, _ = keys
     low, high = queries[1][queries[3][block]], queries[2][queries[3][block]]
     stack = np.empty((_DEEPEST, 3), dtype=np.int64)
-    stack[0] = 0, 0, len(found)
-    n_nodes, count = 1, 0
+    n_nodes = _push(stack, np.int64(0), np.int64(0), np.int64(0), np.int64(len(found)))
+    count = 0
     while n_nodes:
         n_nodes -= 1
-        node, first, last = stack[n_nodes]
+        node, first, last = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
         gap = 0.0
         for k in range(low.size):
             beyond = max(lower[node, k] - high[k], low[k] - upper[node, k], 0.0)
@@ -138,9 +144,8 @@ def _blocks_in_reach(found, keys, queries, block, reach):
             continue
         half = (last - first) // 2
         if half:
-            stack[n_nodes] = node + 1, first, first + half
-            stack[n_nodes + 1] = node + 2 * half, first + half, last
-            n_nodes += 2
+            n_nodes = _push(stack, n_nodes, node + 1, first, first + half)
+            n_nodes = _push(stack, n_nodes, node + 2 * half, first + half, last)
         else:
             found[count] = first
             count += 1
@@ -152,7 +157,8 @@ def _queries_in_reach(near, gaps, queries, n_queries, keys, s, reach):
     """The queries with a squared distance `gaps` of at most `reach` from the block s of keys: near[:count]."""
     wide_vectors()
     low, high = keys[1][keys[3][s]], keys[2][keys[3][s]]
-    gaps[:] = 0.0
+    for i in range(BLOCK):
+        gaps[i] = 0.0
     for k in range(low.size):
         for i in range(BLOCK):
             beyond = max(low[k] - queries[k, i], queries[k, i] - high[k], 0.0)
@@ -286,7 +292,9 @@ def add_sums(sums, queries, keys, columns, left_out, kernel, limits, rates, firs
             for r in range(0, n_near, _ROWS):
                 some = near[r : min(r + _ROWS, n_near)]
                 _set_squared_distances(tile, some, points, keys[0][s])
-                nearest = gaps[some].min()
+                nearest = np.inf
+                for a in range(some.size):
+                    nearest = min(nearest, gaps[some[a]])
                 for f in range(limits.size):
                     if nearest > limits[f]:
                         break
