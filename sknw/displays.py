@@ -291,10 +291,13 @@ class FitDisplay(_Display):
         n_outputs = targets.shape[1]
         message = f"target must be the position of one of the {n_outputs} outputs"
         output = _position(0 if target is None and n_outputs == 1 else target, n_outputs, message)
+        bounds = np.full((_RESOLUTION, 2), np.nan)  # there is no interval where `cv` has tested rows several times
+        if smoother._fitted.tests_each_once:
+            bounds = smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
         return cls(
             x,
             smoother.predict(queries).reshape(_RESOLUTION, -1)[:, output],
-            smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output],
+            bounds,
             coverage=coverage,
             data_x=table[:, column],
             data_y=targets[:, output],

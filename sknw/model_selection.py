@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ class LeaveBlockOut(BaseCrossValidator):
     """Leave out each row with its neighbours in time.
 
     There are as many splits as rows. Split i tests row i and trains on the rows j that are further away in time,
-    ``|t_j - t_i| > half_width`` (leaving out 2 l + 1 observations: Chu & Marron 1991 [1]_). Where noise is similar at
-    neighbouring times, leave-one-out predicts the noise of a row from that of its neighbours and chooses a bandwidth
-    near zero; a block that is as wide as the noise remembers does not.
+    ``|t_j - t_i| > half_width`` up to rounding (leaving out 2 l + 1 observations: Chu & Marron 1991 [1]_). Where noise
+    is similar at neighbouring times, leave-one-out predicts the noise of a row from that of its neighbours and chooses
+    a bandwidth near zero; a block that is as wide as the noise remembers does not.
 
     As `cv` of an estimator of this package it costs about as much as leave-one-out; elsewhere, as in
     :func:`sklearn.model_selection.cross_val_score`, it is one fit for each row.
@@ -85,21 +86,28 @@ class LeaveBlockOut(BaseCrossValidator):
             times = np.asarray(self.times)
         if times.shape != (n,):
             raise ValueError(f"times must have one entry for each of the {n} rows of X; got shape {times.shape}.")
-        half_width = self.half_width
-        if times.dtype.kind == "M":
-            times = np.where(np.isnat(times), np.nan, times.astype("M8[ns]").astype(np.float64))
-            is_timedelta = isinstance(half_width, timedelta | np.timedelta64)
-            half_width = float(np.timedelta64(half_width, "ns").astype(np.int64)) if is_timedelta else np.nan
-        try:
-            times, half_width = np.asarray(times, dtype=np.float64), float(half_width)
-        except (TypeError, ValueError):
-            half_width = np.nan
-        if times.dtype.kind != "f" or not np.all(np.isfinite(times)):
-            raise ValueError("times must be finite numbers or dates.")
-        if not 0 <= half_width < np.inf:
-            expected = "a non-negative number, or a timedelta where times are dates"
-            raise ValueError(f"half_width must be {expected}; got {self.half_width!r}.")
-        return Blocks(times, half_width)
+        is_time = isinstance(self.half_width, timedelta | np.timedelta64)
+        half_width = _in_nanoseconds(self.half_width) if is_time else self.half_width
+        if isinstance(half_width, bool) or not isinstance(half_width, Real) or not 0 <= float(half_width) < np.inf:
+            raise ValueError(
+                "half_width must be a non-negative number, or a timedelta where times are dates; "
+                f"got {self.half_width!r}."
+            )
+        if times.dtype == object:
+            times = _as_dates(times)
+        if (times.dtype.kind in "mM") != is_time:
+            raise ValueError(
+                f"half_width must be a timedelta where times are dates, else a number; got {self.half_width!r}, and "
+                f"times of {times.dtype}."
+            )
+        if is_time:
+            is_missing = np.isnat(times)
+            nanoseconds = times.astype(f"{times.dtype.kind}8[ns]").astype(np.int64)
+            first = nanoseconds[np.argmin(np.where(is_missing, np.iinfo(np.int64).max, nanoseconds))]
+            times = np.where(is_missing, np.nan, nanoseconds - first)  # a small difference keeps its digits
+        if times.dtype.kind not in "iuf" or not np.all(np.isfinite(times)):
+            raise ValueError("times must be finite numbers, or dates without a time zone.")
+        return Blocks(times.astype(np.float64), float(half_width))
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Generate row numbers of the training and the test set of each split.
@@ -137,3 +145,17 @@ class LeaveBlockOut(BaseCrossValidator):
         int
         """
         return n_rows(X)
+
+
+def _in_nanoseconds(half_width: timedelta | np.timedelta64) -> float:
+    """NaN where it has no fixed length, as months have."""
+    if isinstance(half_width, np.timedelta64) and np.datetime_data(half_width)[0] in ("generic", "M", "Y"):
+        return np.nan
+    return float(np.timedelta64(half_width, "ns").astype(np.int64))
+
+
+def _as_dates(times: np.ndarray) -> np.ndarray:
+    """Objects as dates, if they are dates; else as they are."""
+    if not all(isinstance(time, date) and getattr(time, "tzinfo", None) is None for time in times):
+        return times
+    return times.astype("M8[ns]")

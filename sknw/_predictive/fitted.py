@@ -46,6 +46,11 @@ class FittedSmoother:
         return Validation.of(self.rule, self.training)
 
     @cached_property
+    def tests_each_once(self) -> bool:
+        """Whether no sample has several left-out predictions, which intervals take."""
+        return len(np.unique(self.validation.rows)) == len(self.validation)
+
+    @cached_property
     def shares(self) -> csr_array:
         """What each given row has of the weight of its sample: (n, n_given)."""
         return self.training.shares_of_given_rows()

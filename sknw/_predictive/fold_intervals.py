@@ -44,16 +44,17 @@ def fold_interval(
     squares = np.zeros((len(smoother.values), k + 1))
     squares[calibration.order[:p]] = np.column_stack([calibration.squares, np.ones(p)])
     bounds, unsupported = np.empty((len(queries), k, 2)), np.zeros(len(queries), dtype=bool)
+    if smoother.policy in ("nan", "raise"):
+        unsupported = smoother.pool(queries)[1]
     size = max(_BATCH // (p * (3 * k + 1)), 1)
     for start in range(0, len(queries), size):
         batch = slice(start, start + size)
         means, scales = np.empty((2, p, len(queries[batch]), k))
         for tests in validation.parts:
             of_part = squares if tests.keys is None else squares[tests.keys]
-            found, sums, nothing = _left_out_at(smoother.of_split(tests), queries[batch], tests, of_part)
+            found, sums = _left_out_at(smoother.of_split(tests), queries[batch], tests, of_part)
             at = position[tests.rows]
             means[at], scales[at] = found, calibration.scales(unit * sums[..., k:], unit * sums[..., :k])
-            unsupported[batch] |= nothing
         of_queries = zip(np.moveaxis(means, 1, 0), np.moveaxis(scales, 1, 0), strict=True)
         bounds[batch] = [calibration.bounds(m, s, coverage) for m, s in of_queries]
     bounds[unsupported] = np.nan
@@ -62,17 +63,17 @@ def fold_interval(
 
 def _left_out_at(
     smoother: Smoother, queries: Queries, tests: Tests, squares: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Predictions (p, m, k) at the queries without the keys left out by each of p tests, and sums of K w (r^2, 1).
 
-    The sums (p, m, k + 1) are over the samples that have a residual, with K(0) = 1. Returned as well: which queries
-    had no support.
+    The sums (p, m, k + 1) are over the samples that have a residual, with K(0) = 1. Predictions are NaN where no key
+    that is left supports the query, and that means NaN.
     """
     ranges, of_test = np.unique(
         np.column_stack([tests.leave_out.first, tests.leave_out.last]), axis=0, return_inverse=True
     )
     leave_out, m, k = LeaveOut(*ranges.T), len(queries), smoother.values.shape[1]
-    found, mass = np.empty((len(ranges), m, k)), np.empty((len(ranges), m, k + 1))
+    found, mass = np.full((len(ranges), m, k), np.nan), np.zeros((len(ranges), m, k + 1))
     request = smoother.value_request(queries)
     columns = smoother.index.columns
 
@@ -100,5 +101,5 @@ def _left_out_at(
                 at = np.full(np.count_nonzero(lost), i)
                 found[lost, i] = smoother.pool(replace(queries[at], leave_out=leave_out[lost]))[0]
 
-    unsupported = for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
-    return found[of_test.ravel()], mass[of_test.ravel()], unsupported
+    for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
+    return found[of_test.ravel()], mass[of_test.ravel()]

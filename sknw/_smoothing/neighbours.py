@@ -14,8 +14,9 @@ _CHUNK = 128
 _CHUNK_BYTES = 2**25
 # A weight below exp(-60) = 1e-26 of the largest is negligible.
 _NEGLIGIBLE_EXPONENT = 60.0
-# Where all of the nearest keys are left out, so many times as many are looked at.
-_MORE = 4
+# Where all of the nearest keys are left out, so many times as many are looked at; in the end all, a number of pairs at
+# once.
+_MORE, _MOST_BY_TREE, _PAIRS_AT_ONCE = 4, 32, 2**20
 # Of distances and their powers.
 _ROUNDING = 1e-9
 
@@ -101,4 +102,15 @@ def nearest_keys(request: KernelSumRequest, queries: np.ndarray, rows: np.ndarra
         key[left] = np.take_along_axis(keys, best, axis=1)[:, 0]
         left = left[np.isinf(distance[left])] if k < len(index) else left[:0]
         k *= _MORE
+        if k > _MOST_BY_TREE:
+            break
+    for some in np.array_split(left, -(-len(left) * len(index) // _PAIRS_AT_ONCE)) if left.size else ():
+        sq = np.zeros((len(some), len(index)))
+        for q, z in zip(queries[some].T, index.keys.T / index.max_abs_key, strict=True):
+            sq += (q[:, np.newaxis] - z) ** 2
+        assert leave_out is not None
+        number = np.arange(len(index))
+        sq[(leave_out.first[some, np.newaxis] <= number) & (number < leave_out.last[some, np.newaxis])] = np.inf
+        key[some] = np.argmin(sq, axis=1)
+        distance[some] = np.sqrt(np.take_along_axis(sq, key[some, np.newaxis], axis=1)[:, 0])
     return distance, np.minimum(key, len(index) - 1)

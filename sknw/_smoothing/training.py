@@ -73,6 +73,7 @@ class TrainingSet:
         features = FeatureMap.of_numbers(X.shape[1]) if features is None else features
         y = y.reshape(len(y), -1)
         weights = np.ones(len(X)) if sample_weight is None else sample_weight
+        weights = np.where(weights < np.finfo(np.float64).tiny * weights.max(), 0.0, weights)  # as good as zero
         rows, sample = _samples(X, y, weights, block)
         total = weights[rows] if len(rows) == len(X) else np.bincount(sample, weights, minlength=len(rows))
         relative = total / total.max()  # equal weights of any size are 1 exactly

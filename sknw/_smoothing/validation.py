@@ -10,6 +10,9 @@ import numpy as np
 from sknw._kernel_sums.request import LeaveOut
 from sknw._smoothing.training import TrainingSet
 
+# Of differences of positions, in units of the largest.
+_ROUNDING = 8 * np.finfo(np.float64).eps
+
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
@@ -25,9 +28,12 @@ class Blocks:
     def of(self, rows: np.ndarray, ascending: np.ndarray) -> LeaveOut:
         """The blocks of given rows as ranges among ascending positions."""
         position = self.position[rows]
+        # positions that differ by the half width but for rounding belong to the block
+        largest = max(abs(float(ascending[0])), abs(float(ascending[-1]))) + self.half_width
+        reach = self.half_width + (_ROUNDING * largest if self.half_width else 0.0)
         return LeaveOut(
-            np.searchsorted(ascending, position - self.half_width, side="left"),
-            np.searchsorted(ascending, position + self.half_width, side="right"),
+            np.searchsorted(ascending, position - reach, side="left"),
+            np.searchsorted(ascending, position + reach, side="right"),
         )
 
 
@@ -49,7 +55,7 @@ class Tests:
     rows: np.ndarray  # (m,)
     leave_out: LeaveOut  # positions among the keys, (m,)
     keys: np.ndarray | None = None  # the samples that are keys, ascending; None: all
-    split: int = 0  # the number of the split that these are the keys of
+    split: int = 0  # the number of the split that these are the keys of: what is made of them is kept under it
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,8 +73,11 @@ def tests_of(rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray) -> tup
         leave_out = rule.of(rows, rule.position[training.given_rows])
         if rows is training.given_rows and np.all(leave_out.last - leave_out.first == 1):
             leave_out = LeaveOut.own(leave_out.first)
+        is_tested = leave_out.last - leave_out.first < len(training)  # else nothing is left to predict from
+        if rule.is_tested is not None:
+            is_tested &= rule.is_tested[rows]
         tests = Tests(np.arange(len(rows)), leave_out)
-        return (tests if rule.is_tested is None else tests[rule.is_tested[rows]],)
+        return (tests if is_tested.all() else tests[is_tested],)
     is_sample, sample = training.share > 0, np.arange(len(training.given))[training.sample]
     at = np.full(len(training.given), -1)
     at[rows] = np.arange(len(rows))
@@ -107,12 +116,6 @@ class Validation:
     def has_one_order(self) -> bool:
         """Whether all predictions have the same keys but for a range of these."""
         return len(self.parts) == 1 and self.parts[0].keys is None
-
-    def has_any_key(self, n_samples: int) -> bool:
-        """Whether any of the predictions has a key that is not left out."""
-        n_keys = [n_samples if part.keys is None else len(part.keys) for part in self.parts]
-        left_out = [part.leave_out.last - part.leave_out.first for part in self.parts]
-        return any(np.any(out < n) for out, n in zip(left_out, n_keys, strict=True))
 
     def __getitem__(self, some: np.ndarray | slice) -> Validation:
         """Some of the predictions, in ascending order."""

@@ -110,8 +110,8 @@ class AttentionPoolingRegressor(BaseSmoother):
     n_iter_ : int
         Iterations of the last minimisation, at least 1, also where w was given.
     loss_path_ : ndarray
-        The loss at the start of the last minimisation and after each iteration: mean squared leave-one-out error, in
-        units of the variance of y and averaged over outputs. Empty where w was given.
+        The loss at the start of the last minimisation and after each iteration: mean squared error of the left-out
+        predictions, in units of the variance of y and averaged over outputs. Empty where w was given.
     kernel_ : Kernel
         The kernel object used.
     is_categorical_ : ndarray of shape (n_features,)

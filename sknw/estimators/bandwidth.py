@@ -48,8 +48,8 @@ class BandwidthSmoother(BaseSmoother):
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
         if selector in ("aicc", "gcv") and data.rule is not None:
             raise ValueError(
-                f'bandwidth="{selector}" leaves no sample out, so that cv and groups have nothing to do: choose "loo", '
-                "which predicts each sample without its group or fold."
+                f'bandwidth="{selector}" leaves no sample out and cannot use cv or groups: choose "loo", which '
+                "predicts each sample without its group or fold."
             )
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=selector in CRITERIA)

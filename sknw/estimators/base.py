@@ -116,11 +116,12 @@ class BaseSmoother(
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, of which only the ratios matter; rows of weight zero are not there. Rows with equal
-            inputs and targets are one sample with the sum of their weights, unless the table has few distinct values,
-            so that equal rows are different samples: where neither x nor y takes 0.9 as many values as (x, y) does.
+            inputs and targets, of one group or fold, are copies: one sample with the sum of their weights. In tables of
+            few distinct values, where x and y each take fewer than 0.9 times as many values as the pair (x, y), equal
+            rows are different samples.
         groups : array-like of shape (n_samples,), default=None
-            The group of each row. Without `cv` each sample is predicted without its group; with `cv` the splitter gets
-            them.
+            The group of each row, a label that is not missing. Without `cv` each sample is predicted without its group;
+            with `cv` the splitter gets them, and one that knows no groups, as an int, ignores them.
 
         Returns
         -------
@@ -185,11 +186,11 @@ class BaseSmoother(
         validation = Validation.of(data.rule, data.training)
         n_rows = n_auto if self.validation_samples == "auto" else self.validation_samples
         tested = validation.rows if validation.has_one_order else np.unique(validation.rows)
+        if any(part.keys is not None and not len(part.keys) for part in validation.parts):
+            raise ValueError("cv has a split whose training rows all have a sample_weight of zero.")
         if not len(tested):
-            raise ValueError("cv tests no row of positive sample_weight.")
-        if data.rule is not None and not validation.has_any_key(len(data.training)):
             raise ValueError(
-                "cv, or groups, leave out all samples wherever one is predicted: nothing is left of "
+                "cv, or groups, leave nothing to predict from, or test no row of positive sample_weight; "
                 f"n_samples={len(data.training)}."
             )
         if not isinstance(n_rows, int | Integral) or n_rows >= len(tested):
@@ -383,8 +384,8 @@ def _mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarr
 
 def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np.ndarray:
     """Predictions (m, k) of given rows that are no samples, as of those that are."""
-    predictions, of_rows = [], []
-    for tests in tests_of(data.rule, data.training, rows):
+    predictions, of_rows = [np.empty((0, data.training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
+    for tests in filter(len, tests_of(data.rule, data.training, rows)):
         queries = replace(smoother.queries(data.X[rows[tests.rows]]), leave_out=tests.leave_out)
         predictions.append(smoother.of_split(tests).pool(queries)[0])
         of_rows.append(tests.rows)

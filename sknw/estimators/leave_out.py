@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import check_cv
-from sklearn.utils import check_consistent_length, column_or_1d
 
 from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits
 from sknw.model_selection import LeaveBlockOut
@@ -22,35 +21,56 @@ def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray) -> 
     ValueError
         If `groups` or a split does not fit the rows.
     """
-    if groups is not None:
-        check_consistent_length(y, groups)
+    numbers = None if groups is None else _numbers(groups, len(y))
     if cv is None:
-        return None if groups is None else Blocks(_numbers(groups))
+        return None if numbers is None else Blocks(numbers)
     if isinstance(cv, LeaveBlockOut):
         return cv.blocks(X)
-    splits = [_checked(train, test, len(y)) for train, test in check_cv(cv).split(X, y, groups)]
+    is_given = isinstance(cv, Iterable) and not hasattr(cv, "split")
+    splits = [_checked(split, len(y)) for split in (cv if is_given else check_cv(cv).split(X, y, groups))]
+    if not splits:
+        raise ValueError("cv has no splits; a generator has none left after a fit: give a list.")
     return _folds(splits, len(y)) or Splits(splits)
 
 
-def _numbers(groups: ArrayLike) -> np.ndarray:
+def _numbers(groups: ArrayLike, n: int) -> np.ndarray:
     """A number for each group, that of each row: in as few bytes as hold it, because pickles do."""
-    labels, numbers = np.unique(column_or_1d(groups), return_inverse=True)
-    return numbers.astype(np.min_scalar_type(len(labels)))
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        raise ValueError(f"groups must have one label for each of the {n} rows of X; got shape {labels.shape}.")
+    try:
+        distinct, numbers = np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise ValueError("groups must be labels of one kind, numbers or strings, none of them missing.") from None
+    if np.any(distinct != distinct):
+        raise ValueError("groups must not be missing: give each row without a group a label of its own.")
+    return numbers.astype(np.min_scalar_type(len(distinct)))
 
 
-def _checked(train: ArrayLike, test: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _checked(split: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """A split as two ascending arrays of row numbers."""
-    train, test = (np.flatnonzero(a) if a.dtype == bool else np.sort(a) for a in map(np.asarray, (train, test)))
+    try:
+        train, test = (np.asarray(rows) for rows in split)
+    except (TypeError, ValueError):
+        raise ValueError(f"cv must give pairs (train, test) of rows; got {split!r}.") from None
     if not train.size:
         raise ValueError("cv has a split without training rows, from which nothing can be predicted.")
+    both = []
     for rows in (train, test):
-        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer) or np.any((rows < 0) | (rows >= n)):
-            raise ValueError(f"cv must split the {n} rows of X: train and test are numbers of rows, from 0 to {n - 1}.")
-        if np.any(rows[1:] == rows[:-1]):
+        rows = rows.astype(np.intp) if not rows.size else rows
+        is_mask = rows.dtype == bool and rows.shape == (n,)
+        is_numbers = rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer) and not np.any((rows < 0) | (rows >= n))
+        if not is_mask and not is_numbers:
+            raise ValueError(
+                f"cv must split the {n} rows of X: train and test are numbers of rows, from 0 to {n - 1}, or masks."
+            )
+        both.append(np.flatnonzero(rows) if is_mask else np.sort(rows))
+        if np.any(both[-1][1:] == both[-1][:-1]):
             raise ValueError("cv must not give a row twice in one train or test; use sample_weight to repeat rows.")
-    if len(both := np.intersect1d(train, test, assume_unique=True)):
+    train, test = both
+    if len(shared := np.intersect1d(train, test, assume_unique=True)):
         raise ValueError(
-            f"cv has a split with row {both[0]} in both train and test: a row must be predicted from others."
+            f"cv has a split with row {shared[0]} in both train and test: a row must be predicted from others."
         )
     return train, test
 

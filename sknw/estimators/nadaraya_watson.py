@@ -74,9 +74,9 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         Gaussian kernel then is the von Mises kernel.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples, drawn among those that `cv` tests, the criterion and `loo_score_` are averaged over;
-        each is predicted from all others. "auto" takes all, or as many as keep one pass below about 4e8 kernel
-        evaluations: floor(4e8 / min(n, E)) of n samples where n min(n, E) > 4e8. A row takes E = n
-        evaluations, except that with one feature E = 40 for the named kernels, and for the Gaussian E = 400 with two
+        each is predicted without what `cv` leaves out. "auto" takes all, or as many as keep one pass below about 4e8
+        kernel evaluations: floor(4e8 / min(n, E)) of n samples where n min(n, E) > 4e8. A row takes E = n evaluations,
+        except that with one feature E = 40 for the named kernels, and for the Gaussian E = 400 with two
         and 20 000 with three features, as such sums do not look at all pairs. None takes all.
     algorithm : {"auto", "dense", "fused", "sorted", "expansion", "pruned"}, default="auto"
         How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled

@@ -161,7 +161,7 @@ class PredictiveMixin:
             raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
         array, smoother = self._validate_queries(X, "for_intervals")
         fitted, training, queries = self._fitted, self._fitted.training, smoother.queries(array)
-        if len(np.unique(fitted.validation.rows)) < len(fitted.validation):
+        if not fitted.tests_each_once:
             raise ValueError(
                 "predict_interval needs one left-out prediction of each row, and cv has tested some rows several "
                 "times: fit with a cv that tests each row once, such as KFold."

@@ -24,7 +24,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, FitDisplay, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.model_selection import LeaveBlockOut
 
 N = 42
@@ -284,10 +284,23 @@ def test_masks_are_rows():
         ([([], np.arange(N))], None, "without training rows"),
         ([([1, 1, 2], [3])], None, "a row twice"),
         ([([0.5], [3])], None, "numbers of rows"),
-        ([(np.arange(3), np.array([], dtype=int))], None, "tests no row"),
-        (None, np.zeros(3), "inconsistent numbers of samples"),
+        ([(np.arange(3), np.array([], dtype=int))], None, "test no row"),
+        (None, np.zeros(3), r"groups must have one label for each of the 42 rows of X; got shape \(3,\)"),
+        (None, np.zeros((N, 2)), "one label for each"),
+        (None, 3, "one label for each"),
+        (None, [None, *"a" * (N - 1)], "labels of one kind"),
+        (None, np.append(np.zeros(N - 1), np.nan), "groups must not be missing"),
+        ([], None, "cv has no splits"),
+        ([1, 2], None, "pairs"),
+        ([(np.arange(20), 25)], None, "numbers of rows"),
+        ([(np.arange(N), [])], None, "test no row"),
+        ([(np.ones(25, dtype=bool), np.arange(30, 35))], None, "or masks"),
         (GroupKFold(2), None, "groups"),
         (LeaveBlockOut(-1), None, "half_width must be a non-negative number"),
+        (LeaveBlockOut("2"), None, "half_width must be a non-negative number"),
+        (LeaveBlockOut(True), None, "half_width must be a non-negative number"),
+        (LeaveBlockOut(np.timedelta64(2)), None, "half_width must be a non-negative number"),
+        (LeaveBlockOut(timedelta(days=2)), None, "half_width must be a timedelta where times are dates, else a number"),
         (LeaveBlockOut(1, times=np.arange(5)), None, r"one entry for each of the 42 rows of X; got shape \(5,\)"),
         (LeaveBlockOut(1, times="when"), None, "times='when' is no column"),
         (LeaveBlockOut(1, times=4), None, "times=4 is no column"),
@@ -370,7 +383,7 @@ def test_times_may_be_a_column_by_name_or_dates():
     ]:
         model = NadarayaWatsonRegressor(bandwidth=0.5, cv=cv).fit(frame, y)
         assert_array_equal(model.loo_prediction_, expected)
-    with pytest.raises(ValueError, match="a timedelta where times are dates; got 3"):
+    with pytest.raises(ValueError, match="a timedelta where times are dates, else a number; got 3"):
         NadarayaWatsonRegressor(cv=LeaveBlockOut(3, dates)).fit(frame, y)
     with pytest.raises(ValueError, match="times must be finite"):
         missing = dates.to_series()
@@ -380,10 +393,67 @@ def test_times_may_be_a_column_by_name_or_dates():
 
 def test_a_block_that_is_too_wide_leaves_nothing_and_says_so():
     X, y, _ = problem(1)
-    with pytest.raises(ValueError, match="leave out all samples"):
+    with pytest.raises(ValueError, match="leave nothing to predict from"):
         NadarayaWatsonRegressor(cv=LeaveBlockOut(N)).fit(X, y)
-    with pytest.raises(ValueError, match="leave out all samples"):
+    with pytest.raises(ValueError, match="leave nothing to predict from"):
         NadarayaWatsonRegressor().fit(X, y, groups=np.zeros(N))
+
+
+@pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, LocalLinearRegressor, AttentionPoolingRegressor])
+def test_rows_that_nothing_is_left_to_predict_from_are_not_tested(Estimator):
+    X, y, _ = problem(2)
+    model = Estimator(cv=LeaveBlockOut(N // 2)).fit(X, y)
+    is_known = ~np.isnan(model.loo_prediction_)
+    assert 0 < np.count_nonzero(~is_known) < 5
+    assert model.n_validation_ == np.count_nonzero(is_known)
+    assert np.isfinite(model.loo_score_)
+    assert np.all(np.isfinite(model.predict_interval(X, 0.5)))
+
+
+def test_rows_of_weight_zero_that_no_split_tests_have_no_prediction():
+    X, y, _ = problem(1)
+    w = np.ones(N)
+    w[2] = 0.0
+    model = NadarayaWatsonRegressor(cv=[(np.arange(20), np.arange(20, N))]).fit(X, y, w)
+    assert_array_equal(np.flatnonzero(np.isnan(model.loo_prediction_)), np.arange(20))
+
+
+def test_a_split_whose_train_has_no_weight_is_refused():
+    X, y, _ = problem(1)
+    with pytest.raises(ValueError, match="training rows all have a sample_weight of zero"):
+        NadarayaWatsonRegressor(cv=TimeSeriesSplit(4)).fit(X, y, np.where(np.arange(N) < 12, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("times", ["decimal", "dates", "durations"])
+def test_blocks_of_rounded_times_are_whole_and_symmetric(times):
+    half_width = timedelta(milliseconds=3)
+    if times == "decimal":
+        t, half_width = 0.1 * np.arange(N), 0.3
+    elif times == "dates":
+        t = np.datetime64("2024-03-01T00:00:00.000") + np.arange(N)
+    else:
+        t = np.arange(N).astype("m8[ms]")
+    sizes = [N - len(train) for train, _ in LeaveBlockOut(half_width, t).split(np.zeros((N, 1)))]
+    assert_array_equal(sizes, [4, 5, 6, *[7] * (N - 6), 6, 5, 4])
+
+
+@pytest.mark.parametrize("outside", ["nan", "raise"])
+def test_intervals_reach_as_far_as_predictions(outside):
+    x = np.arange(40.0)[:, np.newaxis]
+    model = NadarayaWatsonRegressor("epanechnikov", 3.0, outside=outside, cv=TimeSeriesSplit(4))
+    model.fit(x, np.sin(x[:, 0] / 5))
+    assert np.isfinite(model.predict([[38.0]])).all()
+    assert not np.isnan(model.predict_interval([[38.0]], 0.5)).any()
+    if outside == "nan":
+        assert np.isnan(model.predict_interval([[99.0]])).all()
+
+
+def test_a_fit_is_drawn_without_interval_where_there_is_none():
+    pytest.importorskip("matplotlib")
+    X, y, _ = problem(1)
+    display = FitDisplay.from_estimator(fit("repeated folds", NadarayaWatsonRegressor(), X, y), X, y)
+    assert np.isnan(display.interval).all()
+    assert np.isfinite(display.mean).all()
 
 
 # What stays
