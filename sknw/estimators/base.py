@@ -176,7 +176,7 @@ class BaseSmoother(
         if says_nothing or issparse(X):
             return None
         validate_data(self, X, skip_check_array=True)  # the names and the number of features
-        if not hasattr(self, "n_features_in_"):  # not two-dimensional, which is refused
+        if not getattr(self, "n_features_in_", 0):  # not two-dimensional, or without features, which is refused
             return None
         names = getattr(self, "feature_names_in_", None)
         return FeatureKinds.of(X, names, self.n_features_in_, *given)

@@ -214,7 +214,7 @@ def test_fitted_attributes_are_those_of_the_documentation():
     model = NadarayaWatsonRegressor("tricube", 0.5).fit(X, y, w)
     assert {name for name in vars(model) if name.endswith("_")} == {
         *("n_features_in_", "X_train_", "y_train_", "sample_weight_", "kernel_", "bandwidth_", "bandwidth_search_"),
-        *("loo_prediction_", "loo_score_", "n_validation_"),
+        *("loo_prediction_", "loo_score_", "n_validation_", "is_categorical_", "categories_", "category_weight_"),
     }
     assert model.n_features_in_ == 2
     assert_array_equal(model.X_train_, X)

@@ -594,6 +594,7 @@ def test_fitted_attributes_are_those_of_the_documentation():
     assert {name for name in vars(model) if name.endswith("_")} == {
         *("n_features_in_", "X_train_", "y_train_", "sample_weight_", "kernel_", "w_", "ridge_", "n_iter_"),
         *("loss_path_", "loo_prediction_", "loo_score_", "n_validation_"),
+        *("is_categorical_", "categories_", "category_weight_"),
     }
 
 
