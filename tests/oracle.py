@@ -327,27 +327,30 @@ def fit_at(q, X, y, h, kernel, w, outside="nearest", ridge=None, scales=None):
     return mean + ((q - x_mean) / scales) @ np.linalg.lstsq(design, targets, rcond=1e-5)[0], weights
 
 
-def without_one(w, i):
-    others = w.copy()
-    others[i] = 0
-    return others
+def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage=0.9, seen=None, splits=None):
+    """Jackknife+ or CV+ by fitting again, at the bandwidth given, of shape (m, k, 2).
 
-
-def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage=0.9, seen=None):
-    """Jackknife+ by fitting again without each sample, at the bandwidth given, of shape (m, k, 2).
-
-    Only the samples `seen` have a residual; None: all.
+    Each sample is left out alone or, with splits (train, test) that test it once, predicted from train. Only the
+    samples `seen` have a residual; None: all.
     """
     w, y = weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
     line = ridge, scales(X, w)
+    splits = [(np.delete(np.arange(len(X)), i), [i]) for i in range(len(X))] if splits is None else splits
+    weights_without = {}
+    for train, test in splits:
+        of_train = np.zeros_like(w)
+        of_train[train] = w[train]
+        weights_without |= dict.fromkeys(test, of_train)
 
     def fit(q, i):
-        return fit_at(q, X, y, h, kernel, without_one(w, i), outside, *line)
+        return fit_at(q, X, y, h, kernel, weights_without[i], outside, *line)
 
-    residuals = np.array([y[i] - fit(X[i], i)[0] for i in range(len(X))])
     seen = np.ones(len(X), dtype=bool) if seen is None else seen
-    rows = np.flatnonzero((w > 0) & ~np.isnan(residuals[:, 0]) & seen)
-    residuals, counts = np.abs(residuals[rows]), w[rows]
+    rows = np.array([i for i in sorted(weights_without) if w[i] > 0 and seen[i]])
+    residuals = np.array([y[i] - fit(X[i], i)[0] for i in rows])
+    known = ~np.isnan(residuals[:, 0])
+    rows, residuals = rows[known], np.abs(residuals[known])
+    counts = w[rows]
     overall = np.average(residuals**2, axis=0, weights=counts)
 
     def scale(weights, pseudo_count):

@@ -19,9 +19,9 @@ from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 
-# Of more distinct ranges than this, none is worth a request of its own.
+# With more distinct ranges than this, a request for each is never worth it.
 _MOST_REQUESTS = 64
-# All keys may have so many times the mass of what is left: the difference has as many times the rounding of the engine.
+# The largest ratio of the mass of all keys to that of the keys left, by which a difference multiplies rounding errors.
 _LARGEST_LOSS = 30.0
 # A mass below this may have lost terms to underflow.
 _TINY = 1e-200

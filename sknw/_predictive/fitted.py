@@ -57,7 +57,7 @@ class FittedSmoother:
 
     @cached_property
     def calibrated_validation(self) -> Validation:
-        """Those of the samples that have a residual, which `validation_samples` may not have taken."""
+        """Those of the samples that have a residual, as `validation_samples` may leave samples out."""
         return self.validation[np.isfinite(self.squares[self.validation.rows]).all(axis=1)]
 
     @cached_property

@@ -19,9 +19,9 @@ from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.unsupported import sums_of_others
 from sknw._smoothing.validation import Tests, Validation
 
-# A part of the attention below this may have lost terms to underflow.
+# A sum of attention below this may have lost terms to underflow.
 _TINY = 1e-200
-# Queries are taken together as long as what is kept of them is at most this many numbers.
+# A batch of queries keeps at most this many numbers.
 _BATCH = 2**24
 
 

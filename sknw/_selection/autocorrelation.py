@@ -41,7 +41,7 @@ _MANY = 500_000
 # Smoothing the residuals of targets without noise once more leaves a median square of at most 0.6 times theirs; with
 # errors that neighbours share it is at least 0.97 times theirs.
 _LACK_OF_FIT = 0.8
-# Residuals of a smaller part of the variance of the targets are not worth a warning.
+# Residuals whose variance is a smaller fraction of that of the targets are not worth a warning.
 _SMALL_PART = 0.02
 # Samples whose effective sample size is counted.
 _COUNTED = 50
@@ -61,9 +61,9 @@ class Autocorrelation:
     Parameters
     ----------
     order : int or None
-        The feature in whose order the samples were taken; None: the order of the rows.
+        The feature that the samples were sorted by; None: the order of the rows.
     span : int
-        Neighbours are up to this many places apart; they are compared with those that are 2 to 4 times as far apart.
+        Neighbours are at most this many samples apart; they are compared with those 2 to 4 times as far apart.
     excess : float
         The mean correlation of neighbours minus that of those further apart, beyond its mean for independent errors.
     z : float
@@ -88,7 +88,7 @@ class Autocorrelation:
     def __str__(self) -> str:
         """What was found, in a sentence."""
         order = "the rows" if self.order is None else f"feature {self.order}"
-        apart = "next to each other" if self.span == 1 else f"up to {self.span} places apart"
+        apart = "next to each other" if self.span == 1 else f"up to {self.span} samples apart"
         return (
             f"in the order of {order}, those {apart} correlate by {self.excess:.2f}, {self.z:.1f} standard deviations, "
             "more than independent errors let expect"
@@ -133,7 +133,7 @@ def measure_autocorrelation(
     left = columns[rows] - _leave_one_out(smoother, rows, columns)
     left[np.isnan(left)] = 0.0  # rows without support
     r, lack = left[:, 0], left[:, -1]
-    # smoothing the residuals once more predicts a part of them (twicing, Stuetzle & Mittal 1979)
+    # where smoothing the residuals once more predicts them, they are lack of fit (twicing, Stuetzle & Mittal 1979)
     if np.median(lack * lack) < _LACK_OF_FIT * np.median(r * r):
         return None
     found = []

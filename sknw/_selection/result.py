@@ -42,10 +42,11 @@ class BandwidthSearch:
         Whether two samples have the same inputs.
     autocorrelation : Autocorrelation or None
         How much the leave-one-out residuals of neighbours are correlated beyond what independent errors give, in the
-        order, of the rows or of a feature, that shows most: `order` (None: the rows), `span` (neighbours are up to so
-        many places apart), `excess`, `z`, the excess in standard deviations, and `is_alarm`. None for other criteria
-        than "loo", with `cv` or `groups`, with fewer than 150 or more than 500 000 samples or too few validation
-        samples, where residuals are a small part of the targets or lack of fit, and where they are not correlated.
+        order, of the rows or of a feature, that shows most: `order` (None: the rows), `span` (neighbours are at most
+        this many samples apart), `excess`, `z`, the excess in standard deviations, and `is_alarm`. None for other
+        criteria than "loo", with `cv` or `groups`, with fewer than 150 or more than 500 000 samples or too few
+        validation samples, where residuals are small beside the targets or lack of fit, and where they are not
+        correlated.
 
     See Also
     --------

@@ -14,8 +14,8 @@ _CHUNK = 128
 _CHUNK_BYTES = 2**25
 # A weight below exp(-60) = 1e-26 of the largest is negligible.
 _NEGLIGIBLE_EXPONENT = 60.0
-# Where all of the nearest keys are left out, so many times as many are looked at; in the end all, a number of pairs at
-# once.
+# Where the k nearest keys are all left out, k is multiplied by this; above this k all keys are compared; the number of
+# pairs that are compared at once.
 _MORE, _MOST_BY_TREE, _PAIRS_AT_ONCE = 4, 32, 2**20
 # Of distances and their powers.
 _ROUNDING = 1e-9

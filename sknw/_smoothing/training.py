@@ -14,8 +14,9 @@ from sknw._smoothing.features import FeatureMap
 
 # Multiples and sums of a few such values still are float64 numbers.
 _TOO_LARGE = 1e304
-# Equal rows (x, y) are copies of one sample where at least this part of the distinct rows differs in x, or in y. Of
-# continuous data it is near 1 whatever the number of copies; of tables of few values it falls towards 0.
+# Equal rows (x, y) are copies of one sample where the number of distinct x, or of distinct y, is at least this fraction
+# of the number of distinct rows: near 1 for continuous data, however many copies there are, and near 0 for tables of
+# few values.
 _IDENTIFIED = 0.9
 
 
@@ -37,7 +38,7 @@ class TrainingSet:
     y_scales: np.ndarray  # (k,)
     sample_weight: np.ndarray  # of mean 1, (n,)
     sample: Rows  # the sample of each given row, any for rows of weight zero, (n_given,)
-    share: np.ndarray  # the part of its sample's weight that each given row has, (n_given,)
+    share: np.ndarray  # the weight of each given row as a fraction of that of its sample, (n_given,)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,6 +52,11 @@ class TrainingSet:
     def given_rows(self) -> np.ndarray:
         """A given row of each sample: (n,)."""
         return np.arange(len(self.given))[self.rows]
+
+    @property
+    def sample_of_rows(self) -> np.ndarray:
+        """The sample of each given row, any for rows of weight zero: (n_given,)."""
+        return np.arange(len(self.given))[self.sample]
 
     def take(self, samples: np.ndarray) -> TrainingSet:
         """Some of the samples, with the same centres and scales."""
@@ -93,14 +99,12 @@ class TrainingSet:
 
     def for_given_rows(self, of_samples: np.ndarray) -> np.ndarray:
         """What each given row has of numbers (..., n) that sum over samples, as attention: (..., n_given)."""
-        sample = np.arange(len(self.given))[self.sample]
-        return np.where(self.share > 0, self.share * np.take(of_samples, sample, axis=-1), 0.0)
+        return np.where(self.share > 0, self.share * np.take(of_samples, self.sample_of_rows, axis=-1), 0.0)
 
     def shares_of_given_rows(self) -> csr_array:
         """What each given row has of the weight of its sample: (n, n_given)."""
         row = np.flatnonzero(self.share > 0)
-        sample = np.arange(len(self.given))[self.sample][row]
-        return csr_array((self.share[row], (sample, row)), shape=(len(self), len(self.given)))
+        return csr_array((self.share[row], (self.sample_of_rows[row], row)), shape=(len(self), len(self.given)))
 
     def into_units_of_y(self, values: np.ndarray) -> np.ndarray:
         """y_center + y_scales * values, in place of the values (m, k)."""

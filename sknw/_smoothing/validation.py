@@ -30,10 +30,10 @@ class Blocks:
         position = self.position[rows]
         # positions that differ by the half width but for rounding belong to the block
         largest = max(abs(float(ascending[0])), abs(float(ascending[-1]))) + self.half_width
-        reach = self.half_width + (_ROUNDING * largest if self.half_width else 0.0)
+        half_width = self.half_width + (_ROUNDING * largest if self.half_width else 0.0)
         return LeaveOut(
-            np.searchsorted(ascending, position - reach, side="left"),
-            np.searchsorted(ascending, position + reach, side="right"),
+            np.searchsorted(ascending, position - half_width, side="left"),
+            np.searchsorted(ascending, position + half_width, side="right"),
         )
 
 
@@ -67,7 +67,7 @@ class Tests:
 def tests_of(rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray) -> tuple[Tests, ...]:
     """The tests of given rows by a rule; `Tests.rows` are positions in `rows`."""
     if rule is None:
-        own = np.where(training.share[rows] > 0, np.arange(len(training.given))[training.sample][rows], -1)
+        own = np.where(training.share[rows] > 0, training.sample_of_rows[rows], -1)
         return (Tests(np.arange(len(rows)), LeaveOut.own(own)),)
     if isinstance(rule, Blocks):
         leave_out = rule.of(rows, rule.position[training.given_rows])
@@ -78,7 +78,7 @@ def tests_of(rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray) -> tup
             is_tested &= rule.is_tested[rows]
         tests = Tests(np.arange(len(rows)), leave_out)
         return (tests if is_tested.all() else tests[is_tested],)
-    is_sample, sample = training.share > 0, np.arange(len(training.given))[training.sample]
+    is_sample, sample = training.share > 0, training.sample_of_rows
     at = np.full(len(training.given), -1)
     at[rows] = np.arange(len(rows))
     parts = []

@@ -60,6 +60,7 @@ class FitData(NamedTuple):
     sample_weight: np.ndarray | None
     rule: LeaveOutRule
     training: TrainingSet
+    validation: Validation  # all left-out predictions that the rule asks for
 
 
 class BaseSmoother(
@@ -115,7 +116,7 @@ class BaseSmoother(
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights, of which only the ratios matter; rows of weight zero are not there. Rows with equal
+            Non-negative weights; only their ratios matter, and rows of weight zero are not there. Rows with equal
             inputs and targets, of one group or fold, are copies: one sample with the sum of their weights. In tables of
             few distinct values, where x and y each take fewer than 0.9 times as many values as the pair (x, y), equal
             rows are different samples.
@@ -166,8 +167,8 @@ class BaseSmoother(
         self.is_categorical_ = kinds.is_categorical
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         rule = leave_out_rule(self.cv, groups, X, y_array)
-        features = feature_map(kinds, self.categories_)
-        return FitData(X_array, y_array, weights, rule, _training_set(X_array, y_array, weights, rule, features))
+        training = _training_set(X_array, y_array, weights, rule, feature_map(kinds, self.categories_))
+        return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
 
     def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
         """What the features are; None where nothing says that they are anything but numbers."""
@@ -183,7 +184,7 @@ class BaseSmoother(
 
     def _validation(self, data: FitData, n_auto: int) -> Validation:
         """The left-out predictions that are averaged over; "auto" takes those of `n_auto` samples."""
-        validation = Validation.of(data.rule, data.training)
+        validation = data.validation
         n_rows = n_auto if self.validation_samples == "auto" else self.validation_samples
         tested = validation.rows if validation.has_one_order else np.unique(validation.rows)
         if any(part.keys is not None and not len(part.keys) for part in validation.parts):
@@ -193,7 +194,7 @@ class BaseSmoother(
                 "cv, or groups, leave nothing to predict from, or test no row of positive sample_weight; "
                 f"n_samples={len(data.training)}."
             )
-        if not isinstance(n_rows, int | Integral) or n_rows >= len(tested):
+        if not isinstance(n_rows, Integral) or n_rows >= len(tested):
             return validation
         rows = check_random_state(self.random_state).choice(tested, int(n_rows), replace=False)
         return validation.of_rows(rows)
@@ -227,7 +228,7 @@ class BaseSmoother(
         weightless = np.flatnonzero(training.share == 0)
         if weightless.size:
             loo[weightless] = np.nan
-            if len(validation) == len(Validation.of(data.rule, training)):
+            if validation is data.validation:
                 loo[weightless] = _predict_left_out(smoother, data, weightless)
         training.into_units_of_y(loo)
         self.loo_prediction_ = loo.reshape(data.y.shape)

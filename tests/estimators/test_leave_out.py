@@ -157,49 +157,6 @@ def test_learning_finds_a_minimum_of_the_left_out_loss(algorithm):
 # Intervals
 
 
-def plus_interval(splits, Q, X, y, h, kernel, w, coverage, outside="nearest", ridge=None):
-    """CV+ by refits: one split that tests it for each row; local scales as `oracle.interval`."""
-    w, y = oracle.weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
-    line = ridge, oracle.scales(X, w)
-    weights_for = {}
-    for train, test in splits:
-        of_train = np.zeros_like(w)
-        of_train[train] = w[train]
-        weights_for |= dict.fromkeys(test.tolist(), of_train)
-    rows = [i for i in sorted(weights_for) if w[i] > 0]
-
-    def at(q, i):
-        return oracle.fit_at(q, X, y, h, kernel, weights_for[i], outside, *line)
-
-    residuals = np.array([np.abs(y[i] - at(X[i], i)[0]) for i in rows])
-    known = ~np.isnan(residuals[:, 0])
-    rows, residuals = np.array(rows)[known], residuals[known]
-    counts = w[rows]
-    overall = np.average(residuals**2, axis=0, weights=counts)
-
-    def scale(weights, pseudo_count):
-        return np.sqrt((weights[rows] @ residuals**2 + pseudo_count * overall) / (weights[rows].sum() + pseudo_count))
-
-    of_rows = [at(X[i], i)[1] for i in rows]
-
-    def cost(pseudo_count):
-        s = np.array([scale(weights, pseudo_count) for weights in of_rows])
-        return np.average(np.log(s), axis=0, weights=counts) + np.log(np.average(residuals / s, axis=0, weights=counts))
-
-    candidates = 2.0 ** np.arange(0, 60, 2)
-    pseudo_count = candidates[np.argmin([cost(c) for c in candidates], axis=0)]
-    scores = residuals / [scale(weights, pseudo_count) for weights in of_rows]
-    rank = np.floor((1 - coverage) * (counts.sum() + 1) + 1e-9)
-    bounds = np.empty((len(Q), y.shape[1], 2))
-    for row, q in zip(bounds, np.asarray(Q, dtype=np.longdouble), strict=True):
-        fits = [at(q, i) for i in rows]
-        m, s = np.array([mean for mean, _ in fits]), np.array([scale(weights, pseudo_count) for _, weights in fits])
-        for k in range(y.shape[1]):
-            lower, upper = m[:, k] - scores[:, k] * s[:, k], m[:, k] + scores[:, k] * s[:, k]
-            row[k] = oracle.kth_smallest(lower, counts, rank), -oracle.kth_smallest(-upper, counts, rank)
-    return bounds
-
-
 @pytest.mark.parametrize("ridge", [None, 0.05])
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("rule", ["groups", "folds of groups", "blocks of rows", "blocks of time", "the past"])
@@ -209,7 +166,7 @@ def test_intervals_are_those_of_refits(rule, weighted, ridge):
         of_lines = LocalLinearRegressor(kernel, h, ridge=ridge or 0.0)
         model = fit(rule, of_lines if ridge else NadarayaWatsonRegressor(kernel, h), X, y, w)
         Q = np.vstack([X[:3], X[3:6] + 0.3])
-        expected = plus_interval(splits_of(rule, X), Q, X, y, h, kernel, w, 0.8, ridge=ridge)
+        expected = oracle.interval(Q, X, y, h, kernel, w, ridge=ridge, coverage=0.8, splits=splits_of(rule, X))
         assert_close(model.predict_interval(Q, 0.8), expected, y, 1e-8)
 
 
@@ -501,11 +458,6 @@ def test_a_row_of_weight_zero_is_predicted_without_its_group_of_one(algorithm):
     for test, prediction in oracle.left_out(splits, X, y, [0.6], "epanechnikov", w):
         expected[test] = prediction
     assert_close(model.loo_prediction_, expected, y)
-    assert_close(
-        model.predict_interval(X[:5] + 0.1),
-        plus_interval(
-            list(LeaveOneGroupOut().split(X, groups=groups)), X[:5] + 0.1, X, y, [0.6], "epanechnikov", w, 0.9
-        )[:, 0],
-        y,
-        1e-8,
-    )
+    Q, splits = X[:5] + 0.1, list(LeaveOneGroupOut().split(X, groups=groups))
+    bounds = oracle.interval(Q, X, y, [0.6], "epanechnikov", w, splits=splits)[:, 0]
+    assert_close(model.predict_interval(Q), bounds, y, 1e-8)
