@@ -16,7 +16,6 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
 from sknw._smoothing.smoother import LocalLinearSpec
-from sknw._smoothing.validation import Validation
 from sknw.kernels import PowerExponential, resolve_kernel
 from sknw.model_selection import LeaveBlockOut
 
@@ -32,8 +31,8 @@ COMPILED = ["gaussian", "exponential", "power 0.5", "power 1.5"]
 def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="nearest", cv=None, groups=None):
     """The loss of a training set of positive weights, in standardised inputs."""
     model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm, cv=cv)
-    *_, rule, training = model._validate_fit(X, y, w, groups)
-    validation = Validation.of(rule, training)
+    data = model._validate_fit(X, y, w, groups)
+    training, validation = data.training, data.validation
     if rows is not None:
         validation = validation.of_rows(np.flatnonzero(np.isin(training.given_rows, rows)))
     line = LocalLinearSpec.of(training, 0.0) if degree else None
