@@ -210,24 +210,12 @@ def leave_out(tile, left_out, first_key, value):
 
 @compiled()
 def add_sums(
-    tile,
-    weights,
-    queries,
-    start,
-    left_out,
-    keys,
-    key_start,
-    columns,
-    products,
-    power,
-    exponent,
-    is_cosine,
-    shift,
-    rates,
-    furthest,
-    sums,
-):
+    tile, weights, queries, start, left_out, keys, key_start, columns, products, power, exponent, is_cosine, shift,
+    rates, furthest, sums, smallest,
+):  # fmt: skip
     """sums[f, i, v] += sum_j K_f(queries[i], keys[j]) columns[v, j] without the keys left out of each query.
+
+    Or, where there is no bandwidth, smallest[i] = min_j u^power: in the same function, which is then compiled once.
 
     Parameters
     ----------
@@ -245,7 +233,7 @@ def add_sums(
         Subtracted from u^power.
     rates, furthest : arrays of shape (f,)
         For each bandwidth what multiplies u^power, and the largest u^power that the exponential can take.
-    sums : float64 array of shape (f, m, v)
+    sums, smallest : float64 arrays of shapes (f, m, v), (m,)
     """
     block = row_length(keys)
     flat_tile, flat_weights = tile.reshape(4 * block), weights.reshape(4 * block)
@@ -258,6 +246,8 @@ def add_sums(
                 if shift[i + r] != 0.0:
                     subtract(tile[r], shift[i + r])
             leave_out(tile, left_out[i : i + 4], s * block, np.inf)
+            for r in range(4 if rates.size == 0 else 0):
+                smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))
             for f in range(rates.size):
                 some = sums[f, i : i + 4]
                 if exponent is None and columns.shape[1] == 2:
@@ -265,15 +255,3 @@ def add_sums(
                 else:
                     set_weights(flat_weights, flat_tile, rates[f], furthest[f], exponent, is_cosine)
                     accumulate(some, weights, columns[s])
-
-
-@compiled()
-def nearest(tile, queries, start, left_out, keys, key_start, products, smallest):
-    """smallest[i] = min_j ||queries[i] - keys[j]||^2 but for the keys left out; arrays as in `add_sums`."""
-    block = row_length(keys)
-    for s in range(keys.shape[0]):
-        for i in range(0, queries.shape[0], 4):
-            squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
-            leave_out(tile, left_out[i : i + 4], s * block, np.inf)
-            for r in range(4):
-                smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))

@@ -75,38 +75,33 @@ class Tiles:
 
     def sums(self, rows: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
         """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
-        request = self.request
         shift = np.zeros(len(rows)) if shift is None else np.where(np.isinf(shift), 0.0, shift)
-        sums = np.empty((len(self.rates), len(rows), self.columns.shape[1]))
-
-        def sum_chunk(chunk: slice) -> None:
-            queries, start, left_out = self.padded_queries(rows[chunk])
-            part = np.zeros((len(self.rates), len(queries), sums.shape[2]))
-            layout = (queries, start, left_out, self.keys, self.key_start, self.columns, self.products)
-            rates, furthest = self.rates.astype(self.precision), self.furthest.astype(self.precision)
-            kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest)
-            self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, part)
-            sums[:, chunk] = part[:, : len(rows[chunk])]
-
-        for_each_chunk(sum_chunk, len(rows), CHUNK, request.n_threads, multiple_of=4)
-        return sums
+        return self._visit(rows, shift, self.rates)[0]
 
     def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none if K is compact."""
         if self.request.kernel.is_compact or not is_tiny(mass).any():
             return rows[:0], np.empty(0)
         rows = rows[is_tiny(mass)]
-        smallest = np.empty(len(rows))
+        return rows, np.maximum(self._visit(rows, np.zeros(len(rows)), self.rates[:0])[1], 0.0)
 
-        def search_chunk(chunk: slice) -> None:
+    def _visit(self, rows: np.ndarray, shift: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums (b, len(rows), 1 + k) at each of the rates; without any, the least u^power (len(rows),)."""
+        sums, smallest = np.empty((len(rates), len(rows), self.columns.shape[1])), np.empty(len(rows))
+        rates = rates.astype(self.precision)
+        furthest = self.furthest[: len(rates)].astype(self.precision)
+
+        def visit(chunk: slice) -> None:
             queries, start, left_out = self.padded_queries(rows[chunk])
-            part = np.full(len(queries), np.inf)
-            keys = (self.keys, self.key_start, self.products)
-            self.loops.nearest(self.empty_tile(), queries, start, left_out, *keys, part)
-            smallest[chunk] = part[: len(rows[chunk])]
+            n = chunk.stop - chunk.start
+            part, nearest = np.zeros((len(rates), len(queries), sums.shape[2])), np.full(len(queries), np.inf)
+            layout = (queries, start, left_out, self.keys, self.key_start, self.columns, self.products)
+            kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest)
+            self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, part, nearest)
+            sums[:, chunk], smallest[chunk] = part[:, :n], nearest[:n]
 
-        for_each_chunk(search_chunk, len(rows), CHUNK, self.request.n_threads, multiple_of=4)
-        return rows, np.maximum(smallest, 0.0) ** (self.power / 2)
+        for_each_chunk(visit, len(rows), CHUNK, self.request.n_threads, multiple_of=4)
+        return sums, smallest
 
     def log_scale(self, shift: np.ndarray) -> np.ndarray:
         """The logarithm of the weight at `shift`, of shape (b, len(shift))."""
