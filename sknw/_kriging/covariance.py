@@ -11,7 +11,7 @@ block, one column for a number and several for categories and cycles. What the r
     covariance.within(A, n_threads)             kappa (n, n), symmetric to the last bit, with ones on its diagonal
     covariance.cotangent(A, S, n_threads)       sum_ij S_ij dkappa_ij / d(log w, log p), S already times kappa
     covariance.derivative(queries, keys, kappa, values)    d/dx of kappa(x, keys) @ values
-    KrigingModel(covariance, amplitude, noise, is_linear)  all that is estimated; G = a kappa + noise diag(1 / omega)
+    KrigingModel(covariance, amplitude, noise, directions) all that is estimated; G = a kappa + noise diag(1 / omega)
 
 Blocks that `is_square` marks, categories and columns of two values, have the power 2: their terms are squared distances
 by matrix products. The other terms are computed in compiled loops (`covariance_loops`), one row of one term at a time;
@@ -59,6 +59,11 @@ class Covariance:
     w: np.ndarray  # (d,)
     power: np.ndarray  # (d,), 2 for squares
     is_square: np.ndarray  # bool (d,)
+
+    def __call__(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
+        """kappa (m, n) of columns A (m, c) and B (n, c)."""
+        center = B.mean(axis=0)
+        return self.between(self.points(A - center), self.points(B - center))
 
     def with_parameters(self, w: np.ndarray, power: np.ndarray) -> Covariance:
         """The same with other w (d,) and powers (d,)."""
@@ -181,7 +186,11 @@ class KrigingModel:
     covariance: Covariance
     amplitude: float  # a
     noise: float
-    is_linear: bool = False  # whether the trend is linear in the columns, or constant
+    directions: np.ndarray  # in which the trend is linear, (c, q - 1); none for a constant trend
+
+    def trend(self, columns: np.ndarray) -> np.ndarray:
+        """F (m, q): ones, and the columns (m, c) along the directions."""
+        return np.hstack([np.ones((len(columns), 1)), columns @ self.directions])
 
 
 def _squared_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
