@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw._kriging.covariance import Covariance, KrigingModel
-from sknw._kriging.estimate import MOST_EXACT, Given, Search, directions_of_trend, estimate, scales_of, standardised
+from sknw._kriging.estimate import Given, Search, directions_of_trend, estimate, scales_of, standardised
 from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
@@ -30,6 +30,8 @@ from sknw.estimators.predictive import (
     quantile_levels,
 )
 
+# What is validated as of the other estimators.
+_SHARED_PARAMETERS = ["cv", "categorical_features", "ordered_features", "periodic_features", "n_jobs", "random_state"]
 # Of sums of weights, relative to them.
 _ROUNDING = 1e-12
 
@@ -70,9 +72,10 @@ class KrigingRegressor(BaseSmoother):
 
         f(x) = trend(x) + sum_i kappa(x, x_i) alpha_i,   kappa(x, x') = a exp(-sum_k (w_k |x_k - x'_k|)^p_k)
 
-    It is the mean of a Gaussian process of covariance kappa with noise, given the training data. Each feature has a scale
-    w_k and a power p_k: near 2 the target is smooth in the feature, near 1 or below it is rough. Weights
-    of the targets are signed. The other estimators have weights that are a distribution; this one is the more accurate.
+    It is the mean of a Gaussian process of covariance kappa with noise, given the training data. Each feature has a
+    scale w_k and a power p_k: at powers near 2 the target is smooth in the feature, at powers of 1 and below it is
+    rough. The weights of the training targets are signed, while those of the other estimators are a distribution; in
+    return, predictions are more accurate on most tables.
 
     Parameters
     ----------
@@ -129,8 +132,8 @@ class KrigingRegressor(BaseSmoother):
     values_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The learned values alpha, in units of y. Absent where a prediction rests on neighbours.
     kernel_ : Covariance
-        ``kernel_(A, B)`` is exp(-sum_k (w_k |a_k - b_k|)^p_k) for arrays of inputs; of features that are not numbers for
-        the columns that they become.
+        ``kernel_(A, B)`` is exp(-sum_k (w_k |a_k - b_k|)^p_k) for arrays of inputs; of features that are not numbers
+        for the columns that they become.
     log_likelihood_path_ : ndarray
         The logarithm of the restricted likelihood times the prior, up to a constant, at the start and after each
         iteration. Empty where w and power were given.
@@ -169,8 +172,8 @@ class KrigingRegressor(BaseSmoother):
     Chosen are w, p, a and the noise that maximise the restricted likelihood [1]_ times a weak prior: log w around
     -log(d) / 2 in standard units with a standard deviation of 1.5, log p around log 1.3 with 0.4, log a around 0 with
     3, log noise around log 0.1 with 2. Several outputs share them. Weights are
-    precisions: the noise of a sample has the variance noise / weight, with weights of mean 1. Predictions are clamped to
-    the range of the training targets.
+    precisions: the noise of a sample has the variance noise / weight, with weights of mean 1. Predictions are clamped
+    to the range of the training targets.
 
     Leave-one-out predictions are exact for given parameters and cost no fit [2]_. The time of a fit grows as
     n^2 d and n^3, n the number of samples; 1500 samples take about a second, 5000 about half a minute.
@@ -194,17 +197,7 @@ class KrigingRegressor(BaseSmoother):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **{
-            name: BaseSmoother._parameter_constraints[name]
-            for name in (
-                "cv",
-                "categorical_features",
-                "ordered_features",
-                "periodic_features",
-                "n_jobs",
-                "random_state",
-            )
-        },
+        **{name: BaseSmoother._parameter_constraints[name] for name in _SHARED_PARAMETERS},
         "w": [StrOptions({"learned"}), Real, "array-like"],
         "power": [StrOptions({"learned"}), Real, "array-like"],
         "trend": [StrOptions({"constant", "linear"})],
@@ -412,8 +405,8 @@ class KrigingRegressor(BaseSmoother):
         sparse_output : bool, default=False
             Whether to return a sparse array.
         top_k : int, default=None
-            Keep the k weights of each query that are largest by absolute value, as they are; sparse. Of equal ones those
-            of the first samples are kept. None keeps all.
+            Keep the k weights of each query that are largest by absolute value, as they are; sparse. Of equal ones
+            those of the first samples are kept. None keeps all.
 
         Returns
         -------
@@ -426,7 +419,7 @@ class KrigingRegressor(BaseSmoother):
             If `top_k` is not a positive integer.
         """
         check_top_k(top_k)
-        array, columns = self._validate_columns(X)
+        _, columns = self._validate_columns(X)
         training, threads = self._fitted.training, effective_n_threads(self.n_jobs)
         of_samples = self._fitted.solution.weights(columns, threads)
         if isinstance(of_samples, csr_array):

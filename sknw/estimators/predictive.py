@@ -327,7 +327,7 @@ def check_n_samples(n_samples: object) -> None:
         raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
 
 
-def check_coverage(coverage: object) -> None:
+def check_coverage(coverage: float) -> None:
     """Refuse a coverage that is not between 0 and 1."""
     if not isinstance(coverage, Real) or not 0 < coverage < 1:
         raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
