@@ -33,7 +33,7 @@ def set_log_squares(logs, query, powered, first, last, log_square, n):
 
 
 @inner(MULTIPLY_ADD)
-def _add_powers(sums, logs, half_power, n):
+def add_powers(sums, logs, half_power, n):
     wide_vectors()
     for j in range(n):
         sums[j] += exp2(min(max(half_power * logs[j], _LOWEST), _HIGHEST), 1.0)
@@ -44,7 +44,7 @@ def add_terms(sums, logs, query, powered, starts, half_power, log_square, n):
     """sums[j] += sum_k t_k(query, point j) for j < n; `logs` is working memory of the same length."""
     for k in range(half_power.size):
         set_log_squares(logs, query, powered, starts[k], starts[k + 1], log_square[k], n)
-        _add_powers(sums, logs, half_power[k], n)
+        add_powers(sums, logs, half_power[k], n)
 
 
 @inner(MULTIPLY_ADD)

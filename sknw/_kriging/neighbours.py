@@ -1,0 +1,240 @@
+"""Kriging of each query on its nearest keys, those of the largest covariance, where there are many samples.
+
+The formulas are those of `exact`, with the k samples N(x) of the smallest sums of terms in place of all; of ties the
+first samples are taken. A sample is left out by leaving it out of the search: f_-S(x) has k neighbours too, and nothing
+is shared among queries. Where f_-S is wanted at many queries (intervals), it is f(x) - c_S'r_S with the residuals r of
+left-out predictions, exact for the same neighbours of all, and the jackknife+ is over the neighbours of the query.
+
+Search: a tree puts the samples into blocks that are boxes in the columns. The terms at the nearest point of a box,
+sum_k (w_k gap_k)^p_k, are a lower bound of the sums of its samples; blocks are looked at by ascending bounds until the
+k-th smallest sum is below the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from sknw._kernel_sums.request import LeaveOut
+from sknw._kernel_sums.threads import for_each_chunk
+from sknw._kernel_sums.tree.constants import BLOCK
+from sknw._kriging.covariance import KrigingModel
+from sknw._predictive.calibration import order_statistic
+from sknw._smoothing.validation import Tests, Validation
+
+# Queries of a chunk of a thread; numbers of a batch of solutions.
+_CHUNK, _BATCH = 64, 2**22
+# Of counts, relative to their number.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class _Solutions:
+    """Kriging of m queries; the equations only where they are wanted, else arrays of no queries."""
+
+    means: np.ndarray  # (m, v)
+    variances: np.ndarray  # of the means, (m,)
+    n_neighbours: np.ndarray  # less than k where less samples are left, (m,)
+    neighbours: np.ndarray  # ascending, (m, k)
+    equations: np.ndarray  # the weights c of the neighbours and their values alpha, (m, k, 1 + v)
+    beta: np.ndarray  # coefficients of the trend, (m, q, v)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Neighbours, c and alpha of each query."""
+        for neighbours, equations, count in zip(self.neighbours, self.equations, self.n_neighbours, strict=True):
+            yield neighbours[:count], equations[:count, 0], equations[:count, 1:]
+
+
+@dataclass(frozen=True, eq=False)
+class LocalKriging:
+    """Kriging on `n_neighbors` samples."""
+
+    model: KrigingModel
+    columns: np.ndarray  # standardised, of the samples, (n, c)
+    values: np.ndarray  # standardised, (n, v)
+    weight: np.ndarray  # omega, (n,)
+    n_neighbors: int
+
+    # There is no one system of equations, and hence no learned value of a sample.
+    alpha = None
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def predict(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
+        """Predictions (m, v), not clamped."""
+        return self._solve(queries, None, n_threads).means
+
+    def predict_with_variance(self, queries: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions (m, v), and the variance (m,) of a new observation of weight 1."""
+        found = self._solve(queries, None, n_threads)
+        return found.means, found.variances + self.model.noise
+
+    def weights(self, queries: np.ndarray, n_threads: int) -> csr_array:
+        """The signed weights c (m, n) of the samples, whose rows sum to 1."""
+        counts, neighbours, weights = [np.zeros(1, np.intp)], [np.empty(0, np.intp)], [np.empty(0)]
+        for _, found in self._batches(queries, n_threads):
+            counts.append(found.n_neighbours)
+            for of_query, c, _ in found:
+                neighbours.append(of_query)
+                weights.append(c)
+        parts = np.concatenate(weights), np.concatenate(neighbours), np.cumsum(np.concatenate(counts))
+        return csr_array(parts, shape=(len(queries), len(self)))
+
+    def gradient(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
+        """Derivatives (m, v, c) of the predictions in the columns of the queries, the neighbours as they are."""
+        covariance, directions = self.model.covariance, self.model.directions
+        derivatives = np.empty((len(queries), self.values.shape[1], queries.shape[1]))
+        for start, found in self._batches(queries, n_threads):
+            for i, (neighbours, _, alpha) in enumerate(found):
+                query, keys = queries[start + i : start + i + 1], self.columns[neighbours]
+                kappa = self.model.amplitude * covariance.between(covariance.points(query), covariance.points(keys))
+                derivative = covariance.derivative(query, keys, kappa, alpha)[0]
+                derivatives[start + i] = derivative + (directions @ found.beta[i, 1:]).T
+        return derivatives
+
+    def left_out(self, validation: Validation, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """The residuals y_i - f_-S(x_i) (p, v) of left-out predictions of samples, and their variances (p,)."""
+        rows = validation.rows
+        parts = [self._without(self.columns[tests.rows], tests, n_threads) for tests in validation.parts]
+        means = np.concatenate([found.means for found in parts])
+        variances = np.concatenate([found.variances for found in parts])
+        return self.values[rows] - means, variances + self._noise[rows]
+
+    def predict_without(self, queries: np.ndarray, tests: Tests) -> np.ndarray:
+        """Predictions (p, v) of queries (p, c) that are no samples without what their tests leave out."""
+        return self._without(queries, tests, 1).means
+
+    def interval(
+        self, queries: np.ndarray, validation: Validation, residuals: np.ndarray, coverage: float, n_threads: int
+    ) -> np.ndarray:
+        """Bounds (m, v, 2): order statistics of f_-S(i)(x) -+ |r_i| over the left-out predictions i of neighbours."""
+        v, rows = self.values.shape[1], validation.rows
+        bounds = np.empty((len(queries), v, 2))
+        known = np.flatnonzero(np.isfinite(residuals).all(axis=1))
+        known = known[np.argsort(rows[known], kind="stable")]
+        ends = np.searchsorted(rows[known], np.arange(len(self) + 1))  # the predictions of each sample
+        means_without = [
+            self._without(
+                queries, Tests(np.arange(len(queries)), LeaveOut.own(np.full(len(queries), -1)), tests.keys), n_threads
+            ).means
+            for tests in validation.parts
+            if tests.keys is not None
+        ]
+        split = np.repeat(np.arange(len(validation.parts)), [len(tests) for tests in validation.parts])
+        ranges = validation.parts[0].leave_out
+        r = np.zeros_like(self.values)
+        r[rows[known]] = residuals[known]
+        for start, found in self._batches(queries, n_threads):
+            for i, (neighbours, c, _) in enumerate(found, start):
+                some = known[_in_ranges(ends[neighbours], ends[neighbours + 1])]
+                if means_without:
+                    means = np.stack([of_split[i] for of_split in means_without])[split[some]]
+                else:
+                    sums = np.vstack([np.zeros(v), np.cumsum(c[:, np.newaxis] * r[neighbours], axis=0)])
+                    first, last = (np.searchsorted(neighbours, at[some]) for at in (ranges.first, ranges.last))
+                    means = found.means[i - start] - (sums[last] - sums[first])
+                counts, radius = self.weight[rows[some]], np.abs(residuals[some])
+                rank = float(np.floor((1.0 - coverage) * (counts.sum() + 1.0) + _ROUNDING * len(some)))
+                bounds[i, :, 0] = order_statistic(means - radius, counts, rank)
+                bounds[i, :, 1] = -order_statistic(-means - radius, counts, rank)
+        return bounds
+
+    @cached_property
+    def _noise(self) -> np.ndarray:
+        """noise / omega of each sample."""
+        return self.model.noise / np.maximum(self.weight, np.finfo(np.float64).tiny ** 0.5)
+
+    @cached_property
+    def _samples(self) -> tuple[np.ndarray, ...]:
+        """What `solve_systems` wants of the samples: columns of powers and of squares, (F, y), the diagonal of G."""
+        known = np.hstack([self.model.trend(self.columns), self.values])
+        powered, squared = self._rows(self.columns)
+        return powered, squared, np.ascontiguousarray(known, dtype=np.float64), self.model.amplitude + self._noise
+
+    @cached_property
+    def _tree(self) -> tuple[np.ndarray, ...]:
+        """The blocks, as `find_neighbours` wants them."""
+        from sknw._kernel_sums.tree.loops import build_tree
+
+        covariance, n, n_blocks = self.model.covariance, len(self), -(-len(self) // BLOCK)
+        points = np.ascontiguousarray(
+            self.columns * np.repeat(covariance.w, np.diff(covariance.starts)), dtype=np.float64
+        )
+        blocks = np.full((n_blocks, points.shape[1], BLOCK), np.inf)
+        lower, upper = np.empty((2, 2 * n_blocks - 1, points.shape[1]))
+        order = np.arange(n)
+        build_tree(order, blocks, lower, upper, np.empty(n_blocks, dtype=np.int64), points, True)
+        numbers = np.append(order, np.full(n_blocks * BLOCK - n, -1)).reshape(n_blocks, BLOCK)
+        keys = np.where(numbers < 0, order[-1], numbers)
+        of_blocks = [np.ascontiguousarray(columns[keys].transpose(0, 2, 1)) for columns in self._samples[:2]]
+        boxes = [np.ascontiguousarray(end(columns, axis=2).T) for columns in of_blocks for end in (np.min, np.max)]
+        return (numbers, *of_blocks, *boxes)
+
+    def _rows(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (m, c) as the loops want queries: the columns of powers, and those of squares times w."""
+        points = self.model.covariance.points(columns)
+        return np.ascontiguousarray(points.powered.T), np.ascontiguousarray(points.squared, dtype=np.float64)
+
+    def _without(self, queries: np.ndarray, tests: Tests, n_threads: int) -> _Solutions:
+        """f_-S of queries (p, c), one for each test."""
+        keys, some = tests.keys, self
+        if keys is not None:
+            some = replace(self, columns=self.columns[keys], values=self.values[keys], weight=self.weight[keys])
+        return some._solve(queries, tests.leave_out, n_threads)
+
+    def _batches(self, queries: np.ndarray, n_threads: int) -> Iterator[tuple[int, _Solutions]]:
+        """Solutions with their equations, a batch of queries at a time, and the first query of each."""
+        size = max(_BATCH // (self.n_neighbors * (2 + self.values.shape[1])), 1)
+        for start in range(0, len(queries), size):
+            yield start, self._solve(queries[start : start + size], None, n_threads, with_equations=True)
+
+    def _solve(
+        self, queries: np.ndarray, leave_out: LeaveOut | None, n_threads: int, with_equations: bool = False
+    ) -> _Solutions:
+        """Kriging of queries (m, c), each without the samples of its range; NaN where no sample is left."""
+        from sknw._kriging.neighbour_loops import find_neighbours, solve_systems
+
+        m, k, v, q = (
+            len(queries),
+            min(self.n_neighbors, len(self)),
+            self.values.shape[1],
+            1 + self.model.directions.shape[1],
+        )
+        of_queries, trend = self._rows(queries), self.model.trend(queries)
+        left_out = np.zeros((m, 2), dtype=np.int64)
+        if leave_out is not None:
+            left_out[:, 0], left_out[:, 1] = leave_out.first, leave_out.last
+        tree, samples, terms = self._tree, self._samples, self.model.covariance.terms
+        stored = m if with_equations else 0
+        found = _Solutions(
+            np.empty((m, v)), np.empty(m), np.empty(m, dtype=np.int64), np.empty((stored, k), dtype=np.int64),
+            np.empty((stored, k, 1 + v)), np.empty((stored, q, v)),
+        )  # fmt: skip
+
+        def chunk(rows: slice) -> None:
+            counts, neighbours = found.n_neighbours[rows], found.neighbours[rows]
+            if not with_equations:
+                neighbours = np.empty((len(counts), k), dtype=np.int64)
+            points = [array[rows] for array in of_queries]
+            find_neighbours(neighbours, counts, *points, left_out[rows], tree, terms)
+            solve_systems(
+                found.means[rows], found.variances[rows], found.equations[rows], found.beta[rows], neighbours, counts,
+                *points, trend[rows], *samples, self.model.amplitude, terms,
+            )  # fmt: skip
+
+        for_each_chunk(chunk, m, _CHUNK, n_threads)
+        found.means[found.n_neighbours == 0] = np.nan
+        found.variances[found.n_neighbours == 0] = np.nan
+        return found
+
+
+def _in_ranges(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The numbers first[0], ..., last[0] - 1, first[1], ..., one range after the other."""
+    counts = last - first
+    starts = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) + np.repeat(first - starts, counts)
