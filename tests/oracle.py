@@ -444,3 +444,17 @@ def kriging(g, f, G, F, variance):
     equations = np.block([[G, F], [F.T, np.zeros((q, q))]])
     c = np.linalg.solve(equations, np.concatenate([g, f]))[: len(G)]
     return c, c @ G @ c - 2 * c @ g + variance
+
+
+def kriging_on_neighbours(kappa, keys, amplitude, noise, f, F, k, left_out=None):
+    """Weights (m, n) and variances (m,) of queries of covariances kappa (m, n) with the keys, (n, n) among these.
+
+    Each rests on the k keys of the largest kappa, of ties the first, that are not left out; noise is that of each key.
+    """
+    weights, variances = np.zeros(kappa.shape), np.empty(len(kappa))
+    for i in range(len(kappa)):
+        left = np.setdiff1d(np.arange(len(keys)), [] if left_out is None else left_out[i])
+        near = np.sort(left[np.argsort(-kappa[i, left], kind="stable")[:k]])
+        G = amplitude * keys[np.ix_(near, near)] + np.diag(noise[near])
+        weights[i, near], variances[i] = kriging(amplitude * kappa[i, near], f[i], G, F[near], amplitude)
+    return weights, variances

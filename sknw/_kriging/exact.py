@@ -48,6 +48,10 @@ class Kriging(Protocol):
     def beta(self) -> np.ndarray:
         """The coefficients of the trend of all samples, (q, k)."""
 
+    @property
+    def n_neighbors(self) -> int | None:
+        """How many samples a prediction rests on; None for all."""
+
     def predict(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
         """Predictions (m, k), not clamped."""
 
@@ -60,7 +64,7 @@ class Kriging(Protocol):
     def gradient(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
         """Derivatives (m, k, c) of the predictions in the columns of the queries."""
 
-    def left_out(self, validation: Validation) -> tuple[np.ndarray, np.ndarray]:
+    def left_out(self, validation: Validation, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """The residuals y_i - f_-S(x_i) (p, k) of left-out predictions of samples, and their variances (p,)."""
 
     def predict_without(self, queries: np.ndarray, tests: Tests) -> np.ndarray:
@@ -83,6 +87,8 @@ class ExactKriging:
     B: np.ndarray  # (n, n)
     P: np.ndarray  # (q, n)
     trend_covariance: np.ndarray  # (F'G^-1 F)^-1, (q, q)
+
+    n_neighbors = None
 
     @classmethod
     def of(
@@ -161,7 +167,7 @@ class ExactKriging:
             found[batch] = self.model.covariance.derivative(queries[batch], self.columns, kappa, self.alpha)
         return found + (self.model.directions @ self.beta[1:]).T
 
-    def left_out(self, validation: Validation) -> tuple[np.ndarray, np.ndarray]:
+    def left_out(self, validation: Validation, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """The residuals r (p, k) of left-out predictions of samples, and their variances (p,), diag(B_SS^-1).
 
         NaN where what is left does not determine a prediction.

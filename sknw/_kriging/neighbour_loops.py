@@ -95,7 +95,7 @@ def _add_block(sums, logs, query, squared_query, powered, squared, starts, half_
 
 @compiled()
 def find_neighbours(found, n_found, queries, squared_queries, left_out, tree, terms):
-    """found[i, :n_found[i]], ascending: the keys of the smallest sums of terms of each query; of ties the first keys.
+    """found[i, :n_found[i]], ascending: the keys of each query's smallest sums of terms, of ties the first by rank.
 
     Parameters
     ----------
@@ -106,12 +106,13 @@ def find_neighbours(found, n_found, queries, squared_queries, left_out, tree, te
     left_out : int64 array of shape (m, 2)
         The first key left out, and the one after the last.
     tree : tuple
-        Of blocks: the numbers of the keys (s, BLOCK), -1 where there is none; the columns (s, c1, BLOCK), (s, c2,
-        BLOCK); the least and the largest value of each column (c1, s), (c1, s), (c2, s), (c2, s).
+        The keys by their ranks, (n,). Of blocks: the keys (s, BLOCK), -1 where there is none, and their ranks; the
+        columns (s, c1, BLOCK), (s, c2, BLOCK); the least and the largest value of each column (c1, s), (c1, s), (c2,
+        s), (c2, s).
     terms : tuple
         As of `Covariance.terms`.
     """
-    numbers, powered, squared, lower, upper, squared_lower, squared_upper = tree
+    of_rank, numbers, ranks, powered, squared, lower, upper, squared_lower, squared_upper = tree
     starts, half_power, log_square = terms
     k, n_blocks = found.shape[1], len(numbers)
     gaps, squared_gaps = np.empty(lower.shape), np.empty(squared_lower.shape)
@@ -141,13 +142,15 @@ def find_neighbours(found, n_found, queries, squared_queries, left_out, tree, te
                 sums, logs, queries[i], squared_queries[i], powered[s], squared[s],
                 starts, half_power, log_square, furthest,
             ):  # fmt: skip
-                count = _keep_nearest(distances, heap, count, sums, numbers[s], left_out[i, 0], left_out[i, 1])
+                count = _keep_nearest(
+                    distances, heap, count, sums, numbers[s], ranks[s], left_out[i, 0], left_out[i, 1]
+                )
             n_left -= 1
             bounds[0], blocks[0] = bounds[n_left], blocks[n_left]
             _sift_down(bounds, blocks, np.int64(0), n_left)
         n_found[i] = count
         for c in range(count):
-            distances[c] = 0.0
+            distances[c], heap[c] = 0.0, of_rank[heap[c]]
         _make_heap(distances, heap, count)
         for last in range(count - 1, 0, -1):
             heap[0], heap[last] = heap[last], heap[0]
@@ -155,20 +158,20 @@ def find_neighbours(found, n_found, queries, squared_queries, left_out, tree, te
 
 
 @inner()
-def _keep_nearest(distances, heap, count, sums, numbers, first_left_out, last_left_out):
-    """Take those keys of a block into the heap that are nearer than its first; returns how many it has."""
+def _keep_nearest(distances, heap, count, sums, numbers, ranks, first_left_out, last_left_out):
+    """Take the ranks of those keys of a block into the heap that are nearer than its first; returns how many it has."""
     k = heap.size
     for j in range(BLOCK):
         number = numbers[j]
         if number < 0 or first_left_out <= number < last_left_out:
             continue
         if count < k:
-            distances[count], heap[count] = sums[j], number
+            distances[count], heap[count] = sums[j], ranks[j]
             count += 1
             if count == k:
                 _make_heap(distances, heap, count)
-        elif sums[j] < distances[0] or (sums[j] == distances[0] and number < heap[0]):
-            distances[0], heap[0] = sums[j], number
+        elif sums[j] < distances[0] or (sums[j] == distances[0] and ranks[j] < heap[0]):
+            distances[0], heap[0] = sums[j], ranks[j]
             _sift_down(distances, heap, np.int64(0), count)
     return count
 

@@ -1,7 +1,7 @@
 """Kriging of each query on its nearest keys, those of the largest covariance, where there are many samples.
 
 The formulas are those of `exact`, with the k samples N(x) of the smallest sums of terms in place of all; of ties the
-first samples are taken. A sample is left out by leaving it out of the search: f_-S(x) has k neighbours too, and nothing
+first rows are taken. A sample is left out by leaving it out of the search: f_-S(x) has k neighbours too, and nothing
 is shared among queries. Where f_-S is wanted at many queries (intervals), it is f(x) - c_S'r_S with the residuals r of
 left-out predictions, exact for the same neighbours of all, and the jackknife+ is over the neighbours of the query.
 
@@ -19,13 +19,19 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
+from sknw._kernel_sums.permutation import inverse_permutation
 from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kriging.covariance import KrigingModel
+from sknw._kriging.exact import ExactKriging
 from sknw._predictive.calibration import order_statistic
 from sknw._smoothing.validation import Tests, Validation
 
+# The number of neighbours where it is "auto".
+MOST_NEIGHBORS = 256
+# Samples, evenly spaced, whose trend is that of all.
+_TREND_SAMPLES = 1000
 # Queries of a chunk of a thread; numbers of a batch of solutions.
 _CHUNK, _BATCH = 64, 2**22
 # Of counts, relative to their number.
@@ -57,13 +63,20 @@ class LocalKriging:
     columns: np.ndarray  # standardised, of the samples, (n, c)
     values: np.ndarray  # standardised, (n, v)
     weight: np.ndarray  # omega, (n,)
+    rank: np.ndarray  # whose smallest are taken of ties, (n,)
     n_neighbors: int
 
-    # There is no one system of equations, and hence no learned value of a sample.
+    # There is no one system of equations, and hence no one value of a sample.
     alpha = None
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    @cached_property
+    def beta(self) -> np.ndarray:
+        """The coefficients of the trend of some samples, (q, v); each query has its own."""
+        some = slice(None, None, -(-len(self) // _TREND_SAMPLES))
+        return ExactKriging.of(self.model, self.columns[some], self.values[some], self.weight[some], 1).beta
 
     def predict(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
         """Predictions (m, v), not clamped."""
@@ -147,7 +160,7 @@ class LocalKriging:
     @cached_property
     def _noise(self) -> np.ndarray:
         """noise / omega of each sample."""
-        return self.model.noise / np.maximum(self.weight, np.finfo(np.float64).tiny ** 0.5)
+        return self.model.noise_variances(self.weight)
 
     @cached_property
     def _samples(self) -> tuple[np.ndarray, ...]:
@@ -173,7 +186,8 @@ class LocalKriging:
         keys = np.where(numbers < 0, order[-1], numbers)
         of_blocks = [np.ascontiguousarray(columns[keys].transpose(0, 2, 1)) for columns in self._samples[:2]]
         boxes = [np.ascontiguousarray(end(columns, axis=2).T) for columns in of_blocks for end in (np.min, np.max)]
-        return (numbers, *of_blocks, *boxes)
+        of_rank = np.argsort(self.rank)
+        return (of_rank, numbers, inverse_permutation(of_rank, n)[keys], *of_blocks, *boxes)
 
     def _rows(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (m, c) as the loops want queries: the columns of powers, and those of squares times w."""
@@ -184,7 +198,13 @@ class LocalKriging:
         """f_-S of queries (p, c), one for each test."""
         keys, some = tests.keys, self
         if keys is not None:
-            some = replace(self, columns=self.columns[keys], values=self.values[keys], weight=self.weight[keys])
+            some = replace(
+                self,
+                columns=self.columns[keys],
+                values=self.values[keys],
+                weight=self.weight[keys],
+                rank=self.rank[keys],
+            )
         return some._solve(queries, tests.leave_out, n_threads)
 
     def _batches(self, queries: np.ndarray, n_threads: int) -> Iterator[tuple[int, _Solutions]]:

@@ -15,9 +15,10 @@ from sklearn.utils import check_random_state
 
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw._kriging.covariance import Covariance, KrigingModel
-from sknw._kriging.estimate import Given, Search, directions_of_trend, estimate, standardised, with_scales
+from sknw._kriging.estimate import MOST_EXACT, Given, Search, directions_of_trend, estimate, standardised, with_scales
 from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.likelihood import POWER_BOUNDS
+from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation, tests_of
@@ -88,7 +89,8 @@ class KrigingRegressor(BaseSmoother):
     noise : "learned" or float, default="learned"
         The variance of the noise of a sample of mean weight, in units of the variance of y. 0 interpolates.
     n_neighbors : int, "auto" or None, default="auto"
-        How many samples a prediction rests on. "auto": all of up to 5000 samples. None: all.
+        How many samples a prediction rests on: those of the largest kappa, of ties the first. "auto": all of up to 5000
+        samples, 256 of more. None: all, for which time grows with the cube of their number, and memory with the square.
     cv : int, splitter, iterable or None, default=None
         Who is left out when a training sample is predicted, as of :class:`NadarayaWatsonRegressor`. It decides upon
         `loo_prediction_`, `loo_score_` and intervals, but not upon the scales, which maximise the likelihood.
@@ -301,8 +303,11 @@ class KrigingRegressor(BaseSmoother):
         self.category_weight_ = np.where(
             training.features.n_levels > 0, np.exp(-(np.minimum(self.w_, 1e9) ** 2)), np.nan
         )
-        solution = self._solve(training, self.trend == "linear")
-        residuals, variances = solution.left_out(data.validation)
+        n_neighbors = self.n_neighbors
+        if n_neighbors == "auto":
+            n_neighbors = MOST_NEIGHBORS if len(training) > MOST_EXACT else None
+        solution = self._solve(training, self.trend == "linear", n_neighbors)
+        residuals, variances = solution.left_out(data.validation, effective_n_threads(self.n_jobs))
         self._fitted = FittedKriging(training, solution, data.rule, data.validation, residuals, variances)
         rows = data.validation.rows
         of_samples = mean_of_rows(training.values[rows] - residuals, rows, len(training))
@@ -316,21 +321,25 @@ class KrigingRegressor(BaseSmoother):
             self.values_ = np.ascontiguousarray(values).reshape(data.y.shape)
         self.trend_ = _trend_coefficients(solution, training).reshape(-1, *data.y.shape[1:])
 
-    def _solve(self, training: TrainingSet, is_linear: bool) -> Kriging:
+    def _solve(self, training: TrainingSet, is_linear: bool, n_neighbors: int | None) -> Kriging:
         """The solution of kriging by the fitted attributes."""
         columns = standardised(training, training.X)
         covariance = self.kernel_.with_parameters(self.w_ * training.scales, self.power_)
         model = KrigingModel(covariance, self.amplitude_, self.noise_, directions_of_trend(columns, is_linear))
+        if n_neighbors is not None and n_neighbors < len(training):
+            rank, weight = training.given_rows, training.sample_weight
+            return LocalKriging(model, columns, training.values, weight, rank, n_neighbors)
         threads = effective_n_threads(self.n_jobs)
         return ExactKriging.of(model, columns, training.values, training.sample_weight, threads)
 
     def _settings(self) -> tuple[Any, ...]:
-        return (self._fitted.solution.model.directions.shape[1] > 0,)
+        return self._fitted.solution.model.directions.shape[1] > 0, self._fitted.solution.n_neighbors
 
     def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
         training, _ = with_scales(training)
         solution, validation = self._solve(training, *settings), Validation.of(rule, training)
-        self._fitted = FittedKriging(training, solution, rule, validation, *solution.left_out(validation))
+        left_out = solution.left_out(validation, effective_n_threads(self.n_jobs))
+        self._fitted = FittedKriging(training, solution, rule, validation, *left_out)
 
     def _validate_columns(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """The queries as an array, with codes of categories, and as standardised columns."""
