@@ -144,16 +144,16 @@ def test_the_problems_of_two_scales_have_several_minima(kernel):
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "tophat"])
 def test_choice_is_the_global_minimum_over_a_fine_grid(kernel, problem):
     parameter, _ = KERNELS[kernel]
-    for X, y in PROBLEMS[problem]:
-        search = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_
-        fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), parameter)
-        assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
+    X, y = PROBLEMS[problem][list(KERNELS).index(kernel) % 3]
+    search = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_
+    fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), parameter)
+    assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_choice_for_the_tophat_is_a_low_step(problem):
     """Its criterion is a step function with a step for each pair of samples: the lowest cannot be promised."""
-    for X, y in PROBLEMS[problem]:
+    for X, y in PROBLEMS[problem][:2]:
         search = NadarayaWatsonRegressor("tophat").fit(X, y).bandwidth_search_
         fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), "tophat")
         assert search.scores[search.best_index] <= min(1.02 * fine.min(), np.quantile(fine, 0.05))
@@ -232,8 +232,8 @@ def score_of_fit(criterion, X, y, kernel, bandwidth):
     ("kernel", "criterion", "outlier"),
     [
         *[("gaussian", "loo", outlier) for outlier in [None, 500, 1500, 2500]],
-        *[("gaussian", "aicc", outlier) for outlier in [None, 1500]],
-        *[("epanechnikov", "gcv", outlier) for outlier in [None, 1500]],
+        ("gaussian", "aicc", 1500),
+        ("epanechnikov", "gcv", None),
     ],
 )
 def test_many_rows_are_searched_as_well_as_by_a_full_grid(kernel, criterion, outlier):
@@ -435,12 +435,12 @@ def choice(model):
 CHOICES = [
     *((NadarayaWatsonRegressor, kernel, d, 60, "loo") for kernel in KERNELS for d in [1, 2]),
     *((NadarayaWatsonRegressor, kernel, 4, 200, "gcv") for kernel in ["gaussian", "tophat", "tricube"]),
-    *((NadarayaWatsonRegressor, kernel, 1, 3000, "aicc") for kernel in ["gaussian", "tophat", "linear", "exponential"]),
-    (NadarayaWatsonRegressor, "gaussian", 2, 3000, "loo"),
-    *((LocalLinearRegressor, kernel, d, 60, "loo") for kernel in ["gaussian", "tophat", "exponential"] for d in [1, 2]),
-    *((LocalLinearRegressor, kernel, 1, 200, "aicc") for kernel in ["gaussian", "epanechnikov", "exponential"]),
+    *((NadarayaWatsonRegressor, kernel, 1, 1100, "aicc") for kernel in ["gaussian", "tophat", "linear", "exponential"]),
+    (NadarayaWatsonRegressor, "gaussian", 2, 1100, "loo"),
+    *((LocalLinearRegressor, kernel, d, 30, "loo") for kernel in ["gaussian", "tophat", "exponential"] for d in [1, 2]),
+    *((LocalLinearRegressor, kernel, 1, 80, "aicc") for kernel in ["gaussian", "epanechnikov", "exponential"]),
     (LocalLinearRegressor, "gaussian", 4, 100, "gcv"),
-    (LocalLinearRegressor, "gaussian", 1, 3000, "loo"),
+    (LocalLinearRegressor, "gaussian", 1, 600, "loo"),
 ]
 
 
@@ -459,7 +459,7 @@ def quietly(model, *data):
 @pytest.mark.parametrize(("estimator", "kernel", "d", "n", "selector"), CHOICES)
 def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, kernel, d, n, selector):
     parameter = KERNELS[kernel][0]
-    for on_grid in [False, True] if n < 1000 else [False]:
+    for on_grid in [False, True] if n <= 60 else [False]:
         X, y = data_of(d, n, on_grid)
         first = quietly(estimator(parameter, selector, n_jobs=2), X, y)
         for n_jobs, algorithm in enumerate(["auto", *usable_algorithms(first, d)]):
@@ -473,7 +473,7 @@ def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, ke
 @pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
 def test_integer_weights_and_repeated_rows_choose_the_same(estimator, kernel, selector):
     for d, on_grid in [(1, False), (1, True), (2, False)]:
-        X, y = data_of(d, 80, on_grid)
+        X, y = data_of(d, 40, on_grid)
         w = np.random.default_rng(7).integers(1, 4, len(X))
         weighted = quietly(estimator(kernel, selector), X, y, w)
         repeated = quietly(estimator(kernel, selector), np.repeat(X, w, axis=0), np.repeat(y, w))
