@@ -147,7 +147,7 @@ def test_choice_is_the_global_minimum_over_a_fine_grid(kernel, problem):
     parameter, _ = KERNELS[kernel]
     X, y = PROBLEMS[problem][list(KERNELS).index(kernel) % 3]
     search = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_
-    fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 200), parameter)
+    fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), parameter)
     assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
 
 
