@@ -222,8 +222,8 @@ class BaseSmoother(
         if predictions is None:
             left_out = smoother.left_out(validation)
             predictions = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in left_out])
-        of_samples = _mean_of_rows(predictions, validation.rows, len(training))
-        self.loo_score_ = _weighted_r2(training.values, of_samples, training.sample_weight)
+        of_samples = mean_of_rows(predictions, validation.rows, len(training))
+        self.loo_score_ = weighted_r2(training.values, of_samples, training.sample_weight)
         loo = of_samples[training.sample]
         weightless = np.flatnonzero(training.share == 0)
         if weightless.size:
@@ -248,10 +248,13 @@ class BaseSmoother(
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
-            smoother = fitted.smoother
-            features = replace(smoother.features)  # without what it has made
-            state["_sknw_settings"] = smoother.outside, smoother.algorithm, fitted.rule, features
+            features = replace(fitted.training.features)  # without what it has made
+            state["_sknw_settings"] = *self._settings(), fitted.rule, features
         return state
+
+    def _settings(self) -> tuple[Any, ...]:
+        """The parameters that a fitted model has as they were in fit."""
+        return self._fitted.smoother.outside, self._fitted.smoother.algorithm
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a pickle; one of another version warns, as those of scikit-learn do.
@@ -278,13 +281,18 @@ class BaseSmoother(
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
-            outside, algorithm, rule, features = settings
+            *settings, rule, features = settings
             training = _training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
-            w, ridge = self._fitted_metric()
-            line = None if ridge is None else LocalLinearSpec.of(training, ridge)
-            smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
-            squares = training.squared_residuals(self.loo_prediction_)
-            self._fitted = FittedSmoother(training, smoother, squares, rule)
+            self._restore(training, rule, *settings)
+
+    def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
+        """Make again what is made in fit, from the fitted attributes and the settings."""
+        outside, algorithm = settings
+        w, ridge = self._fitted_metric()
+        line = None if ridge is None else LocalLinearSpec.of(training, ridge)
+        smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
+        squares = training.squared_residuals(self.loo_prediction_)
+        self._fitted = FittedSmoother(training, smoother, squares, rule)
 
     @overload
     def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> np.ndarray: ...
@@ -372,7 +380,7 @@ def _category_weights(smoother: Smoother) -> np.ndarray:
     return weights
 
 
-def _mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
+def mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     """The mean of the predictions (m, k) of each row, NaN where it has none: (n, k)."""
     count = np.bincount(rows, minlength=n)[:, np.newaxis]
     if np.all(count <= 1):
@@ -390,10 +398,10 @@ def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np
         queries = replace(smoother.queries(data.X[rows[tests.rows]]), leave_out=tests.leave_out)
         predictions.append(smoother.of_split(tests).pool(queries)[0])
         of_rows.append(tests.rows)
-    return _mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))
+    return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))
 
 
-def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
+def weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
     """Weighted R^2 over the rows that have a prediction, averaged over outputs; NaN with fewer than two."""
     known = np.isfinite(prediction).all(axis=1)
     if not known.all():

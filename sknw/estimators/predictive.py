@@ -64,8 +64,7 @@ class PredictiveMixin:
         ValueError
             If `top_k` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if top_k is not None and not _is_positive_integer(top_k):
-            raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
+        check_top_k(top_k)
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         training = self._fitted.training
@@ -157,15 +156,10 @@ class PredictiveMixin:
         .. [1] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive inference with the jackknife+",
            Annals of Statistics 49 (2021) 486-507.
         """
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
-            raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+        check_coverage(coverage)
         array, smoother = self._validate_queries(X, "for_intervals")
         fitted, training, queries = self._fitted, self._fitted.training, smoother.queries(array)
-        if not fitted.tests_each_once:
-            raise ValueError(
-                "predict_interval needs one left-out prediction of each row, and cv has tested some rows several "
-                "times: fit with a cv that tests each row once, such as KFold."
-            )
+        check_tests_each_once(fitted.tests_each_once)
         if fitted.rule is None:
             weights = training.sample_weight[fitted.calibration.order]
             bounds, unsupported = interval(smoother, queries, weights, fitted.calibration, float(coverage))
@@ -200,14 +194,7 @@ class PredictiveMixin:
         ValueError
             If a level is not between 0 and 1; if `outside` is "raise" and a query is without support.
         """
-        try:
-            levels = np.asarray(quantiles, dtype=np.float64)
-        except (TypeError, ValueError):
-            levels = np.array(np.nan)
-        if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
-            raise ValueError(
-                f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}."
-            )
+        levels = quantile_levels(quantiles)
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         targets = self.y_train_.reshape(len(self.y_train_), -1)[self._fitted.training.rows].astype(np.float64)
@@ -243,8 +230,7 @@ class PredictiveMixin:
         ValueError
             If `n_samples` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if not _is_positive_integer(n_samples):
-            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        check_n_samples(n_samples)
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         uniform = check_random_state(random_state).random_sample((len(array), n_samples))
@@ -299,15 +285,18 @@ class PredictiveMixin:
         self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
     ) -> tuple[np.ndarray, Smoother]:
         """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
+        array = self._validate_inputs(X)
+        smoother: Smoother = getattr(self._fitted, name)
+        return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
+        """The queries X as an array, with codes of categories."""
         check_is_fitted(self)
         if self.is_categorical_.any() and not issparse(X):
             table = as_table(X)
             validate_data(self, X, reset=False, skip_check_array=True)
-            array = encode(table, self.categories_)
-        else:
-            array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        smoother: Smoother = getattr(self._fitted, name)
-        return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+            return encode(table, self.categories_)
+        return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
 
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""
@@ -324,6 +313,44 @@ class PredictiveMixin:
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
+
+
+def check_top_k(top_k: object) -> None:
+    """Refuse a `top_k` that is neither None nor a positive integer."""
+    if top_k is not None and not _is_positive_integer(top_k):
+        raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
+
+
+def check_n_samples(n_samples: object) -> None:
+    """Refuse a number of draws that is not a positive integer."""
+    if not _is_positive_integer(n_samples):
+        raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+
+
+def check_coverage(coverage: float) -> None:
+    """Refuse a coverage that is not between 0 and 1."""
+    if not isinstance(coverage, Real) or not 0 < coverage < 1:
+        raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+
+
+def check_tests_each_once(tests_each_once: bool) -> None:
+    """Refuse intervals where a row has several left-out predictions."""
+    if not tests_each_once:
+        raise ValueError(
+            "predict_interval needs one left-out prediction of each row, and cv has tested some rows several "
+            "times: fit with a cv that tests each row once, such as KFold."
+        )
+
+
+def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
+    """The levels as an array, () or (q,); a ValueError where they are not numbers between 0 and 1."""
+    try:
+        levels = np.asarray(quantiles, dtype=np.float64)
+    except (TypeError, ValueError):
+        levels = np.array(np.nan)
+    if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
+        raise ValueError(f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}.")
+    return levels
 
 
 def _is_positive_integer(value: object) -> bool:
