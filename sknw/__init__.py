@@ -1,4 +1,4 @@
-"""Kernel regression for scikit-learn users: Nadaraya-Watson, local lines and learned attention."""
+"""Kernel regression and classification for scikit-learn users: Nadaraya-Watson, local lines, learned attention."""
 
 from sknw import _retired as _retired
 from sknw import datasets, displays, kernels, model_selection
@@ -7,6 +7,7 @@ from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
 from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
 from sknw.estimators.attention_pooling import AttentionPoolingRegressor
+from sknw.estimators.classifiers import AttentionPoolingClassifier, NadarayaWatsonClassifier
 from sknw.estimators.local_linear import LocalLinearRegressor
 from sknw.estimators.nadaraya_watson import NadarayaWatsonRegressor
 from sknw.kernels import (
@@ -25,6 +26,7 @@ from sknw.kernels import (
 
 __all__ = [
     "AttentionDisplay",
+    "AttentionPoolingClassifier",
     "AttentionPoolingRegressor",
     "BandwidthDisplay",
     "BandwidthSearch",
@@ -37,6 +39,7 @@ __all__ = [
     "Kernel",
     "Linear",
     "LocalLinearRegressor",
+    "NadarayaWatsonClassifier",
     "NadarayaWatsonRegressor",
     "PowerExponential",
     "TopHat",
