@@ -35,7 +35,12 @@ _TRACE_ROWS = 500
 _LABEL_DISTANCE = 0.11
 _ROUND_NUMBERS = np.array([a * 10.0**b for b in range(7) for a in (1, 2, 5)])
 
-_CRITERION_LABELS = {"loo": "leave-one-out error", "gcv": "GCV score", "aicc": "AICc", "log loss": "leave-one-out log loss (nats)"}
+_CRITERION_LABELS = {
+    "loo": "leave-one-out error",
+    "gcv": "GCV score",
+    "aicc": "AICc",
+    "log loss": "leave-one-out log loss (nats)",
+}
 
 
 class _Display:
