@@ -16,7 +16,7 @@ from sknw._smoothing.validation import LeaveOutRule, Validation
 
 @dataclass(frozen=True, eq=False)
 class FittedSmoother:
-    """A training set, the smoother made of it, and its left-out residuals.
+    """A training set, and the smoother made of it.
 
     What predictions need beyond these is made when it is first asked for, and depends on nothing else: making it twice,
     as two threads may, does no harm.
@@ -24,8 +24,19 @@ class FittedSmoother:
 
     training: TrainingSet
     smoother: Smoother
-    squares: np.ndarray  # squared left-out residuals of standardised targets, NaN where there is none, (n, k)
     rule: LeaveOutRule  # who was predicted without whom
+
+    @cached_property
+    def shares(self) -> csr_array:
+        """What each given row has of the weight of its sample: (n, n_given)."""
+        return self.training.shares_of_given_rows()
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRegression(FittedSmoother):
+    """The same with left-out residuals."""
+
+    squares: np.ndarray  # squared left-out residuals of standardised targets, NaN where there is none, (n, k)
 
     @cached_property
     def with_squares(self) -> Smoother:
@@ -49,11 +60,6 @@ class FittedSmoother:
     def tests_each_once(self) -> bool:
         """Whether no sample has several left-out predictions, which intervals take."""
         return len(np.unique(self.validation.rows)) == len(self.validation)
-
-    @cached_property
-    def shares(self) -> csr_array:
-        """What each given row has of the weight of its sample: (n, n_given)."""
-        return self.training.shares_of_given_rows()
 
     @cached_property
     def calibrated_validation(self) -> Validation:

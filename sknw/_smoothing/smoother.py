@@ -31,8 +31,8 @@ from sknw.kernels import Kernel
 _LOSS_IN_SEARCH = 1e-9
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# A batch of weighted means has this many queries, or this share of the number of samples if that is more.
-_POOLED_QUERIES, _POOLED_SHARE = 2**20, 1 / 8
+# A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
+_POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
 # The bandwidths of a smoother that is pooled at its own one only.
 _OWN_BANDWIDTH = np.ones(1)
@@ -326,7 +326,7 @@ class Smoother:
     def batch_size(self, n_bandwidths: int = 1) -> int:
         """How many queries pool within a bounded amount of memory, lines at a number of bandwidths together."""
         if self.line is None:
-            return max(_POOLED_QUERIES, int(_POOLED_SHARE * len(self.keys)))
+            return max(_POOLED_NUMBERS // max(self.values.shape[1], 1), int(_POOLED_SHARE * len(self.keys)))
         d, k = self.line.x.shape[1], self.values.shape[1]
         return max(_MOMENT_BYTES // (8 * n_bandwidths * (n_line_columns(d, k) + 3 * d * d)), 1)
 

@@ -33,7 +33,7 @@ class TrainingSet:
     rows: Rows  # a given row of each sample
     center: np.ndarray  # of the columns, (c,)
     scales: np.ndarray  # of the features, 1 for a constant one, (d,)
-    values: np.ndarray  # (y - y_center) / y_scales, (n, k)
+    values: np.ndarray  # (y - y_center) / y_scales, or the indicators of classes, (n, k)
     y_center: np.ndarray  # (k,)
     y_scales: np.ndarray  # (k,)
     sample_weight: np.ndarray  # of mean 1, (n,)
@@ -71,10 +71,12 @@ class TrainingSet:
         sample_weight: np.ndarray | None,
         block: np.ndarray | None = None,
         features: FeatureMap | None = None,
+        n_classes: int | None = None,
     ) -> TrainingSet:
         """The samples among the rows X (n, d), y (n,) or (n, k); all features are numbers unless `features` are given.
 
-        Rows of different blocks (n,), if these are given, are not copies of each other.
+        Rows of different blocks (n,), if these are given, are not copies of each other. With `n_classes` y (n,) are
+        codes 0, 1, ... of classes, whose indicators are the values, in no other units.
         """
         features = FeatureMap.of_numbers(X.shape[1]) if features is None else features
         y = y.reshape(len(y), -1)
@@ -92,8 +94,12 @@ class TrainingSet:
         center, scales, _ = _standardisation(inputs, relative, "X")
         scales = features.scales(inputs, scales)
         del inputs
-        y_center, y_scales, values = _standardisation(take(y, stored), relative, "y")
-        values /= y_scales
+        if n_classes is None:
+            y_center, y_scales, values = _standardisation(take(y, stored), relative, "y")
+            values /= y_scales
+        else:
+            y_center, y_scales = np.zeros(n_classes), np.ones(n_classes)
+            values = (take(y, stored) == np.arange(n_classes)).astype(np.float64)
         of_given: Rows = stored if in_order else _small(sample)
         return cls(X, features, stored, center, scales, values, y_center, y_scales, relative, of_given, share)
 

@@ -13,8 +13,10 @@ from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits
 from sknw.model_selection import LeaveBlockOut
 
 
-def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray) -> LeaveOutRule:
+def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray, are_classes: bool = False) -> LeaveOutRule:
     """The rule that `cv` and `groups` stand for, on the rows of X and y as given.
+
+    An int stands for `KFold`, or for `StratifiedKFold` where y are classes.
 
     Raises
     ------
@@ -27,7 +29,8 @@ def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray) -> 
     if isinstance(cv, LeaveBlockOut):
         return cv.blocks(X)
     is_given = isinstance(cv, Iterable) and not hasattr(cv, "split")
-    splits = [_checked(split, len(y)) for split in (cv if is_given else check_cv(cv).split(X, y, groups))]
+    pairs = cv if is_given else check_cv(cv, y, classifier=are_classes).split(X, y, groups)
+    splits = [_checked(split, len(y)) for split in pairs]
     if not splits:
         raise ValueError("cv has no splits; a generator has none left after a fit: give a list.")
     return _folds(splits, len(y)) or Splits(splits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Literal
@@ -12,7 +13,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknw._predictive.fitted import FittedSmoother
+from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._predictive.fold_intervals import fold_interval
 from sknw._predictive.gradient import feature_gradients
 from sknw._predictive.jackknife import interval
@@ -27,13 +28,12 @@ from sknw.kernels import Kernel, Pairwise
 _FLOAT32_LIMIT = 1e30
 
 
-class PredictiveMixin:
-    """Methods of a fitted smoother that read it."""
+class AttentionMixin:
+    """Methods of every fitted smoother that read it."""
 
     _fitted: FittedSmoother
     X_train_: np.ndarray
     y_train_: np.ndarray
-    kernel_: Kernel
     is_categorical_: np.ndarray
     categories_: Categories
     n_jobs: int | None
@@ -107,6 +107,45 @@ class PredictiveMixin:
         size, unsupported = effective_sample_size(request, smoother.policy, smoother.algorithm)
         self._raise_outside(smoother, unsupported)
         return self._fitted.training.sample_weight.max() * size
+
+    def _validate_queries(
+        self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
+    ) -> tuple[np.ndarray, Smoother]:
+        """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
+        array = self._validate_inputs(X)
+        smoother: Smoother = getattr(self._fitted, name)
+        return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
+        """The queries X as an array, with codes of categories."""
+        check_is_fitted(self)
+        if self.is_categorical_.any() and not issparse(X):
+            table = as_table(X)
+            validate_data(self, X, reset=False, skip_check_array=True)
+            return encode(table, self.categories_)
+        return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+
+    def _pool_batches(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield batches of the rows of an array of queries, and what is pooled there."""
+        for batch in smoother.batches(len(array)):
+            pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
+            self._raise_outside(smoother, unsupported)
+            yield batch, pooled
+
+    @staticmethod
+    def _raise_outside(smoother: Smoother, unsupported: np.ndarray) -> None:
+        if smoother.policy == "raise" and unsupported.any():
+            raise ValueError(
+                f"{unsupported.sum()} of {unsupported.size} queries have no training sample within the kernel's "
+                "support; choose a larger bandwidth, or outside='nearest', 'mean' or 'nan'."
+            )
+
+
+class PredictiveMixin(AttentionMixin):
+    """Methods of a fitted regressor that read it."""
+
+    _fitted: FittedRegression
+    kernel_: Kernel
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+ or CV+.
@@ -281,35 +320,10 @@ class PredictiveMixin:
         dtype = self._result_dtype(array) if unit < _FLOAT32_LIMIT else np.float64
         return found.astype(dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
 
-    def _validate_queries(
-        self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
-    ) -> tuple[np.ndarray, Smoother]:
-        """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
-        array = self._validate_inputs(X)
-        smoother: Smoother = getattr(self._fitted, name)
-        return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
-
-    def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
-        """The queries X as an array, with codes of categories."""
-        check_is_fitted(self)
-        if self.is_categorical_.any() and not issparse(X):
-            table = as_table(X)
-            validate_data(self, X, reset=False, skip_check_array=True)
-            return encode(table, self.categories_)
-        return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""
         largest = np.abs(self._fitted.training.y_center) + self._fitted.training.y_scales
         return array.dtype if np.all(largest < _FLOAT32_LIMIT) else np.dtype(np.float64)
-
-    @staticmethod
-    def _raise_outside(smoother: Smoother, unsupported: np.ndarray) -> None:
-        if smoother.policy == "raise" and unsupported.any():
-            raise ValueError(
-                f"{unsupported.sum()} of {unsupported.size} queries have no training sample within the kernel's "
-                "support; choose a larger bandwidth, or outside='nearest', 'mean' or 'nan'."
-            )
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
