@@ -231,6 +231,8 @@ class BaseSmoother(
             if validation is data.validation:
                 loo[weightless] = _predict_left_out(smoother, data, weightless)
         training.into_units_of_y(loo)
+        if smoother.line is None:
+            training.clip_to_targets(loo)
         self.loo_prediction_ = loo.reshape(data.y.shape)
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
@@ -328,6 +330,8 @@ class BaseSmoother(
             pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
             self._raise_outside(smoother, unsupported)
             mean[batch] = training.into_units_of_y(pooled[:, :k])
+            if smoother.line is None:
+                training.clip_to_targets(mean[batch])
             squares[batch] = pooled[:, k:]
         mean = mean.reshape(self._shape_of_y(len(array)))
         if not return_std:
