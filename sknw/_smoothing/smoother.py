@@ -175,6 +175,11 @@ class Smoother:
         assert self.line is not None
         return replace(self, line=replace(self.line, ridge=ridge))
 
+    def with_values(self, values: np.ndarray) -> Smoother:
+        """The same with other values to pool (n, k)."""
+        columns = values if self.line is None else line_columns(self.line.x, values)
+        return replace(self, values=values, index=self.index.with_columns(columns), n_extra=0)
+
     def with_means(self, extra: np.ndarray) -> Smoother:
         """The same, which also pools further values (n, e), by weighted means."""
         return replace(
@@ -311,7 +316,7 @@ class Smoother:
         x, values = self.line.x, self.values[:, : self.values.shape[1] - self.n_extra]
         for b in np.flatnonzero(where.any(axis=1)).tolist():
             neighbours = EffectiveNeighbours(self.value_request(queries, bandwidths[b : b + 1]))
-            chunks = neighbours.chunks(np.flatnonzero(where[b]))
+            chunks = neighbours.chunks(np.flatnonzero(where[b]), values.shape[1])
 
             def fit_chunks(
                 some: slice, b: int = b, neighbours: EffectiveNeighbours = neighbours, chunks: list = chunks

@@ -30,7 +30,7 @@ from sknw._sklearn_compat import (
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, tests_of
+from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, mean_of_rows, tests_of
 from sknw._version import __version__
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import PredictiveMixin
@@ -222,7 +222,7 @@ class BaseSmoother(
         if predictions is None:
             left_out = smoother.left_out(validation)
             predictions = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in left_out])
-        of_samples = _mean_of_rows(predictions, validation.rows, len(training))
+        of_samples = mean_of_rows(predictions, validation.rows, len(training))
         self.loo_score_ = _weighted_r2(training.values, of_samples, training.sample_weight)
         loo = of_samples[training.sample]
         weightless = np.flatnonzero(training.share == 0)
@@ -376,17 +376,6 @@ def _category_weights(smoother: Smoother) -> np.ndarray:
     return weights
 
 
-def _mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
-    """The mean of the predictions (m, k) of each row, NaN where it has none: (n, k)."""
-    count = np.bincount(rows, minlength=n)[:, np.newaxis]
-    if np.all(count <= 1):
-        means = np.full((n, predictions.shape[1]), np.nan)
-        means[rows] = predictions
-        return means
-    sums = np.column_stack([np.bincount(rows, column, minlength=n) for column in predictions.T])
-    return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
-
-
 def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np.ndarray:
     """Predictions (m, k) of given rows that are no samples, as of those that are."""
     predictions, of_rows = [np.empty((0, data.training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
@@ -394,7 +383,7 @@ def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np
         queries = replace(smoother.queries(data.X[rows[tests.rows]]), leave_out=tests.leave_out)
         predictions.append(smoother.of_split(tests).pool(queries)[0])
         of_rows.append(tests.rows)
-    return _mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))
+    return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))
 
 
 def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
