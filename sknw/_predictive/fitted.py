@@ -51,10 +51,10 @@ class FittedSmoother:
         return len(np.unique(self.validation.rows)) == len(self.validation)
 
     @cached_property
-    def cluster(self) -> np.ndarray:
-        """The number of the cluster of each sample, within which errors depend on each other: (n,).
+    def cluster(self) -> np.ndarray | None:
+        """The number of the cluster of each sample, within which errors depend on each other: (n,); None without.
 
-        It is the group that was given to `fit`; of blocks of time, an interval as wide as the block; else each sample.
+        It is the group that was given to `fit`; or of blocks of time, an interval as wide as the block.
         """
         rule = self.rule
         if rule is not None and rule.groups is not None:
@@ -62,7 +62,7 @@ class FittedSmoother:
         elif isinstance(rule, Blocks) and rule.half_width > 0:
             of_rows = np.floor((rule.position - rule.position.min()) / (2.0 * rule.half_width))
         else:
-            return np.arange(len(self.training))
+            return None
         return np.unique(of_rows[self.training.given_rows], return_inverse=True)[1]
 
     @cached_property

@@ -1,14 +1,17 @@
-"""Bands of the mean: a fit that is pooled twice, and a bootstrap of its left-out residuals by random signs.
+"""Bands of the mean: a fit that is pooled twice, and a multiplier bootstrap of its errors.
 
 With S the matrix of the smoother at its own samples and A that at the queries, twicing pools the residuals once more
 (Tukey 1977; Stuetzle & Mittal 1979), which takes an order off the bias for any kernel, number of features and degree:
 
     m~ = A y + A (y - S y) = A (2 y - S y).
 
-The wild bootstrap (Wu 1986; Mammen 1993) repeats this with errors e_b = r v_b, the left-out residuals times random
-signs v_b, one for each sample or cluster of samples:
+The bootstrap (Chernozhukov, Chetverikov & Kato 2014) repeats this with errors e_b = s v_b, v_b standard normal:
 
-    delta_b = A (2 e_b - S e_b),      se(q)^2 = mean_b delta_b(q)^2.
+    delta_b = A (2 e_b - S e_b),      se(q)^2 = mean_b delta_b(q)^2,
+
+s_i^2 the squared left-out residuals pooled around sample i. Single residuals r in place of s would make se as uncertain
+as a variance of few numbers, and bands would cover less. Samples of a cluster share a v, and there e_b = r v_b, as the
+residuals themselves carry the correlation within a cluster.
 
 Both are kernel sums with other columns, at the samples and then at the queries. Values are standardised.
 """
@@ -33,10 +36,7 @@ _COPIES = 6
 
 def twice(smoother: Smoother, values: np.ndarray) -> Smoother:
     """The smoother with 2 V - S V in place of its values, for values V (n, k): it pools them twice."""
-    n_samples = np.arange(len(values))
-    line = smoother.line
-    samples = Queries(smoother.keys, smoother.keys[:, :0] if line is None else line.x[n_samples])
-    return smoother.with_values(2.0 * values - smoother.with_values(values).pool(samples)[0])
+    return smoother.with_values(2.0 * values - smoother.with_values(values).pool(smoother.samples)[0])
 
 
 def left_out_residuals(fitted: FittedSmoother, residuals: np.ndarray) -> np.ndarray:
@@ -57,12 +57,12 @@ def left_out_residuals(fitted: FittedSmoother, residuals: np.ndarray) -> np.ndar
 
 
 @dataclass(frozen=True, eq=False)
-class WildBootstrap:
-    """Errors e_b = r v_b of the samples, drawn again whenever they are asked for: they may not fit in memory at once."""
+class MultiplierBootstrap:
+    """Errors e_b = s v_b of the samples, drawn again when they are asked for: not all may fit in memory."""
 
     smoother: Smoother
-    residuals: np.ndarray  # r, (n, k)
-    cluster: np.ndarray  # the number of the cluster of each sample, (n,)
+    scales: np.ndarray  # s, or r of clusters, (n, k)
+    cluster: np.ndarray | None  # the number of the cluster of each sample, (n,)
     seeds: np.ndarray  # one for each b: what is drawn does not depend on how many are drawn together
 
     @property
@@ -71,7 +71,7 @@ class WildBootstrap:
 
     @cached_property
     def _batches(self) -> list[np.ndarray]:
-        n, k = self.residuals.shape
+        n, k = self.scales.shape
         d = 0 if self.smoother.line is None else self.smoother.line.x.shape[1]
         size = max(int(self._n_bytes / (8 * n * k * (1 + d) * _COPIES)), 1)
         return np.array_split(self.seeds, -(-len(self.seeds) // size))
@@ -82,17 +82,17 @@ class WildBootstrap:
 
     def _twice(self, seeds: np.ndarray) -> Smoother:
         """The smoother that pools the errors of some seeds twice, columns (n, len(seeds) k)."""
-        n_clusters = self.cluster.max() + 1
-        bits = np.array([np.random.default_rng(seed).integers(2, size=n_clusters, dtype=np.int8) for seed in seeds])
-        signs = 2.0 * bits.T[self.cluster] - 1.0
-        return twice(self.smoother, (signs[:, :, np.newaxis] * self.residuals[:, np.newaxis]).reshape(len(signs), -1))
+        n = len(self.scales) if self.cluster is None else self.cluster.max() + 1
+        v = np.column_stack([np.random.default_rng(seed).standard_normal(n) for seed in seeds])
+        v = v if self.cluster is None else v[self.cluster]
+        return twice(self.smoother, (v[:, :, np.newaxis] * self.scales[:, np.newaxis]).reshape(len(v), -1))
 
     def _smoothers(self) -> Iterator[Smoother]:
         return iter([self._only]) if len(self._batches) == 1 else map(self._twice, self._batches)
 
     def batches(self, queries: Queries) -> Iterator[tuple[slice, np.ndarray]]:
         """delta_b of batches of queries, (m, B, k), as many as fit in the working memory."""
-        k = self.residuals.shape[1]
+        k = self.scales.shape[1]
         size = max(int(self._n_bytes / (8 * len(self.seeds) * k * 2)), 1)
         for start in range(0, len(queries), size):
             where = slice(start, start + size)
@@ -113,14 +113,16 @@ def mean_band(
 
     c is the normal quantile, or of a simultaneous band that of max_q |delta_b(q)| / se(q) over all queries; and then
     the quantile of the same tail of a t distribution. Its degrees of freedom are the number of samples that the fit
-    rests on, s^2 / se^2 with s^2 = A r^2, the variance of an error.
+    rests on, A r^2 / se^2: the variance of an error, by that of the fit.
     """
     smoother = replace(smoother, allow_float32=False)
     center, unsupported = twice(smoother, smoother.values).pool(queries)
     residuals = left_out_residuals(fitted, residuals)
     if np.isinf(residuals).any():
         return center[..., np.newaxis] + [-np.inf, np.inf], unsupported
-    bootstrap = WildBootstrap(smoother, residuals, fitted.cluster, seeds)
+    of_squares = smoother.without_line().with_values(residuals**2)
+    scales = residuals if fitted.cluster is not None else np.sqrt(of_squares.pool(of_squares.samples)[0])
+    bootstrap = MultiplierBootstrap(smoother, scales, fitted.cluster, seeds)
     se, largest = np.empty_like(center), np.zeros((len(seeds), center.shape[1]))
     for where, deltas in bootstrap.batches(queries):
         se[where] = np.sqrt(np.mean(deltas**2, axis=1))
@@ -128,7 +130,7 @@ def mean_band(
             ratios = np.abs(deltas) / np.where(se[where] > 0, se[where], np.inf)[:, np.newaxis]
             largest = np.fmax(largest, np.fmax.reduce(ratios, axis=0, initial=0.0))
     c = np.quantile(largest, coverage, axis=0, method="higher") if simultaneous else norm.isf((1.0 - coverage) / 2.0)
-    variance = smoother.without_line().with_values(residuals**2).pool(queries)[0]
+    variance = of_squares.pool(queries)[0]
     n_effective = np.divide(variance, se**2, out=np.ones_like(se), where=se**2 > 0)
     radius = se * t.isf(norm.sf(c), np.maximum(n_effective, 1.0))
     return center[..., np.newaxis] + radius[..., np.newaxis] * [-1.0, 1.0], unsupported

@@ -195,6 +195,11 @@ class Smoother:
         z = coordinates(X, self.center, self.w)
         return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
 
+    @property
+    def samples(self) -> Queries:
+        """The training samples as queries."""
+        return Queries(self.keys, self.keys[:, :0] if self.line is None else self.line.x)
+
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
         for where, tests in validation.batches(self.batch_size(n_bandwidths)):

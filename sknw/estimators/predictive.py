@@ -191,9 +191,9 @@ class PredictiveMixin:
 
         The middle of the interval is not the prediction m but the prediction with its bias taken off: the residuals of
         the fit are pooled once more with the same weights and added ("twicing" [1]_). Where there are bends the two
-        differ. The width comes from a wild bootstrap [2]_: left-out residuals with random signs go through the same
-        weights, at the bandwidth (or w) and ridge of the fit. Nothing is fitted again, and noise need not be the same
-        everywhere.
+        differ. The width comes from a multiplier bootstrap [2]_: random errors, of the size of the left-out residuals
+        around each sample, go through the same weights, at the bandwidth (or w) and ridge of the fit. Nothing is fitted
+        again, and noise need not be the same everywhere.
 
         Parameters
         ----------
@@ -207,7 +207,7 @@ class PredictiveMixin:
         n_bootstrap : int, default=500
             The number of bootstrap draws; the width has a relative error of about 0.7 / sqrt(n_bootstrap).
         random_state : int, RandomState instance or None, default=0
-            Determines the signs; an int gives the same ones at every call.
+            Determines the errors; an int gives the same ones at every call.
 
         Returns
         -------
@@ -223,23 +223,24 @@ class PredictiveMixin:
 
         Notes
         -----
-        With A the weights at the queries and S those at the samples, r the left-out residuals and v_b random signs::
+        With A the weights at the queries, S those at the samples, s the root of the squared left-out residuals pooled
+        around each sample, and v_b standard normal numbers::
 
             middle    A y + A (y - S y)
-            se        root mean square over b of A (e_b - S e_b) + A e_b,  e_b = r v_b
+            se        root mean square over b of A e_b + A (e_b - S e_b),  e_b = s v_b
 
         and the bounds are the middle -/+ c se, c the quantile of Student's t with as many degrees of freedom as the
         middle rests on samples. A simultaneous band takes c from the bootstrap distribution of the largest deviation.
-        Rows of one group given to `fit` share a sign, and so do rows of a stretch of time with
-        :class:`~sknw.model_selection.LeaveBlockOut`: dependence within them widens the band. All residuals count:
+        Rows of one group given to `fit` share a v, and have their own residuals for s; so do rows of a stretch of time
+        with :class:`~sknw.model_selection.LeaveBlockOut`: dependence within them widens the band. All residuals count:
         those of rows that `validation_samples` has left out are computed here.
 
         References
         ----------
         .. [1] W. Stuetzle, Y. Mittal, "Some comments on the asymptotic behavior of robust smoothers", in Smoothing
            Techniques for Curve Estimation, Springer 1979, 191-195.
-        .. [2] E. Mammen, "Bootstrap and wild bootstrap for high dimensional linear models", Annals of Statistics 21
-           (1993) 255-285.
+        .. [2] V. Chernozhukov, D. Chetverikov, K. Kato, "Anti-concentration and honest, adaptive confidence bands",
+           Annals of Statistics 42 (2014) 1787-1818.
         """
         if not isinstance(coverage, Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
