@@ -83,7 +83,7 @@ class MultiplierBootstrap:
     def _twice(self, seeds: np.ndarray) -> Smoother:
         """The smoother that pools the errors of some seeds twice, columns (n, len(seeds) k)."""
         n = len(self.scales) if self.cluster is None else self.cluster.max() + 1
-        v = np.column_stack([np.random.default_rng(seed).standard_normal(n) for seed in seeds])
+        v = np.array([np.random.default_rng(seed).standard_normal(n) for seed in seeds]).T
         v = v if self.cluster is None else v[self.cluster]
         return twice(self.smoother, (v[:, :, np.newaxis] * self.scales[:, np.newaxis]).reshape(len(v), -1))
 
