@@ -1,6 +1,6 @@
 """Kriging with all samples as neighbours: predictions, signed weights, leave-one-out and intervals in closed form.
 
-With G = a kappa + noise diag(1 / omega), F the trend, and of a query x the covariances g = a kappa(x, keys) and trend f,
+With G = a kappa + noise diag(1 / omega), F the trend, and of a query x covariances g = a kappa(x, keys) and trend f,
 
     B = G^-1 - G^-1 F (F'G^-1 F)^-1 F'G^-1,   P = (F'G^-1 F)^-1 F'G^-1,   alpha = B y,   beta = P y,
     f(x) = f'beta + g'alpha = c'y,            c = B g + P'f,

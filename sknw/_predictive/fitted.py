@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation
+from sknw._smoothing.validation import Blocks, LeaveOutRule, Validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,21 @@ class FittedRegression(FittedSmoother):
     def tests_each_once(self) -> bool:
         """Whether no sample has several left-out predictions, which intervals take."""
         return len(np.unique(self.validation.rows)) == len(self.validation)
+
+    @cached_property
+    def cluster(self) -> np.ndarray | None:
+        """The number of the cluster of each sample, within which errors depend on each other: (n,); None without.
+
+        It is the group that was given to `fit`; or of blocks of time, an interval as wide as the block.
+        """
+        rule = self.rule
+        if rule is not None and rule.groups is not None:
+            of_rows = rule.groups
+        elif isinstance(rule, Blocks) and rule.half_width > 0:
+            of_rows = np.floor((rule.position - rule.position.min()) / (2.0 * rule.half_width))
+        else:
+            return None
+        return np.unique(of_rows[self.training.given_rows], return_inverse=True)[1]
 
     @cached_property
     def calibrated_validation(self) -> Validation:

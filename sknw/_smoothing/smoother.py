@@ -175,6 +175,11 @@ class Smoother:
         assert self.line is not None
         return replace(self, line=replace(self.line, ridge=ridge))
 
+    def with_values(self, values: np.ndarray) -> Smoother:
+        """The same with other values to pool (n, k)."""
+        columns = values if self.line is None else line_columns(self.line.x, values)
+        return replace(self, values=values, index=self.index.with_columns(columns), n_extra=0)
+
     def with_means(self, extra: np.ndarray) -> Smoother:
         """The same, which also pools further values (n, e), by weighted means."""
         return replace(
@@ -189,6 +194,11 @@ class Smoother:
         X = self.features.columns(X)
         z = coordinates(X, self.center, self.w)
         return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
+
+    @property
+    def samples(self) -> Queries:
+        """The training samples as queries."""
+        return Queries(self.keys, self.keys[:, :0] if self.line is None else self.line.x)
 
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
@@ -311,7 +321,7 @@ class Smoother:
         x, values = self.line.x, self.values[:, : self.values.shape[1] - self.n_extra]
         for b in np.flatnonzero(where.any(axis=1)).tolist():
             neighbours = EffectiveNeighbours(self.value_request(queries, bandwidths[b : b + 1]))
-            chunks = neighbours.chunks(np.flatnonzero(where[b]))
+            chunks = neighbours.chunks(np.flatnonzero(where[b]), values.shape[1])
 
             def fit_chunks(
                 some: slice, b: int = b, neighbours: EffectiveNeighbours = neighbours, chunks: list = chunks

@@ -31,7 +31,7 @@ from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, tests_of
+from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, mean_of_rows, tests_of
 from sknw._version import __version__
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import AttentionMixin
@@ -161,7 +161,13 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         raise NotImplementedError
 
     def _store_left_out(
-        self, data: FitData, validation: Validation, predictions: np.ndarray, of_samples: np.ndarray, loo: np.ndarray
+        self,
+        data: FitData,
+        smoother: Smoother,
+        validation: Validation,
+        predictions: np.ndarray,
+        of_samples: np.ndarray,
+        loo: np.ndarray,
     ) -> None:
         """Set the attributes of the `predictions` of a validation, their means for samples and for given rows."""
         raise NotImplementedError
@@ -271,7 +277,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             loo[weightless] = np.nan
             if validation is data.validation:
                 loo[weightless] = _predict_left_out(smoother, data, weightless)
-        self._store_left_out(data, validation, predictions, of_samples, loo)
+        self._store_left_out(data, smoother, validation, predictions, of_samples, loo)
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
         self.category_weight_ = _category_weights(smoother)
@@ -356,17 +362,6 @@ def _category_weights(smoother: Smoother) -> np.ndarray:
         )
         weights[k] = both[1] / both[0]
     return weights
-
-
-def mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
-    """The mean of the predictions (m, k) of each row, NaN where it has none: (n, k)."""
-    count = np.bincount(rows, minlength=n)[:, np.newaxis]
-    if np.all(count <= 1):
-        means = np.full((n, predictions.shape[1]), np.nan)
-        means[rows] = predictions
-        return means
-    sums = np.column_stack([np.bincount(rows, column, minlength=n) for column in predictions.T])
-    return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
 
 
 def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np.ndarray:

@@ -90,7 +90,13 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         return np.searchsorted(self.classes_, y), len(self.classes_)
 
     def _store_left_out(
-        self, data: FitData, validation: Validation, predictions: np.ndarray, of_samples: np.ndarray, loo: np.ndarray
+        self,
+        data: FitData,
+        smoother: Smoother,
+        validation: Validation,
+        predictions: np.ndarray,
+        of_samples: np.ndarray,
+        loo: np.ndarray,
     ) -> None:
         training = data.training
         weights = training.sample_weight[validation.rows]

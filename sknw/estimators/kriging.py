@@ -20,8 +20,8 @@ from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation, tests_of
-from sknw.estimators.base import BaseSmoother, FitData, as_numbers, mean_of_rows
+from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, tests_of
+from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.predictive import (
     check_coverage,
     check_n_samples,

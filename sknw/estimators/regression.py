@@ -34,11 +34,20 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         return y, None
 
     def _store_left_out(
-        self, data: FitData, validation: Validation, predictions: np.ndarray, of_samples: np.ndarray, loo: np.ndarray
+        self,
+        data: FitData,
+        smoother: Smoother,
+        validation: Validation,
+        predictions: np.ndarray,
+        of_samples: np.ndarray,
+        loo: np.ndarray,
     ) -> None:
         training = data.training
         self.loo_score_ = weighted_r2(training.values, of_samples, training.sample_weight)
-        self.loo_prediction_ = training.into_units_of_y(loo).reshape(data.y.shape)
+        training.into_units_of_y(loo)
+        if smoother.line is None:
+            training.clip_to_targets(loo)
+        self.loo_prediction_ = loo.reshape(data.y.shape)
 
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedRegression:
         return FittedRegression(training, smoother, rule, training.squared_residuals(self.loo_prediction_))
@@ -87,6 +96,8 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         squares = np.empty((len(array), 2 * k if return_std else 0))
         for batch, pooled in self._pool_batches(array, smoother):
             mean[batch] = training.into_units_of_y(pooled[:, :k])
+            if smoother.line is None:
+                training.clip_to_targets(mean[batch])
             squares[batch] = pooled[:, k:]
         mean = mean.reshape(self._shape_of_y(len(array)))
         if not return_std:
