@@ -440,3 +440,35 @@ def mean_interval(Q, X, y, h, kernel, w, v, coverage=0.95, outside="nearest", ri
             band[:] = (twice @ y[:, k])[:, np.newaxis]
             band += (student.isf(norm.sf(c_of_band), df) * se)[:, np.newaxis] * np.array([-1, 1])
     return bands
+def kriging_covariance(A, B, w, power, kinds=None):
+    """exp(-sum_k (w_k |a_k - b_k|)^p_k), of shape (m, n)."""
+    total = np.zeros((len(A), len(B)))
+    for k in range(A.shape[1]):
+        rows = [[distance_of_feature(kinds[k] if kinds else "number", q, x) for x in B[:, k]] for q in A[:, k]]
+        total += (w[k] * np.array(rows, dtype=np.float64)) ** power[k]
+    return np.exp(-total)
+
+
+def kriging_trend(X, is_linear):
+    """F: ones, and the inputs if the trend is linear."""
+    return np.hstack([np.ones((len(X), 1)), X]) if is_linear else np.ones((len(X), 1))
+
+
+def restricted_likelihood(G, F, Y):
+    """Minus the log density of N'y, N the orthogonal complement of F, summed over the columns of Y; less constants."""
+    N = np.linalg.svd(F)[0][:, np.linalg.matrix_rank(F) :]
+    V, Z = N.T @ G @ N, N.T @ Y
+    sign, log_det = np.linalg.slogdet(V)
+    assert sign > 0
+    return 0.5 * (np.sum(Z * np.linalg.solve(V, Z)) + Y.shape[1] * log_det)
+
+
+def kriging(g, f, G, F, variance):
+    """Weights (n,) of the best linear unbiased prediction, and its mean squared error, of one query.
+
+    Minimised is var(c'y - y0) subject to F'c = f, by its Lagrange equations; g are the covariances of y and y0.
+    """
+    q = F.shape[1]
+    equations = np.block([[G, F], [F.T, np.zeros((q, q))]])
+    c = np.linalg.solve(equations, np.concatenate([g, f]))[: len(G)]
+    return c, c @ G @ c - 2 * c @ g + variance

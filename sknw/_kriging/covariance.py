@@ -33,6 +33,8 @@ _CHUNK = 64
 # Squared distances, and logarithms (base 2) of terms, outside of these are moved to them: what is beyond is nothing to
 # a sum of terms, or leaves nothing of kappa.
 SMALLEST_SQUARE, LOG_TERMS = 1e-280, (-900.0, 100.0)
+# The smallest noise, in units of the amplitude: with less the equations would have no digits.
+LEAST_NOISE = 1e-10
 # The largest sum of terms: kappa = 1e-261.
 LARGEST_SUM = 600.0
 
@@ -187,6 +189,14 @@ class KrigingModel:
     amplitude: float  # a
     noise: float
     directions: np.ndarray  # in which the trend is linear, (c, q - 1); none for a constant trend
+
+    def noise_variances(self, weight: np.ndarray) -> np.ndarray:
+        """noise / omega of samples of weights omega (n,), with a noise of at least 1e-10 a.
+
+        Samples of hardly any weight have that of 1e-12 times the largest.
+        """
+        noise = max(self.noise, LEAST_NOISE * self.amplitude)
+        return noise / np.maximum(weight, 1e-12 * weight.max())
 
     def trend(self, columns: np.ndarray) -> np.ndarray:
         """F (m, q): ones, and the columns (m, c) along the directions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -17,6 +17,8 @@ from sknw._smoothing.training import TrainingSet
 
 # Amplitude and noise are found with at most so many samples; the exact solution takes no more.
 MOST_EXACT = 5000
+# Standardised numbers of samples are at most so large, and queries are at most so far.
+_LARGEST, _FURTHEST = 1e6, 1e100
 # Line searches keep so many steps.
 _MEMORY = 20
 
@@ -43,23 +45,30 @@ class Search:
 
 
 def standardised(training: TrainingSet, columns: np.ndarray) -> np.ndarray:
-    """Columns (m, c) less the centres, divided by the scales of their features; two-valued numbers have range 2."""
-    return (columns - training.center) / training.features.repeat(training.scales)
+    """Columns (m, c) less the centres, divided by the scales of their features."""
+    with np.errstate(over="ignore"):
+        columns = (columns - training.center) / training.features.repeat(training.scales)
+    return np.clip(columns, -_FURTHEST, _FURTHEST)
 
 
-def scales_of(training: TrainingSet) -> tuple[np.ndarray, np.ndarray]:
-    """The scale of each feature, that of a number with two values half their distance, and which are squares.
+def with_scales(training: TrainingSet) -> tuple[TrainingSet, np.ndarray]:
+    """The training set with the scales of kriging, and which of its features are squares: bool (d,).
 
-    Squares are the categories and the numbers with two values.
+    Squares are the categories and the numbers with two values, whose scale is half their distance. No scale is so
+    small, as a sample of nearly all weight makes it, that standardised numbers of others are huge.
     """
-    features, columns = training.features, training.X
-    scales, is_square = training.scales.copy(), features.n_levels > 0
+    features, columns = training.features, training.X.astype(np.float64)
+    largest = np.abs(columns - training.center).max(axis=0)
+    scales = np.maximum(training.scales, np.maximum.reduceat(largest, features.starts[:-1]) / _LARGEST)
+    is_square = features.n_levels > 0
     for k in np.flatnonzero((features.n_levels == 0) & (features.period == 0)).tolist():
-        column = columns[:, features.starts[k]].astype(np.float64)
+        column = columns[:, features.starts[k]]
         low, high = column.min(), column.max()
         if low < high and np.all((column == low) | (column == high)):
             scales[k], is_square[k] = (high - low) / 2.0, True
-    return scales, is_square
+    excess = np.maximum(np.abs(training.values).max(axis=0) / _LARGEST, 1.0)
+    values, y_scales = training.values / excess, training.y_scales * excess
+    return replace(training, scales=scales, values=values, y_scales=y_scales), is_square
 
 
 def directions_of_trend(columns: np.ndarray, is_linear: bool) -> np.ndarray:
@@ -94,8 +103,8 @@ def estimate(
 
     def likelihood(n_samples: int) -> Likelihood:
         some = np.sort(search.order[:n_samples])
-        weight = np.maximum(training.sample_weight[some], np.finfo(np.float64).tiny ** 0.5)
-        return Likelihood.of(columns[some], training.values[some], weight, model.trend(columns[some]), search.n_threads)
+        weight, trend = training.sample_weight[some], model.trend(columns[some])
+        return Likelihood.of(columns[some], training.values[some], weight, trend, search.n_threads)
 
     path = np.empty(0)
     searches_scales = given.w is None or given.power is None
@@ -103,9 +112,7 @@ def estimate(
         with one_blas_thread():  # threads of BLAS gain nothing at matrices that small
             model, path = _maximise(likelihood(search.n_samples), model, given, search)
     if not searches_scales or search.n_samples < n:
-        learns_noise = given.noise is None
-        levels = likelihood(MOST_EXACT).levels(model.covariance, model.amplitude, model.noise, learns_noise)
-        model = KrigingModel(model.covariance, *levels, directions)
+        model = likelihood(MOST_EXACT).levels(model, given.noise is None)
     return model, path
 
 
@@ -133,8 +140,7 @@ def _maximise(
         )
 
     def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
-        model = model_at(free)
-        value, *by = likelihood.evaluate(model.covariance, model.amplitude, model.noise)
+        value, *by = likelihood.evaluate(model_at(free))
         gradient = np.concatenate([by[0], by[1], by[2:]])[is_free]
         z = (free - center[is_free]) / sd
         return (value + 0.5 * z @ z) / n, (gradient + z / sd) / n

@@ -1,6 +1,6 @@
 """Kriging with all samples as neighbours: predictions, signed weights, leave-one-out and intervals in closed form.
 
-With G = a kappa + noise diag(1 / omega), F the trend, and of a query x covariances g = a kappa(x, keys) and trend f,
+With G = a kappa + noise diag(1 / omega) and the trend F, and of a query x the covariances g with the keys and trend f,
 
     B = G^-1 - G^-1 F (F'G^-1 F)^-1 F'G^-1,   P = (F'G^-1 F)^-1 F'G^-1,   alpha = B y,   beta = P y,
     f(x) = f'beta + g'alpha = c'y,            c = B g + P'f,
@@ -92,7 +92,7 @@ class ExactKriging:
         points, F = model.covariance.points(columns), model.trend(columns)
         G = model.covariance.within(points, n_threads)
         G *= model.amplitude
-        G[np.diag_indices_from(G)] += model.noise / np.maximum(weight, np.finfo(np.float64).tiny ** 0.5)
+        G[np.diag_indices_from(G)] += model.noise_variances(weight)
         B = inverse(factorise(G))
         del G
         BF = B @ F
@@ -180,9 +180,9 @@ class ExactKriging:
     def _single(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """r_i = alpha_i / B_ii and 1 / B_ii."""
         diagonal = np.diag(self.B)[rows]
-        # without sample i the trend is undetermined where B_ii = 0: what rounding leaves is nothing
-        least = 1e-12 / (self.model.amplitude + self.model.noise)
-        variances = 1.0 / np.where(diagonal > least, diagonal, np.nan)
+        # the others do not determine the trend where B_ii = 0, but for rounding
+        is_determined = diagonal * (self.model.amplitude + self.model.noise_variances(self.weight)[rows]) > 1e-10
+        variances = 1.0 / np.where(is_determined, diagonal, np.nan)
         return self.alpha[rows] * variances[:, np.newaxis], variances
 
     def predict_without(self, queries: np.ndarray, tests: Tests) -> np.ndarray:

@@ -11,13 +11,13 @@ and dL = <W, dG> with W = sum over outputs of (B - alpha alpha') / 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import lapack, qr, solve_triangular
 from scipy.optimize import brentq, minimize_scalar
 
-from sknw._kriging.covariance import Covariance
+from sknw._kriging.covariance import LEAST_NOISE, KrigingModel
 
 # Bounds and prior N(mean, sd^2) of the logarithms; the mean of log w is -log(d) / 2.
 W_BOUNDS, POWER_BOUNDS, AMPLITUDE_BOUNDS, NOISE_BOUNDS = (1e-3, 20.0), (0.5, 2.0), (1e-4, 1e3), (1e-6, 10.0)
@@ -76,14 +76,13 @@ class Likelihood:
         basis = U[:, s > 1e-10 * s[0]]
         return cls(columns, values[:, np.any(values != 0, axis=0)], weight, basis, n_threads)
 
-    def evaluate(
-        self, covariance: Covariance, amplitude: float, noise: float
-    ) -> tuple[float, np.ndarray, np.ndarray, float, float]:
+    def evaluate(self, model: KrigingModel) -> tuple[float, np.ndarray, np.ndarray, float, float]:
         """L and its derivatives in log w, log power, log amplitude and log noise."""
+        covariance, noise = model.covariance, model.noise_variances(self.weight)
         points = covariance.points(self.columns)
         kappa = covariance.within(points, self.n_threads)
-        G = amplitude * kappa
-        G[np.diag_indices_from(G)] += noise / self.weight
+        G = model.amplitude * kappa
+        G[np.diag_indices_from(G)] += noise
         k, L = self.values.shape[1], factorise(G)
         log_det = 2.0 * np.log(np.diag(L)).sum()
         B = inverse(L)
@@ -96,20 +95,22 @@ class Likelihood:
         W = B
         W *= 0.5 * k
         W -= 0.5 * (alpha @ alpha.T)
-        by_noise = noise * (np.diag(W) / self.weight).sum()
+        by_noise = float(np.diag(W) @ noise)
         W *= kappa
-        W *= amplitude
+        W *= model.amplitude
         by_amplitude = float(W.sum())
+        if model.noise < LEAST_NOISE * model.amplitude:  # then the noise is a multiple of the amplitude
+            by_amplitude, by_noise = by_amplitude + by_noise, 0.0
         return value, *covariance.cotangent(points, W, self.n_threads), by_amplitude, by_noise
 
-    def levels(self, covariance: Covariance, amplitude: float, noise: float, is_learned: bool) -> tuple[float, float]:
-        """Amplitude and noise at the maximum of likelihood times prior, the covariance as it is.
+    def levels(self, model: KrigingModel, is_learned: bool) -> KrigingModel:
+        """The model with the amplitude, and the noise if it is learned, that maximise likelihood times prior.
 
-        Both enter by their ratio r = noise / a, G = a (kappa + r diag(1 / omega)): a search along r, in which a follows
-        from the numbers y'(..)y; the given ones are the start. The noise is kept where it is not learned.
+        Both enter by their ratio r = noise / a, G = a (kappa + r diag(1 / omega)): a search along r, which starts from
+        the model's, and in which the best a, given r, is the root of a monotone function.
         """
-        points = covariance.points(self.columns)
-        kappa = covariance.within(points, self.n_threads)
+        covariance, noise = model.covariance, model.noise
+        kappa = covariance.within(covariance.points(self.columns), self.n_threads)
         n, k = self.values.shape
         n_free = k * (n - self.basis.shape[1])
         bounds, noise_bounds = np.log(AMPLITUDE_BOUNDS), np.log(NOISE_BOUNDS)
@@ -130,7 +131,9 @@ class Likelihood:
 
         def objective(log_r: float) -> tuple[float, float]:
             H = kappa.copy()
-            H[np.diag_indices_from(H)] += np.exp(log_r) / self.weight
+            H[np.diag_indices_from(H)] += replace(model, amplitude=1.0, noise=np.exp(log_r)).noise_variances(
+                self.weight
+            )
             L = factorise(H)
             half = solve_triangular(L, np.hstack([self.basis, self.values]), lower=True, overwrite_b=True)
             Q, R = qr(half[:, : self.basis.shape[1]], mode="economic")
@@ -146,8 +149,8 @@ class Likelihood:
             return value, log_a
 
         if not is_learned and noise == 0:
-            return float(np.exp(objective(-np.inf)[1])), 0.0
-        start = np.log(noise / amplitude)
+            return replace(model, amplitude=float(np.exp(objective(-np.inf)[1])))
+        start = np.log(noise / model.amplitude)
         least, most = (
             np.log(NOISE_BOUNDS[0] if is_learned else noise) - bounds[1],
             (np.log(NOISE_BOUNDS[1] if is_learned else noise) - bounds[0]),
@@ -159,4 +162,4 @@ class Likelihood:
         found = minimize_scalar(of_ratio, bracket=(start, start + 0.5), method="brent", options={"xtol": _LEVEL_TOL})
         log_r = float(np.clip(found.x, least, most))
         best = float(np.exp(objective(log_r)[1]))
-        return best, best * float(np.exp(log_r)) if is_learned else noise
+        return replace(model, amplitude=best, noise=best * float(np.exp(log_r)) if is_learned else noise)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, overload
@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw._kriging.covariance import Covariance, KrigingModel
-from sknw._kriging.estimate import Given, Search, directions_of_trend, estimate, scales_of, standardised
+from sknw._kriging.estimate import Given, Search, directions_of_trend, estimate, standardised, with_scales
 from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
@@ -253,9 +253,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
 
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
         data = self._validate_fit(X, y, sample_weight, groups)
-        scales, is_square = scales_of(data.training)
-        training = replace(data.training, scales=scales)
-        d = len(scales)
+        training, is_square = with_scales(data.training)
+        scales, d = training.scales, len(training.scales)
         w = self._given("w", d, 0.0, np.finfo(np.float64).max)
         power = self._given("power", d, *POWER_BOUNDS)
         noise = None if isinstance(self.noise, str) else float(self.noise)
@@ -330,7 +329,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         return (self._fitted.solution.model.directions.shape[1] > 0,)
 
     def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
-        training = replace(training, scales=scales_of(training)[0])
+        training, _ = with_scales(training)
         solution, validation = self._solve(training, *settings), Validation.of(rule, training)
         self._fitted = FittedKriging(training, solution, rule, validation, *solution.left_out(validation))
 
