@@ -1,4 +1,4 @@
-"""Kernel regression for scikit-learn users: Nadaraya-Watson, local lines, learned attention and kriging."""
+"""Kernel regression and classification for scikit-learn users: Nadaraya-Watson, local lines, attention and kriging."""
 
 from sknw import _retired as _retired
 from sknw import datasets, displays, kernels, model_selection
@@ -7,6 +7,7 @@ from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
 from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
 from sknw.estimators.attention_pooling import AttentionPoolingRegressor
+from sknw.estimators.classifiers import AttentionPoolingClassifier, NadarayaWatsonClassifier
 from sknw.estimators.kriging import KrigingRegressor
 from sknw.estimators.local_linear import LocalLinearRegressor
 from sknw.estimators.nadaraya_watson import NadarayaWatsonRegressor
@@ -26,6 +27,7 @@ from sknw.kernels import (
 
 __all__ = [
     "AttentionDisplay",
+    "AttentionPoolingClassifier",
     "AttentionPoolingRegressor",
     "BandwidthDisplay",
     "BandwidthSearch",
@@ -39,6 +41,7 @@ __all__ = [
     "KrigingRegressor",
     "Linear",
     "LocalLinearRegressor",
+    "NadarayaWatsonClassifier",
     "NadarayaWatsonRegressor",
     "PowerExponential",
     "TopHat",

@@ -16,6 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from sknw._selection.criterion import Criterion
 from sknw._smoothing.validation import Validation
 from sknw.estimators.base import BaseSmoother
+from sknw.estimators.classification import ClassificationMixin
+from sknw.estimators.regression import RegressionMixin
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -33,7 +35,12 @@ _TRACE_ROWS = 500
 _LABEL_DISTANCE = 0.11
 _ROUND_NUMBERS = np.array([a * 10.0**b for b in range(7) for a in (1, 2, 5)])
 
-_CRITERION_LABELS = {"loo": "leave-one-out error", "gcv": "GCV score", "aicc": "AICc"}
+_CRITERION_LABELS = {
+    "loo": "leave-one-out error",
+    "gcv": "GCV score",
+    "aicc": "AICc",
+    "log loss": "leave-one-out log loss (nats)",
+}
 
 
 class _Display:
@@ -279,8 +286,14 @@ class FitDisplay(_Display):
         ------
         ValueError
             If there is no such feature, or several outputs and no `target`.
+        TypeError
+            If the smoother is a classifier, which has no curve with an interval.
         """
-        _smoother_and_inputs(estimator)
+        if isinstance(_smoother_and_inputs(estimator)[0], ClassificationMixin):
+            raise TypeError(
+                "FitDisplay draws a curve with its prediction interval, which a classifier does not have: draw columns "
+                "of predict_proba, or sklearn.inspection.DecisionBoundaryDisplay."
+            )
         names = _feature_names(estimator)
         position = names.index(feature) if feature in names else feature
         column = _position(position, len(names), f"feature must be one of {names}, or its position")
@@ -296,6 +309,7 @@ class FitDisplay(_Display):
         message = f"target must be the position of one of the {n_outputs} outputs"
         output = _position(0 if target is None and n_outputs == 1 else target, n_outputs, message)
         bounds = np.full((_RESOLUTION, 2), np.nan)  # there is no interval where `cv` has tested rows several times
+        assert isinstance(smoother, RegressionMixin)
         if smoother._fitted.tests_each_once:
             bounds = smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
         return cls(
@@ -368,8 +382,8 @@ class BandwidthDisplay(_Display):
         Candidates at local minima.
     degrees_of_freedom : ndarray of shape (2, n_points), default=None
         Bandwidths, ascending, and the effective degrees of freedom there; None draws no such axis.
-    criterion : {"loo", "gcv", "aicc"}, default="loo"
-        What the scores are.
+    criterion : {"loo", "gcv", "aicc", "log loss"}, default="loo"
+        What the scores are; "log loss" is that of a classifier, left out as with "loo".
     xlabel : str, default="bandwidth"
         The label of the horizontal axis.
 
@@ -460,7 +474,7 @@ class BandwidthDisplay(_Display):
             search.best_index,
             search.local_minima,
             degrees_of_freedom=np.array([unit * factors, freedom]),
-            criterion=search.criterion,
+            criterion="log loss" if isinstance(smoother, ClassificationMixin) else search.criterion,
             xlabel=f"bandwidth of {_feature_names(smoother)[0]}" if is_only else "bandwidth (standard deviations)",
         ).plot(ax, **plot_kwargs)
 

@@ -5,6 +5,8 @@ x86, elsewhere perhaps float64); weights are normalised by log-sum-exp; leave-on
 """
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 # A sample at exactly the bandwidth belongs to the top hat, and samples at equal distance are equally near, both up to
 # the rounding of the inputs.
@@ -412,6 +414,32 @@ def gradient(predict, Q, step=1e-5):
     return np.stack(by_feature, axis=-1)
 
 
+def mean_interval(Q, X, y, h, kernel, w, v, coverage=0.95, outside="nearest", ridge=None, splits=None, clusters=None):
+    """The pointwise and the simultaneous band of the mean, each of shape (m, k, 2), from matrices of weights.
+
+    Of errors e = s v with given v, (n or n_clusters, B); the rows of X are samples.
+    """
+    w, y = weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
+    s_x = scales(X, w)
+    A, S = (smoother_matrix(P, X, h, kernel, w, outside, ridge, s_x) for P in (Q, X))
+    twice = 2 * A - A @ S
+    splits = [(np.delete(np.arange(len(X)), i), [i]) for i in range(len(X))] if splits is None else splits
+    residuals = np.empty_like(y)
+    for test, prediction in left_out(splits, X, y, h, kernel, w, outside, ridge):
+        residuals[test] = y[test] - prediction
+    means = [smoother_matrix(P, X, h, kernel, w, outside) for P in (Q, X)]
+    errors, v = (np.sqrt(means[1] @ residuals**2), v) if clusters is None else (residuals, v[clusters])
+    bands = np.empty((2, len(Q), y.shape[1], 2))
+    for k, e in enumerate(errors.T):
+        deltas = twice @ (e[:, np.newaxis] * v)
+        se = np.sqrt((deltas**2).mean(axis=1))
+        largest = np.sort((np.abs(deltas) / se[:, np.newaxis]).max(axis=0))
+        c = [norm.isf((1 - coverage) / 2), float(largest[int(np.ceil(coverage * (len(largest) - 1)))])]
+        df = np.maximum((means[0] @ residuals[:, k] ** 2 / se**2).astype(float), 1)
+        for band, c_of_band in zip(bands[:, :, k], c, strict=True):
+            band[:] = (twice @ y[:, k])[:, np.newaxis]
+            band += (student.isf(norm.sf(c_of_band), df) * se)[:, np.newaxis] * np.array([-1, 1])
+    return bands
 def kriging_covariance(A, B, w, power, kinds=None):
     """exp(-sum_k (w_k |a_k - b_k|)^p_k), of shape (m, n)."""
     total = np.zeros((len(A), len(B)))

@@ -2,22 +2,24 @@
 
 With left-out weights P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them,
 
-    L(W, ridge) = sum_i w_i (y_i - m_i)^2 / sum_i w_i,
+    L(W, ridge) = sum_i w_i l(y_i, m_i) / sum_i w_i,
 
-averaged over outputs. Its derivative in W is 2 S W, S the scatter matrix of `_kernel_sums.metric_gradient` for
-g_i = dL / dm_i (metric learning for kernel regression: Weinberger & Tesauro 2007; here also for local lines, other
-kernels and weights).
+l the loss of `datafit`: the square of y_i - m_i averaged over outputs, or the log loss. Its derivative in W is 2 S W, S
+the scatter matrix of `_kernel_sums.metric_gradient` for g_i = dL / dm_i (metric learning for kernel regression:
+Weinberger & Tesauro 2007; here also for local lines, other kernels, weights and losses).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother
+from sknw._smoothing.datafit import Datafit, SquaredError
+from sknw._smoothing.smoother import LeftOutBatch, LocalLinearSpec, Queries, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Validation
@@ -33,6 +35,7 @@ class Loss:
     smoother: Smoother
     training: TrainingSet
     validation: Validation
+    datafit: Datafit = field(default_factory=SquaredError)
 
     @property
     def x(self) -> np.ndarray:
@@ -44,14 +47,22 @@ class Loss:
         whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
         weights, features = self.training.sample_weight[all_rows], self.training.features
         c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
-        loss, s, by_ridge = 0.0, np.zeros((c, c)), np.zeros(c)
-        for batch, smoother, queries, keys in whole.left_out(self.validation):
+        s, by_ridge = np.zeros((c, c)), np.zeros(c)
+        pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = (
+            (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
+            for batch in whole.left_out(self.validation)
+        )
+        datafit = self.datafit
+        if datafit.has_parameters:  # which all predictions determine
+            pooled_batches = list(pooled_batches)
+            predictions = np.concatenate([of_batch.values for _, of_batch in pooled_batches])
+            datafit = datafit.fit(whole.values[all_rows], predictions, weights)
+        loss = datafit.constant
+        for (batch, smoother, queries, keys), pooled in pooled_batches:
             rows = all_rows[batch]
-            pooled = pool_with_vjp(smoother, queries, ridge_of_columns)
-            residuals = whole.values[rows] - pooled.values
-            relative = weights[batch] / (weights.sum() * residuals.shape[1])
-            loss += float(relative @ (residuals**2).sum(axis=1))
-            g = -2.0 * relative[:, np.newaxis] * residuals
+            values, relative = whole.values[rows], weights[batch] / weights.sum()
+            loss += float(relative @ datafit.losses(values, pooled.values))
+            g = relative[:, np.newaxis] * datafit.derivatives(values, pooled.values)
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]

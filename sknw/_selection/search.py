@@ -110,7 +110,7 @@ def search_bandwidth(
     # compact kernels, whose criterion has kinks, ask for many bandwidths on all samples as long as that takes little
     is_smooth = is_of_means and not kernel.is_compact
     minima, is_complete = [], False
-    can_merge = keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out
+    can_merge = keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out and criterion.datafit.can_bin
     surrogate = BinnedCriterion if can_merge else SubsampledCriterion
     with suppress(SearchStopped):
         if len(keys) <= (_MAX_SMOOTH if is_smooth else _MAX_SAMPLES) or not criterion.validation.has_one_order:

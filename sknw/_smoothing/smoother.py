@@ -31,8 +31,8 @@ from sknw.kernels import Kernel
 _LOSS_IN_SEARCH = 1e-9
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# A batch of weighted means has this many queries, or this share of the number of samples if that is more.
-_POOLED_QUERIES, _POOLED_SHARE = 2**20, 1 / 8
+# A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
+_POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
 # The bandwidths of a smoother that is pooled at its own one only.
 _OWN_BANDWIDTH = np.ones(1)
@@ -175,6 +175,11 @@ class Smoother:
         assert self.line is not None
         return replace(self, line=replace(self.line, ridge=ridge))
 
+    def with_values(self, values: np.ndarray) -> Smoother:
+        """The same with other values to pool (n, k)."""
+        columns = values if self.line is None else line_columns(self.line.x, values)
+        return replace(self, values=values, index=self.index.with_columns(columns), n_extra=0)
+
     def with_means(self, extra: np.ndarray) -> Smoother:
         """The same, which also pools further values (n, e), by weighted means."""
         return replace(
@@ -189,6 +194,11 @@ class Smoother:
         X = self.features.columns(X)
         z = coordinates(X, self.center, self.w)
         return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
+
+    @property
+    def samples(self) -> Queries:
+        """The training samples as queries."""
+        return Queries(self.keys, self.keys[:, :0] if self.line is None else self.line.x)
 
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
@@ -311,7 +321,7 @@ class Smoother:
         x, values = self.line.x, self.values[:, : self.values.shape[1] - self.n_extra]
         for b in np.flatnonzero(where.any(axis=1)).tolist():
             neighbours = EffectiveNeighbours(self.value_request(queries, bandwidths[b : b + 1]))
-            chunks = neighbours.chunks(np.flatnonzero(where[b]))
+            chunks = neighbours.chunks(np.flatnonzero(where[b]), values.shape[1])
 
             def fit_chunks(
                 some: slice, b: int = b, neighbours: EffectiveNeighbours = neighbours, chunks: list = chunks
@@ -326,7 +336,7 @@ class Smoother:
     def batch_size(self, n_bandwidths: int = 1) -> int:
         """How many queries pool within a bounded amount of memory, lines at a number of bandwidths together."""
         if self.line is None:
-            return max(_POOLED_QUERIES, int(_POOLED_SHARE * len(self.keys)))
+            return max(_POOLED_NUMBERS // max(self.values.shape[1], 1), int(_POOLED_SHARE * len(self.keys)))
         d, k = self.line.x.shape[1], self.values.shape[1]
         return max(_MOMENT_BYTES // (8 * n_bandwidths * (n_line_columns(d, k) + 3 * d * d)), 1)
 

@@ -20,8 +20,8 @@ from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation, tests_of
-from sknw.estimators.base import BaseSmoother, FitData, as_numbers, mean_of_rows, weighted_r2
+from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, tests_of
+from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.predictive import (
     check_coverage,
     check_n_samples,
@@ -29,6 +29,7 @@ from sknw.estimators.predictive import (
     check_top_k,
     quantile_levels,
 )
+from sknw.estimators.regression import RegressionMixin, weighted_r2
 
 # What is validated as of the other estimators.
 _SHARED_PARAMETERS = ["cv", "categorical_features", "ordered_features", "periodic_features", "n_jobs", "random_state"]
@@ -65,7 +66,7 @@ class FittedKriging:
         return errors, self.training.sample_weight[self.validation.rows[known]]
 
 
-class KrigingRegressor(BaseSmoother):
+class KrigingRegressor(RegressionMixin, BaseSmoother):
     """Kriging, attention with learned values, whose scales and powers are chosen by restricted likelihood.
 
     The prediction is a trend plus a sum over training samples::

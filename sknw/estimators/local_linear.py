@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw.estimators.bandwidth import BandwidthSmoother
+from sknw.estimators.regression import RegressionMixin
 from sknw.kernels import Kernel
 
 
-class LocalLinearRegressor(BandwidthSmoother):
+class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     """Local linear kernel regression.
 
     At each query x the prediction is the value b0 of the weighted least-squares line that minimises::

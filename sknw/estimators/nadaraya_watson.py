@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sknw.estimators.bandwidth import BandwidthSmoother
+from sknw.estimators.regression import RegressionMixin
 from sknw.kernels import Kernel
 
 
-class NadarayaWatsonRegressor(BandwidthSmoother):
+class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
     """Nadaraya-Watson kernel regression.
 
     The prediction is the mean of the training targets weighted by a kernel of the distance between query and sample::

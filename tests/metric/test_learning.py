@@ -347,8 +347,8 @@ def standardised(model, X):
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
 def test_every_algorithm_learns_the_same_w(kernel, w, degree):
     rng = np.random.default_rng(2)
-    X = rng.normal(size=(40, 3))
-    y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=40)
+    X = rng.normal(size=(25, 3))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=25)
     dense, *others = (
         AttentionPoolingRegressor(kernel, w, degree=degree, algorithm=algorithm, n_jobs=n_jobs).fit(X, y)
         for algorithm, n_jobs in [("dense", None), ("fused", 2), ("auto", None)]
