@@ -38,6 +38,7 @@ class FeatureMap:
     is_ordered: np.ndarray  # bool (d,)
     has_missing: np.ndarray  # whether the last level of a category is a missing value, bool (d,)
     period: np.ndarray  # 0 for features that are not periodic, (d,)
+    has_common_scale: bool = False  # whether all numbers that are not periodic have one scale
 
     @classmethod
     def of_numbers(cls, d: int) -> FeatureMap:
@@ -118,13 +119,21 @@ class FeatureMap:
 
         s_k^2 is half the mean squared distance of two samples: the sum of the variances of the columns. That of a
         category is not below its value for equally frequent levels, or a rare level would be alone at every bandwidth.
+        A common scale of numbers is the root mean square of those that are not constant, so that a rotation of
+        coordinates does not change it.
         """
-        if self.is_identity:
+        if self.is_identity and not self.has_common_scale:
             return of_columns
         is_constant = np.all(columns == columns[:1], axis=0)
-        scales = np.hypot.reduceat(np.where(is_constant, 0.0, of_columns), self.starts[:-1])
+        scales = np.where(is_constant, 0.0, of_columns)
+        if not self.is_identity:
+            scales = np.hypot.reduceat(scales, self.starts[:-1])
         for k, points in self.categories.items():
             scales[k] = max(scales[k], np.sqrt(points[:-1].var(axis=0).sum()))
+        if self.has_common_scale:
+            numbers = (self.n_levels == 0) & (self.period == 0)
+            varying = scales[numbers & (scales > 0)]
+            scales[numbers] = np.hypot.reduce(varying / np.sqrt(max(len(varying), 1)))
         return np.where(scales > 0, scales, 1.0)
 
     def derivative(self, X: np.ndarray, by_columns: np.ndarray) -> np.ndarray:

@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import check_random_state, check_X_y
+from sklearn.utils import Tags, check_random_state, check_X_y
 from sklearn.utils.validation import validate_data
 
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
@@ -38,6 +37,7 @@ from sknw.estimators.tables import (
     Categories,
     FeatureKinds,
     as_table,
+    densify,
     encode,
     feature_map,
     find_categories,
@@ -74,6 +74,7 @@ class BaseSmoother(
     categorical_features: ArrayLike | str | None
     ordered_features: ArrayLike | None
     periodic_features: Mapping[str | int, float] | None
+    scale: str
     validation_samples: int | str | None
     algorithm: str
     n_jobs: int | None
@@ -92,6 +93,7 @@ class BaseSmoother(
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
         "ordered_features": ["array-like", None],
         "periodic_features": [dict, None],
+        "scale": [StrOptions({"features", "common"})],
         "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Integral, None],
@@ -112,7 +114,8 @@ class BaseSmoother(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys. Categories may be strings, numbers or missing.
+            Training inputs, the keys. Categories may be strings, numbers or missing. Sparse X becomes dense, in all
+            methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -152,6 +155,7 @@ class BaseSmoother(
         for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         self.__dict__.pop("_fitted", None)
+        X = densify(X)
         checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
         kinds = self._feature_kinds(X)
         if kinds is not None and kinds.is_categorical.any():
@@ -167,14 +171,14 @@ class BaseSmoother(
         self.is_categorical_ = kinds.is_categorical
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         rule = leave_out_rule(self.cv, groups, X, y_array)
-        training = _training_set(X_array, y_array, weights, rule, feature_map(kinds, self.categories_))
+        training = _training_set(X_array, y_array, weights, rule, feature_map(kinds, self.categories_, self.scale))
         return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
 
     def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
         """What the features are; None where nothing says that they are anything but numbers."""
         given = self.categorical_features, self.ordered_features, self.periodic_features
         says_nothing = not is_table(X) and isinstance(given[0], str | None) and given[1] is None and not given[2]
-        if says_nothing or issparse(X):
+        if says_nothing:
             return None
         validate_data(self, X, skip_check_array=True)  # the names and the number of features
         if not getattr(self, "n_features_in_", 0):  # not two-dimensional, or without features, which is refused
@@ -239,6 +243,11 @@ class BaseSmoother(
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         smoother = replace(smoother, algorithm=self.algorithm)
         self._fitted = FittedSmoother(training, smoother, training.squared_residuals(self.loo_prediction_), data.rule)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")

@@ -72,6 +72,11 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         The period of each periodic feature, by name or index, in units of the feature, as ``{"hour": 24}``. Values
         become points on a circle, and their distance is the chord, which is their difference where that is small. The
         Gaussian kernel then is the von Mises kernel.
+    scale : {"features", "common"}, default="features"
+        What counts as one unit where features share a number, such as the c of a selector. "features": the s_k of each
+        feature. "common": for all numbers one s, the root mean square of their standard deviations, for coordinates
+        that share a unit, such as metres east and north. Their selected bandwidths are then equal, and turning the
+        coordinates changes nothing. Categories and periodic features keep their own s_k.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples, drawn among those that `cv` tests, the criterion and `loo_score_` are averaged over;
         each is predicted without what `cv` leaves out. "auto" takes all, or as many as keep one pass below about 4e8
@@ -178,6 +183,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         categorical_features: ArrayLike | str | None = "from_dtype",
         ordered_features: ArrayLike | None = None,
         periodic_features: Mapping[str | int, float] | None = None,
+        scale: str = "features",
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -190,6 +196,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         self.categorical_features = categorical_features
         self.ordered_features = ordered_features
         self.periodic_features = periodic_features
+        self.scale = scale
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs
