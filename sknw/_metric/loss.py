@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
+from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, metric_gradient
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother
 from sknw._smoothing.training import TrainingSet
@@ -44,7 +44,8 @@ class Loss:
         whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
         weights, features = self.training.sample_weight[all_rows], self.training.features
         c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
-        loss, s, by_ridge = 0.0, np.zeros((c, c)), np.zeros(c)
+        loss, s, by_ridge = 0.0, np.zeros(c if w.ndim == 1 else (c, c)), np.zeros(c)
+        scatter = metric_diagonal if w.ndim == 1 else metric_gradient
         for batch, smoother, queries, keys in whole.left_out(self.validation):
             rows = all_rows[batch]
             pooled = pool_with_vjp(smoother, queries, ridge_of_columns)
@@ -55,9 +56,9 @@ class Loss:
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]
-            s += metric_gradient(request, self.x[rows], x, cotangent, smoother.algorithm)
+            s += scatter(request, self.x[rows], x, cotangent, smoother.algorithm)
             by_ridge += batch_by_ridge
-        by_w = features.sum(np.diagonal(s)) * w if w.ndim == 1 else s @ w
+        by_w = features.sum(s) * w if w.ndim == 1 else s @ w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
     def slopes(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:

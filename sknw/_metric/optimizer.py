@@ -226,7 +226,7 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
     scan = Criterion("loo", smoother, training, validation[:: -(-len(validation) // _SCAN_ROWS)], ridge)
-    factors = bandwidth_grid(smoother.keys, smoother.kernel)[0][::2]
+    factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     factors = factors[(1.0 / factors > W_BOUNDS[0]) & (1.0 / factors < W_BOUNDS[1])]
     scores = scan(factors)[0]
     minima = local_minima(scores)

@@ -22,6 +22,11 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import helmert
 
+from sknw._kernel_sums.index import Groups
+
+# Sums take fewer columns as they are.
+_FEWEST_GROUPS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
@@ -135,6 +140,15 @@ class FeatureMap:
             varying = scales[numbers & (scales > 0)]
             scales[numbers] = np.hypot.reduce(varying / np.sqrt(max(len(varying), 1)))
         return np.where(scales > 0, scales, 1.0)
+
+    def groups(self, X: np.ndarray, w: np.ndarray) -> Groups | None:
+        """The rows of X in groups, by the unordered category of most levels, at the w (c,) of columns; None without."""
+        n_levels = np.where(self.is_ordered, 0, self.n_levels)
+        if n_levels.max(initial=0) < _FEWEST_GROUPS:
+            return None
+        k = int(np.argmax(n_levels))
+        number, block = X[:, k].astype(np.intp), self._block(k)
+        return Groups(number, int(n_levels[k]), block, float(w[block.start] ** 2))
 
     def derivative(self, X: np.ndarray, by_columns: np.ndarray) -> np.ndarray:
         """Derivatives (m, k, d) in the features at X (m, d), from those in the columns (m, k, c); 0 in categories."""

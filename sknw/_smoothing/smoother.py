@@ -22,7 +22,7 @@ from sknw._smoothing.local_linear import (
     n_line_columns,
 )
 from sknw._smoothing.neighbours import EffectiveNeighbours
-from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.training import TrainingSet, take
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Tests, Validation
 from sknw.kernels import Kernel
@@ -73,12 +73,15 @@ class Queries:
     z: np.ndarray  # where the kernel sees them, (m, r)
     x: np.ndarray  # inputs (x - center) / scales of local lines, (m, c), of weighted means (m, 0)
     leave_out: LeaveOut | None = None  # the training samples that each is pooled without
+    groups: np.ndarray | None = None  # the level of the category of most levels, (m,); None: not known
 
     def __len__(self) -> int:
         return len(self.z)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Queries:
-        return Queries(self.z[rows], self.x[rows], None if self.leave_out is None else self.leave_out[rows])
+        leave_out = None if self.leave_out is None else self.leave_out[rows]
+        groups = None if self.groups is None else self.groups[rows]
+        return Queries(self.z[rows], self.x[rows], leave_out, groups)
 
 
 class LeftOutBatch(NamedTuple):
@@ -138,7 +141,8 @@ class Smoother:
         offset = float(np.abs(training.center * w.T).max())
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights = training.sample_weight
-        index = KeyIndex(keys, weights if weights.max() == 1.0 else weights / weights.max(), columns, offset)
+        groups = training.features.groups(take(training.given, training.rows), w)
+        index = KeyIndex(keys, weights if weights.max() == 1.0 else weights / weights.max(), columns, offset, groups)
         data = training.features, training.center, w, training.values
         return cls(*data, index, kernel, outside, algorithm, n_jobs, line=line)
 
@@ -168,7 +172,10 @@ class Smoother:
     def with_metric(self, w: np.ndarray, keys: np.ndarray) -> Smoother:
         """The same at z = (x - center) w, given that of the training samples, for the w of the columns."""
         offset = float(np.abs(self.center * w.T).max())
-        return replace(self, w=w, index=KeyIndex(keys, self.weights, self.index.columns, offset))
+        groups = self.index.groups
+        if groups is not None:
+            groups = replace(groups, sq=float(w[groups.columns.start] ** 2))
+        return replace(self, w=w, index=KeyIndex(keys, self.weights, self.index.columns, offset, groups))
 
     def with_ridge(self, ridge: float) -> Smoother:
         """The same lines with another ridge."""
@@ -186,9 +193,10 @@ class Smoother:
 
     def queries(self, X: np.ndarray) -> Queries:
         """The rows of X (m, d) as queries."""
-        X = self.features.columns(X)
-        z = coordinates(X, self.center, self.w)
-        return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
+        columns, groups = self.features.columns(X), self.features.groups(X, self.w)
+        z = coordinates(columns, self.center, self.w)
+        x = z[:, :0] if self.line is None else coordinates(columns, self.center, 1.0 / self.line.scales)
+        return Queries(z, x, groups=None if groups is None else groups.number)
 
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
@@ -199,7 +207,8 @@ class Smoother:
         """The samples that are tested as queries."""
         in_order = len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
         z = self.keys if in_order else self.keys[tests.rows]
-        return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out)
+        groups = None if self.index.groups is None else self.index.groups.number[tests.rows]
+        return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out, groups)
 
     def of_split(self, tests: Tests) -> Smoother:
         """The same with the samples that are keys of the tests, as those of the train of a split."""
@@ -220,6 +229,7 @@ class Smoother:
             bandwidths=bandwidths,
             allow_float32=self.allow_float32 and self.line is None,
             n_jobs=self.n_jobs,
+            query_groups=queries.groups,
         )
 
     def value_request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
