@@ -29,7 +29,9 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         One of "gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine", "biweight", "triweight",
         "tricube"; an object of :mod:`sknw.kernels`, whose parameters can be searched as ``kernel__<parameter>``; or a
         function ``kernel(A, B)`` that returns non-negative weights of shape (len(A), len(B)) for inputs already divided
-        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`, which has no `gradient`.
+        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`, which has no `gradient`. Of a
+        function that does not fall with the distance alone, as periodic ones and dot products, no selector can choose
+        the width, and `fit` warns.
     bandwidth : float, array-like of shape (n_features,), or str, default="loo"
         A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one
         number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one). In
