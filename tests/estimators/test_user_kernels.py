@@ -380,7 +380,7 @@ def test_the_square_of_a_kernel_is_its_square(kernel):
 
 
 PERIODIC = ExpSineSquared(periodicity=3.0)
-MOVES = [PERIODIC, RBF() * PERIODIC, Matern() + DotProduct(), DotProduct() ** 2]
+MOVES = [PERIODIC, RBF(5.0) * PERIODIC, Matern() + DotProduct(), DotProduct() ** 2]
 FALLS = [RBF(0.1), Matern(nu=0.8), RationalQuadratic(alpha=0.1), 2 * RBF() + Matern(), RBF() * Matern() + WhiteKernel()]
 FALLS += [laplacian_kernel, lambda A, B: np.where(cdist(A, B) < 1, 1.0, 0.0)]
 
