@@ -102,7 +102,7 @@ def distances_of_features(Q, X, mixed):
 
 
 def mixed_scales(X, kinds, w=None):
-    """s_k: s_k^2 is half the mean squared distance of two samples; of categories at least that of even shares."""
+    """s_k: s_k^2 is half the mean square distance of two samples; of categories at least 1/2 and that of even shares."""
     w = weights_or_ones(w, X)
     p = w / w.sum()
     scales = []
@@ -111,7 +111,8 @@ def mixed_scales(X, kinds, w=None):
         scale = p @ sq @ p / 2
         if kind in ("category", "ordered"):
             levels = np.unique(X[w > 0, k])[:, np.newaxis]
-            scale = max(scale, (next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2).mean() / 2)
+            sq = next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2
+            scale = max(scale, sq.mean() / 2, 0.5) if len(levels) > 1 else scale
         scales.append(np.sqrt(scale) if scale > 0 else 1)
     return np.array(scales)
 

@@ -24,6 +24,8 @@ from scipy.linalg import helmert
 
 from sknw._kernel_sums.index import Groups
 
+# Half the squared distance of two levels.
+_HALF_A_MISMATCH = 0.5
 # Sums take fewer columns as they are.
 _FEWEST_GROUPS = 8
 
@@ -123,7 +125,8 @@ class FeatureMap:
         """The scale s_k of each feature, (d,), for the standard deviations (c,) of columns, 1 for a constant one.
 
         s_k^2 is half the mean squared distance of two samples: the sum of the variances of the columns. That of a
-        category is not below its value for equally frequent levels, or a rare level would be alone at every bandwidth.
+        category is not below its value for equally frequent levels, nor below half the squared distance of two levels,
+        or a rare level would be alone at every bandwidth: 1/2 for all categories without an order.
         A common scale of numbers is the root mean square of those that are not constant, so that a rotation of
         coordinates does not change it.
         """
@@ -134,7 +137,8 @@ class FeatureMap:
         if not self.is_identity:
             scales = np.hypot.reduceat(scales, self.starts[:-1])
         for k, points in self.categories.items():
-            scales[k] = max(scales[k], np.sqrt(points[:-1].var(axis=0).sum()))
+            if self.n_levels[k] > 1:
+                scales[k] = max(scales[k], np.sqrt(max(points[:-1].var(axis=0).sum(), _HALF_A_MISMATCH)))
         if self.has_common_scale:
             numbers = (self.n_levels == 0) & (self.period == 0)
             varying = scales[numbers & (scales > 0)]

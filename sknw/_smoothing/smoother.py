@@ -52,18 +52,42 @@ def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
 class LocalLinearSpec:
     """What pooling by local lines needs beyond the weights."""
 
-    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, c)
+    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, c), or along a basis (n, r)
     scales: np.ndarray  # of the columns (c,); with a ridge for each feature, these times the roots of the ridges
     ridge: float  # penalty on the squared slope; 1 where the scales account for it
+    basis: np.ndarray | None = None  # orthonormal, of the rows of inputs, (c, r)
 
     @classmethod
     def of(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
-        """For a training set and one ridge for all features, or one for each, (d,), positive if they differ."""
+        """For a training set and one ridge for all features, or one for each, (d,), positive if they differ.
+
+        With more columns than samples, in coordinates along a basis of their rows: slopes lie in the space of these, and
+        an orthonormal basis keeps their squared length.
+        """
+        line = cls.along_columns(training, ridge)
+        if len(line.x) >= len(line.scales):
+            return line
+        basis = np.linalg.qr(line.x.T)[0]
+        return replace(line, x=line.x @ basis, basis=basis)
+
+    @classmethod
+    def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
+        """The same without a basis, for ridges that will differ from column to column."""
         scales, common = training.scales, float(np.min(ridge))
         if common < np.max(ridge):
             scales, common = scales * np.sqrt(ridge), 1.0
         scales = training.features.repeat(scales)
         return cls(coordinates(training.X, training.center, 1.0 / scales), scales, common)
+
+    def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
+        """The inputs of columns (m, c)."""
+        x = coordinates(columns, center, 1.0 / self.scales)
+        return x if self.basis is None else x @ self.basis
+
+    def slope_of_columns(self, slope: np.ndarray) -> np.ndarray:
+        """The slopes (m, k, c) in the columns, from those in the inputs (m, r, k)."""
+        slope = np.swapaxes(slope, 1, 2)
+        return (slope if self.basis is None else slope @ self.basis.T) / self.scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +219,7 @@ class Smoother:
         """The rows of X (m, d) as queries."""
         columns, groups = self.features.columns(X), self.features.groups(X, self.w)
         z = coordinates(columns, self.center, self.w)
-        x = z[:, :0] if self.line is None else coordinates(columns, self.center, 1.0 / self.line.scales)
+        x = z[:, :0] if self.line is None else self.line.inputs(columns, self.center)
         return Queries(z, x, groups=None if groups is None else groups.number)
 
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
