@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -22,7 +22,7 @@ from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
-from sknw.estimators.tables import Categories, as_table, encode
+from sknw.estimators.tables import Categories, as_table, densify, encode
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
@@ -120,7 +120,8 @@ class AttentionMixin:
     def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
         """The queries X as an array, with codes of categories."""
         check_is_fitted(self)
-        if self.is_categorical_.any() and not issparse(X):
+        X = densify(X)
+        if self.is_categorical_.any():
             table = as_table(X)
             validate_data(self, X, reset=False, skip_check_array=True)
             return encode(table, self.categories_)
