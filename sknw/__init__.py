@@ -1,7 +1,7 @@
 """Kernel regression for scikit-learn users: Nadaraya-Watson, local lines and learned attention."""
 
 from sknw import _retired as _retired
-from sknw import datasets, displays, kernels, model_selection
+from sknw import datasets, displays, inspection, kernels, model_selection
 from sknw._selection.result import BandwidthSearch
 from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
@@ -44,6 +44,7 @@ __all__ = [
     "Triweight",
     "datasets",
     "displays",
+    "inspection",
     "kernels",
     "make_sine_power",
     "model_selection",

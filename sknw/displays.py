@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from sknw._selection.criterion import Criterion
 from sknw._smoothing.validation import Validation
 from sknw.estimators.base import BaseSmoother
+from sknw.estimators.unwrap import feature_names, smoother_and_inputs
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -126,10 +126,10 @@ class AttentionDisplay(_Display):
         TypeError
             If `estimator` has no attention weights.
         """
-        smoother, queries = _smoother_and_inputs(estimator, X)
+        smoother, queries = smoother_and_inputs(estimator, X)
         weights = smoother.attention_weights_(queries)
         if smoother.n_features_in_ == 1:
-            values, by = (np.asarray(queries), smoother.X_train_), 2 * _feature_names(smoother)
+            values, by = (np.asarray(queries), smoother.X_train_), 2 * feature_names(smoother)
         else:
             values, by = (smoother.predict(queries), smoother.y_train_), ["prediction", "target"]
         of_queries, of_keys = (value.reshape(len(value), -1)[:, 0] for value in values)
@@ -276,8 +276,8 @@ class FitDisplay(_Display):
         ValueError
             If there is no such feature, or several outputs and no `target`.
         """
-        _smoother_and_inputs(estimator)
-        names = _feature_names(estimator)
+        smoother_and_inputs(estimator)
+        names = feature_names(estimator)
         position = names.index(feature) if feature in names else feature
         column = _position(position, len(names), f"feature must be one of {names}, or its position")
         table = np.asarray(X, dtype=np.float64)
@@ -286,7 +286,7 @@ class FitDisplay(_Display):
         grid[:, column] = x
         frame: Any = type(X)
         like_X = frame(dict(zip(X.columns, grid.T, strict=True))) if hasattr(X, "columns") else grid
-        smoother, queries = _smoother_and_inputs(estimator, like_X)
+        smoother, queries = smoother_and_inputs(estimator, like_X)
         targets = np.asarray(y).reshape(len(table), -1)
         n_outputs = targets.shape[1]
         message = f"target must be the position of one of the {n_outputs} outputs"
@@ -435,7 +435,7 @@ class BandwidthDisplay(_Display):
         ValueError
             If no bandwidth was searched.
         """
-        smoother, _ = _smoother_and_inputs(estimator)
+        smoother, _ = smoother_and_inputs(estimator)
         search = getattr(smoother, "bandwidth_search_", None)
         if search is None:
             raise ValueError(
@@ -457,7 +457,7 @@ class BandwidthDisplay(_Display):
             search.local_minima,
             degrees_of_freedom=np.array([unit * factors, freedom]),
             criterion=search.criterion,
-            xlabel=f"bandwidth of {_feature_names(smoother)[0]}" if is_only else "bandwidth (standard deviations)",
+            xlabel=f"bandwidth of {feature_names(smoother)[0]}" if is_only else "bandwidth (standard deviations)",
         ).plot(ax, **plot_kwargs)
 
     def plot(self, ax: Any = None, *, line_kwargs: dict | None = None, choice_kwargs: dict | None = None) -> Self:
@@ -505,25 +505,6 @@ class BandwidthDisplay(_Display):
         axis.set_xticks([], minor=True)
         axis.set_xlabel("effective degrees of freedom")
         return axis
-
-
-def _smoother_and_inputs(estimator: BaseSmoother | Pipeline, X: Any = None) -> tuple[BaseSmoother, Any]:
-    """The smoother, and X as it sees it."""
-    steps = getattr(estimator, "steps", [("", estimator)])
-    smoother = steps[-1][1]
-    if not isinstance(smoother, BaseSmoother):
-        raise TypeError(
-            f"estimator must be one of sknw, or a pipeline that ends in one, got {type(smoother).__name__}."
-        )
-    check_is_fitted(smoother)
-    return smoother, X if X is None or len(steps) == 1 else estimator[:-1].transform(X)
-
-
-def _feature_names(estimator: BaseSmoother | Pipeline) -> list[str]:
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is not None:
-        return list(names)
-    return ["x"] if estimator.n_features_in_ == 1 else [f"x{k}" for k in range(estimator.n_features_in_)]
 
 
 def _position(value: Any, length: int, message: str) -> int:
