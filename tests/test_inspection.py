@@ -4,11 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw.inspection import summary
+from sknw._predictive import significance
+from sknw._predictive.significance import derivatives, predictions, without_feature
+from sknw.inspection import significance_test, summary
 
 
 def table(n=80, seed=0):
@@ -109,3 +113,110 @@ def test_a_summary_reads_only_rows_with_left_out_predictions():
     every = summary(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y))
     assert few.degrees_of_freedom != every.degrees_of_freedom
     assert_allclose(few.degrees_of_freedom, every.degrees_of_freedom, rtol=0.1)
+
+
+# Significance
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_changes_that_are_linear_in_the_targets_are_the_gradient_and_the_prediction(model, kernel):
+    X, y = table()
+    model = clone(model).set_params(kernel=kernel).fit(X, y)
+    smoother, training = model._fitted.smoother, model._fitted.training
+    codes, gradient, values = model.X_train_, model.gradient(X), smoother.values
+    for k in np.flatnonzero(~model.is_categorical_):
+        found = training.y_scales * derivatives(smoother, codes, k, values)[:, 0]
+        assert_allclose(found, gradient[:, k], atol=1e-11 * np.abs(gradient[:, k]).max())
+    found = training.into_units_of_y(predictions(smoother, codes, values))[:, 0]
+    assert_allclose(found, model.predict(X), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_the_null_hypothesis_is_a_fit_without_the_feature_at_the_same_bandwidths(degree):
+    X, y = table()
+    w = np.array([2.0, 1.0, 0.5, 0.3, 1.0])
+    settings = {"degree": degree, "ridge": 0.1, "periodic_features": {"hour": 24}}
+    model = AttentionPoolingRegressor(w=w, **settings).fit(X, y)
+    for k, name in enumerate(X):
+        null = without_feature(model._fitted.smoother, model._fitted.training, k)
+        found = model._fitted.training.into_units_of_y(null.pool(null.queries(model.X_train_))[0])[:, 0]
+        kept = X.drop(columns=name)
+        settings["periodic_features"] = {"hour": 24} if "hour" in kept else None
+        small = AttentionPoolingRegressor(w=np.delete(w, k), **settings).fit(kept, y)
+        assert_allclose(found, small.predict(kept), atol=1e-12)
+
+
+def test_features_that_matter_are_found_whatever_they_are():
+    X, y = table(150)
+    found = significance_test(LocalLinearRegressor(**HOURS).fit(X, y))
+    assert found.feature_names == list(X)
+    assert (found.p_value <= 0.01).tolist() == [True, True, False, True, False]
+    assert "hour" in repr(found)
+    assert "**" in repr(found)
+
+
+def test_p_values_do_not_depend_on_what_else_is_tested_or_on_levels_and_units():
+    X, y = table(100)
+    model = MODELS["means"].fit(X, y)
+    every = significance_test(model, n_bootstrap=99)
+    some = significance_test(model, ["junk", 1], n_bootstrap=99)
+    assert_allclose(some.p_value, every.p_value[[4, 1]])
+    assert_allclose(some.statistic, every.statistic[[4, 1]])
+    other = X.assign(colour=X["colour"].cat.rename_categories({"x": "z", "z": "x"}), junk=1000 * X["junk"])
+    model = NadarayaWatsonRegressor(bandwidth=[0.6, 0.5, 0.7, 3.0, 2000.0], **HOURS).fit(other, 7 * y)
+    assert_allclose(significance_test(model, n_bootstrap=99).p_value, every.p_value)
+
+
+def test_every_output_has_its_own_p_values():
+    X, y = table(100)
+    both = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, np.column_stack([y, X["junk"]]))
+    found = significance_test(both, ["a", "junk"], n_bootstrap=99)
+    assert found.p_value.shape == (2, 2)
+    alone = significance_test(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, X["junk"]), ["a", "junk"], n_bootstrap=99)
+    assert_allclose(found.p_value[1], alone.p_value)
+    assert found.p_value[1, 1] == 0.01
+
+
+def test_a_feature_without_weight_has_the_p_value_one_and_lines_still_test_it():
+    X, y = table(100)
+    settings = {"w": [1.0, 0.0], "ridge": 0.01}
+    means = AttentionPoolingRegressor(**settings).fit(X[["junk", "a"]], y)
+    lines = AttentionPoolingRegressor(**settings, degree=1).fit(X[["junk", "a"]], X["a"] + 0.1 * y)
+    found = significance_test(means, "a", n_bootstrap=99)
+    assert (found.statistic[0], found.p_value[0]) == (0.0, 1.0)
+    assert significance_test(lines, "a", n_bootstrap=99).p_value[0] == 0.01
+
+
+def test_of_many_rows_some_points_are_tested_in_batches(monkeypatch):
+    X, y = table(100)
+    model = MODELS["lines"].fit(X, y)
+    every = significance_test(model, n_bootstrap=99)
+    with config_context(working_memory=0.05):
+        in_batches = significance_test(model, n_bootstrap=99)
+    assert_allclose(in_batches.statistic, every.statistic)
+    monkeypatch.setattr(significance, "_MOST_POINTS", 75)
+    some = significance_test(model, n_bootstrap=99)
+    assert np.all(some.statistic != every.statistic)
+    assert_allclose(some.statistic, every.statistic, rtol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "features", "options", "message"),
+    [
+        ({"kernel": "tophat"}, None, {}, "no derivative"),
+        ({}, "colours", {}, "features must be among"),
+        ({}, [5], {}, "features must be among"),
+        ({}, None, {"n_bootstrap": 0}, "n_bootstrap"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused(settings, features, options, message):
+    X, y = table(20)
+    with pytest.raises(ValueError, match=message):
+        significance_test(NadarayaWatsonRegressor(bandwidth=2.0, **settings).fit(X, y), features, **options)
+
+
+def test_a_category_can_be_tested_with_any_kernel():
+    X, y = table(100)
+    model = NadarayaWatsonRegressor("tophat", bandwidth=1.5).fit(X[["a", "colour"]], y)
+    assert significance_test(model, "colour", n_bootstrap=99).p_value[0] == 0.01

@@ -281,13 +281,7 @@ class PredictiveMixin:
             support.
         """
         array, smoother = self._validate_queries(X)
-        kernel = self.kernel_
-        if not kernel.is_differentiable:
-            name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
-            raise ValueError(
-                f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
-                "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
-            )
+        require_derivative(self.kernel_)
         found, unsupported = feature_gradients(smoother, array)
         self._raise_outside(smoother, unsupported)
         found *= self._fitted.training.y_scales[:, np.newaxis]
@@ -324,6 +318,22 @@ class PredictiveMixin:
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
+
+
+def require_derivative(kernel: Kernel) -> None:
+    """Refuse a kernel that has no derivative.
+
+    Raises
+    ------
+    ValueError
+        If it has none; says which have.
+    """
+    if not kernel.is_differentiable:
+        name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
+        raise ValueError(
+            f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
+            "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
+        )
 
 
 def _is_positive_integer(value: object) -> bool:

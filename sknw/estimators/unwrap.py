@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sknw.estimators.base import BaseSmoother
@@ -36,3 +38,21 @@ def feature_names(estimator: BaseSmoother | Pipeline) -> list[str]:
     if names is not None:
         return list(names)
     return ["x"] if estimator.n_features_in_ == 1 else [f"x{k}" for k in range(estimator.n_features_in_)]
+
+
+def feature_positions(features: Sequence[int | str] | int | str | None, names: list[str]) -> list[int]:
+    """The positions of features given by position or name, of all for None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such feature.
+    """
+    if features is None:
+        return list(range(len(names)))
+    listed = [features] if isinstance(features, int | np.integer | str) else list(features)
+    found = [names.index(feature) if feature in names else feature for feature in listed]
+    for feature in found:
+        if not isinstance(feature, int | np.integer) or not 0 <= feature < len(names):
+            raise ValueError(f"features must be among {names}, or their positions, got {feature!r}.")
+    return [int(feature) for feature in found]

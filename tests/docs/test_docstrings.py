@@ -102,5 +102,9 @@ def test_documented_attributes_are_those_of_a_fitted_object(name):
 
 def test_every_class_with_results_is_fitted_here():
     """Kernels and records have nothing that comes with a fit."""
-    others = {name for name, cls in CLASSES.items() if issubclass(cls, sknw.Kernel)} | {"BandwidthSearch", "Summary"}
+    others = {name for name, cls in CLASSES.items() if issubclass(cls, sknw.Kernel)} | {
+        "BandwidthSearch",
+        "SignificanceTest",
+        "Summary",
+    }
     assert set(CLASSES) == set(FITTED) | others
