@@ -5,7 +5,7 @@ from sknw import datasets, displays, inspection, kernels, model_selection
 from sknw._selection.result import BandwidthSearch
 from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
-from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
+from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 from sknw.estimators.attention_pooling import AttentionPoolingRegressor
 from sknw.estimators.local_linear import LocalLinearRegressor
 from sknw.estimators.nadaraya_watson import NadarayaWatsonRegressor
@@ -30,6 +30,7 @@ __all__ = [
     "BandwidthSearch",
     "Biweight",
     "Cosine",
+    "EffectDisplay",
     "Epanechnikov",
     "Exponential",
     "FitDisplay",

@@ -87,6 +87,7 @@ FITTED = {
     "LocalLinearRegressor": lambda: sknw.LocalLinearRegressor().fit(FRAME, Y),
     "AttentionPoolingRegressor": lambda: sknw.AttentionPoolingRegressor().fit(FRAME, Y),
     "AttentionDisplay": lambda: sknw.AttentionDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X),
+    "EffectDisplay": lambda: sknw.EffectDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y)),
     "FitDisplay": lambda: sknw.FitDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X, Y),
     "BandwidthDisplay": lambda: sknw.BandwidthDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y)),
 }
