@@ -386,13 +386,7 @@ class PredictiveMixin(AttentionMixin):
             support.
         """
         array, smoother = self._validate_queries(X)
-        kernel = self.kernel_
-        if not kernel.is_differentiable:
-            name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
-            raise ValueError(
-                f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
-                "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
-            )
+        require_derivative(self.kernel_)
         found, unsupported = feature_gradients(smoother, array)
         self._raise_outside(smoother, unsupported)
         found *= self._fitted.training.y_scales[:, np.newaxis]
@@ -445,6 +439,22 @@ def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
     if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
         raise ValueError(f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}.")
     return levels
+
+
+def require_derivative(kernel: Kernel) -> None:
+    """Refuse a kernel that has no derivative.
+
+    Raises
+    ------
+    ValueError
+        If it has none; says which have.
+    """
+    if not kernel.is_differentiable:
+        name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
+        raise ValueError(
+            f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
+            "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
+        )
 
 
 def _is_positive_integer(value: object) -> bool:
