@@ -169,11 +169,15 @@ class AttentionDisplay(_Display):
             The display itself.
         """
         ax = self._draw_into(ax)
-        from matplotlib.colors import PowerNorm
+        from matplotlib.colors import FuncNorm, PowerNorm
 
         rows, columns = (np.argsort(values, kind="stable") for values in (self.query_values, self.key_values))
         # a few weights are large and many small: colours follow the square root
         defaults: dict[str, Any] = {"norm": PowerNorm(0.5, vmin=0.0), "cmap": "viridis", "aspect": "auto"}
+        if self.weights.min(initial=0.0) < 0:  # those of kriging are signed: the colours of both signs are alike
+            largest = np.abs(self.weights).max()
+            roots = (lambda w: np.sign(w) * np.sqrt(np.abs(w))), (lambda r: np.sign(r) * r**2)
+            defaults |= {"norm": FuncNorm(roots, vmin=-largest, vmax=largest), "cmap": "PuOr"}
         defaults |= {"origin": "lower", "interpolation_stage": "data"}
         if {"vmin", "vmax"} & set(imshow_kwargs):
             del defaults["norm"]

@@ -86,6 +86,7 @@ FITTED = {
     "NadarayaWatsonRegressor": lambda: sknw.NadarayaWatsonRegressor().fit(FRAME, Y),
     "LocalLinearRegressor": lambda: sknw.LocalLinearRegressor().fit(FRAME, Y),
     "AttentionPoolingRegressor": lambda: sknw.AttentionPoolingRegressor().fit(FRAME, Y),
+    "KrigingRegressor": lambda: sknw.KrigingRegressor(max_iter=2).fit(FRAME, Y),
     "AttentionDisplay": lambda: sknw.AttentionDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X),
     "EffectDisplay": lambda: sknw.EffectDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y)),
     "FitDisplay": lambda: sknw.FitDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X, Y),

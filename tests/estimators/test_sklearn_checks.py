@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import (
     estimator_checks_generator,
 )
 
-from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, KrigingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.kernels import PowerExponential
 from sknw.model_selection import LeaveBlockOut
 
@@ -46,6 +46,7 @@ QUICK = [
     LocalLinearRegressor("cosine", "silverman", outside="mean"),
     LocalLinearRegressor(bandwidth="scott", algorithm="dense"),
     AttentionPoolingRegressor(w=0.7, degree=1, algorithm="fused"),
+    KrigingRegressor(w=0.5, power=1.5, trend="linear", noise=0.1),
 ]
 # A search for lines, or a w that is learned, takes seconds on the data of some checks.
 SLOW = [
@@ -57,9 +58,11 @@ SLOW = [
     AttentionPoolingRegressor(w="low_rank", rank=2),
     AttentionPoolingRegressor(cv=2, tol=0.1),
     AttentionPoolingRegressor(w="full", tol=0.1),
+    KrigingRegressor(),
+    KrigingRegressor(cv=2, max_iter=5),
 ]
 # One of each estimator.
-ONE_EACH = [QUICK[0], QUICK[-2], QUICK[-1]]
+ONE_EACH = [QUICK[0], *QUICK[-3:]]
 
 # Checks of the class, and of how it takes data, which it does before a parameter has any say: one configuration of each
 # estimator tells what all would.
@@ -177,6 +180,7 @@ def test_the_names_of_checks_are_scikit_learns():
         LocalLinearRegressor(),
         AttentionPoolingRegressor(tol=1e-2),
         AttentionPoolingRegressor(w=0.7),
+        KrigingRegressor(max_iter=5),
     ],
     ids=str,
 )
