@@ -104,7 +104,7 @@ def distances_of_features(Q, X, mixed):
 
 
 def mixed_scales(X, kinds, w=None):
-    """s_k: s_k^2 is half the mean squared distance of two samples; of categories at least that of even shares."""
+    """s_k: s_k^2 is half the mean square distance of two samples; of categories at least 1/2 and of even shares."""
     w = weights_or_ones(w, X)
     p = w / w.sum()
     scales = []
@@ -113,7 +113,8 @@ def mixed_scales(X, kinds, w=None):
         scale = p @ sq @ p / 2
         if kind in ("category", "ordered"):
             levels = np.unique(X[w > 0, k])[:, np.newaxis]
-            scale = max(scale, (next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2).mean() / 2)
+            sq = next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2
+            scale = max(scale, sq.mean() / 2, 0.5) if len(levels) > 1 else scale
         scales.append(np.sqrt(scale) if scale > 0 else 1)
     return np.array(scales)
 
@@ -440,6 +441,8 @@ def mean_interval(Q, X, y, h, kernel, w, v, coverage=0.95, outside="nearest", ri
             band[:] = (twice @ y[:, k])[:, np.newaxis]
             band += (student.isf(norm.sf(c_of_band), df) * se)[:, np.newaxis] * np.array([-1, 1])
     return bands
+
+
 def kriging_covariance(A, B, w, power, kinds=None):
     """exp(-sum_k (w_k |a_k - b_k|)^p_k), of shape (m, n)."""
     total = np.zeros((len(A), len(B)))

@@ -9,17 +9,20 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import regression
 from processes import run
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
+from sklearn.inspection import partial_dependence
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sknw import KrigingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, KrigingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
-from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
+from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 
 DRAW = {
     "attention": lambda model, X, y, **options: AttentionDisplay.from_estimator(model, X, **options),
+    "effect": lambda model, X, y, **options: EffectDisplay.from_estimator(model, **options),
     "fit": lambda model, X, y, **options: FitDisplay.from_estimator(model, X, y, **options),
     "bandwidth": lambda model, X, y, **options: BandwidthDisplay.from_estimator(model, **options),
 }
@@ -260,3 +263,100 @@ def test_bandwidth_needs_a_search(problem):
     _, X, y = problem
     with pytest.raises(ValueError, match="has searched no bandwidth"):
         BandwidthDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y))
+
+
+# Effects
+
+
+def mixed_table(n=90):
+    rng = np.random.default_rng(1)
+    a, b, hour = rng.normal(size=n), rng.normal(size=n), rng.uniform(0, 24, n)
+    X = pd.DataFrame({"a": a, "colour": pd.Categorical(rng.choice(list("xyz"), n)), "hour": hour, "b": b})
+    return X, np.sin(a) * (X["colour"] == "x").to_numpy() + np.cos(hour * np.pi / 12) + 0.1 * rng.normal(size=n)
+
+
+EFFECT_MODELS = {
+    "means": NadarayaWatsonRegressor(bandwidth=[0.4, 0.4, 2.0, 0.5], periodic_features={"hour": 24}),
+    "learned": AttentionPoolingRegressor(w=[2.0, 1.0, 0.0, 0.5]),
+    "compact": NadarayaWatsonRegressor("epanechnikov", bandwidth=[2.0, 1.5, 9.0, 3.0]),
+    "lines": LocalLinearRegressor(bandwidth=[0.5, 0.5, 3.0, 1.0], ridge=0.1),
+}
+
+
+@pytest.mark.parametrize("model", EFFECT_MODELS.values(), ids=EFFECT_MODELS)
+def test_effects_are_the_partial_dependence_of_scikit_learn(model):
+    X, y = mixed_table()
+    model.fit(X, y)
+    display = EffectDisplay.from_estimator(model, X[:40], grid_resolution=7)
+    for k, name in enumerate(X):
+        values = display.values[k] if name != "colour" else np.array(["x", "y", "z"], dtype=object)
+        settings = {"kind": "both", "method": "brute", "custom_values": {name: values}}
+        expected = partial_dependence(model, X[:40], [name], **settings)
+        assert_allclose(display.average[k], expected["average"][0], rtol=0, atol=1e-12)
+        lower, upper = np.quantile(expected["individual"][0], [0.25, 0.75], axis=0, method="inverted_cdf")
+        assert_allclose(display.quartiles[k], [lower, upper], atol=1e-12)
+        assert_allclose(np.sort(display.curves[k], axis=0), np.sort(expected["individual"][0], axis=0), atol=1e-12)
+    assert_allclose(display.values[0], partial_dependence(model, X[:40], ["a"], grid_resolution=7)["grid_values"][0])
+
+
+def test_effects_of_queries_far_from_all_samples_lose_nothing():
+    """In sums over the other features the sample that is nearest in all features may weigh 1e-300 of the rest."""
+    X = np.array([[0.0, 0.0], [0.1, 0.0], [50.0, 50.0], [50.1, 50.0]])
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, [0.0, 1.0, 2.0, 3.0])
+    display = EffectDisplay.from_estimator(model, features=0, kind="individual")
+    by_row = np.array([model.predict(np.column_stack([display.values[0], np.full(4, x)])) for x in X[:, 1]])
+    assert_allclose(np.sort(display.curves[0], axis=0), np.sort(by_row, axis=0), atol=1e-12)
+
+
+def test_effects_are_those_of_the_training_rows_with_their_weights():
+    X, y = mixed_table(60)
+    weights = np.random.default_rng(0).integers(0, 3, 60)
+    weighted = EffectDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y, weights), features=[0, 1])
+    repeated = X.loc[X.index.repeat(weights)]
+    model = NadarayaWatsonRegressor(bandwidth=0.7).fit(repeated, np.repeat(y, weights))
+    effects = EffectDisplay.from_estimator(model, repeated, features=["a", "colour"])
+    for k in range(2):
+        assert_allclose(
+            weighted.average[k], np.interp(weighted.values[k], effects.values[k], effects.average[k]), 1e-12
+        )
+        assert_allclose(weighted.quartiles[k], effects.quartiles[k], rtol=1e-12)
+
+
+def test_effects_of_a_pipeline_are_those_of_the_features_that_it_is_given():
+    X, y = mixed_table()
+    encoder = OneHotEncoder(sparse_output=False)
+    columns = ColumnTransformer([("codes", encoder, ["colour"])], remainder=StandardScaler())
+    model = make_pipeline(columns, NadarayaWatsonRegressor(bandwidth=0.5)).fit(X, y)
+    display = EffectDisplay.from_estimator(model, X, ["colour", "a"])
+    assert display.levels[0] == ["x", "y", "z"]
+    expected = partial_dependence(model, X, ["a"], method="brute")
+    assert_allclose(display.average[1], expected["average"][0])
+    inside = EffectDisplay.from_estimator(model)
+    assert inside.feature_names[0] == "x0"
+    assert len(inside.axes_) == 6
+
+
+@pytest.mark.parametrize("kind", ["average", "individual", "both"])
+def test_effects_draw_what_their_kind_says(kind):
+    X, y = mixed_table()
+    display = EffectDisplay.from_estimator(EFFECT_MODELS["means"].fit(X, y), kind=kind, line_kwargs={"c": "red"})
+    for k, axes in enumerate(display.axes_):
+        assert axes.get_xlabel() == X.columns[k]
+        assert axes.get_ylim() == display.axes_[0].get_ylim()
+        assert (display.band_[k] is not None) == (kind == "average")
+        assert len(display.curves_[k]) == (0 if kind == "average" else 50)
+        if kind != "individual":
+            assert_array_equal(display.line_[k].get_ydata(), display.average[k])
+            assert display.line_[k].get_color() == "red"
+    assert [label.get_text() for label in display.axes_[1].get_xticklabels()] == ["x", "y", "z"]
+
+
+def test_effects_of_several_outputs_name_one(problem):
+    _, X, y = problem
+    model = NadarayaWatsonRegressor(bandwidth=0.5).fit(X, np.column_stack([y, -y]))
+    with pytest.raises(ValueError, match="target"):
+        EffectDisplay.from_estimator(model)
+    both = [EffectDisplay.from_estimator(model, target=target).average[0] for target in (0, 1)]
+    assert_allclose(both[0], -both[1])
+    with pytest.raises(ValueError, match="kind"):
+        EffectDisplay.from_estimator(model, target=0, kind="mean")

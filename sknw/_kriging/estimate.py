@@ -61,6 +61,7 @@ def with_scales(training: TrainingSet) -> tuple[TrainingSet, np.ndarray]:
     largest = np.abs(columns - training.center).max(axis=0)
     scales = np.maximum(training.scales, np.maximum.reduceat(largest, features.starts[:-1]) / _LARGEST)
     is_square = features.n_levels > 0
+    scales[is_square & ~features.is_ordered] = 0.5  # levels are 1 apart
     for k in np.flatnonzero((features.n_levels == 0) & (features.period == 0)).tolist():
         column = columns[:, features.starts[k]]
         low, high = column.min(), column.max()

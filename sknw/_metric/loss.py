@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
+from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, metric_gradient
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.smoother import LeftOutBatch, LocalLinearSpec, Queries, Smoother
@@ -47,7 +47,8 @@ class Loss:
         whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
         weights, features = self.training.sample_weight[all_rows], self.training.features
         c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
-        s, by_ridge = np.zeros((c, c)), np.zeros(c)
+        s, by_ridge = np.zeros(c if w.ndim == 1 else (c, c)), np.zeros(c)
+        scatter = metric_diagonal if w.ndim == 1 else metric_gradient
         pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = (
             (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
             for batch in whole.left_out(self.validation)
@@ -66,9 +67,9 @@ class Loss:
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]
-            s += metric_gradient(request, self.x[rows], x, cotangent, smoother.algorithm)
+            s += scatter(request, self.x[rows], x, cotangent, smoother.algorithm)
             by_ridge += batch_by_ridge
-        by_w = features.sum(np.diagonal(s)) * w if w.ndim == 1 else s @ w
+        by_w = features.sum(s) * w if w.ndim == 1 else s @ w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
     def slopes(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:

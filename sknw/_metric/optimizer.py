@@ -227,7 +227,7 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     ridge = None if learner.learns_ridge else given
     some = validation[:: -(-len(validation) // _SCAN_ROWS)]
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
-    factors = bandwidth_grid(smoother.keys, smoother.kernel)[0][::2]
+    factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     factors = factors[(1.0 / factors > W_BOUNDS[0]) & (1.0 / factors < W_BOUNDS[1])]
     scores = scan(factors)[0]
     minima = local_minima(scores)

@@ -54,7 +54,8 @@ class Criterion:
 
     def evaluate(self, factors: np.ndarray, with_predictions: bool) -> Iterator[Evaluation]:
         """Yield the `Evaluation` at each bandwidth factor, given in descending order."""
-        d, k = 0 if self.smoother.line is None else len(self.training.center), self.smoother.values.shape[1]
+        line, k = self.smoother.line, self.smoother.values.shape[1]
+        d = 0 if line is None else line.x.shape[1]
         size = max(_BATCH_BYTES // (8 * len(self.validation) * (2 * d + d * k + k + 4)), 1)
         for start in range(0, len(factors), size):
             paths = self._ridge_paths(factors[start : start + size])

@@ -104,7 +104,7 @@ def search_bandwidth(
     as well: the leave-one-out predictions (m, k) of the rows at the chosen bandwidth, if the search has kept them.
     """
     keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
-    grid, has_equal_keys = bandwidth_grid(keys, kernel)
+    grid, has_equal_keys = bandwidth_grid(criterion.smoother.index, kernel)
     history = History(criterion, on_candidate)
     is_of_means = criterion.smoother.line is None
     # compact kernels, whose criterion has kinks, ask for many bandwidths on all samples as long as that takes little

@@ -71,6 +71,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
     periodic_features : dict or None, default=None
         The period of each periodic feature, as of :class:`NadarayaWatsonRegressor`.
+    scale : {"features", "common"}, default="features"
+        Whether each number has its own standard deviation or all share one, for ``w="scalar"``, the penalty and the
+        ridge, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the loss and `loo_score_` are averaged over, as of :class:`NadarayaWatsonRegressor`;
         "auto" counts n kernel evaluations for each row, and so takes all of up to 20 000 samples.
@@ -172,6 +175,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         categorical_features: ArrayLike | str | None = "from_dtype",
         ordered_features: ArrayLike | None = None,
         periodic_features: Mapping[str | int, float] | None = None,
+        scale: str = "features",
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -192,6 +196,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.categorical_features = categorical_features
         self.ordered_features = ordered_features
         self.periodic_features = periodic_features
+        self.scale = scale
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

@@ -21,10 +21,12 @@ from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw.estimators.base import BaseSmoother, as_numbers
-from sknw.kernels import Kernel, resolve_kernel
+from sknw.kernels import Kernel, Pairwise, resolve_kernel
 
 # A search is about this many passes over the data.
 _PASSES_OF_A_SEARCH = 45
+# The rows among which a function of two points is tried out.
+_TRIED_ROWS = 3
 
 
 class BandwidthSmoother(BaseSmoother):
@@ -55,6 +57,8 @@ class BandwidthSmoother(BaseSmoother):
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
+        if selector is not None and isinstance(kernel, Pairwise):
+            self._warn_of_no_width(kernel, training.X[:_TRIED_ROWS] - training.center)
         validation = self._validation(data, n_validation_rows(len(training), len(training.center), kernel))
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
@@ -94,6 +98,18 @@ class BandwidthSmoother(BaseSmoother):
     def _autocorrelation(self, smoother: Smoother, training: TrainingSet, n_rows: int) -> Autocorrelation | None:
         """That of leave-one-out residuals, if there are residuals."""
         return None
+
+    def _warn_of_no_width(self, kernel: Pairwise, points: np.ndarray) -> None:
+        """Warn where dividing inputs by a bandwidth does more to a kernel than to change its width."""
+        if not kernel.falls_with_distance(points):
+            warnings.warn(
+                f"bandwidth={self.bandwidth!r} cannot choose a width for kernel={self.kernel!r}, which is no falling "
+                "function of the difference of two inputs: dividing them by a bandwidth also moves its period, or its "
+                'origin. For a periodic feature use periodic_features with a kernel such as "gaussian"; else give '
+                "bandwidth=1.0 and choose the kernel's own parameters by GridSearchCV over kernel.",
+                UserWarning,
+                stacklevel=5,  # the caller of fit, beyond its decorator
+            )
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return _inverse(self.bandwidth_), getattr(self, "ridge_", None)

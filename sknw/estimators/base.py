@@ -10,10 +10,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import check_random_state, check_X_y
+from sklearn.utils import Tags, check_random_state, check_X_y
 from sklearn.utils.validation import validate_data
 
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
@@ -39,6 +38,7 @@ from sknw.estimators.tables import (
     Categories,
     FeatureKinds,
     as_table,
+    densify,
     encode,
     feature_map,
     find_categories,
@@ -76,6 +76,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     categorical_features: ArrayLike | str | None
     ordered_features: ArrayLike | None
     periodic_features: Mapping[str | int, float] | None
+    scale: str
     validation_samples: int | str | None
     algorithm: str
     n_jobs: int | None
@@ -97,6 +98,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
         "ordered_features": ["array-like", None],
         "periodic_features": [dict, None],
+        "scale": [StrOptions({"features", "common"})],
         "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Integral, None],
@@ -117,7 +119,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys. Categories may be strings, numbers or missing.
+            Training inputs, the keys. Categories may be strings, numbers or missing. Sparse X becomes dense, in all
+            methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -184,6 +187,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         self.__dict__.pop("_fitted", None)
+        X = densify(X)
         checks = {"dtype": (np.float64, np.float32), **self._target_checks}
         kinds = self._feature_kinds(X)
         if kinds is not None and kinds.is_categorical.any():
@@ -200,7 +204,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         self._find_classes(y_array, np.broadcast_to(True, len(y_array)) if weights is None else weights > 0)
         rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
-        training = self._training_set(X_array, y_array, weights, rule, feature_map(kinds, self.categories_))
+        features = feature_map(kinds, self.categories_, self.scale)
+        training = self._training_set(X_array, y_array, weights, rule, features)
         return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
 
     def _training_set(
@@ -222,7 +227,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """What the features are; None where nothing says that they are anything but numbers."""
         given = self.categorical_features, self.ordered_features, self.periodic_features
         says_nothing = not is_table(X) and isinstance(given[0], str | None) and given[1] is None and not given[2]
-        if says_nothing or issparse(X):
+        if says_nothing:
             return None
         validate_data(self, X, skip_check_array=True)  # the names and the number of features
         if not getattr(self, "n_features_in_", 0):  # not two-dimensional, or without features, which is refused
@@ -285,6 +290,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         smoother = replace(smoother, algorithm=self.algorithm)
         self._fitted = self._fitted_smoother(training, smoother, data.rule)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")

@@ -56,6 +56,8 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
     periodic_features : dict or None, default=None
         The period of each periodic feature, as of :class:`NadarayaWatsonRegressor`.
+    scale : {"features", "common"}, default="features"
+        Whether each number has its own standard deviation or all share one, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_log_loss_` are averaged over, as of
         :class:`NadarayaWatsonRegressor`.
@@ -142,6 +144,7 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         categorical_features: ArrayLike | str | None = "from_dtype",
         ordered_features: ArrayLike | None = None,
         periodic_features: Mapping[str | int, float] | None = None,
+        scale: str = "features",
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -155,6 +158,7 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         self.categorical_features = categorical_features
         self.ordered_features = ordered_features
         self.periodic_features = periodic_features
+        self.scale = scale
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs
@@ -203,6 +207,8 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
         Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
     periodic_features : dict or None, default=None
         The period of each periodic feature, as of :class:`NadarayaWatsonRegressor`.
+    scale : {"features", "common"}, default="features"
+        Whether each number has its own standard deviation or all share one, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the loss is averaged over, as of :class:`AttentionPoolingRegressor`.
     algorithm : str, default="auto"
@@ -299,6 +305,7 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
         categorical_features: ArrayLike | str | None = "from_dtype",
         ordered_features: ArrayLike | None = None,
         periodic_features: Mapping[str | int, float] | None = None,
+        scale: str = "features",
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -318,6 +325,7 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
         self.categorical_features = categorical_features
         self.ordered_features = ordered_features
         self.periodic_features = periodic_features
+        self.scale = scale
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

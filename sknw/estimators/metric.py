@@ -132,7 +132,7 @@ class MetricSmoother(BaseSmoother):
         rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
         if structure == "low_rank" and rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
-        line = None if self._ridge is None else LocalLinearSpec.of(training, 0.0)
+        line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
         learner = MetricOptimizer(
             loss=Loss(smoother, training, validation, self._datafit()),

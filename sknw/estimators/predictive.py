@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -22,7 +22,7 @@ from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
-from sknw.estimators.tables import Categories, as_table, encode
+from sknw.estimators.tables import Categories, as_table, densify, encode
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
@@ -120,7 +120,8 @@ class AttentionMixin:
     def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
         """The queries X as an array, with codes of categories."""
         check_is_fitted(self)
-        if self.is_categorical_.any() and not issparse(X):
+        X = densify(X)
+        if self.is_categorical_.any():
             table = as_table(X)
             validate_data(self, X, reset=False, skip_check_array=True)
             return encode(table, self.categories_)
@@ -385,13 +386,7 @@ class PredictiveMixin(AttentionMixin):
             support.
         """
         array, smoother = self._validate_queries(X)
-        kernel = self.kernel_
-        if not kernel.is_differentiable:
-            name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
-            raise ValueError(
-                f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
-                "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
-            )
+        require_derivative(self.kernel_)
         found, unsupported = feature_gradients(smoother, array)
         self._raise_outside(smoother, unsupported)
         found *= self._fitted.training.y_scales[:, np.newaxis]
@@ -444,6 +439,22 @@ def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
     if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
         raise ValueError(f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}.")
     return levels
+
+
+def require_derivative(kernel: Kernel) -> None:
+    """Refuse a kernel that has no derivative.
+
+    Raises
+    ------
+    ValueError
+        If it has none; says which have.
+    """
+    if not kernel.is_differentiable:
+        name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
+        raise ValueError(
+            f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
+            "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
+        )
 
 
 def _is_positive_integer(value: object) -> bool:

@@ -92,6 +92,7 @@ OF_THE_CLASS = {
     "check_positive_only_tag_during_fit",
     "check_regressors_no_decision_function",
     "check_requires_y_none",
+    "check_sample_weight_equivalence_on_sparse_data",
     "check_sample_weights_list",
     "check_sample_weights_not_an_array",
     "check_sample_weights_pandas_series",
