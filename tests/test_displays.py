@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import LocalLinearRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
 
@@ -252,3 +252,18 @@ def test_bandwidth_needs_a_search(problem):
     _, X, y = problem
     with pytest.raises(ValueError, match="has searched no bandwidth"):
         BandwidthDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y))
+
+
+def test_displays_of_classes_name_them_and_a_curve_is_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), np.array(["bird", "cat"])[rng.integers(0, 2, 60)]
+    X[y == "cat"] += 1.5
+    model = NadarayaWatsonClassifier().fit(X, y)
+    attention = AttentionDisplay.from_estimator(model, X[:20])
+    assert [label.get_text() for label in attention.ax_.get_xticklabels()] == ["bird", "cat"]
+    rows = np.argsort(model.predict(X[:20]), kind="stable")
+    columns = np.argsort(y, kind="stable")
+    assert_allclose(attention.image_.get_array(), model.attention_weights_(X[:20])[np.ix_(rows, columns)])
+    assert BandwidthDisplay.from_estimator(model).ax_.get_ylabel() == "leave-one-out log loss (nats)"
+    with pytest.raises(TypeError, match="a classifier does not have"):
+        FitDisplay.from_estimator(model, X, y)

@@ -49,7 +49,7 @@ def attributes_of(cls):
 
 def test_members_are_found():
     """Of base classes, decorated ones, class methods and properties."""
-    expected = {"BaseSmoother.predict", "BaseSmoother.fit", "FitDisplay.from_estimator", "FitDisplay.plot"}
+    expected = {"RegressionMixin.predict", "BaseSmoother.fit", "FitDisplay.from_estimator", "FitDisplay.plot"}
     assert expected | {"Kernel.profile", "Kernel.is_differentiable", "PowerExponential.form"} < set(MEMBERS)
 
 
@@ -82,6 +82,8 @@ FITTED = {
     "NadarayaWatsonRegressor": lambda: sknw.NadarayaWatsonRegressor().fit(FRAME, Y),
     "LocalLinearRegressor": lambda: sknw.LocalLinearRegressor().fit(FRAME, Y),
     "AttentionPoolingRegressor": lambda: sknw.AttentionPoolingRegressor().fit(FRAME, Y),
+    "NadarayaWatsonClassifier": lambda: sknw.NadarayaWatsonClassifier().fit(FRAME, Y > 4.0),
+    "AttentionPoolingClassifier": lambda: sknw.AttentionPoolingClassifier().fit(FRAME, Y > 4.0),
     "AttentionDisplay": lambda: sknw.AttentionDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X),
     "FitDisplay": lambda: sknw.FitDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X, Y),
     "BandwidthDisplay": lambda: sknw.BandwidthDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y)),
