@@ -70,7 +70,8 @@ class AttentionDisplay(_Display):
     """Heat map of attention weights: a row for each query, a column for each training sample.
 
     Queries and samples are drawn in ascending order of a value, so that neighbours in the picture are alike: with one
-    feature the feature itself, with several the prediction of a query and the target of a sample.
+    feature the feature itself, with several the prediction of a query and the target of a sample. Of classes these are
+    positions in `classes_`, and the axes have their names.
     :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
 
     Parameters
@@ -81,6 +82,8 @@ class AttentionDisplay(_Display):
         What queries and training samples are sorted by and labelled with.
     query_label, key_label : str
         What these values are.
+    class_names : ndarray of shape (n_classes,), default=None
+        The names of the classes, if the values are positions among them.
 
     Attributes
     ----------
@@ -114,6 +117,7 @@ class AttentionDisplay(_Display):
     key_values: np.ndarray
     query_label: str = "query"
     key_label: str = "training sample"
+    class_names: np.ndarray | None = None
 
     @classmethod
     def from_estimator(
@@ -144,13 +148,18 @@ class AttentionDisplay(_Display):
         """
         smoother, queries = smoother_and_inputs(estimator, X)
         weights = smoother.attention_weights_(queries)
+        class_names = None
         if smoother.n_features_in_ == 1:
             values, by = (np.asarray(queries), smoother.X_train_), 2 * feature_names(smoother)
+        elif isinstance(smoother, ClassificationMixin):
+            class_names, by = smoother.classes_, ["prediction", "class"]
+            of_both = smoother.predict(queries), smoother.y_train_
+            values = (np.searchsorted(class_names, of_both[0]), np.searchsorted(class_names, of_both[1]))
         else:
             values, by = (smoother.predict(queries), smoother.y_train_), ["prediction", "target"]
         of_queries, of_keys = (value.reshape(len(value), -1)[:, 0] for value in values)
         labels = {"query_label": f"query, by {by[0]}", "key_label": f"training sample, by {by[1]}"}
-        display = cls(weights, query_values=of_queries, key_values=of_keys, **labels)
+        display = cls(weights, query_values=of_queries, key_values=of_keys, class_names=class_names, **labels)
         return display.plot(ax, **imshow_kwargs)
 
     def plot(self, ax: Any = None, **imshow_kwargs: Any) -> Self:
@@ -184,8 +193,11 @@ class AttentionDisplay(_Display):
         self.image_ = ax.imshow(self.weights[np.ix_(rows, columns)], **(defaults | imshow_kwargs))
         self.colorbar_ = ax.figure.colorbar(self.image_, ax=ax, label="attention weight")
         ax.set(xlabel=self.key_label, ylabel=self.query_label)
-        _label_by_value(ax.xaxis, self.key_values[columns])
-        _label_by_value(ax.yaxis, self.query_values[rows])
+        for axis, values in [(ax.xaxis, self.key_values[columns]), (ax.yaxis, self.query_values[rows])]:
+            if self.class_names is None:
+                _label_by_value(axis, values)
+            else:
+                _label_by_class(axis, values, self.class_names)
         return self
 
 
@@ -847,3 +859,9 @@ def _label_by_value(axis: Any, values: np.ndarray) -> None:
 
     axis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_major_formatter(FuncFormatter(label))
+
+
+def _label_by_class(axis: Any, values: np.ndarray, names: np.ndarray) -> None:
+    """A tick in the middle of each class among sorted values, labelled with its name."""
+    codes, first, count = np.unique(values, return_index=True, return_counts=True)
+    axis.set_ticks(first + (count - 1) / 2.0, [str(names[code]) for code in codes])

@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 
@@ -352,3 +352,18 @@ def test_effects_of_several_outputs_name_one(problem):
     assert_allclose(both[0], -both[1])
     with pytest.raises(ValueError, match="kind"):
         EffectDisplay.from_estimator(model, target=0, kind="mean")
+
+
+def test_displays_of_classes_name_them_and_a_curve_is_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), np.array(["bird", "cat"])[rng.integers(0, 2, 60)]
+    X[y == "cat"] += 1.5
+    model = NadarayaWatsonClassifier().fit(X, y)
+    attention = AttentionDisplay.from_estimator(model, X[:20])
+    assert [label.get_text() for label in attention.ax_.get_xticklabels()] == ["bird", "cat"]
+    rows = np.argsort(model.predict(X[:20]), kind="stable")
+    columns = np.argsort(y, kind="stable")
+    assert_allclose(attention.image_.get_array(), model.attention_weights_(X[:20])[np.ix_(rows, columns)])
+    assert BandwidthDisplay.from_estimator(model).ax_.get_ylabel() == "leave-one-out log loss (nats)"
+    with pytest.raises(TypeError, match="a classifier does not have"):
+        FitDisplay.from_estimator(model, X, y)
