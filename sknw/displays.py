@@ -203,7 +203,7 @@ class AttentionDisplay(_Display):
 
 @dataclass(eq=False, repr=False)
 class FitDisplay(_Display):
-    """The fitted curve along one feature, with its prediction interval and data.
+    """The fitted curve along one feature, with its prediction interval or the band of the mean, and data.
 
     With several features it is a cut through the fit: the other features stay at their medians.
     :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
@@ -214,23 +214,27 @@ class FitDisplay(_Display):
         Values of the feature, ascending.
     mean : ndarray of shape (n_points,)
         The prediction there.
-    interval : ndarray of shape (n_points, 2)
-        Lower and upper bound of a new observation; may be infinite.
+    interval : ndarray of shape (n_points, 2) or None
+        Lower and upper bound of a new observation; may be infinite. None draws none.
     coverage : float
-        The share of new observations that the interval is meant to cover.
+        The share of new observations that the interval, and of curves that the band of the mean, is meant to cover.
     data_x, data_y : ndarray of shape (n_samples,)
         The observations.
     feature_name : str, default="x"
         The label of the horizontal axis.
     is_cut : bool, default=False
         Whether there are other features, at their medians.
+    mean_interval : ndarray of shape (n_points, 2), default=None
+        Lower and upper bound of the curve at each point; None draws none.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
         The prediction.
-    band_ : matplotlib PolyCollection
+    band_ : matplotlib PolyCollection or None
         The interval.
+    mean_band_ : matplotlib PolyCollection or None
+        The band of the mean.
     scatter_ : matplotlib PathCollection
         The data.
     ax_ : matplotlib Axes
@@ -241,6 +245,7 @@ class FitDisplay(_Display):
     See Also
     --------
     NadarayaWatsonRegressor.predict_interval : The interval as an array.
+    NadarayaWatsonRegressor.predict_mean_interval : The band of the mean as an array.
     sklearn.inspection.PartialDependenceDisplay : Averages over the other features instead of cutting.
 
     Examples
@@ -256,13 +261,14 @@ class FitDisplay(_Display):
 
     x: np.ndarray
     mean: np.ndarray
-    interval: np.ndarray
+    interval: np.ndarray | None
     _: KW_ONLY
     coverage: float
     data_x: np.ndarray
     data_y: np.ndarray
     feature_name: str = "x"
     is_cut: bool = False
+    mean_interval: np.ndarray | None = None
 
     @classmethod
     def from_estimator(
@@ -273,6 +279,7 @@ class FitDisplay(_Display):
         *,
         feature: int | str = 0,
         target: int | None = None,
+        band: str = "interval",
         coverage: float = 0.9,
         ax: Any = None,
         **plot_kwargs: Any,
@@ -291,12 +298,14 @@ class FitDisplay(_Display):
             The feature along which to go, by position or by name.
         target : int, default=None
             The output to draw; needed where there are several.
+        band : {"interval", "mean", "both"}, default="interval"
+            What is drawn around the curve: where a new observation lies, where the curve itself lies, or both.
         coverage : float, default=0.9
-            Of the interval.
+            Of the interval and the band.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         **plot_kwargs
-            `line_kwargs`, `band_kwargs`, `scatter_kwargs`, as in :meth:`plot`.
+            `line_kwargs`, `band_kwargs`, `mean_band_kwargs`, `scatter_kwargs`, as in :meth:`plot`.
 
         Returns
         -------
@@ -306,10 +315,12 @@ class FitDisplay(_Display):
         Raises
         ------
         ValueError
-            If there is no such feature, or several outputs and no `target`.
+            If there is no such feature or band, or several outputs and no `target`.
         TypeError
             If the smoother is a classifier, which has no curve with an interval.
         """
+        if band not in ("interval", "mean", "both"):
+            raise ValueError(f'band must be "interval", "mean" or "both", got {band!r}.')
         if isinstance(smoother_and_inputs(estimator)[0], ClassificationMixin):
             raise TypeError(
                 "FitDisplay draws a curve with its prediction interval, which a classifier does not have: draw columns "
@@ -329,14 +340,19 @@ class FitDisplay(_Display):
         n_outputs = targets.shape[1]
         message = f"target must be the position of one of the {n_outputs} outputs"
         output = _position(0 if target is None and n_outputs == 1 else target, n_outputs, message)
-        bounds = np.full((_RESOLUTION, 2), np.nan)  # there is no interval where `cv` has tested rows several times
         assert isinstance(smoother, RegressionMixin)
-        if smoother._fitted.tests_each_once:
-            bounds = smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
+        bounds = mean_bounds = None
+        if band != "mean":
+            bounds = np.full((_RESOLUTION, 2), np.nan)  # there is no interval where `cv` has tested rows several times
+            if smoother._fitted.tests_each_once:
+                bounds = smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
+        if band != "interval":
+            mean_bounds = smoother.predict_mean_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
         return cls(
             x,
             smoother.predict(queries).reshape(_RESOLUTION, -1)[:, output],
             bounds,
+            mean_interval=mean_bounds,
             coverage=coverage,
             data_x=table[:, column],
             data_y=targets[:, output],
@@ -350,17 +366,18 @@ class FitDisplay(_Display):
         *,
         line_kwargs: dict | None = None,
         band_kwargs: dict | None = None,
+        mean_band_kwargs: dict | None = None,
         scatter_kwargs: dict | None = None,
     ) -> Self:
-        """Draw line, band and data.
+        """Draw line, bands and data.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
-        line_kwargs, band_kwargs, scatter_kwargs : dict, default=None
-            For :meth:`matplotlib.axes.Axes.plot`, :meth:`~matplotlib.axes.Axes.fill_between` and
-            :meth:`~matplotlib.axes.Axes.scatter`.
+        line_kwargs, band_kwargs, mean_band_kwargs, scatter_kwargs : dict, default=None
+            For :meth:`matplotlib.axes.Axes.plot`, :meth:`~matplotlib.axes.Axes.fill_between` of the interval and of
+            the band of the mean, and :meth:`~matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
@@ -372,17 +389,27 @@ class FitDisplay(_Display):
         crowd = np.sqrt(len(self.data_x))
         size, alpha = np.clip(170 / crowd, 2, 16), np.clip(14 / crowd, 0.15, 0.8)
         scatter = {"s": size, "color": "0.45", "alpha": alpha, "linewidths": 0, "label": "data"}
-        band = {"color": _BLUE, "alpha": 0.2, "linewidth": 0, "label": f"{100 * self.coverage:g} % interval"}
+        percent = f"{100 * self.coverage:g} %"
+        interval = {"color": _BLUE, "alpha": 0.2, "linewidth": 0, "label": f"{percent} interval"}
+        of_mean = {"color": _ORANGE, "alpha": 0.4, "linewidth": 0, "label": f"{percent} band of the mean"}
         self.scatter_ = ax.scatter(self.data_x, self.data_y, **_styled(scatter, scatter_kwargs))
         (self.line_,) = ax.plot(self.x, self.mean, **_styled({"color": _BLUE, "label": "prediction"}, line_kwargs))
-        bottom, top = ax.get_ylim()  # an infinite band fills the picture
-        lower, upper = np.where(np.isinf(self.interval), [bottom, top], self.interval).T
-        self.band_ = ax.fill_between(self.x, lower, upper, **_styled(band, band_kwargs))
-        if np.isinf(self.interval).any():
-            ax.set_ylim(bottom, top)
+        self.band_ = self._fill(ax, self.interval, _styled(interval, band_kwargs))
+        self.mean_band_ = self._fill(ax, self.mean_interval, _styled(of_mean, mean_band_kwargs))
         ax.set(xlabel=self.feature_name + " (others at their medians)" * self.is_cut, ylabel="y")
         ax.legend(fontsize="small")
         return self
+
+    def _fill(self, ax: Any, bounds: np.ndarray | None, style: dict) -> Any:
+        """The area between two bounds; an infinite one fills the picture."""
+        if bounds is None:
+            return None
+        bottom, top = ax.get_ylim()
+        lower, upper = np.where(np.isinf(bounds), [bottom, top], bounds).T
+        area = ax.fill_between(self.x, lower, upper, **style)
+        if np.isinf(bounds).any():
+            ax.set_ylim(bottom, top)
+        return area
 
 
 @dataclass(eq=False, repr=False)

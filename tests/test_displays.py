@@ -367,3 +367,20 @@ def test_displays_of_classes_name_them_and_a_curve_is_refused():
     assert BandwidthDisplay.from_estimator(model).ax_.get_ylabel() == "leave-one-out log loss (nats)"
     with pytest.raises(TypeError, match="a classifier does not have"):
         FitDisplay.from_estimator(model, X, y)
+
+
+@pytest.mark.parametrize("band", ["interval", "mean", "both"])
+def test_a_fit_has_the_bands_asked_for(band, problem):
+    model, X, y = problem
+    display = FitDisplay.from_estimator(model, X, y, band=band, coverage=0.8, mean_band_kwargs={"alpha": 0.5})
+    assert (display.band_ is None) == (band == "mean")
+    assert (display.mean_band_ is None) == (band == "interval")
+    if band != "interval":
+        assert_array_equal(display.mean_interval, model.predict_mean_interval(display.x[:, np.newaxis], 0.8))
+        assert display.mean_band_.get_alpha() == 0.5
+        assert "80 % band of the mean" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def test_a_fit_refuses_other_bands(problem):
+    with pytest.raises(ValueError, match="band must be"):
+        FitDisplay.from_estimator(*problem, band="std")
