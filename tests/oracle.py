@@ -104,7 +104,7 @@ def distances_of_features(Q, X, mixed):
 
 
 def mixed_scales(X, kinds, w=None):
-    """s_k: s_k^2 is half the mean square distance of two samples; of categories at least 1/2 and of even shares."""
+    """s_k: the root of half the mean squared distance, of categories at least that of even shares, and of 1/2."""
     w = weights_or_ones(w, X)
     p = w / w.sum()
     scales = []
