@@ -7,14 +7,13 @@ and ``from_estimator`` does both. matplotlib is imported when something is drawn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats.mstats import mquantiles
 
-from sknw._predictive.partial_dependence import individual_curves
 from sknw._selection.criterion import Criterion
 from sknw._sklearn_compat import get_column, n_rows
 from sknw._smoothing.training import take
@@ -70,7 +69,8 @@ class AttentionDisplay(_Display):
     """Heat map of attention weights: a row for each query, a column for each training sample.
 
     Queries and samples are drawn in ascending order of a value, so that neighbours in the picture are alike: with one
-    feature the feature itself, with several the prediction of a query and the target of a sample.
+    feature the feature itself, with several the prediction of a query and the target of a sample. Of classes these are
+    positions in `classes_`, and the axes have their names.
     :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
 
     Parameters
@@ -81,6 +81,8 @@ class AttentionDisplay(_Display):
         What queries and training samples are sorted by and labelled with.
     query_label, key_label : str
         What these values are.
+    class_names : ndarray of shape (n_classes,), default=None
+        The names of the classes, if the values are positions among them.
 
     Attributes
     ----------
@@ -114,6 +116,7 @@ class AttentionDisplay(_Display):
     key_values: np.ndarray
     query_label: str = "query"
     key_label: str = "training sample"
+    class_names: np.ndarray | None = None
 
     @classmethod
     def from_estimator(
@@ -144,13 +147,18 @@ class AttentionDisplay(_Display):
         """
         smoother, queries = smoother_and_inputs(estimator, X)
         weights = smoother.attention_weights_(queries)
+        class_names = None
         if smoother.n_features_in_ == 1:
             values, by = (np.asarray(queries), smoother.X_train_), 2 * feature_names(smoother)
+        elif isinstance(smoother, ClassificationMixin):
+            class_names, by = smoother.classes_, ["prediction", "class"]
+            of_both = smoother.predict(queries), smoother.y_train_
+            values = (np.searchsorted(class_names, of_both[0]), np.searchsorted(class_names, of_both[1]))
         else:
             values, by = (smoother.predict(queries), smoother.y_train_), ["prediction", "target"]
         of_queries, of_keys = (value.reshape(len(value), -1)[:, 0] for value in values)
         labels = {"query_label": f"query, by {by[0]}", "key_label": f"training sample, by {by[1]}"}
-        display = cls(weights, query_values=of_queries, key_values=of_keys, **labels)
+        display = cls(weights, query_values=of_queries, key_values=of_keys, class_names=class_names, **labels)
         return display.plot(ax, **imshow_kwargs)
 
     def plot(self, ax: Any = None, **imshow_kwargs: Any) -> Self:
@@ -184,14 +192,17 @@ class AttentionDisplay(_Display):
         self.image_ = ax.imshow(self.weights[np.ix_(rows, columns)], **(defaults | imshow_kwargs))
         self.colorbar_ = ax.figure.colorbar(self.image_, ax=ax, label="attention weight")
         ax.set(xlabel=self.key_label, ylabel=self.query_label)
-        _label_by_value(ax.xaxis, self.key_values[columns])
-        _label_by_value(ax.yaxis, self.query_values[rows])
+        for axis, values in [(ax.xaxis, self.key_values[columns]), (ax.yaxis, self.query_values[rows])]:
+            if self.class_names is None:
+                _label_by_value(axis, values)
+            else:
+                _label_by_class(axis, values, self.class_names)
         return self
 
 
 @dataclass(eq=False, repr=False)
 class FitDisplay(_Display):
-    """The fitted curve along one feature, with its prediction interval and data.
+    """The fitted curve along one feature, with its prediction interval or the band of the mean, and data.
 
     With several features it is a cut through the fit: the other features stay at their medians.
     :meth:`from_estimator` is the usual way to make one; all parameters are stored as attributes.
@@ -202,23 +213,27 @@ class FitDisplay(_Display):
         Values of the feature, ascending.
     mean : ndarray of shape (n_points,)
         The prediction there.
-    interval : ndarray of shape (n_points, 2)
-        Lower and upper bound of a new observation; may be infinite.
+    interval : ndarray of shape (n_points, 2) or None
+        Lower and upper bound of a new observation; may be infinite. None draws none.
     coverage : float
-        The share of new observations that the interval is meant to cover.
+        The share of new observations that the interval, and of curves that the band of the mean, is meant to cover.
     data_x, data_y : ndarray of shape (n_samples,)
         The observations.
     feature_name : str, default="x"
         The label of the horizontal axis.
     is_cut : bool, default=False
         Whether there are other features, at their medians.
+    mean_interval : ndarray of shape (n_points, 2), default=None
+        Lower and upper bound of the curve at each point; None draws none.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
         The prediction.
-    band_ : matplotlib PolyCollection
+    band_ : matplotlib PolyCollection or None
         The interval.
+    mean_band_ : matplotlib PolyCollection or None
+        The band of the mean.
     scatter_ : matplotlib PathCollection
         The data.
     ax_ : matplotlib Axes
@@ -229,6 +244,7 @@ class FitDisplay(_Display):
     See Also
     --------
     NadarayaWatsonRegressor.predict_interval : The interval as an array.
+    NadarayaWatsonRegressor.predict_mean_interval : The band of the mean as an array.
     sklearn.inspection.PartialDependenceDisplay : Averages over the other features instead of cutting.
 
     Examples
@@ -244,13 +260,14 @@ class FitDisplay(_Display):
 
     x: np.ndarray
     mean: np.ndarray
-    interval: np.ndarray
+    interval: np.ndarray | None
     _: KW_ONLY
     coverage: float
     data_x: np.ndarray
     data_y: np.ndarray
     feature_name: str = "x"
     is_cut: bool = False
+    mean_interval: np.ndarray | None = None
 
     @classmethod
     def from_estimator(
@@ -261,6 +278,7 @@ class FitDisplay(_Display):
         *,
         feature: int | str = 0,
         target: int | None = None,
+        band: str = "interval",
         coverage: float = 0.9,
         ax: Any = None,
         **plot_kwargs: Any,
@@ -279,12 +297,14 @@ class FitDisplay(_Display):
             The feature along which to go, by position or by name.
         target : int, default=None
             The output to draw; needed where there are several.
+        band : {"interval", "mean", "both"}, default="interval"
+            What is drawn around the curve: where a new observation lies, where the curve itself lies, or both.
         coverage : float, default=0.9
-            Of the interval.
+            Of the interval and the band.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         **plot_kwargs
-            `line_kwargs`, `band_kwargs`, `scatter_kwargs`, as in :meth:`plot`.
+            `line_kwargs`, `band_kwargs`, `mean_band_kwargs`, `scatter_kwargs`, as in :meth:`plot`.
 
         Returns
         -------
@@ -294,10 +314,12 @@ class FitDisplay(_Display):
         Raises
         ------
         ValueError
-            If there is no such feature, or several outputs and no `target`.
+            If there is no such feature or band, or several outputs and no `target`.
         TypeError
             If the smoother is a classifier, which has no curve with an interval.
         """
+        if band not in ("interval", "mean", "both"):
+            raise ValueError(f'band must be "interval", "mean" or "both", got {band!r}.')
         if isinstance(smoother_and_inputs(estimator)[0], ClassificationMixin):
             raise TypeError(
                 "FitDisplay draws a curve with its prediction interval, which a classifier does not have: draw columns "
@@ -317,14 +339,19 @@ class FitDisplay(_Display):
         n_outputs = targets.shape[1]
         message = f"target must be the position of one of the {n_outputs} outputs"
         output = _position(0 if target is None and n_outputs == 1 else target, n_outputs, message)
-        bounds = np.full((_RESOLUTION, 2), np.nan)  # there is no interval where `cv` has tested rows several times
         assert isinstance(smoother, RegressionMixin)
-        if smoother._fitted.tests_each_once:
-            bounds = smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
+        bounds = mean_bounds = None
+        if band != "mean":
+            bounds = np.full((_RESOLUTION, 2), np.nan)  # there is no interval where `cv` has tested rows several times
+            if smoother._fitted.tests_each_once:
+                bounds = smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
+        if band != "interval":
+            mean_bounds = smoother.predict_mean_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
         return cls(
             x,
             smoother.predict(queries).reshape(_RESOLUTION, -1)[:, output],
             bounds,
+            mean_interval=mean_bounds,
             coverage=coverage,
             data_x=table[:, column],
             data_y=targets[:, output],
@@ -338,17 +365,18 @@ class FitDisplay(_Display):
         *,
         line_kwargs: dict | None = None,
         band_kwargs: dict | None = None,
+        mean_band_kwargs: dict | None = None,
         scatter_kwargs: dict | None = None,
     ) -> Self:
-        """Draw line, band and data.
+        """Draw line, bands and data.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
-        line_kwargs, band_kwargs, scatter_kwargs : dict, default=None
-            For :meth:`matplotlib.axes.Axes.plot`, :meth:`~matplotlib.axes.Axes.fill_between` and
-            :meth:`~matplotlib.axes.Axes.scatter`.
+        line_kwargs, band_kwargs, mean_band_kwargs, scatter_kwargs : dict, default=None
+            For :meth:`matplotlib.axes.Axes.plot`, :meth:`~matplotlib.axes.Axes.fill_between` of the interval and of
+            the band of the mean, and :meth:`~matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
@@ -360,17 +388,27 @@ class FitDisplay(_Display):
         crowd = np.sqrt(len(self.data_x))
         size, alpha = np.clip(170 / crowd, 2, 16), np.clip(14 / crowd, 0.15, 0.8)
         scatter = {"s": size, "color": "0.45", "alpha": alpha, "linewidths": 0, "label": "data"}
-        band = {"color": _BLUE, "alpha": 0.2, "linewidth": 0, "label": f"{100 * self.coverage:g} % interval"}
+        percent = f"{100 * self.coverage:g} %"
+        interval = {"color": _BLUE, "alpha": 0.2, "linewidth": 0, "label": f"{percent} interval"}
+        of_mean = {"color": _ORANGE, "alpha": 0.4, "linewidth": 0, "label": f"{percent} band of the mean"}
         self.scatter_ = ax.scatter(self.data_x, self.data_y, **_styled(scatter, scatter_kwargs))
         (self.line_,) = ax.plot(self.x, self.mean, **_styled({"color": _BLUE, "label": "prediction"}, line_kwargs))
-        bottom, top = ax.get_ylim()  # an infinite band fills the picture
-        lower, upper = np.where(np.isinf(self.interval), [bottom, top], self.interval).T
-        self.band_ = ax.fill_between(self.x, lower, upper, **_styled(band, band_kwargs))
-        if np.isinf(self.interval).any():
-            ax.set_ylim(bottom, top)
+        self.band_ = self._fill(ax, self.interval, _styled(interval, band_kwargs))
+        self.mean_band_ = self._fill(ax, self.mean_interval, _styled(of_mean, mean_band_kwargs))
         ax.set(xlabel=self.feature_name + " (others at their medians)" * self.is_cut, ylabel="y")
         ax.legend(fontsize="small")
         return self
+
+    def _fill(self, ax: Any, bounds: np.ndarray | None, style: dict) -> Any:
+        """The area between two bounds; an infinite one fills the picture."""
+        if bounds is None:
+            return None
+        bottom, top = ax.get_ylim()
+        lower, upper = np.where(np.isinf(bounds), [bottom, top], bounds).T
+        area = ax.fill_between(self.x, lower, upper, **style)
+        if np.isinf(bounds).any():
+            ax.set_ylim(bottom, top)
+        return area
 
 
 @dataclass(eq=False, repr=False)
@@ -512,7 +550,7 @@ class EffectDisplay(_Display):
         names = feature_names(estimator if is_whole else smoother)
         weights, rows = training.sample_weight, take(training.given, training.rows)
         if X is not None and not is_whole:
-            rows, _ = smoother._validate_queries(X)
+            rows = smoother._validate_inputs(X)
         if X is not None:
             weights = np.ones(n_rows(X))
         parts: list[list[Any]] = [[], [], [], [], []]
@@ -528,11 +566,8 @@ class EffectDisplay(_Display):
                 values = np.arange(len(values)) if levels else values
             else:
                 values, levels = _feature_values(smoother, rows, k, grid_resolution, percentiles)
-                pool = replace(smoother._fitted.smoother, n_jobs=smoother.n_jobs)
-                found = (
-                    training.y_center[output]
-                    + training.y_scales[output] * (individual_curves(pool, rows, k, values)[..., output])
-                )
+                curves = smoother._individual_curves(rows, k, values)[..., output]
+                found = training.y_center[output] + training.y_scales[output] * curves
             some = np.argsort(found.mean(axis=1), kind="stable")
             some = some[np.linspace(0, len(some) - 1, min(len(some), _MOST_CURVES)).round().astype(np.intp)]
             average = weights @ found / weights.sum()
@@ -847,3 +882,9 @@ def _label_by_value(axis: Any, values: np.ndarray) -> None:
 
     axis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_major_formatter(FuncFormatter(label))
+
+
+def _label_by_class(axis: Any, values: np.ndarray, names: np.ndarray) -> None:
+    """A tick in the middle of each class among sorted values, labelled with its name."""
+    codes, first, count = np.unique(values, return_index=True, return_counts=True)
+    axis.set_ticks(first + (count - 1) / 2.0, [str(names[code]) for code in codes])

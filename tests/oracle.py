@@ -104,7 +104,7 @@ def distances_of_features(Q, X, mixed):
 
 
 def mixed_scales(X, kinds, w=None):
-    """s_k: s_k^2 is half the mean square distance of two samples; of categories at least 1/2 and of even shares."""
+    """s_k: the root of half the mean squared distance, of categories at least that of even shares, and of 1/2."""
     w = weights_or_ones(w, X)
     p = w / w.sum()
     scales = []
@@ -475,3 +475,27 @@ def kriging(g, f, G, F, variance):
     equations = np.block([[G, F], [F.T, np.zeros((q, q))]])
     c = np.linalg.solve(equations, np.concatenate([g, f]))[: len(G)]
     return c, c @ G @ c - 2 * c @ g + variance
+
+
+def own_class(y, pooled):
+    """Of pooled indicators (m, C) that of the class of each row; classes are 0, 1, ..."""
+    return np.array([pooled[i, c] for i, c in enumerate(y)])
+
+
+def class_loss(q, w, n_classes, s):
+    """The log loss of (1 - s) q + s / C, and of one sample more of weight 1 with q = 0, over the sum of the w."""
+    with np.errstate(divide="ignore"):
+        logs = np.log((1 - s) * q + s / n_classes)
+        return -(w @ logs + np.log(s / np.longdouble(n_classes))) / w.sum()
+
+
+def best_smoothing(q, w, n_classes):
+    """The s in (0, 0.999) with the smallest `class_loss`, which is convex in s, by golden section."""
+    a, b, ratio = np.longdouble(0), np.longdouble(0.999), (np.sqrt(np.longdouble(5)) - 1) / 2
+    for _ in range(100):
+        left, right = b - ratio * (b - a), a + ratio * (b - a)
+        if class_loss(q, w, n_classes, left) < class_loss(q, w, n_classes, right):
+            b = right
+        else:
+            a = left
+    return (a + b) / 2

@@ -16,7 +16,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sknw import AttentionPoolingRegressor, KrigingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import (
+    AttentionPoolingRegressor,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonClassifier,
+    NadarayaWatsonRegressor,
+)
 from sknw.datasets import make_sine_power
 from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 
@@ -360,3 +366,35 @@ def test_effects_of_several_outputs_name_one(problem):
     assert_allclose(both[0], -both[1])
     with pytest.raises(ValueError, match="kind"):
         EffectDisplay.from_estimator(model, target=0, kind="mean")
+
+
+def test_displays_of_classes_name_them_and_a_curve_is_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), np.array(["bird", "cat"])[rng.integers(0, 2, 60)]
+    X[y == "cat"] += 1.5
+    model = NadarayaWatsonClassifier().fit(X, y)
+    attention = AttentionDisplay.from_estimator(model, X[:20])
+    assert [label.get_text() for label in attention.ax_.get_xticklabels()] == ["bird", "cat"]
+    rows = np.argsort(model.predict(X[:20]), kind="stable")
+    columns = np.argsort(y, kind="stable")
+    assert_allclose(attention.image_.get_array(), model.attention_weights_(X[:20])[np.ix_(rows, columns)])
+    assert BandwidthDisplay.from_estimator(model).ax_.get_ylabel() == "leave-one-out log loss (nats)"
+    with pytest.raises(TypeError, match="a classifier does not have"):
+        FitDisplay.from_estimator(model, X, y)
+
+
+@pytest.mark.parametrize("band", ["interval", "mean", "both"])
+def test_a_fit_has_the_bands_asked_for(band, problem):
+    model, X, y = problem
+    display = FitDisplay.from_estimator(model, X, y, band=band, coverage=0.8, mean_band_kwargs={"alpha": 0.5})
+    assert (display.band_ is None) == (band == "mean")
+    assert (display.mean_band_ is None) == (band == "interval")
+    if band != "interval":
+        assert_array_equal(display.mean_interval, model.predict_mean_interval(display.x[:, np.newaxis], 0.8))
+        assert display.mean_band_.get_alpha() == 0.5
+        assert "80 % band of the mean" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def test_a_fit_refuses_other_bands(problem):
+    with pytest.raises(ValueError, match="band must be"):
+        FitDisplay.from_estimator(*problem, band="std")

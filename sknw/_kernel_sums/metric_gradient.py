@@ -33,11 +33,11 @@ class WeightCotangent:
 
     Attributes
     ----------
-    p : ndarray of shape (m, 1 + d)
+    p : ndarray of shape (m, 1 + d), of weighted means (m, 1)
         First factor of dm / dP, of (1, x_j).
     g : ndarray of shape (m, k)
         What each of the k outputs counts.
-    e : ndarray of shape (m, 1 + d)
+    e : ndarray of shape (m, 1 + d), of weighted means (m, 1)
         What is taken from g'y_j, of (1, x_j).
     t : ndarray of shape (m,)
     log_mass : ndarray of shape (m,)
@@ -53,7 +53,7 @@ class WeightCotangent:
     @property
     def is_of_means(self) -> bool:
         """Whether the values are weighted means."""
-        return not (self.p[:, 1:].any() or self.e[:, 1:].any())
+        return self.p.shape[1] == 1
 
     def take(self, rows: np.ndarray) -> WeightCotangent:
         """Those of some of the queries."""
@@ -103,13 +103,10 @@ def _diagonal_by_groups(
     other = int(np.argmax(groups.number != groups.number[0]))
     sq = ((key_x[other, columns] - key_x[0, columns]) ** 2).sum()  # of two groups
     query_x, key_x = (np.delete(x, columns, axis=1) for x in (query_x, key_x))
-    none = np.zeros((len(query_x), query_x.shape[1]))
-    p, e = np.column_stack([cotangent.p[:, 0], none]), np.column_stack([cotangent.e[:, 0], none])
-    of_means = replace(cotangent, p=p, e=e)
-    by_others, total = _diagonal(of_all, query_x, key_x, replace(of_means, log_mass=log_mass - log_other), algorithm)
+    by_others, total = _diagonal(of_all, query_x, key_x, replace(cotangent, log_mass=log_mass - log_other), algorithm)
     for rows, keys in members_of(request) if np.isfinite(log_rest) else ():
         part = request_of_group(request, of_all, rows, keys)
-        few = replace(of_means.take(rows), log_mass=(log_mass - log_rest)[rows])
+        few = replace(cotangent.take(rows), log_mass=(log_mass - log_rest)[rows])
         own, total_of_own = _diagonal(part, query_x[rows], key_x[keys], few, "auto")
         by_others = by_others + own
         total -= total_of_own * np.exp(log_other[0] - log_rest)
@@ -145,8 +142,10 @@ def _dense_metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: Weig
 
     def block(rows: slice) -> None:
         sq = dense.squared_distances(request, rows)
-        first = cotangent.p[rows, :1] + cotangent.p[rows, 1:] @ x.T
-        second = cotangent.g[rows] @ request.columns.T - (cotangent.e[rows, :1] + cotangent.e[rows, 1:] @ x.T)
+        first, taken = cotangent.p[rows, :1], cotangent.e[rows, :1]
+        if not cotangent.is_of_means:
+            first, taken = first + cotangent.p[rows, 1:] @ x.T, taken + cotangent.e[rows, 1:] @ x.T
+        second = cotangent.g[rows] @ request.columns.T - taken
         b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
         b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
         b[request.left_out_entries(rows)] = 0.0

@@ -68,16 +68,17 @@ class Loss:
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]
             s += scatter(request, self.x[rows], x, cotangent, smoother.algorithm)
-            by_ridge += batch_by_ridge
+            by_ridge[: len(batch_by_ridge)] += batch_by_ridge  # weighted means have none
         by_w = features.sum(s) * w if w.ndim == 1 else s @ w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
-    def slopes(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """The slopes of the left-out local lines, of shape (m, d, k)."""
-        smoother = self.smoother.with_line(LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0))
-        smoother = replace(self, smoother=smoother)._smoother_at(w, ridge)
-        left_out = smoother.left_out(self.validation)
-        return np.concatenate([pool_with_vjp(batch.smoother, batch.queries, ridge).slope for batch in left_out])
+    def slopes(self, w: np.ndarray, ridge: float) -> np.ndarray:
+        """The slopes of the left-out local lines with one ridge, of shape (m, c, k)."""
+        line = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0).along_rows()
+        smoother = replace(self, smoother=self.smoother.with_line(line))._smoother_at(w, np.array(ridge))
+        ridges, left_out = np.full(line.x.shape[1], ridge), smoother.left_out(self.validation)
+        slopes = [pool_with_vjp(batch.smoother, batch.queries, ridges).slope for batch in left_out]
+        return np.swapaxes(line.slope_of_columns(np.concatenate(slopes)), 1, 2)
 
     def _smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         features = self.training.features
@@ -92,7 +93,7 @@ class Pooled:
     """Values m_i (m, k) pooled at m queries, and what their derivatives take.
 
     Local lines have m = y_mean + u'cov(x, y) with u = (C + R)^-1 (x_i - x_mean) of shape (m, d), C = cov(x, x) and
-    R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); for weighted means u and b are zero.
+    R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); weighted means have d = 0.
     `values` of queries without support are those of `outside`; `log_mass` is log D_i.
     """
 
@@ -124,8 +125,8 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
         sums = kernel_sums(smoother.request(queries), smoother.algorithm)
         log_mass, (y_mean, unsupported) = sums.log_mass(), sums.into_means()
         _, m, k = y_mean.shape
-        u = x_mean = np.broadcast_to(0.0, (1, m, len(ridge)))
-        slope, values = np.broadcast_to(0.0, (1, m, len(ridge), k)), y_mean
+        u = x_mean = np.empty((1, m, 0))
+        slope, values, ridge = np.empty((1, m, 0, k)), y_mean, ridge[:0]
     else:
         moments, unsupported = smoother.local_moments(queries)
         u, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)

@@ -40,7 +40,7 @@ LOG_RIDGE_VARIANCE_PENALTY = 0.01
 # Features of smaller w are candidates for w = 0: two standard deviations along one add at most 0.01 to u^2.
 _SMALL_W = 0.05
 # L-BFGS-B ends when no derivative is larger; how many steps it remembers.
-_SMALLEST_GRADIENT, _N_CORRECTIONS = 1e-7, 20
+_SMALLEST_GRADIENT, N_CORRECTIONS = 1e-7, 20
 # L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above the rounding of
 # engines and threads (1e-14 to 1e-12), which a path of 50 steps else amplifies.
 _OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
@@ -146,7 +146,7 @@ class MetricOptimizer:
             if self.progress.stopped or path[-1] < EXACT_FIT:
                 raise StopIteration
 
-        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}
+        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
         problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
         result = minimize(function, start, callback=after_iteration, options=options, **problem)
         path[-1] = best.path[-1]  # the last search along a line may have found a lower one
@@ -210,7 +210,7 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
     The leading eigenvectors of the mean outer product of the slopes (Xia, Tong, Li & Zhu 2002).
     """
     loss = replace(loss, validation=loss.validation[:: -(-len(loss.validation) // _SCREEN_ROWS)])
-    slope = loss.slopes(scalar.w, np.maximum(scalar.ridge, START_RIDGE))
+    slope = loss.slopes(scalar.w, max(float(scalar.ridge[0]), START_RIDGE))
     weights = loss.training.sample_weight[loss.validation.rows]
     squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
     lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))

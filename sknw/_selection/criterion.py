@@ -36,6 +36,10 @@ class Criterion:
     ridge: float | None = 0.0  # of local lines; None takes the best one at every bandwidth
     datafit: Datafit = field(default_factory=SquaredError)
 
+    def __post_init__(self) -> None:
+        if self.name not in self.datafit.criteria:
+            raise ValueError(f'The criterion "{self.name}" is defined for squared errors only.')
+
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows at bandwidth factors given in descending order.
 

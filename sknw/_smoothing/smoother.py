@@ -61,14 +61,9 @@ class LocalLinearSpec:
     def of(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
         """For a training set and one ridge for all features, or one for each, (d,), positive if they differ.
 
-        With more columns than samples, in coordinates along a basis of their rows: slopes lie in the space of these,
-        and an orthonormal basis keeps their squared length.
+        With more columns than samples it is `along_rows`.
         """
-        line = cls.along_columns(training, ridge)
-        if len(line.x) >= len(line.scales):
-            return line
-        basis = np.linalg.qr(line.x.T)[0]
-        return replace(line, x=line.x @ basis, basis=basis)
+        return cls.along_columns(training, ridge).along_rows()
 
     @classmethod
     def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
@@ -78,6 +73,16 @@ class LocalLinearSpec:
             scales, common = scales * np.sqrt(ridge), 1.0
         scales = training.features.repeat(scales)
         return cls(coordinates(training.X, training.center, 1.0 / scales), scales, common)
+
+    def along_rows(self) -> LocalLinearSpec:
+        """The same in as many coordinates as samples, where these are fewer than columns, for one ridge.
+
+        Slopes lie in the space of the rows of inputs, and an orthonormal basis of it keeps their squared length.
+        """
+        if len(self.x) >= self.x.shape[1]:
+            return self
+        basis = np.linalg.qr(self.x.T)[0]
+        return replace(self, x=self.x @ basis, basis=basis)
 
     def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
         """The inputs of columns (m, c)."""

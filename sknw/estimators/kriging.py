@@ -343,6 +343,15 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         training = self._fitted.training
         return standardised(training, training.features.columns(array))
 
+    def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
+        curves = []
+        for value in values.tolist():
+            elsewhere = rows.copy()
+            elsewhere[:, feature] = value
+            columns = self._columns_of(elsewhere)
+            curves.append(self._fitted.solution.predict(columns, effective_n_threads(self.n_jobs)))
+        return np.clip(np.stack(curves, axis=1), *self._fitted.bounds)
+
     def _in_units_of_y(self, standardised_values: np.ndarray, array: np.ndarray) -> np.ndarray:
         """Values (m, k, ...) less their standardisation, in the shape and dtype of results for the queries."""
         training, trailing = self._fitted.training, standardised_values.shape[2:]

@@ -28,6 +28,8 @@ from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
+# Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
+_MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
 
 
 class MetricSmoother(BaseSmoother):
@@ -132,6 +134,8 @@ class MetricSmoother(BaseSmoother):
         rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
         if structure == "low_rank" and rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
+        if structure in ("low_rank", "full"):
+            self._refuse_many_entries(len(training), d, rank)
         line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
         learner = MetricOptimizer(
@@ -149,6 +153,17 @@ class MetricSmoother(BaseSmoother):
         else:
             learned = optimizer.learn(learner, structure, rank)
         return optimizer.prune_features(learner, learned)
+
+    def _refuse_many_entries(self, n: int, d: int, rank: int) -> None:
+        """Refuse a matrix w that takes too much memory to learn."""
+        n_bytes = 8 * (2 * optimizer.N_CORRECTIONS + _MORE_MATRICES) * d * rank
+        if n_bytes > _MOST_BYTES_OF_MATRIX:
+            seconds = 1e-10 * self.max_iter * (2 * d * d * rank + 6 * n * d * d)
+            raise ValueError(
+                f"Learning w={self.w!r} of {d} x {rank} entries would take about {n_bytes / 2**20:.0f} MiB and, for "
+                f'{self.max_iter} iterations, {seconds:.0f} seconds: choose w="diagonal", or w="low_rank" with a small '
+                "rank, or reduce the features first, as by PCA."
+            )
 
     def _ridge_for(self, smoother: Smoother, training: TrainingSet, validation: Validation) -> np.ndarray:
         """The ridge at a given w."""

@@ -18,8 +18,9 @@ from sknw._predictive.fold_intervals import fold_interval
 from sknw._predictive.gradient import feature_gradients
 from sknw._predictive.jackknife import interval
 from sknw._predictive.mean_bands import mean_band
+from sknw._predictive.partial_dependence import individual_curves
+from sknw._predictive.quantiles import probabilities, sample_indices
 from sknw._predictive.quantiles import quantiles as quantiles_of
-from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
 from sknw.estimators.tables import Categories, as_table, densify, encode
@@ -116,6 +117,11 @@ class AttentionMixin:
         array = self._validate_inputs(X)
         smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
+        """Standardised predictions (m, g, k) of the rows with each of the values (g,) in place of that of a feature."""
+        smoother: Smoother = replace(self._fitted.smoother, n_jobs=self.n_jobs)
+        return individual_curves(smoother, rows, feature, values)
 
     def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
         """The queries X as an array, with codes of categories."""
@@ -316,12 +322,53 @@ class PredictiveMixin(AttentionMixin):
         levels = quantile_levels(quantiles)
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
-        targets = self.y_train_.reshape(len(self.y_train_), -1)[self._fitted.training.rows].astype(np.float64)
         settings = request, smoother.policy, smoother.algorithm
-        found = np.stack([quantiles_of(*settings, y, np.atleast_1d(levels)) for y in targets.T], axis=1)
+        found = np.stack([quantiles_of(*settings, y, np.atleast_1d(levels)) for y in self._targets.T], axis=1)
         if smoother.policy == "raise":
             self._raise_outside(smoother, np.isnan(found[:, 0, 0]))
         return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), *levels.shape)
+
+    def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """Predict the probability that a new observation is at most y: the attention on training targets up to y.
+
+        It is the distribution function of which :meth:`predict_quantile` gives the quantiles. At the observations
+        themselves, of data not used in fitting, its values are uniform where the distribution is right (the
+        probability integral transform).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
+            The values, in units of y: the same for all queries (and outputs), or some for each.
+
+        Returns
+        -------
+        ndarray of shape (n_queries,) or (n_queries, n_outputs), for an array y (..., n_values)
+            Between 0 and 1; NaN for queries without support if `outside` is "nan".
+
+        Raises
+        ------
+        ValueError
+            If y is not numbers in one of these shapes; if `outside` is "raise" and a query is without support.
+        """
+        array, smoother = self._validate_queries(X)
+        shape = self._shape_of_y(len(array))
+        try:
+            values = np.asarray(y, dtype=np.float64)
+        except (TypeError, ValueError):
+            values = np.array(np.nan)
+        if (values.ndim > 1 and values.shape[:-1] != shape) or np.isnan(values).any():
+            raise ValueError(
+                f"y must be a number, a list of numbers, or an array of shape {(*shape, 'n_values')} with values for "
+                f"each query; got {y!r}."
+            )
+        thresholds = values if values.ndim > 1 else np.broadcast_to(values, (*shape, values.size))
+        settings = smoother.value_request(smoother.queries(array)), smoother.policy, smoother.algorithm
+        found = probabilities(*settings, self._targets, thresholds.reshape(len(array), -1, thresholds.shape[-1]))
+        if smoother.policy == "raise":
+            self._raise_outside(smoother, np.isnan(found).any(axis=(1, 2)))
+        return found.astype(array.dtype).reshape(*shape, *values.shape[-1:])
 
     def sample_y(
         self, X: ArrayLike, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0
@@ -398,6 +445,11 @@ class PredictiveMixin(AttentionMixin):
         """float32 for float32 queries, unless the targets are too large for it."""
         largest = np.abs(self._fitted.training.y_center) + self._fitted.training.y_scales
         return array.dtype if np.all(largest < _FLOAT32_LIMIT) else np.dtype(np.float64)
+
+    @property
+    def _targets(self) -> np.ndarray:
+        """The targets of the samples, as given, (n, k)."""
+        return self.y_train_.reshape(len(self.y_train_), -1)[self._fitted.training.rows].astype(np.float64)
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])

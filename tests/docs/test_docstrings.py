@@ -53,7 +53,7 @@ def attributes_of(cls):
 
 def test_members_are_found():
     """Of base classes, decorated ones, class methods and properties."""
-    expected = {"BaseSmoother.predict", "BaseSmoother.fit", "FitDisplay.from_estimator", "FitDisplay.plot"}
+    expected = {"RegressionMixin.predict", "BaseSmoother.fit", "FitDisplay.from_estimator", "FitDisplay.plot"}
     assert expected | {"Kernel.profile", "Kernel.is_differentiable", "PowerExponential.form"} < set(MEMBERS)
 
 
@@ -87,6 +87,8 @@ FITTED = {
     "LocalLinearRegressor": lambda: sknw.LocalLinearRegressor().fit(FRAME, Y),
     "AttentionPoolingRegressor": lambda: sknw.AttentionPoolingRegressor().fit(FRAME, Y),
     "KrigingRegressor": lambda: sknw.KrigingRegressor(max_iter=2).fit(FRAME, Y),
+    "NadarayaWatsonClassifier": lambda: sknw.NadarayaWatsonClassifier().fit(FRAME, Y > 4.0),
+    "AttentionPoolingClassifier": lambda: sknw.AttentionPoolingClassifier().fit(FRAME, Y > 4.0),
     "AttentionDisplay": lambda: sknw.AttentionDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X),
     "EffectDisplay": lambda: sknw.EffectDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y)),
     "FitDisplay": lambda: sknw.FitDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X, Y),

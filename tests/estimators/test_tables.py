@@ -178,7 +178,7 @@ def test_the_gradient_of_the_loss_is_one_number_for_each_feature(algorithm, degr
     kinds = FeatureMap(np.array([0, 3, 4, 0]), np.arange(4) == 2, np.zeros(4, dtype=bool), np.array([0, 0, 0, 24.0]))
     training = TrainingSet.of(X, y, w, None, kinds)
     validation = Validation.of(None, training)
-    line = LocalLinearSpec.of(training, 0.0) if degree else None
+    line = LocalLinearSpec.along_columns(training, 0.0) if degree else None
     model = AttentionPoolingRegressor(algorithm=algorithm)
     smoother = model._build_smoother(training, Gaussian(), 1 / training.scales, validation, 1, line)
     loss, at = Loss(smoother, training, validation), np.array([1.1, 0.7, 0.9, 1.3])

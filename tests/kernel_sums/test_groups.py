@@ -67,11 +67,10 @@ def test_the_diagonal_of_the_scatter_matrix_by_groups(w, monkeypatch):
     request, x = request_of(w=w, h=(1.0,))
     m, rng = len(request.queries), np.random.default_rng(1)
     x = x[:m] / np.append([1.0, 1.0], np.full(N_LEVELS - 1, w))
-    none = np.zeros((m, x.shape[1]))
     cotangent = WeightCotangent(
-        np.column_stack([np.ones(m), none]),
+        np.ones((m, 1)),
         rng.normal(size=(m, 2)),
-        np.column_stack([rng.normal(size=m), none]),
+        rng.normal(size=(m, 1)),
         np.zeros(m),
         kernel_sums(request, "dense").log_mass()[0],
     )

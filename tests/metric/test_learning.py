@@ -35,7 +35,7 @@ def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="near
     training, validation = data.training, data.validation
     if rows is not None:
         validation = validation.of_rows(np.flatnonzero(np.isin(training.given_rows, rows)))
-    line = LocalLinearSpec.of(training, 0.0) if degree else None
+    line = LocalLinearSpec.along_columns(training, 0.0) if degree else None
     smoother = model._build_smoother(training, resolve_kernel(kernel), 1 / training.scales, validation, 1, line)
     return Loss(smoother, training, validation)
 
