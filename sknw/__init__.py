@@ -1,12 +1,13 @@
-"""Kernel regression for scikit-learn users: Nadaraya-Watson, local lines, learned attention and kriging."""
+"""Kernel regression and classification for scikit-learn users: Nadaraya-Watson, local lines, attention and kriging."""
 
 from sknw import _retired as _retired
-from sknw import datasets, displays, kernels, model_selection
+from sknw import datasets, displays, inspection, kernels, model_selection
 from sknw._selection.result import BandwidthSearch
 from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
-from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
+from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 from sknw.estimators.attention_pooling import AttentionPoolingRegressor
+from sknw.estimators.classifiers import AttentionPoolingClassifier, NadarayaWatsonClassifier
 from sknw.estimators.kriging import KrigingRegressor
 from sknw.estimators.local_linear import LocalLinearRegressor
 from sknw.estimators.nadaraya_watson import NadarayaWatsonRegressor
@@ -26,11 +27,13 @@ from sknw.kernels import (
 
 __all__ = [
     "AttentionDisplay",
+    "AttentionPoolingClassifier",
     "AttentionPoolingRegressor",
     "BandwidthDisplay",
     "BandwidthSearch",
     "Biweight",
     "Cosine",
+    "EffectDisplay",
     "Epanechnikov",
     "Exponential",
     "FitDisplay",
@@ -39,6 +42,7 @@ __all__ = [
     "KrigingRegressor",
     "Linear",
     "LocalLinearRegressor",
+    "NadarayaWatsonClassifier",
     "NadarayaWatsonRegressor",
     "PowerExponential",
     "TopHat",
@@ -46,6 +50,7 @@ __all__ = [
     "Triweight",
     "datasets",
     "displays",
+    "inspection",
     "kernels",
     "make_sine_power",
     "model_selection",

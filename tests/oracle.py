@@ -5,6 +5,8 @@ x86, elsewhere perhaps float64); weights are normalised by log-sum-exp; leave-on
 """
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 # A sample at exactly the bandwidth belongs to the top hat, and samples at equal distance are equally near, both up to
 # the rounding of the inputs.
@@ -102,7 +104,7 @@ def distances_of_features(Q, X, mixed):
 
 
 def mixed_scales(X, kinds, w=None):
-    """s_k: s_k^2 is half the mean squared distance of two samples; of categories at least that of even shares."""
+    """s_k: the root of half the mean squared distance, of categories at least that of even shares, and of 1/2."""
     w = weights_or_ones(w, X)
     p = w / w.sum()
     scales = []
@@ -111,7 +113,8 @@ def mixed_scales(X, kinds, w=None):
         scale = p @ sq @ p / 2
         if kind in ("category", "ordered"):
             levels = np.unique(X[w > 0, k])[:, np.newaxis]
-            scale = max(scale, (next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2).mean() / 2)
+            sq = next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2
+            scale = max(scale, sq.mean() / 2, 0.5) if len(levels) > 1 else scale
         scales.append(np.sqrt(scale) if scale > 0 else 1)
     return np.array(scales)
 
@@ -412,6 +415,34 @@ def gradient(predict, Q, step=1e-5):
     return np.stack(by_feature, axis=-1)
 
 
+def mean_interval(Q, X, y, h, kernel, w, v, coverage=0.95, outside="nearest", ridge=None, splits=None, clusters=None):
+    """The pointwise and the simultaneous band of the mean, each of shape (m, k, 2), from matrices of weights.
+
+    Of errors e = s v with given v, (n or n_clusters, B); the rows of X are samples.
+    """
+    w, y = weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
+    s_x = scales(X, w)
+    A, S = (smoother_matrix(P, X, h, kernel, w, outside, ridge, s_x) for P in (Q, X))
+    twice = 2 * A - A @ S
+    splits = [(np.delete(np.arange(len(X)), i), [i]) for i in range(len(X))] if splits is None else splits
+    residuals = np.empty_like(y)
+    for test, prediction in left_out(splits, X, y, h, kernel, w, outside, ridge):
+        residuals[test] = y[test] - prediction
+    means = [smoother_matrix(P, X, h, kernel, w, outside) for P in (Q, X)]
+    errors, v = (np.sqrt(means[1] @ residuals**2), v) if clusters is None else (residuals, v[clusters])
+    bands = np.empty((2, len(Q), y.shape[1], 2))
+    for k, e in enumerate(errors.T):
+        deltas = twice @ (e[:, np.newaxis] * v)
+        se = np.sqrt((deltas**2).mean(axis=1))
+        largest = np.sort((np.abs(deltas) / se[:, np.newaxis]).max(axis=0))
+        c = [norm.isf((1 - coverage) / 2), float(largest[int(np.ceil(coverage * (len(largest) - 1)))])]
+        df = np.maximum((means[0] @ residuals[:, k] ** 2 / se**2).astype(float), 1)
+        for band, c_of_band in zip(bands[:, :, k], c, strict=True):
+            band[:] = (twice @ y[:, k])[:, np.newaxis]
+            band += (student.isf(norm.sf(c_of_band), df) * se)[:, np.newaxis] * np.array([-1, 1])
+    return bands
+
+
 def kriging_covariance(A, B, w, power, kinds=None):
     """exp(-sum_k (w_k |a_k - b_k|)^p_k), of shape (m, n)."""
     total = np.zeros((len(A), len(B)))
@@ -458,3 +489,27 @@ def kriging_on_neighbours(kappa, keys, amplitude, noise, f, F, k, left_out=None)
         G = amplitude * keys[np.ix_(near, near)] + np.diag(noise[near])
         weights[i, near], variances[i] = kriging(amplitude * kappa[i, near], f[i], G, F[near], amplitude)
     return weights, variances
+
+
+def own_class(y, pooled):
+    """Of pooled indicators (m, C) that of the class of each row; classes are 0, 1, ..."""
+    return np.array([pooled[i, c] for i, c in enumerate(y)])
+
+
+def class_loss(q, w, n_classes, s):
+    """The log loss of (1 - s) q + s / C, and of one sample more of weight 1 with q = 0, over the sum of the w."""
+    with np.errstate(divide="ignore"):
+        logs = np.log((1 - s) * q + s / n_classes)
+        return -(w @ logs + np.log(s / np.longdouble(n_classes))) / w.sum()
+
+
+def best_smoothing(q, w, n_classes):
+    """The s in (0, 0.999) with the smallest `class_loss`, which is convex in s, by golden section."""
+    a, b, ratio = np.longdouble(0), np.longdouble(0.999), (np.sqrt(np.longdouble(5)) - 1) / 2
+    for _ in range(100):
+        left, right = b - ratio * (b - a), a + ratio * (b - a)
+        if class_loss(q, w, n_classes, left) < class_loss(q, w, n_classes, right):
+            b = right
+        else:
+            a = left
+    return (a + b) / 2

@@ -15,7 +15,7 @@ LAYERS = [
     {"_smoothing"},
     {"_selection", "_metric", "_predictive", "_kriging", "model_selection"},
     {"estimators"},
-    {"displays", "datasets"},
+    {"displays", "inspection", "datasets"},
     {""},
 ]
 # Within a layer: what the rooms may import of each other.

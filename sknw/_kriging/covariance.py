@@ -25,18 +25,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sknw._kernel_sums.threads import for_each_chunk
+from sknw._kriging.limits import LARGEST_SUM, LOG_TERMS, SMALLEST_SQUARE
 
 # Terms so few are computed by NumPy, which needs no compiler.
 _FEW_TERMS = 2e5
 # Rows of a chunk of a thread.
 _CHUNK = 64
-# Squared distances, and logarithms (base 2) of terms, outside of these are moved to them: what is beyond is nothing to
-# a sum of terms, or leaves nothing of kappa.
-SMALLEST_SQUARE, LOG_TERMS = 1e-280, (-900.0, 100.0)
 # The smallest noise, in units of the amplitude: with less the equations would have no digits.
 LEAST_NOISE = 1e-10
-# The largest sum of terms: kappa = 1e-261.
-LARGEST_SUM = 600.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, log2, wide_vectors
-from sknw._kriging.covariance import LARGEST_SUM, LOG_TERMS, SMALLEST_SQUARE
+from sknw._kriging.limits import LARGEST_SUM, LOG_TERMS, SMALLEST_SQUARE
 
 _LOWEST, _HIGHEST = LOG_TERMS
 _MINUS_LOG2_E = -float(np.log2(np.e))

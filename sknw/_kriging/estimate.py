@@ -61,11 +61,14 @@ def with_scales(training: TrainingSet) -> tuple[TrainingSet, np.ndarray]:
     largest = np.abs(columns - training.center).max(axis=0)
     scales = np.maximum(training.scales, np.maximum.reduceat(largest, features.starts[:-1]) / _LARGEST)
     is_square = features.n_levels > 0
+    scales[is_square & ~features.is_ordered] = 0.5  # levels are 1 apart
     for k in np.flatnonzero((features.n_levels == 0) & (features.period == 0)).tolist():
         column = columns[:, features.starts[k]]
         low, high = column.min(), column.max()
         if low < high and np.all((column == low) | (column == high)):
-            scales[k], is_square[k] = (high - low) / 2.0, True
+            is_square[k] = True
+            if not features.has_common_scale:
+                scales[k] = (high - low) / 2.0
     excess = np.maximum(np.abs(training.values).max(axis=0) / _LARGEST, 1.0)
     values, y_scales = training.values / excess, training.y_scales * excess
     return replace(training, scales=scales, values=values, y_scales=y_scales), is_square

@@ -9,8 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
-from sknw._kernel_sums.tree.constants import BLOCK
+from sknw._kernel_sums.tree.loops import BLOCK, build_tree
 from sknw._kriging.covariance_loops import add_powers, exponentiate, set_log_squares
+
+# What the search shares with the engine of trees.
+__all__ = ["BLOCK", "build_tree", "find_neighbours", "solve_systems"]
 
 # Rows of a panel of the Cholesky factor.
 PANEL = 8

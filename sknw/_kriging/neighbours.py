@@ -19,10 +19,8 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
-from sknw._kernel_sums.permutation import inverse_permutation
 from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kriging.covariance import KrigingModel
 from sknw._kriging.exact import ExactKriging
 from sknw._predictive.calibration import order_statistic
@@ -86,6 +84,21 @@ class LocalKriging:
         """Predictions (m, v), and the variance (m,) of a new observation of weight 1."""
         found = self._solve(queries, None, n_threads)
         return found.means, found.variances + self.model.noise
+
+    def covariance(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
+        """The covariances (m, m) of the errors c'y - f at the queries, without the noise of new observations.
+
+        They are c_i'G c_j - g_i(x_j)'c_i - g_j(x_i)'c_j + a kappa(x_i, x_j), g and G of the neighbours of both.
+        """
+        weights, covariance = self.weights(queries, n_threads), self.model.covariance
+        used = np.unique(weights.indices)
+        c, points, keys = weights[:, used].toarray(), covariance.points(queries), covariance.points(self.columns[used])
+        cross = c @ covariance.between(keys, points, n_threads)
+        found = covariance.within(points, n_threads) - cross - cross.T
+        size = max(_BATCH // len(used), 1)
+        for batch in (slice(start, start + size) for start in range(0, len(used), size)):
+            found += c[:, batch] @ covariance.between(keys[batch], keys, n_threads) @ c.T
+        return self.model.amplitude * found + (c * self._noise[used]) @ c.T
 
     def weights(self, queries: np.ndarray, n_threads: int) -> csr_array:
         """The signed weights c (m, n) of the samples, whose rows sum to 1."""
@@ -172,7 +185,7 @@ class LocalKriging:
     @cached_property
     def _tree(self) -> tuple[np.ndarray, ...]:
         """The blocks, as `find_neighbours` wants them."""
-        from sknw._kernel_sums.tree.loops import build_tree
+        from sknw._kriging.neighbour_loops import BLOCK, build_tree
 
         covariance, n, n_blocks = self.model.covariance, len(self), -(-len(self) // BLOCK)
         points = np.ascontiguousarray(
@@ -186,8 +199,9 @@ class LocalKriging:
         keys = np.where(numbers < 0, order[-1], numbers)
         of_blocks = [np.ascontiguousarray(columns[keys].transpose(0, 2, 1)) for columns in self._samples[:2]]
         boxes = [np.ascontiguousarray(end(columns, axis=2).T) for columns in of_blocks for end in (np.min, np.max)]
-        of_rank = np.argsort(self.rank)
-        return (of_rank, numbers, inverse_permutation(of_rank, n)[keys], *of_blocks, *boxes)
+        of_rank, ranks = np.argsort(self.rank), np.empty(n, dtype=np.int64)
+        ranks[of_rank] = np.arange(n)
+        return (of_rank, numbers, ranks[keys], *of_blocks, *boxes)
 
     def _rows(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (m, c) as the loops want queries: the columns of powers, and those of squares times w."""

@@ -78,8 +78,9 @@ def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
 
 
 def _shape(smoother: Smoother) -> tuple[int, int]:
-    """The numbers of features and of outputs."""
-    return len(smoother.center), smoother.values.shape[1]
+    """The numbers of inputs of the line and of outputs."""
+    assert smoother.line is not None
+    return smoother.line.x.shape[1], smoother.values.shape[1]
 
 
 def _in_x(by_z: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -90,14 +91,15 @@ def _in_x(by_z: np.ndarray, w: np.ndarray) -> np.ndarray:
 def _of_lines(smoother: Smoother, queries: Queries, moments: LocalMoments, by_x: np.ndarray) -> np.ndarray:
     """dm / dx (m, k, d), from the derivatives `by_x` (m, c, d) of the weighted means of all columns."""
     assert smoother.line is not None
-    d, k = smoother.line.x.shape[1], smoother.values.shape[1]
-    y, x, xx, xy = split_line_columns(np.swapaxes(by_x, 1, 2), d, k)  # the derivative in feature a is [:, a]
+    y, x, xx, xy = split_line_columns(
+        np.swapaxes(by_x, 1, 2), *_shape(smoother)
+    )  # the derivative in feature a is [:, a]
     xx -= np.einsum("mai,mj->maij", x, moments.x_mean) + np.einsum("mi,maj->maij", moments.x_mean, x)
     xy = xy - np.einsum("mai,mk->maik", x, moments.y_mean) - np.einsum("mi,mak->maik", moments.x_mean, y)
     u, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)
     change = xy - np.einsum("maij,mjk->maik", xx, slope)
     found = np.swapaxes(y - x @ slope + np.einsum("mi,maik->mak", u, change), 1, 2)
-    return found + np.swapaxes(slope, 1, 2) / smoother.line.scales
+    return found + smoother.line.slope_of_columns(slope)
 
 
 def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray) -> np.ndarray:
@@ -128,4 +130,4 @@ def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarra
     residuals = y - moments.y_mean[:, np.newaxis] - offsets @ slope
     t = 1.0 + offsets @ u[..., np.newaxis]
     by_z = np.swapaxes((a[..., np.newaxis] * t) * residuals, 1, 2) @ g
-    return np.swapaxes(slope, 1, 2) / line.scales + _in_x(by_z, smoother.w)
+    return line.slope_of_columns(slope) + _in_x(by_z, smoother.w)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sknw._selection.result import BandwidthSearch
@@ -12,12 +14,13 @@ _FEW, _MANY = 100, 0.25
 _EQUAL = 1e-10
 
 
-def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool) -> str | None:
+def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool, criteria: Sequence[str]) -> str | None:
     """The warning that a search deserves, if any: what is wrong with the choice, and the remedy.
 
     There is none where local lines choose the largest bandwidth, at which they are a single line for all samples: that
     may be right. Neither is there with few validation rows, with which the criterion often is least at an edge, nor
-    with equal scores, as of a constant target, with which the largest bandwidth is as good as any.
+    with equal scores, as of a constant target, with which the largest bandwidth is as good as any. `criteria` are the
+    names of all that could be chosen.
     """
     scores = search.scores[np.isfinite(search.scores)]
     if n_rows < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
@@ -43,12 +46,13 @@ def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool) -> st
         return (
             f'the criterion "{search.criterion}" is best at the largest bandwidth tried, at which every prediction is '
             "nearly the mean of all targets: these inputs, on one scale, do not help to predict. Leave out features "
-            "that do not matter, or learn a weight for each with AttentionPoolingRegressor."
+            "that do not matter, or learn a weight for each by attention pooling."
         )
     if search.at_edge:
+        others = ", ".join(f'"{name}"' for name in criteria if name != search.criterion)
         return (
             f'the criterion "{search.criterion}" is best at the smallest bandwidth tried, at which every prediction is '
-            "nearly the target of the nearest sample. If that is not what the data are like, choose another criterion "
-            'among "loo", "aicc" and "gcv", or give a number.'
+            "nearly the target of the nearest sample. If that is not what the data are like, "
+            f"{f'choose another criterion, such as {others}, or ' if others else ''}give a number."
         )
     return None

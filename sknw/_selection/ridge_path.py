@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from sknw._kernel_sums.permutation import row_blocks
 from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
+from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.local_linear import LocalFits
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
@@ -37,6 +38,7 @@ class RidgePath:
     values: np.ndarray  # (m, k)
     weights: np.ndarray  # sample weights, (m,)
     n: int  # the number of all samples
+    datafit: Datafit
 
     def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
         """The `Evaluation` at a ridge, at the best one for None."""
@@ -46,7 +48,10 @@ class RidgePath:
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
         if self.name == "loo":
-            score = self._mean_square(self.lines.value(ridge))
+            predictions = self.lines.value(ridge)
+            score = self.datafit.fit(self.values, predictions, self.weights).mean(
+                self.values, predictions, self.weights
+            )
         else:
             score = gcv_or_aicc(self.name, *self._in_sample(ridge), self.n)
         return np.inf if np.isnan(score) else score
@@ -61,6 +66,7 @@ class RidgePath:
 
         nothing is a difference of numbers that are almost equal.
         """
+        assert isinstance(self.datafit, SquaredError)
         log_ratio = np.where(self.unsupported, -np.inf, self.lines.log_mass - self.log_unit)
         s, p = expit(log_ratio), expit(-log_ratio)
         with np.errstate(over="ignore"):
@@ -73,13 +79,11 @@ class RidgePath:
         """1 - tr / n, the residual degrees of freedom of a sample."""
         return self._in_sample(ridge)[1]
 
-    def _mean_square(self, means: np.ndarray, t: np.ndarray | None = None) -> float:
-        """Weighted mean square of the residuals y - m, or t (y - m), of means (m, k), averaged over the outputs."""
+    def _mean_square(self, means: np.ndarray, t: np.ndarray) -> float:
+        """Weighted mean square of t (y - m), of means (m, k), averaged over the outputs."""
         total = 0.0
         for some in row_blocks(len(means)):
-            residuals = self.values[some] - means[some]
-            if t is not None:
-                residuals *= t[some, np.newaxis]
+            residuals = t[some, np.newaxis] * (self.values[some] - means[some])
             total += np.einsum("m,mk,mk", self.weights[some], residuals, residuals)
         return float(total / (self.weights.sum() * means.shape[1]))
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
+from scipy.special import ndtri
 from sklearn.utils import check_random_state
 
 from sknw._kernel_sums.threads import effective_n_threads
@@ -21,8 +22,8 @@ from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation, tests_of
-from sknw.estimators.base import BaseSmoother, FitData, as_numbers, mean_of_rows, weighted_r2
+from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, tests_of
+from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.predictive import (
     check_coverage,
     check_n_samples,
@@ -30,6 +31,7 @@ from sknw.estimators.predictive import (
     check_top_k,
     quantile_levels,
 )
+from sknw.estimators.regression import RegressionMixin, weighted_r2
 
 # What is validated as of the other estimators.
 _SHARED_PARAMETERS = ["cv", "categorical_features", "ordered_features", "periodic_features", "n_jobs", "random_state"]
@@ -66,7 +68,7 @@ class FittedKriging:
         return errors, self.training.sample_weight[self.validation.rows[known]]
 
 
-class KrigingRegressor(BaseSmoother):
+class KrigingRegressor(RegressionMixin, BaseSmoother):
     """Kriging, attention with learned values, whose scales and powers are chosen by restricted likelihood.
 
     The prediction is a trend plus a sum over training samples::
@@ -173,9 +175,9 @@ class KrigingRegressor(BaseSmoother):
     -----
     Chosen are w, p, a and the noise that maximise the restricted likelihood [1]_ times a weak prior: log w around
     -log(d) / 2 in standard units with a standard deviation of 1.5, log p around log 1.3 with 0.4, log a around 0 with
-    3, log noise around log 0.1 with 2. Several outputs share them. Weights are
-    precisions: the noise of a sample has the variance noise / weight, with weights of mean 1. Predictions are clamped
-    to the range of the training targets.
+    3, log noise around log 0.1 with 2. Several outputs share all of them. Weights are precisions: the noise of a sample
+    has the variance noise / weight, with weights of mean 1. Predictions are clamped to the range of the training
+    targets.
 
     Leave-one-out predictions are exact for given parameters and cost no fit [2]_. The time of a fit grows as
     n^2 d and n^3, n the number of samples; 1500 samples take about a second, 5000 about half a minute.
@@ -303,9 +305,10 @@ class KrigingRegressor(BaseSmoother):
         self.category_weight_ = np.where(
             training.features.n_levels > 0, np.exp(-(np.minimum(self.w_, 1e9) ** 2)), np.nan
         )
-        n_neighbors = self.n_neighbors
-        if n_neighbors == "auto":
+        if isinstance(self.n_neighbors, str):
             n_neighbors = MOST_NEIGHBORS if len(training) > MOST_EXACT else None
+        else:
+            n_neighbors = self.n_neighbors
         solution = self._solve(training, self.trend == "linear", n_neighbors)
         residuals, variances = solution.left_out(data.validation, effective_n_threads(self.n_jobs))
         self._fitted = FittedKriging(training, solution, data.rule, data.validation, residuals, variances)
@@ -349,6 +352,15 @@ class KrigingRegressor(BaseSmoother):
     def _columns_of(self, array: np.ndarray) -> np.ndarray:
         training = self._fitted.training
         return standardised(training, training.features.columns(array))
+
+    def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
+        curves = []
+        for value in values.tolist():
+            elsewhere = rows.copy()
+            elsewhere[:, feature] = value
+            columns = self._columns_of(elsewhere)
+            curves.append(self._fitted.solution.predict(columns, effective_n_threads(self.n_jobs)))
+        return np.clip(np.stack(curves, axis=1), *self._fitted.bounds)
 
     def _in_units_of_y(self, standardised_values: np.ndarray, array: np.ndarray) -> np.ndarray:
         """Values (m, k, ...) less their standardisation, in the shape and dtype of results for the queries."""
@@ -509,6 +521,66 @@ class KrigingRegressor(BaseSmoother):
         threads = effective_n_threads(self.n_jobs)
         bounds = fitted.solution.interval(columns, fitted.validation, fitted.residuals, float(coverage), threads)
         return self._in_units_of_y(bounds, array)
+
+    def predict_mean_interval(
+        self,
+        X: ArrayLike,
+        coverage: float = 0.95,
+        *,
+        simultaneous: bool = False,
+        n_bootstrap: int = 500,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> np.ndarray:
+        """Predict bounds that hold the mean of y, the curve itself, with about the probability `coverage`.
+
+        They are the prediction, before it is clamped, and multiples of the standard deviation of the Gaussian process
+        given the training data, without noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        coverage : float, default=0.95
+            Between 0 and 1.
+        simultaneous : bool, default=False
+            Whether the whole curve lies in the band with this probability, at all queries of this call at once, for
+            each output by itself; else each interval by itself.
+        n_bootstrap : int, default=500
+            The number of draws of the process from which a simultaneous band is taken.
+        random_state : int, RandomState instance or None, default=0
+            Determines the draws; an int gives the same ones at every call.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
+            Lower and upper bound, in units of y.
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer.
+
+        Notes
+        -----
+        The probability is over functions that are draws of the process, with scales, amplitude and noise as estimated.
+        Where the function is rougher in some places than in others, the band is too narrow there.
+        """
+        check_coverage(coverage)
+        check_n_samples(n_bootstrap, "n_bootstrap")
+        array, columns = self._validate_columns(X)
+        solution, threads = self._fitted.solution, effective_n_threads(self.n_jobs)
+        mean, variance = solution.predict_with_variance(columns, threads)
+        std = np.sqrt(np.maximum(variance - self.noise_, 0.0))
+        factor = ndtri(0.5 + 0.5 * coverage)
+        if simultaneous:
+            covariance = solution.covariance(columns, threads)
+            eigenvalues, vectors = np.linalg.eigh(covariance)
+            normal = check_random_state(random_state).standard_normal((n_bootstrap, len(array)))
+            draws = normal * np.sqrt(np.maximum(eigenvalues, 0.0)) @ vectors.T
+            scaled = np.divide(np.abs(draws), std, out=np.zeros_like(draws), where=std > 0)
+            factor = np.quantile(scaled.max(axis=1), coverage, method="higher")
+        half = factor * std[:, np.newaxis] * np.any(self._fitted.training.values != 0, axis=0)
+        return self._in_units_of_y(np.stack([mean - half, mean + half], axis=-1), array)
 
     def predict_quantile(self, X: ArrayLike, quantiles: float | ArrayLike = 0.5) -> np.ndarray:
         """Predict quantiles of a new observation: the prediction and a multiple of its standard deviation.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.utils import check_array
 
 from sknw._sklearn_compat import get_column
@@ -20,6 +23,28 @@ Categories = list[np.ndarray | None]
 def is_table(X: Any) -> bool:
     """Whether X is a data frame of pandas or polars, whose columns have dtypes of their own."""
     return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_column"))
+
+
+def densify(X: Any) -> Any:
+    """X as a dense array if it is sparse, or a data frame of sparse columns only; else X itself.
+
+    Raises
+    ------
+    ValueError
+        If the dense array would be larger than scikit-learn's ``working_memory``.
+    """
+    is_frame = is_table(X) and hasattr(X, "sparse")
+    if not is_frame and not issparse(X):
+        return X
+    n_bytes, limit = 8 * math.prod(X.shape), get_config()["working_memory"] * 2**20
+    if n_bytes > limit:
+        raise ValueError(
+            f"Sparse X of shape {X.shape} would take {n_bytes / 2**20:.0f} MiB as a dense array, more than the "
+            f"{limit / 2**20:.0f} MiB of scikit-learn's working_memory. One-hot columns are not needed: give the "
+            "categories themselves, with categorical_features. Else use OneHotEncoder(sparse_output=False), reduce the "
+            "columns, or raise the limit with sklearn.set_config(working_memory=...)."
+        )
+    return X.sparse.to_dense() if is_frame else X.toarray()
 
 
 def as_table(X: Any) -> Any:
@@ -191,10 +216,10 @@ def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
-def feature_map(kinds: FeatureKinds, categories: Categories) -> FeatureMap:
-    """The map from encoded features to columns."""
+def feature_map(kinds: FeatureKinds, categories: Categories, scale: str) -> FeatureMap:
+    """The map from encoded features to columns, for a `scale` of numbers, "features" or "common"."""
     n_levels = np.array([0 if levels is None else len(levels) for levels in categories])
     has_missing = np.array(
         [levels is not None and len(levels) > 0 and _is_missing(levels[-1]) for levels in categories]
     )
-    return FeatureMap(n_levels, kinds.is_ordered, has_missing, kinds.period)
+    return FeatureMap(n_levels, kinds.is_ordered, has_missing, kinds.period, scale == "common")

@@ -192,3 +192,14 @@ def test_leaving_out_a_fortnight_predicts_hidden_months_honestly(example, tmp_pa
 @pytest.mark.parametrize("example", sorted({*EXAMPLES} - WITH_A_TEST), ids=lambda example: example.name)
 def test_example_runs(example, tmp_path):
     run(example, tmp_path)
+
+
+@of_example("plot_classification.py")
+def test_classification_learns_which_features_matter(example, tmp_path):
+    printed = run(example, tmp_path)
+    loss = {line[:20].strip(): float(line[30:35]) for line in printed.splitlines() if ", fit " in line}
+    assert loss["attention pooling"] < min(loss["Nadaraya-Watson"], loss["nearest neighbours"]) - 0.1
+    left_out = float(re.search(r"leave-one-out log loss ([\d.]+)", printed)[1])
+    assert abs(left_out - loss["attention pooling"]) < 0.06
+    assert float(re.search(r"accuracy ([\d.]+)", printed)[1]) > 0.85
+    assert_pictures(tmp_path, ["classification.png", "class_attention.png"])

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from sknw import KrigingRegressor
+from sknw import EffectDisplay, KrigingRegressor
 from sknw._kriging import covariance
 from sknw._kriging.covariance import Covariance, KrigingModel
 from sknw._kriging.likelihood import Likelihood
@@ -266,6 +266,22 @@ def test_quantiles_and_draws_are_of_scaled_left_out_residuals():
     assert_allclose(np.bincount(which, minlength=50) / 300, weights / weights.sum(), atol=0.05)
 
 
+def test_a_band_of_the_mean_has_the_variance_without_noise():
+    X, y = mixed_data(40, 2)
+    model = KrigingRegressor(max_iter=5).fit(X, y)
+    by_definition = Definition(model, X, y)
+    c, variance = by_definition.weights(X[:5] + 0.2)
+    half = 1.959963984540054 * np.sqrt((variance - model.noise_)[:, np.newaxis] * by_definition.variance)
+    band = model.predict_mean_interval(X[:5] + 0.2)
+    assert_allclose(band, np.stack([c @ y - half, c @ y + half], axis=-1), rtol=1e-8)
+    at_once = model.predict_mean_interval(X[:5] + 0.2, simultaneous=True, n_bootstrap=4000)
+    factor = np.ptp(at_once, axis=-1) / np.ptp(band, axis=-1)
+    assert_allclose(factor, factor[0, 0])
+    assert 1.1 < factor[0, 0] < 1.35  # independent deviations: 1.31
+    one = model.predict_mean_interval(X[:1], simultaneous=True, n_bootstrap=4000)
+    assert_allclose(np.ptp(one, axis=-1), np.ptp(model.predict_mean_interval(X[:1]), axis=-1), rtol=0.05)
+
+
 def test_numbers_are_used_as_they_are():
     X, y = mixed_data(40, 1)
     model = KrigingRegressor(w=[0.3] * 6, power=1.5, noise=0.2).fit(X, y)
@@ -378,3 +394,22 @@ def test_degenerate_data_have_finite_predictions(X, y, weights, parameters):
     assert model.predict_interval(Q).shape == (*prediction.shape, 2)
     assert model.gradient(Q).shape == (*prediction.shape, X.shape[1])
     assert model.sample_y(Q).shape == (*prediction.shape, 1)
+
+
+def test_a_common_scale_makes_rotations_of_coordinates_alike():
+    """With one w for all, and p = 2, the covariance is that of the distance."""
+    X, y = mixed_data(40, 1)
+    angle = np.pi / 6
+    R = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    model = KrigingRegressor(power=2.0, scale="common", max_iter=1).fit(X[:, :2] * [1, 9], y)
+    assert_allclose(model._fitted.training.scales, np.sqrt(((X[:, :2] * [1, 9]).var(axis=0)).mean()))
+    found = [KrigingRegressor(0.3, 2.0, scale="common").fit(Z, y).predict(Z) for Z in (X[:, :2], X[:, :2] @ R)]
+    assert_allclose(*found, rtol=1e-9)
+
+
+def test_effects_are_averages_of_predictions():
+    X, y = mixed_data(30, 1)
+    model = KrigingRegressor(max_iter=5).fit(X, y)
+    display = EffectDisplay.from_estimator(model, features=[0], grid_resolution=5)
+    elsewhere = np.column_stack([np.full(30, display.values[0][2]), X[:, 1:]])
+    assert_allclose(display.average[0][2], model.predict(elsewhere).mean())

@@ -80,6 +80,7 @@ def test_with_all_samples_as_neighbours_it_is_kriging_on_all(kind):
     found, expected = (
         (
             *solution.predict_with_variance(Q, 1),
+            solution.covariance(Q, 1),
             solution.gradient(Q, 1),
             *solution.left_out(validation, 1),
             solution.interval(Q, validation, fitted.residuals, 0.8, 1),
