@@ -485,6 +485,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         The bounds are order statistics of ``f_-i(x) -/+ |r_i|`` over the training samples i [1]_, f_-i the prediction
         without sample i (or its group or fold), before it is clamped, and r_i its left-out residual. Nothing is fitted
         again: ``f_-i(x) = f(x) - c_i(x) r_i``, c the attention weights.
+        Where predictions rest on neighbours, the samples i are those of the query; with splits f_-i(x) is then predicted.
 
         Parameters
         ----------
