@@ -132,7 +132,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         The variance of the noise of a sample of mean weight, in units of the variance of each output.
     trend_ : ndarray of shape (n_coefficients,) or (n_coefficients, n_outputs)
         The constant, and the slope of each feature if the trend is linear (of categories and periodic features that of
-        each of their columns).
+        each of their columns). Where a prediction rests on neighbours it has a trend of its own, and this is that of
+        about 1000 samples.
     values_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The learned values alpha, in units of y. Absent where a prediction rests on neighbours.
     kernel_ : Covariance
@@ -485,7 +486,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         The bounds are order statistics of ``f_-i(x) -/+ |r_i|`` over the training samples i [1]_, f_-i the prediction
         without sample i (or its group or fold), before it is clamped, and r_i its left-out residual. Nothing is fitted
         again: ``f_-i(x) = f(x) - c_i(x) r_i``, c the attention weights.
-        Where predictions rest on neighbours, the samples i are those of the query; with splits f_-i(x) is then predicted.
+        Where predictions rest on neighbours, the samples i are those of the query, and n their number; with splits
+        f_-i(x) is then predicted.
 
         Parameters
         ----------
