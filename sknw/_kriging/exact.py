@@ -93,11 +93,9 @@ class ExactKriging:
     ) -> ExactKriging:
         """Solve for samples of standardised columns (n, c), values (n, k) and weights (n,)."""
         points, F = model.covariance.points(columns), model.trend(columns)
-        G = model.covariance.within(points, n_threads)
-        G *= model.amplitude
-        G[np.diag_indices_from(G)] += model.noise_variances(weight)
-        B = inverse(factorise(G))
-        del G
+        kappa = model.covariance.within(points, n_threads)
+        B = inverse(factorise(kappa, model.amplitude, model.noise_variances(weight)))
+        del kappa
         BF = B @ F
         trend_covariance = pinvh(F.T @ BF)
         P = trend_covariance @ BF.T
