@@ -20,6 +20,7 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.local_linear import NO_RIDGE
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
@@ -64,7 +65,8 @@ class AttentionPoolingRegressor(BaseSmoother):
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
-        that does not matter goes. Without effect for degree 0.
+        that does not matter goes. A 0 beside other numbers counts as a very small one, between 1e-14 and 1e-8. Without
+        effect for degree 0.
     penalty : float, default=3.0
         Non-negative; keeps many learned numbers from fitting the noise of few samples. Minimised is
         log L + (1 - 1/d) penalty / n P, L the loss, d and n the numbers of features and samples, P = sum_k ||w_k s_k||,
@@ -316,12 +318,16 @@ class AttentionPoolingRegressor(BaseSmoother):
 
     def _given_ridge(self, d: int) -> np.ndarray:
         ridge = as_numbers(self.ridge)
-        least = 0.0 if ridge.ndim == 0 else np.finfo(np.float64).tiny
-        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= least)):
+        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= 0)):
             raise ValueError(
-                f'ridge must be "loo", a non-negative number, or {d} positive numbers, one for each feature; '
-                f"got {self.ridge!r}."
+                f'ridge must be "loo", a non-negative number, or {d} such numbers, one for each feature; got '
+                f"{self.ridge!r}."
             )
+        if ridge.min() == 0 < ridge.max():
+            # inputs are divided by the roots of their ridges, and a smaller one would cost the others their digits
+            others = ridge[ridge > 0]
+            least = np.sqrt(np.finfo(np.float64).eps * others) / (1.0 + others)
+            ridge = np.maximum(ridge, max(NO_RIDGE, least.max()))
         return np.broadcast_to(ridge, (d,))
 
     def _given_w(self, d: int) -> np.ndarray:
