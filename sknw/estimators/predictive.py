@@ -20,7 +20,7 @@ from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
-from sknw.estimators.tables import Categories, as_table, encode
+from sknw.estimators.tables import Categories, as_table, encode, names_the_remedy
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
@@ -297,9 +297,11 @@ class PredictiveMixin:
         if self.is_categorical_.any() and not issparse(X):
             table = as_table(X)
             validate_data(self, X, reset=False, skip_check_array=True)
-            array = encode(table, self.categories_)
+            with names_the_remedy(self):
+                array = encode(table, self.categories_)
         else:
-            array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+            with names_the_remedy(self):
+                array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
 
