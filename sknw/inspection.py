@@ -290,7 +290,8 @@ class SignificanceTest:
     ----------
     statistic : ndarray of shape (n_features,) or (n_outputs, n_features)
         The mean square of what the prediction changes with the feature, in units of its standard deviation where the
-        feature does not matter; about 1 then, and larger where it does.
+        feature does not matter. Only the p-value says what is large: it is above 1 also where the feature is correlated
+        with others, or changes how much the fit smooths.
     p_value : ndarray of the same shape
         The share of bootstrap statistics, of targets that do not depend on the feature, that are at least as large; the
         smallest one is 1 / (n_bootstrap + 1).
