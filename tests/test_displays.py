@@ -16,7 +16,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
+from sknw import (
+    AttentionPoolingRegressor,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonClassifier,
+    NadarayaWatsonRegressor,
+)
 from sknw.datasets import make_sine_power
 from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 
@@ -131,6 +137,14 @@ def test_attention_of_one_feature_is_in_its_order(problem):
     # a tick label is the value at its place
     label = display.ax_.xaxis.get_major_formatter()(7, None)
     assert float(label) == pytest.approx(np.sort(X[:, 0])[7], abs=0.06)
+
+
+def test_signed_attention_has_zero_in_the_middle_of_its_colours(problem):
+    _, X, y = problem
+    display = AttentionDisplay.from_estimator(KrigingRegressor(max_iter=3).fit(X, y), X)
+    norm = display.image_.norm
+    assert norm.vmin == -norm.vmax == -np.abs(display.weights).max()
+    assert_allclose([norm(0.0), norm(norm.vmax / 4)], [0.5, 0.75])
 
 
 def test_attention_of_several_features_is_in_the_order_of_prediction_and_target():

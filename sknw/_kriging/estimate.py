@@ -94,11 +94,10 @@ def estimate(
 ) -> tuple[KrigingModel, np.ndarray]:
     """The model of standardised columns (n, c), and log(likelihood times prior) at the start and after each step."""
     features: FeatureMap = training.features
-    n = len(training)
+    d, n = len(features), len(training)
     directions = directions_of_trend(columns, is_linear)
     power = np.where(is_square, 2.0, of.START_POWER) if given.power is None else np.where(is_square, 2.0, given.power)
-    w = np.exp(of.prior_of_w(is_square)[0]) if given.w is None else given.w
-    covariance = Covariance(features.starts, w, power, is_square)
+    covariance = Covariance(features.starts, np.full(d, d**-0.5) if given.w is None else given.w, power, is_square)
     model = KrigingModel(
         covariance, of.START_AMPLITUDE, of.START_NOISE if given.noise is None else given.noise, directions
     )
@@ -129,8 +128,7 @@ def _maximise(
     is_free = np.concatenate([np.full(d, learns_w), free_powers, [True, learns_noise]])
     with np.errstate(divide="ignore"):  # what is given may be 0
         center = np.log(np.concatenate([covariance.w, covariance.power, [start.amplitude, start.noise]]))
-    sd_of_w = of.prior_of_w(covariance.is_square)[1]
-    sd = np.concatenate([sd_of_w, np.full(d, of.POWER_SD), [of.AMPLITUDE_SD, of.NOISE_SD]])[is_free]
+    sd = np.repeat([of.W_SD, of.POWER_SD, of.AMPLITUDE_SD, of.NOISE_SD], [d, d, 1, 1])[is_free]
     bounds = np.repeat(
         np.log([of.W_BOUNDS, of.POWER_BOUNDS, of.AMPLITUDE_BOUNDS, of.NOISE_BOUNDS]), [d, d, 1, 1], axis=0
     )

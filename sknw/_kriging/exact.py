@@ -54,6 +54,9 @@ class Kriging(Protocol):
     def predict_with_variance(self, queries: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m, k), and the variance (m,) of a new observation of weight 1."""
 
+    def covariance(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
+        """The covariances (m, m) of the process at the queries, given the samples, without noise."""
+
     def weights(self, queries: np.ndarray, n_threads: int) -> np.ndarray | csr_array:
         """The signed weights c (m, n) of the samples, whose rows sum to 1."""
 
@@ -146,6 +149,13 @@ class ExactKriging:
             variance[batch] -= np.einsum("mn,mn->m", g @ self.B, g)
             variance[batch] -= 2.0 * np.einsum("mq,mq->m", F[batch], g @ self.P.T)
         return found, np.maximum(variance + self.model.amplitude, 0.0) + self.model.noise
+
+    def covariance(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
+        """The covariances (m, m) of the process at the queries, given the samples, without noise."""
+        F, g = self.model.trend(queries), self._covariances(queries, n_threads)
+        within = self.model.covariance.within(self.model.covariance.points(queries), n_threads)
+        cross = F @ (self.P @ g.T)
+        return self.model.amplitude * within - g @ self.B @ g.T - cross - cross.T + F @ self.trend_covariance @ F.T
 
     def weights(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
         """The signed weights c = B g + P'f (m, n) of the samples, whose rows sum to 1."""

@@ -19,7 +19,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from sknw._kriging.covariance import LEAST_NOISE, KrigingModel
 
-# Bounds and prior N(mean, sd^2) of the logarithms; those of w are in `prior_of_w`.
+# Bounds and prior N(mean, sd^2) of the logarithms; the mean of log w is -log(d) / 2.
 W_BOUNDS, POWER_BOUNDS, AMPLITUDE_BOUNDS, NOISE_BOUNDS = (1e-3, 20.0), (0.5, 2.0), (1e-4, 1e3), (1e-6, 10.0)
 START_POWER, START_AMPLITUDE, START_NOISE = 1.3, 1.0, 0.1
 W_SD, POWER_SD, AMPLITUDE_SD, NOISE_SD = 1.5, 0.4, 3.0, 2.0
@@ -27,17 +27,6 @@ W_SD, POWER_SD, AMPLITUDE_SD, NOISE_SD = 1.5, 0.4, 3.0, 2.0
 _LEVEL_TOL = 1e-2
 # Diagonals grow by this part, and then by 10 times as much, until a matrix is positive definite.
 _JITTER = 8.0 * np.finfo(np.float64).eps
-
-
-def prior_of_w(is_square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations (d,) of log w, of standardised columns: -log(d) / 2 and 1.5.
-
-    Squares, at distances of about 2, get those for which their terms (2 w)^2 have the prior that others of the start's
-    power have at this distance.
-    """
-    mean, ratio = -0.5 * np.log(len(is_square)), START_POWER / 2.0
-    of_square = ratio * (np.log(2.0) + mean) - np.log(2.0)
-    return np.where(is_square, of_square, mean), np.where(is_square, ratio * W_SD, W_SD)
 
 
 def factorise(G: np.ndarray) -> np.ndarray:

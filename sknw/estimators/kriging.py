@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
+from scipy.special import ndtri
 from sklearn.utils import check_random_state
 
 from sknw._kernel_sums.threads import effective_n_threads
@@ -172,9 +173,9 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
     -----
     Chosen are w, p, a and the noise that maximise the restricted likelihood [1]_ times a weak prior: log w around
     -log(d) / 2 in standard units with a standard deviation of 1.5, log p around log 1.3 with 0.4, log a around 0 with
-    3, log noise around log 0.1 with 2. (Where p is always 2, the prior of w is such that the term in the sum has the
-    same prior.) Several outputs share all of them. Weights are precisions: the noise of a sample has the variance
-    noise / weight, with weights of mean 1. Predictions are clamped to the range of the training targets.
+    3, log noise around log 0.1 with 2. Several outputs share all of them. Weights are precisions: the noise of a sample
+    has the variance noise / weight, with weights of mean 1. Predictions are clamped to the range of the training
+    targets.
 
     Leave-one-out predictions are exact for given parameters and cost no fit [2]_. The time of a fit grows as
     n^2 d and n^3, n the number of samples; 1500 samples take about a second, 5000 about half a minute.
@@ -501,6 +502,66 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         threads = effective_n_threads(self.n_jobs)
         bounds = fitted.solution.interval(columns, fitted.validation, fitted.residuals, float(coverage), threads)
         return self._in_units_of_y(bounds, array)
+
+    def predict_mean_interval(
+        self,
+        X: ArrayLike,
+        coverage: float = 0.95,
+        *,
+        simultaneous: bool = False,
+        n_bootstrap: int = 500,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> np.ndarray:
+        """Predict bounds that hold the mean of y, the curve itself, with about the probability `coverage`.
+
+        They are the prediction, before it is clamped, and multiples of the standard deviation of the Gaussian process
+        given the training data, without noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        coverage : float, default=0.95
+            Between 0 and 1.
+        simultaneous : bool, default=False
+            Whether the whole curve lies in the band with this probability, at all queries of this call at once, for
+            each output by itself; else each interval by itself.
+        n_bootstrap : int, default=500
+            The number of draws of the process from which a simultaneous band is taken.
+        random_state : int, RandomState instance or None, default=0
+            Determines the draws; an int gives the same ones at every call.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
+            Lower and upper bound, in units of y.
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer.
+
+        Notes
+        -----
+        The probability is over functions that are draws of the process, with scales, amplitude and noise as estimated.
+        Where the function is rougher in some places than in others, the band is too narrow there.
+        """
+        check_coverage(coverage)
+        check_n_samples(n_bootstrap, "n_bootstrap")
+        array, columns = self._validate_columns(X)
+        solution, threads = self._fitted.solution, effective_n_threads(self.n_jobs)
+        mean, variance = solution.predict_with_variance(columns, threads)
+        std = np.sqrt(np.maximum(variance - self.noise_, 0.0))
+        factor = ndtri(0.5 + 0.5 * coverage)
+        if simultaneous:
+            covariance = solution.covariance(columns, threads)
+            eigenvalues, vectors = np.linalg.eigh(covariance)
+            normal = check_random_state(random_state).standard_normal((n_bootstrap, len(array)))
+            draws = normal * np.sqrt(np.maximum(eigenvalues, 0.0)) @ vectors.T
+            scaled = np.divide(np.abs(draws), std, out=np.zeros_like(draws), where=std > 0)
+            factor = np.quantile(scaled.max(axis=1), coverage, method="higher")
+        half = factor * std[:, np.newaxis] * np.any(self._fitted.training.values != 0, axis=0)
+        return self._in_units_of_y(np.stack([mean - half, mean + half], axis=-1), array)
 
     def predict_quantile(self, X: ArrayLike, quantiles: float | ArrayLike = 0.5) -> np.ndarray:
         """Predict quantiles of a new observation: the prediction and a multiple of its standard deviation.

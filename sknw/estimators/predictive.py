@@ -457,10 +457,10 @@ def check_top_k(top_k: object) -> None:
         raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
 
 
-def check_n_samples(n_samples: object) -> None:
+def check_n_samples(n_samples: object, name: str = "n_samples") -> None:
     """Refuse a number of draws that is not a positive integer."""
     if not _is_positive_integer(n_samples):
-        raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        raise ValueError(f"{name} must be a positive integer, got {n_samples!r}.")
 
 
 def check_coverage(coverage: float) -> None:

@@ -266,6 +266,22 @@ def test_quantiles_and_draws_are_of_scaled_left_out_residuals():
     assert_allclose(np.bincount(which, minlength=50) / 300, weights / weights.sum(), atol=0.05)
 
 
+def test_a_band_of_the_mean_has_the_variance_without_noise():
+    X, y = mixed_data(40, 2)
+    model = KrigingRegressor(max_iter=5).fit(X, y)
+    by_definition = Definition(model, X, y)
+    c, variance = by_definition.weights(X[:5] + 0.2)
+    half = 1.959963984540054 * np.sqrt((variance - model.noise_)[:, np.newaxis] * by_definition.variance)
+    band = model.predict_mean_interval(X[:5] + 0.2)
+    assert_allclose(band, np.stack([c @ y - half, c @ y + half], axis=-1), rtol=1e-8)
+    at_once = model.predict_mean_interval(X[:5] + 0.2, simultaneous=True, n_bootstrap=4000)
+    factor = np.ptp(at_once, axis=-1) / np.ptp(band, axis=-1)
+    assert_allclose(factor, factor[0, 0])
+    assert 1.1 < factor[0, 0] < 1.35  # independent deviations: 1.31
+    one = model.predict_mean_interval(X[:1], simultaneous=True, n_bootstrap=4000)
+    assert_allclose(np.ptp(one, axis=-1), np.ptp(model.predict_mean_interval(X[:1]), axis=-1), rtol=0.05)
+
+
 def test_numbers_are_used_as_they_are():
     X, y = mixed_data(40, 1)
     model = KrigingRegressor(w=[0.3] * 6, power=1.5, noise=0.2).fit(X, y)
