@@ -146,10 +146,8 @@ class Likelihood:
         if not is_learned and noise == 0:
             return replace(model, amplitude=float(np.exp(objective(-np.inf)[1])))
         start = np.log(noise / model.amplitude)
-        least, most = (
-            np.log(NOISE_BOUNDS[0] if is_learned else noise) - bounds[1],
-            (np.log(NOISE_BOUNDS[1] if is_learned else noise) - bounds[0]),
-        )
+        of_noise = np.log(NOISE_BOUNDS if is_learned else (noise, noise))
+        least, most = of_noise[0] - bounds[1], of_noise[1] - bounds[0]
 
         def of_ratio(log_r: float) -> float:
             return objective(float(np.clip(log_r, least, most)))[0]
