@@ -58,9 +58,6 @@ class Kriging(Protocol):
     def predict_with_variance(self, queries: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m, k), and the variance (m,) of a new observation of weight 1."""
 
-    def covariance(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
-        """The covariances (m, m) of the process at the queries, given the samples, without noise."""
-
     def weights(self, queries: np.ndarray, n_threads: int) -> np.ndarray | csr_array:
         """The signed weights c (m, n) of the samples, whose rows sum to 1."""
 
@@ -99,11 +96,9 @@ class ExactKriging:
     ) -> ExactKriging:
         """Solve for samples of standardised columns (n, c), values (n, k) and weights (n,)."""
         points, F = model.covariance.points(columns), model.trend(columns)
-        G = model.covariance.within(points, n_threads)
-        G *= model.amplitude
-        G[np.diag_indices_from(G)] += model.noise_variances(weight)
-        B = inverse(factorise(G))
-        del G
+        kappa = model.covariance.within(points, n_threads)
+        B = inverse(factorise(kappa, model.amplitude, model.noise_variances(weight)))
+        del kappa
         BF = B @ F
         trend_covariance = pinvh(F.T @ BF)
         P = trend_covariance @ BF.T

@@ -29,17 +29,17 @@ _LEVEL_TOL = 1e-2
 _JITTER = 8.0 * np.finfo(np.float64).eps
 
 
-def factorise(G: np.ndarray) -> np.ndarray:
-    """The lower Cholesky factor of G (n, n), in Fortran order, whose upper triangle means nothing; G is kept.
+def factorise(kappa: np.ndarray, amplitude: float, noise: np.ndarray) -> np.ndarray:
+    """The lower Cholesky factor of G = a kappa + diag(noise), in Fortran order, whose upper triangle means nothing.
 
     Where rounding keeps G from being positive definite its diagonal grows a little.
     """
     jitter = 0.0
     while True:
-        # G is symmetric: its transpose in Fortran order is G itself
-        copy = G.T.copy(order="F")
-        np.fill_diagonal(copy, np.diag(G) * (1.0 + jitter))
-        L, info = lapack.dpotrf(copy, lower=1, clean=0, overwrite_a=1)
+        G = np.multiply(kappa.T, amplitude, order="F")  # kappa is symmetric
+        G[np.diag_indices_from(G)] += noise
+        G[np.diag_indices_from(G)] *= 1.0 + jitter
+        L, info = lapack.dpotrf(G, lower=1, clean=0, overwrite_a=1)
         if info == 0:
             return L
         jitter = max(10.0 * jitter, len(G) * _JITTER)
@@ -81,9 +81,7 @@ class Likelihood:
         covariance, noise = model.covariance, model.noise_variances(self.weight)
         points = covariance.points(self.columns)
         kappa = covariance.within(points, self.n_threads)
-        G = model.amplitude * kappa
-        G[np.diag_indices_from(G)] += noise
-        k, L = self.values.shape[1], factorise(G)
+        k, L = self.values.shape[1], factorise(kappa, model.amplitude, noise)
         log_det = 2.0 * np.log(np.diag(L)).sum()
         B = inverse(L)
         BF = B @ self.basis
@@ -130,11 +128,8 @@ class Likelihood:
             return high if slope(high) <= 0 else brentq(slope, low, high, xtol=1e-12)
 
         def objective(log_r: float) -> tuple[float, float]:
-            H = kappa.copy()
-            H[np.diag_indices_from(H)] += replace(model, amplitude=1.0, noise=np.exp(log_r)).noise_variances(
-                self.weight
-            )
-            L = factorise(H)
+            ratio = replace(model, amplitude=1.0, noise=np.exp(log_r))
+            L = factorise(kappa, 1.0, ratio.noise_variances(self.weight))
             half = solve_triangular(L, np.hstack([self.basis, self.values]), lower=True, overwrite_b=True)
             Q, R = qr(half[:, : self.basis.shape[1]], mode="economic")
             y = half[:, self.basis.shape[1] :]
@@ -151,10 +146,8 @@ class Likelihood:
         if not is_learned and noise == 0:
             return replace(model, amplitude=float(np.exp(objective(-np.inf)[1])))
         start = np.log(noise / model.amplitude)
-        least, most = (
-            np.log(NOISE_BOUNDS[0] if is_learned else noise) - bounds[1],
-            (np.log(NOISE_BOUNDS[1] if is_learned else noise) - bounds[0]),
-        )
+        of_noise = np.log(NOISE_BOUNDS if is_learned else (noise, noise))
+        least, most = of_noise[0] - bounds[1], of_noise[1] - bounds[0]
 
         def of_ratio(log_r: float) -> float:
             return objective(float(np.clip(log_r, least, most)))[0]

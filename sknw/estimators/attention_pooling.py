@@ -49,7 +49,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
-        that does not matter goes. Without effect for degree 0.
+        that does not matter goes. A 0 beside other numbers counts as a very small one, between 1e-14 and 1e-8. Without
+        effect for degree 0.
     penalty : float, default=3.0
         Non-negative; keeps many learned numbers from fitting the noise of few samples. Minimised is
         log L + (1 - 1/d) penalty / n P, L the loss, d and n the numbers of features and samples, P = sum_k ||w_k s_k||,

@@ -43,6 +43,7 @@ from sknw.estimators.tables import (
     feature_map,
     find_categories,
     is_table,
+    names_the_remedy,
 )
 from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
@@ -163,6 +164,10 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """The targets as numbers, and the number of classes if they are codes of classes."""
         raise NotImplementedError
 
+    def _skill(self) -> float:
+        """By what part of the loss of a constant prediction that of the left-out predictions is smaller."""
+        raise NotImplementedError
+
     def _store_left_out(
         self,
         data: FitData,
@@ -195,9 +200,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             if sample_weight is not None:  # rows of weight zero are not there
                 there = check_sample_weight(sample_weight, np.empty(n_rows(table))) > 0
             self.categories_ = find_categories(table, kinds, there)
-            X_array, y_array = check_X_y(encode(table, self.categories_), y, estimator=self, **checks)
+            with names_the_remedy(self):
+                X_array, y_array = check_X_y(encode(table, self.categories_), y, estimator=self, **checks)
         else:
-            X_array, y_array = validate_data(self, X, y, **checks)
+            with names_the_remedy(self):
+                X_array, y_array = validate_data(self, X, y, **checks)
             self.categories_ = [None] * X_array.shape[1]
         kinds = kinds or FeatureKinds.of_numbers(X_array.shape[1])
         self.is_categorical_ = kinds.is_categorical

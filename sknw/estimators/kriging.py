@@ -561,7 +561,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer.
+            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer; if the band is simultaneous and
+            predictions rest on neighbours.
 
         Notes
         -----
@@ -576,6 +577,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         std = np.sqrt(np.maximum(variance - self.noise_, 0.0))
         factor = ndtri(0.5 + 0.5 * coverage)
         if simultaneous:
+            if not isinstance(solution, ExactKriging):
+                raise ValueError("A simultaneous band needs all samples: fit with n_neighbors=None, or fewer samples.")
             covariance = solution.covariance(columns, threads)
             eigenvalues, vectors = np.linalg.eigh(covariance)
             normal = check_random_state(random_state).standard_normal((n_bootstrap, len(array)))

@@ -17,9 +17,11 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
+from sknw._selection.diagnostics import fit_warning
 from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.local_linear import NO_RIDGE
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
@@ -91,6 +93,9 @@ class MetricSmoother(BaseSmoother):
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
+        warning = fit_warning(smoother, training, validation, self._datafit(), self._skill()) if learned else None
+        if warning is not None:
+            warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         if learned and not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
@@ -174,12 +179,16 @@ class MetricSmoother(BaseSmoother):
 
     def _given_ridge(self, d: int) -> np.ndarray:
         ridge = as_numbers(self._ridge)
-        least = 0.0 if ridge.ndim == 0 else np.finfo(np.float64).tiny
-        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= least)):
+        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= 0)):
             raise ValueError(
-                f'ridge must be "loo", a non-negative number, or {d} positive numbers, one for each feature; '
-                f"got {self._ridge!r}."
+                f'ridge must be "loo", a non-negative number, or {d} such numbers, one for each feature; got '
+                f"{self._ridge!r}."
             )
+        if ridge.min() == 0 < ridge.max():
+            # inputs are divided by the roots of their ridges, and a smaller one would cost the others their digits
+            others = ridge[ridge > 0]
+            least = np.sqrt(np.finfo(np.float64).eps * others) / (1.0 + others)
+            ridge = np.maximum(ridge, max(NO_RIDGE, least.max()))
         return np.broadcast_to(ridge, (d,))
 
     def _given_w(self, d: int) -> np.ndarray:

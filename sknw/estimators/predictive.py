@@ -23,7 +23,7 @@ from sknw._predictive.quantiles import probabilities, sample_indices
 from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
-from sknw.estimators.tables import Categories, as_table, densify, encode
+from sknw.estimators.tables import Categories, as_table, densify, encode, names_the_remedy
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
@@ -130,8 +130,10 @@ class AttentionMixin:
         if self.is_categorical_.any():
             table = as_table(X)
             validate_data(self, X, reset=False, skip_check_array=True)
-            return encode(table, self.categories_)
-        return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+            with names_the_remedy(self):
+                return encode(table, self.categories_)
+        with names_the_remedy(self):
+            return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
 
     def _pool_batches(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield batches of the rows of an array of queries, and what is pooled there."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from sklearn.utils import check_array
 from sknw._sklearn_compat import get_column
 from sknw._smoothing.features import FeatureMap
 
+_PAGE = "https://scikit-nw.readthedocs.io/en/stable/guide/missing_values.html"
 # The levels of each category in their order, a missing value last as NaN; None for numbers.
 Categories = list[np.ndarray | None]
 
@@ -52,6 +54,27 @@ def as_table(X: Any) -> Any:
     if is_table(X):
         return X
     return check_array(X, dtype=None if hasattr(X, "dtype") else object, ensure_all_finite=False)
+
+
+@contextmanager
+def names_the_remedy(estimator: object) -> Iterator[None]:
+    """Say what helps where the validation of X has found missing numbers.
+
+    Raises
+    ------
+    ValueError
+        The one that was raised, with the remedy if it is about missing values.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Input X contains NaN"):
+            raise
+        raise ValueError(
+            f"Input X contains NaN. {type(estimator).__name__} takes missing values in categories, where they are a "
+            "level, and not in numbers: impute these first, as by make_pipeline(IterativeImputer(add_indicator=True), "
+            f"{type(estimator).__name__}()). See {_PAGE}"
+        ) from error
 
 
 class FeatureKinds(NamedTuple):

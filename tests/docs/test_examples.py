@@ -114,6 +114,18 @@ def test_model_comparison_shows_what_a_scale_for_each_feature_buys(example, tmp_
     assert_pictures(tmp_path, ["model_comparison.png"])
 
 
+@of_example("plot_table.py")
+def test_a_table_is_predicted_tested_and_drawn_without_an_encoder(example, tmp_path):
+    printed = run(example, tmp_path)
+    ours, boosting = numbers_after("R^2 on other hours:", printed), numbers_after("gradient boosting:", printed)
+    assert ours[0] > boosting[0] > 0.7
+    assert "change over midnight: 0.0e+00" in printed
+    for column in ["hour", "day", "weather", "temperature"]:
+        assert numbers_after(column + " ", printed)[1] <= 0.01
+    assert numbers_after("moon", printed)[1] > 0.05
+    assert_pictures(tmp_path, ["table.png", "table_days.png"])
+
+
 @of_example("plot_two_heads.py")
 def test_two_heads_are_a_safe_choice(example, tmp_path):
     printed = run(example, tmp_path)
