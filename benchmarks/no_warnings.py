@@ -24,7 +24,11 @@ def problem(rng):
         X[:, 0] = X[0, 0]
     if rng.random() < 0.3:
         X = np.round(X, 1)
-    y = rng.choice([np.sin(X[:, 0]), X[:, 0], np.zeros(n), np.full(n, 0.1)]) if rng.random() < 0.8 else np.arange(n) * 1.0
+    y = (
+        rng.choice([np.sin(X[:, 0]), X[:, 0], np.zeros(n), np.full(n, 0.1)])
+        if rng.random() < 0.8
+        else np.arange(n) * 1.0
+    )
     y = y + rng.choice([0.0, 0.0, 1.0, 1e-9, 100.0]) * rng.normal(size=n)
     if rng.random() < 0.2:
         y = (y > np.median(y)).astype(float)
