@@ -81,7 +81,8 @@ def call_all(smoother, X, y, weight, queries):
     smoother.predict_quantile(queries, [0.0, 0.5, 1.0])
     smoother.predict_cdf(queries, [0.0, 1.0])
     smoother.sample_y(queries, 2)
-    smoother.score(X, y, weight)
+    if np.isfinite(smoother.predict(X)).all():  # scikit-learn's score takes no NaN
+        smoother.score(X, y, weight)
     repr(getattr(smoother, "bandwidth_search_", None))
     if smoother.kernel_.is_differentiable:
         smoother.gradient(queries)
@@ -102,7 +103,7 @@ def run(seeds, verbose=True):
                 call_all(smoother, *data)
             except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)
-                ours = [frame for frame in where if "sknw" in frame.filename][-1]
+                ours = ([where[0]] + [frame for frame in where if "sknw" in frame.filename])[-1]
                 found[seed] = f"{type(error).__name__}: {error} ({ours.filename.split('/')[-1]}:{ours.lineno})"
                 if verbose:
                     print(seed, smoother, data[0].shape, data[1].shape, found[seed], flush=True)

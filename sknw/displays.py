@@ -682,11 +682,16 @@ class BandwidthDisplay(_Display):
         What the scores are; "log loss" is that of a classifier, left out as with "loo".
     xlabel : str, default="bandwidth"
         The label of the horizontal axis.
+    is_comparable : ndarray of bool, default=None
+        Which scores are of all samples, as that of the choice: these are connected by a line, and the others, which a
+        search of many samples takes from some of them, are grey dots. None: all.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
         The criterion.
+    others_ : matplotlib Line2D or None
+        Scores of some of the samples.
     minima_ : matplotlib Line2D
         The local minima.
     choice_ : matplotlib Line2D
@@ -722,6 +727,7 @@ class BandwidthDisplay(_Display):
     degrees_of_freedom: np.ndarray | None = None
     criterion: str = "loo"
     xlabel: str = "bandwidth"
+    is_comparable: np.ndarray | None = None
 
     @classmethod
     def from_estimator(cls, estimator: BaseSmoother | Pipeline, *, ax: Any = None, **plot_kwargs: Any) -> Self:
@@ -771,6 +777,7 @@ class BandwidthDisplay(_Display):
             search.local_minima,
             degrees_of_freedom=np.array([unit * factors, freedom]),
             criterion="log loss" if isinstance(smoother, ClassificationMixin) else search.criterion,
+            is_comparable=search.is_comparable,
             xlabel=f"bandwidth of {feature_names(smoother)[0]}" if is_only else "bandwidth (standard deviations)",
         ).plot(ax, **plot_kwargs)
 
@@ -795,7 +802,13 @@ class BandwidthDisplay(_Display):
         chosen = self.bandwidths[self.best_index]
         choice = point | {"color": _ORANGE, "label": f"choice, {chosen:.3g}"}
         scores = np.where(np.isfinite(self.scores), self.scores, np.nan)
-        (self.line_,) = ax.plot(self.bandwidths, scores, **_styled({"color": _BLUE}, line_kwargs))
+        of_all = np.ones(len(scores), dtype=bool) if self.is_comparable is None else self.is_comparable
+        line = {"color": _BLUE, "marker": "none" if of_all.all() else "."}
+        self.others_ = None
+        if not of_all.all():
+            some = point | {"color": "0.6", "markersize": 4, "label": "of some samples"}
+            (self.others_,) = ax.plot(self.bandwidths[~of_all], scores[~of_all], **some)
+        (self.line_,) = ax.plot(self.bandwidths[of_all], scores[of_all], **_styled(line, line_kwargs))
         (self.minima_,) = ax.plot(self.bandwidths[self.local_minima], scores[self.local_minima], **minima)
         (self.choice_,) = ax.plot([chosen], [scores[self.best_index]], **_styled(choice, choice_kwargs))
         ax.set(xscale="log", xlabel=self.xlabel, ylabel=_CRITERION_LABELS[self.criterion])

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sknw._predictive.fitted import FittedRegression
 from sknw._predictive.significance import significance
 from sknw._selection.criterion import Criterion
-from sknw._selection.diagnostics import search_warning
+from sknw._selection.diagnostics import fit_warning
 from sknw._selection.result import BandwidthSearch
 from sknw._smoothing.attention import effective_sample_size
 from sknw._smoothing.datafit import SquaredError
@@ -250,9 +250,10 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     std = training.y_scales * np.sqrt(fitted.mean_squares)
     search = getattr(smoother, "bandwidth_search_", None)
     warning = None
-    if search is not None:
-        has_lines = fitted.smoother.line is not None
-        warning = search_warning(search, smoother.n_validation_, has_lines, SquaredError.criteria)
+    if search is not None or len(getattr(smoother, "loss_path_", ())):
+        autocorrelation = None if search is None else search.autocorrelation
+        validation = fitted.calibrated_validation
+        warning = fit_warning(fitted.smoother, training, validation, SquaredError(), smoother._skill(), autocorrelation)
     request = fitted.smoother.value_request(fitted.smoother.queries(smoother.X_train_[rows]))
     sizes, _ = effective_sample_size(request, fitted.smoother.policy, fitted.smoother.algorithm)
     ridge = getattr(smoother, "ridge_", None)

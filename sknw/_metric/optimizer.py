@@ -229,6 +229,8 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     factors = factors[(1.0 / factors > W_BOUNDS[0]) & (1.0 / factors < W_BOUNDS[1])]
+    if not factors.size:
+        return [(1.0, START_RIDGE)]
     scores = scan(factors)[0]
     minima = local_minima(scores)
     lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]].tolist()

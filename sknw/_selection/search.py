@@ -136,6 +136,7 @@ def search_bandwidth(
         at_edge=bool(is_complete and len(factors) > 1 and best in (0, len(factors) - 1)),
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys),
+        is_comparable=np.isin(factors, eligible),
     )
     return result, history.best_predictions if history.best_factor == best_factor else None
 

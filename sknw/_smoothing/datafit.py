@@ -29,6 +29,7 @@ class Datafit(ABC):
     criteria: ClassVar[tuple[str, ...]]  # selection criteria that are defined for it
     can_bin: ClassVar[bool]  # whether the mean loss of merged samples follows from their mean and variance
     has_parameters: ClassVar[bool]  # that `fit` finds
+    constant_prediction: ClassVar[str]  # the best one without inputs, in words
     constant: float = 0.0  # added to the mean loss
 
     @abstractmethod
@@ -61,6 +62,7 @@ class SquaredError(Datafit):
     criteria = ("loo", "aicc", "gcv")
     can_bin = True
     has_parameters = False
+    constant_prediction = "the mean of all targets"
 
     def losses(self, values: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         residuals = values - predictions
@@ -90,6 +92,7 @@ class LogLoss(Datafit):
     criteria = ("loo",)
     can_bin = False
     has_parameters = True
+    constant_prediction = "the shares of the classes"
 
     smoothing: float | None  # None: that is found
     constant: float = 0.0

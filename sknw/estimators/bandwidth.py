@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
-from sknw._selection.diagnostics import search_warning
+from sknw._selection.diagnostics import fit_warning
 from sknw._selection.result import BandwidthSearch
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
@@ -82,14 +82,15 @@ class BandwidthSmoother(BaseSmoother):
             self.ridge_ = criterion.best_ridge(1.0)
             smoother = smoother.with_ridge(self.ridge_)
         self._store_fit(data, smoother, validation, predictions)
+        smoother = replace(smoother, algorithm=self.algorithm)
+        found = None
         if search is not None and selector == "loo" and data.rule is None:
-            smoother = replace(smoother, algorithm=self.algorithm)
             found = self._autocorrelation(smoother, training, len(validation))
             search = replace(search, autocorrelation=found)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         warning = None
         if search is not None:
-            warning = search_warning(search, self.n_validation_, line is not None, self._datafit().criteria)
+            warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), found)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()

@@ -164,6 +164,10 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """The targets as numbers, and the number of classes if they are codes of classes."""
         raise NotImplementedError
 
+    def _skill(self) -> float:
+        """By what part of the loss of a constant prediction that of the left-out predictions is smaller."""
+        raise NotImplementedError
+
     def _store_left_out(
         self,
         data: FitData,

@@ -112,6 +112,12 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
         return FittedSmoother(training, smoother, rule)
 
+    def _skill(self) -> float:
+        training = self._fitted.training
+        shares = training.sample_weight @ training.values / training.sample_weight.sum()
+        entropy = -float(shares @ np.log(np.maximum(shares, np.finfo(np.float64).tiny)))
+        return 1.0 - self.loo_log_loss_ / entropy if entropy > 0 else np.nan
+
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the most probable class; of equally probable classes the first in `classes_`.
 

@@ -52,6 +52,9 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedRegression:
         return FittedRegression(training, smoother, rule, training.squared_residuals(self.loo_prediction_))
 
+    def _skill(self) -> float:
+        return self.loo_score_
+
     def _autocorrelation(self, smoother: Smoother, training: TrainingSet, n_rows: int) -> Autocorrelation | None:
         """That of the leave-one-out residuals."""
         return measure_autocorrelation(smoother, training, training.residuals(self.loo_prediction_), n_rows)
