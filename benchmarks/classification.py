@@ -3,7 +3,8 @@
 The data are scikit-learn's, real and made, and every CSV table of numbers in the folder given by --data, with the class
 in the column "target". Of a table at most --rows are for training, and a quarter, at most 1000, for testing. All peers
 are tuned by a small search for the log loss in three folds; the Gaussian process, with a length scale for each feature,
-is fitted where there are at most 500 training rows and 30 features. The log loss is in nats, probabilities clipped at 1e-15.
+is fitted where there are at most 500 training rows and 30 features. The log loss is in nats, probabilities clipped at
+1e-15.
 """
 
 from _common import print_machine, print_table
@@ -215,7 +216,7 @@ def results(names, data, options, cache):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def print_results(found, names):
+def print_results(found, names, options):
     def mean(table, model, what, of=np.mean):
         splits = found[table].get(model)
         return float(of([split[what] for split in splits])) if splits else None
@@ -230,7 +231,7 @@ def print_results(found, names):
         rows = [[table, *(mean(table, model, what, of) for model in names)] for table in found]
         everywhere = [name for name in names if all(name in row for row in found.values())]
         rows += [["mean", *(np.mean([mean(t, m, what) for t in found]) if m in everywhere else None for m in names)]]
-        print_table(title, ["", *names], rows)
+        print_table(f"{title}; at most {options.rows} training rows, splits: {options.splits}", ["", *names], rows)
     ranks = {
         table: sorted((name for name in names if name in row), key=lambda name: mean(table, name, "log loss"))
         for table, row in found.items()
@@ -283,7 +284,7 @@ def main():
     if options.quick:
         data, options.rows, options.splits = islice(data, 2), 100, 1
     print_machine(threads=1)
-    print_results(results(names, data, options, Cache(options.cache)), names)
+    print_results(results(names, data, options, Cache(options.cache)), names, options)
 
 
 if __name__ == "__main__":
