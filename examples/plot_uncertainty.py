@@ -20,7 +20,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import FitDisplay, LocalLinearRegressor, NadarayaWatsonRegressor
 
 
 def make_data(n, rng):
@@ -118,3 +118,41 @@ figure.supylabel("y")
 handles, labels = ax.get_legend_handles_labels()
 axes[0, 0].legend(handles[:3], labels[:3], fontsize="small", loc="lower left")
 figure.savefig("uncertainty.png", dpi=150)
+
+# %%
+# Where the curve lies
+# --------------------
+# An interval for new observations does not shrink with more samples; that for the curve itself does.
+# :meth:`~sknw.NadarayaWatsonRegressor.predict_mean_interval` pools the residuals once more, which takes the bias off,
+# and a multiplier bootstrap says how far the result may be from the truth: at each x, or for the whole curve at once.
+
+model = LocalLinearRegressor().fit(X, y)
+display = FitDisplay.from_estimator(model, X, y, band="both", coverage=0.95)
+display.ax_.plot(grid, truth, "--", color="black", linewidth=1, label="truth")
+whole = model.predict_mean_interval(grid, simultaneous=True)
+for bound, label in zip(whole.T, ("95 % band of the whole curve", None), strict=True):
+    display.ax_.plot(grid, bound, ":", color="#D55E00", linewidth=1.2, label=label)
+display.ax_.legend(fontsize="small", loc="lower left")
+display.figure_.savefig("mean_band.png", dpi=150)
+
+# %%
+# Is the distribution right?
+# --------------------------
+# At new observations the distribution function should take every value between 0 and 1 equally often (the probability
+# integral transform). A wide bandwidth makes the distribution too wide, because the curve itself moves within it, and
+# the values crowd in the middle. A narrow one leaves too few samples, and the values crowd at both ends.
+
+figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+for ax, h in zip(axes, (0.02, 0.2, 1.0), strict=True):
+    of_h = NadarayaWatsonRegressor(bandwidth=h).fit(X, y)
+    ax.hist(
+        of_h.predict_cdf(X_new, y_new[:, np.newaxis])[:, 0],
+        bins=np.linspace(0, 1, 21),
+        density=True,
+        color="#0072B2",
+        alpha=0.6,
+    )
+    ax.axhline(1, color="black", linestyle="--", linewidth=1)
+    ax.set(title=f"bandwidth {h:g}", xlabel="predict_cdf at the observation")
+axes[0].set_ylabel("density")
+figure.savefig("calibration.png", dpi=150)
