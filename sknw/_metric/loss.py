@@ -44,8 +44,7 @@ class Loss:
         whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
         weights, features = self.training.sample_weight[all_rows], self.training.features
         c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
-        loss, s, by_ridge = 0.0, np.zeros(c if w.ndim == 1 else (c, c)), np.zeros(c)
-        scatter = metric_diagonal if w.ndim == 1 else metric_gradient
+        loss, by_w, by_ridge = 0.0, np.zeros(c if w.ndim == 1 else w.shape), np.zeros(c)
         for batch, smoother, queries, keys in whole.left_out(self.validation):
             rows = all_rows[batch]
             pooled = pool_with_vjp(smoother, queries, ridge_of_columns)
@@ -56,9 +55,11 @@ class Loss:
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]
-            s += scatter(request, self.x[rows], x, cotangent, smoother.algorithm)
+            of_batch = request, self.x[rows], x, cotangent, smoother.algorithm
+            by_w += metric_diagonal(*of_batch) if w.ndim == 1 else metric_gradient(*of_batch, w)
             by_ridge[: len(batch_by_ridge)] += batch_by_ridge  # weighted means have none
-        by_w = features.sum(s) * w if w.ndim == 1 else s @ w
+        if w.ndim == 1:
+            by_w = features.sum(by_w) * w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
     def slopes(self, w: np.ndarray, ridge: float) -> np.ndarray:
