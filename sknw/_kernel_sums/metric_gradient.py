@@ -90,7 +90,7 @@ def metric_gradient(
 def metric_diagonal(
     request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
 ) -> np.ndarray:
-    """The diagonal of S, for the arguments of `metric_gradient`; along columns of groups of keys only the sum counts."""
+    """The diagonal of S, for the arguments of `metric_gradient`; along groups only its sum counts."""
     if takes_groups(request) and cotangent.is_of_means:
         return _diagonal_by_groups(request, query_x, key_x, cotangent, algorithm)
     return _diagonal(request, query_x, key_x, cotangent, algorithm)[0]
