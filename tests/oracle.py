@@ -119,6 +119,33 @@ def mixed_scales(X, kinds, w=None):
     return np.array(scales)
 
 
+def np_weights(Q, X, h, kinds, lambdas):
+    """The product kernels of the R package np: Gaussian, and of Li and Racine lambda^[x != x'] and lambda^|x - x'|.
+
+    `kinds` says what each feature is: "c" a number with its bandwidth in h, "u" a category, "o" an ordered one, with
+    its lambda.
+    """
+    weights = np.ones((len(Q), len(X)), dtype=np.longdouble)
+    for k, kind in enumerate(kinds):
+        difference = Q[:, k, np.newaxis].astype(np.longdouble) - X[:, k]
+        if kind == "c":
+            weights *= np.exp(-((difference / h[k]) ** 2) / 2)
+        else:
+            weights *= np.longdouble(lambdas[k]) ** (difference != 0 if kind == "u" else np.abs(difference))
+    return weights
+
+
+def aitchison_aitken(Q, X, lambda_, n_levels):
+    """The kernel of a category in statsmodels: 1 - lambda for a match, lambda / (c - 1) for a mismatch."""
+    return np.where(Q[:, np.newaxis] == X, 1 - lambda_, lambda_ / (n_levels - 1))
+
+
+def wang_van_ryzin(Q, X, lambda_):
+    """That of an ordered category in statsmodels: 1 - lambda for a match, (1 - lambda) lambda^|x - x'| / 2 else."""
+    steps = np.abs(Q[:, np.newaxis] - X)
+    return np.where(steps == 0, 1 - lambda_, (1 - lambda_) / 2 * np.longdouble(lambda_) ** steps)
+
+
 def attention_row(u, kernel, w, outside="nearest"):
     """Weights of samples at distances u with sample weights w: of shape (n,), NaN where nothing supports the query."""
     taken = w > 0

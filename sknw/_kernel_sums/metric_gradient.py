@@ -61,9 +61,14 @@ class WeightCotangent:
 
 
 def metric_gradient(
-    request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
+    request: KernelSumRequest,
+    query_x: np.ndarray,
+    key_x: np.ndarray,
+    cotangent: WeightCotangent,
+    algorithm: str,
+    w: np.ndarray,
 ) -> np.ndarray:
-    """The scatter matrix S of shape (d, d).
+    """The product S W, (d, r), of the scatter matrix and a matrix.
 
     Parameters
     ----------
@@ -74,16 +79,18 @@ def metric_gradient(
     cotangent : WeightCotangent
     algorithm : str
         The engine of the sums.
+    w : ndarray of shape (d, r)
     """
     row_sums, column_sums, products = _metric_sums(request, key_x, cotangent, algorithm)
-    mixed = query_x.T @ products
-    return (row_sums * query_x.T) @ query_x + (column_sums * key_x.T) @ key_x - mixed - mixed.T
+    query_z, key_z = query_x @ w, key_x @ w
+    of_queries = query_x.T @ (row_sums[:, np.newaxis] * query_z - products @ w)
+    return of_queries + key_x.T @ (column_sums[:, np.newaxis] * key_z) - products.T @ query_z
 
 
 def metric_diagonal(
     request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
 ) -> np.ndarray:
-    """The diagonal of S, as `metric_gradient`; along the columns of groups of keys only its sum is right."""
+    """The diagonal of S, for the arguments of `metric_gradient`; along groups only its sum counts."""
     if takes_groups(request) and cotangent.is_of_means:
         return _diagonal_by_groups(request, query_x, key_x, cotangent, algorithm)
     return _diagonal(request, query_x, key_x, cotangent, algorithm)[0]

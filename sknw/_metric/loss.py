@@ -47,8 +47,7 @@ class Loss:
         whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
         weights, features = self.training.sample_weight[all_rows], self.training.features
         c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
-        s, by_ridge = np.zeros(c if w.ndim == 1 else (c, c)), np.zeros(c)
-        scatter = metric_diagonal if w.ndim == 1 else metric_gradient
+        by_w, by_ridge = np.zeros(c if w.ndim == 1 else w.shape), np.zeros(c)
         pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = (
             (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
             for batch in whole.left_out(self.validation)
@@ -67,9 +66,11 @@ class Loss:
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]
-            s += scatter(request, self.x[rows], x, cotangent, smoother.algorithm)
+            of_batch = request, self.x[rows], x, cotangent, smoother.algorithm
+            by_w += metric_diagonal(*of_batch) if w.ndim == 1 else metric_gradient(*of_batch, w)
             by_ridge[: len(batch_by_ridge)] += batch_by_ridge  # weighted means have none
-        by_w = features.sum(s) * w if w.ndim == 1 else s @ w
+        if w.ndim == 1:
+            by_w = features.sum(by_w) * w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
     def slopes(self, w: np.ndarray, ridge: float) -> np.ndarray:

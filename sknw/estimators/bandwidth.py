@@ -117,10 +117,10 @@ class BandwidthSmoother(BaseSmoother):
 
     def _given_bandwidth(self, n_features: int) -> np.ndarray:
         bandwidth = as_numbers(self.bandwidth)
-        if bandwidth.shape not in [(), (n_features,)] or not np.all((bandwidth > 0) & np.isfinite(bandwidth)):
+        if bandwidth.shape not in [(), (n_features,)] or not np.all(bandwidth > 0):
             raise ValueError(
                 f"bandwidth must be a selector, a positive float, or {n_features} positive floats, one for each "
-                f"feature; got {self.bandwidth!r}."
+                f"feature, inf to leave it out of the distance; got {self.bandwidth!r}."
             )
         return np.full(n_features, bandwidth)
 

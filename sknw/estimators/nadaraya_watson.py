@@ -34,11 +34,11 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         function that does not fall with the distance alone, as periodic ones and dot products, no selector can choose
         the width, and `fit` warns.
     bandwidth : float, array-like of shape (n_features,), or str, default="loo"
-        A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one
-        number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one). In
-        general s_k^2 is half the mean squared distance of two samples along feature k, for an ordered category at least
-        that of equally frequent levels, and for every category at least half the squared distance of two levels, 1/2,
-        so that rare levels borrow from the others. Selectors:
+        A positive number for every feature, in units of X; one for each feature, of which inf leaves a feature out of
+        the distance; or a selector, which chooses one number c and sets ``h_k = c * s_k``, s_k the weighted standard
+        deviation of feature k (1 for a constant one). In general s_k^2 is half the mean squared distance of two samples
+        along feature k, for an ordered category at least that of equally frequent levels, and for every category at
+        least half the squared distance of two levels, 1/2, so that rare levels borrow from the others. Selectors:
 
         * "loo": the smallest mean squared leave-one-out error;
         * "aicc": the improved Akaike criterion of Hurvich, Simonoff and Tsai [3]_;

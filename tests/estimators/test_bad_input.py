@@ -31,7 +31,7 @@ BANDWIDTHS = [
     ({"bandwidth": [1.0, 0.0]}, "bandwidth.*positive"),
     ({"bandwidth": [1.0, -2.0]}, "bandwidth.*positive"),
     ({"bandwidth": [1.0, np.nan]}, "bandwidth.*positive"),
-    ({"bandwidth": [1.0, np.inf]}, "bandwidth.*positive"),
+    ({"bandwidth": [1.0, -np.inf]}, "bandwidth.*positive"),
     ({"bandwidth": [[1.0, 2.0]]}, "bandwidth.*2 positive"),
     ({"bandwidth": np.ones((2, 2))}, "bandwidth.*2 positive"),
     ({"bandwidth": []}, "bandwidth.*2 positive"),

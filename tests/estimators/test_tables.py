@@ -3,6 +3,7 @@
 import pickle
 import tracemalloc
 
+import joblib
 import numpy as np
 import oracle
 import pandas as pd
@@ -59,6 +60,11 @@ def frame(X, library="pandas"):
     return pd.DataFrame({"x": X[:, 0], **columns, "hour": X[:, 3]})
 
 
+def given(Estimator, h):
+    """The parameter that gives bandwidths in numbers."""
+    return {"w": 1 / h} if Estimator is AttentionPoolingRegressor else {"bandwidth": h}
+
+
 def fixed(Estimator, **parameters):
     """At given bandwidths, and a ridge if there is one."""
     if Estimator is AttentionPoolingRegressor:
@@ -69,28 +75,57 @@ def fixed(Estimator, **parameters):
 # --- the same numbers as the formulas
 
 
-def product_weights(Q, X, h, of_category, of_step):
-    """The product of a Gaussian, a kernel (c, c) of two levels, and of_step^|x - x'|: rows sum to 1."""
-    steps = np.abs(Q[:, 2][:, np.newaxis] - X[:, 2])
-    weights = np.exp(-(((Q[:, :1] - X[:, 0]) / h) ** 2) / 2) * of_step**steps
-    weights *= of_category[np.ix_(Q[:, 1].astype(int), X[:, 1].astype(int))]
-    return weights / weights.sum(axis=1, keepdims=True)
+def bandwidth_of(lambdas):
+    """The bandwidth of the Gaussian at which a mismatch, or a step, leaves the part lambda of a weight."""
+    with np.errstate(divide="ignore"):
+        return 1 / np.sqrt(2 * np.abs(np.log(lambdas)))
 
 
-@pytest.mark.parametrize("lambdas", [(0.3, 0.6), (0.01, 0.9), (1 / 3, 0.2)])
-def test_the_gaussian_is_the_product_kernel_of_aitchison_and_aitken_and_of_li_and_racine(lambdas):
+@pytest.mark.parametrize("kinds", ["c", "cu", "co", "cuo"])
+@pytest.mark.parametrize("lambdas", [(0.3, 0.6), (0.01, 1.0), (1.0, 0.2)], ids=str)
+def test_predictions_are_those_of_the_kernels_of_li_and_racine(lambdas, kinds):
+    """As of R's np; lambda = 1, an infinite bandwidth, takes the feature out."""
+    X, y, w, Q = table(weighted=True)
+    of_kind = {"c": 0, "u": 1, "o": 2}
+    X, Q = (rows[:, [of_kind[kind] for kind in kinds]] for rows in (X, Q))
+    of_features = [{"c": np.nan, "u": lambdas[0], "o": lambdas[1]}[kind] for kind in kinds]
+    h = np.where([kind == "c" for kind in kinds], 0.8, bandwidth_of(of_features))
+    categories, ordered = ([k for k, kind in enumerate(kinds) if kind == of] or None for of in "uo")
+    model = NadarayaWatsonRegressor(bandwidth=h, categorical_features=categories, ordered_features=ordered)
+    model.fit(X, y, w)
+    weights = w * oracle.np_weights(Q, X, h, kinds, of_features)
+    assert_allclose(model.predict(Q), (weights @ y / weights.sum(axis=1)).astype(float), rtol=1e-10)
+    assert_allclose(model.category_weight_, of_features, rtol=1e-12)
+
+
+@pytest.mark.parametrize("lambda_", [0.01, 0.3, 0.6])
+def test_predictions_are_those_of_the_kernels_of_aitchison_and_aitken_and_of_wang_and_van_ryzin(lambda_):
+    """As of statsmodels; that of Wang and van Ryzin halves all mismatches: the column is entered twice."""
     X, y, _, Q = table()
-    of_category, of_step = lambdas
-    aitchison_aitken = np.where(np.eye(3), 1 - of_category, of_category / 2)
-    relative = of_category / (2 * (1 - of_category))  # for a mismatch, of the weight of a match
-    li_racine = np.where(np.eye(3), 1.0, relative)
-    h = [0.8, *(1 / np.sqrt(-2 * np.log([relative, of_step])))]
-    model = NadarayaWatsonRegressor(bandwidth=h, categorical_features=[1], ordered_features=[2]).fit(X[:, :3], y)
-    for kernel in (aitchison_aitken, li_racine):
-        expected = product_weights(Q, X, 0.8, kernel, of_step)
-        assert_allclose(model.attention_weights_(Q[:, :3]), expected, rtol=1e-12, atol=1e-12)
-        assert_allclose(model.predict(Q[:, :3]), expected @ y, rtol=1e-12)
-    assert_allclose(model.category_weight_, [np.nan, relative, of_step], rtol=1e-12)
+    number = oracle.np_weights(Q[:, :1], X[:, :1], [0.8], "c", [])
+    mismatch = lambda_ / (2 * (1 - lambda_))  # of three levels, relative to a match
+    model = NadarayaWatsonRegressor(bandwidth=[0.8, bandwidth_of(mismatch)], categorical_features=[1])
+    weights = number * oracle.aitchison_aitken(Q[:, 1], X[:, 1], lambda_, 3)
+    expected = (weights @ y / weights.sum(axis=1)).astype(float)
+    assert_allclose(model.fit(X[:, :2], y).predict(Q[:, :2]), expected, rtol=1e-10)
+    h = [0.8, *bandwidth_of([lambda_, 0.5])]
+    model = NadarayaWatsonRegressor(bandwidth=h, categorical_features=[2], ordered_features=[1])
+    weights = number * oracle.wang_van_ryzin(Q[:, 2], X[:, 2], lambda_)
+    expected = (weights @ y / weights.sum(axis=1)).astype(float)
+    assert_allclose(model.fit(X[:, [0, 2, 2]], y).predict(Q[:, [0, 2, 2]]), expected, rtol=1e-10)
+
+
+@every
+def test_an_infinite_bandwidth_takes_a_feature_out_of_the_distance(Estimator):
+    X, y, _, Q = table()
+    wide, out = H.copy(), H.copy()
+    wide[1:3], out[1:3] = 1e8, np.inf
+    with np.errstate(divide="ignore"):
+        models = [clone(fixed(Estimator, **MIXED)).set_params(**given(Estimator, h)) for h in (wide, out)]
+    expected, found = (model.fit(X, y).predict(Q) for model in models)
+    assert_allclose(found, expected, rtol=1e-8)
+    assert_array_equal(models[1].category_weight_, [np.nan, 1.0, 1.0, np.nan])
+    assert np.all(np.isfinite(pickle.loads(pickle.dumps(models[1])).gradient(Q)))
 
 
 def test_the_gaussian_of_a_periodic_feature_is_the_von_mises_kernel():
@@ -110,6 +145,30 @@ def test_midnight_is_continuous_and_a_small_bandwidth_is_in_hours():
     assert_allclose(model.predict([[23.9999]]), model.predict([[0.0001]]), atol=1e-4)
     Q = np.linspace(4, 20, 33)[:, np.newaxis]
     assert_allclose(model.predict(Q), NadarayaWatsonRegressor(bandwidth=0.5).fit(X, y).predict(Q), atol=0.01)
+
+
+def test_there_is_no_seam_at_180_degrees():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.uniform(-180, 180, 200), rng.uniform(-60, 60, 200)])
+    y = np.cos(np.radians(X[:, 0])) + X[:, 1] / 60
+    model = NadarayaWatsonRegressor(bandwidth=[10.0, 10.0], periodic_features={0: 360}).fit(X, y)
+    assert_allclose(model.predict([[-180.0, 20.0]]), model.predict([[180.0, 20.0]]), rtol=1e-12)
+    east = np.array([57.0, 0.0])
+    turned = clone(model).fit(np.where(X + east > 180, X + east - [360, 0], X + east), y)
+    assert_allclose(turned.predict(X + east), model.predict(X), rtol=1e-10)
+
+
+def test_hours_of_a_small_bandwidth_are_those_of_an_unwrapped_day():
+    """To 1 %, the chord being shorter than the arc by a part (h / P)^2 or so."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0, 24, (300, 1))
+    y = np.sin(X[:, 0]) + 0.3 * rng.normal(size=300)
+    wrapped = NadarayaWatsonRegressor(periodic_features={0: 24}).fit(X, y)
+    assert wrapped.bandwidth_[0] < 1.0
+    plain = NadarayaWatsonRegressor(bandwidth=wrapped.bandwidth_[0])
+    plain.fit(np.vstack([X - 24, X, X + 24]), np.tile(y, 3))
+    Q = np.linspace(0, 24, 25)[:, np.newaxis]
+    assert_allclose(wrapped.predict(Q), plain.predict(Q), atol=0.01)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
@@ -425,6 +484,15 @@ def test_the_names_of_levels_do_not_matter():
     assert_array_equal(model.categories_[1], ["a", "m", "z"])
 
 
+@every
+def test_the_order_of_the_columns_does_not_matter(Estimator):
+    X, y, _, Q = table()
+    data, queries, order = frame(X), frame(Q), ["hour", "size", "x", "color"]
+    model = Estimator(periodic_features={"hour": 24}).fit(data, y)
+    other = clone(model).fit(data[order], y)
+    assert_allclose(other.predict(queries[order]), model.predict(queries), rtol=1e-4, atol=1e-4)
+
+
 def test_an_order_without_a_dtype_is_that_of_the_values():
     X, y, _, Q = table()
     strings, queries = X.astype(object), Q.astype(object)
@@ -513,11 +581,13 @@ def test_queries_must_have_the_features_of_the_fit():
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 @every
-def test_frames_survive_clone_and_pickle(Estimator, library):
+def test_frames_survive_clone_pickle_and_joblib(Estimator, library, tmp_path):
     X, y, w, Q = table(weighted=True)
     model = clone(fixed(Estimator, periodic_features={"hour": 24})).fit(frame(X, library), y, w)
     stored, queries = pickle.dumps(model), frame(Q, library)
     assert len(stored) < 10_000
+    joblib.dump(model, tmp_path / "model")
+    assert_array_equal(joblib.load(tmp_path / "model").predict(queries), model.predict(queries))
     loaded = pickle.loads(stored)
     for method in ("predict", "predict_interval", "gradient", "attention_weights_", "effective_sample_size"):
         assert_allclose(getattr(loaded, method)(queries), getattr(model, method)(queries), rtol=1e-12, atol=1e-14)

@@ -9,7 +9,8 @@ from kernel_requests import request_of
 from problems import DIFFERENTIABLE, DifferentiableCauchy, regression
 from sklearn import config_context
 
-from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
+from sknw._kernel_sums.metric_gradient import WeightCotangent
+from sknw._kernel_sums.metric_gradient import metric_gradient as gradient_of_matrix
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw.kernels import PowerExponential
@@ -19,6 +20,11 @@ KERNELS = {
     "power 3": (PowerExponential(power=3.0), 3.0),  # not compiled: its weights fall too fast for the tile
     "user's": (DifferentiableCauchy(), lambda u: 1 / (1 + u**2)),
 }
+
+
+def metric_gradient(request, query_x, key_x, cotangent, algorithm):
+    """The scatter matrix itself."""
+    return gradient_of_matrix(request, query_x, key_x, cotangent, algorithm, np.eye(key_x.shape[1]))
 
 
 def request_and_cotangent(
