@@ -314,7 +314,7 @@ class SignificanceTest:
     >>> significance_test(NadarayaWatsonRegressor().fit(X, y))
     Significance by 399 bootstrap draws
     feature  statistic  p-value
-    x            3.011   0.0025 **
+    x            9.459   0.0025 **
     """
 
     statistic: np.ndarray
@@ -346,9 +346,9 @@ def significance_test(
     The null hypothesis is that the mean of y does not change with the feature when all others stay the same. The
     statistic is the mean square of the derivative of the fit at the training samples, each in units of its standard
     deviation [1]_; of a category, of the predictions at all of its levels less their mean [2]_. It is compared with
-    what the null hypothesis gives by a wild bootstrap: targets are drawn anew around a fit that does not see the
-    feature, at the same bandwidths, with its leave-one-out residuals, whose signs are drawn; so the noise may differ
-    from place to place. Nothing is fitted again, and all draws are columns of the same kernel sums.
+    what the null hypothesis gives by a wild bootstrap: targets are drawn anew around a twiced fit that does not see the
+    feature, at the same bandwidths, with leave-one-out residuals, whose signs are drawn; so the noise may differ from
+    place to place. Nothing is fitted again, and all draws are columns of the same kernel sums.
 
     Parameters
     ----------

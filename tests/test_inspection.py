@@ -151,7 +151,7 @@ def test_features_that_matter_are_found_whatever_they_are():
     X, y = table(150)
     found = significance_test(LocalLinearRegressor(**HOURS).fit(X, y))
     assert found.feature_names == list(X)
-    assert (found.p_value <= 0.01).tolist() == [True, True, False, True, False]
+    assert (found.p_value <= 0.05).tolist() == [True, True, False, True, False]
     assert "hour" in repr(found)
     assert "**" in repr(found)
 

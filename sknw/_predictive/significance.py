@@ -8,9 +8,12 @@ With g_i the derivative of the fit in the feature at sample i, and s_i the stand
 features as they are (after Racine, Hart & Li 2006). The distribution of T where the feature does not matter is that of
 targets drawn anew around a fit that does not see it, at the same bandwidths, by a wild bootstrap:
 
-    y*_i = m_i + v_i (y_i - m_-i),   v_i = -1 or 1,
+    y*_i = m_i + v_i r_i,   v_i = -1 or 1,
 
-m the fit without the feature and m_-i its leave-one-out prediction. s_i is the standard deviation of g_i over these.
+m the fit without the feature, twiced (its residuals are smoothed once more and added: an order less bias), and r_i
+leave-one-out residuals: of a number those of the fit itself, which are as small as the noise also where the feature
+matters; of a category those without it, as the levels of few rows are predicted badly one at a time. s_i is the
+standard deviation of g_i over these.
 
 All g_i are linear in y, g = G y. With the attention a_j of a query, l_j = d log K_j / dx along the feature, and for
 local lines t_j = 1 + u'(x_j - x_mean), u = A (x - x_mean), A = (C + ridge I)^-1 (see `local_linear`), a row of G is
@@ -53,11 +56,12 @@ def significance(
     n_points = max(_MOST_POINTS // max(len(levels), 1), 1)
     samples = np.arange(n) if n <= n_points else np.sort(rng.choice(n, n_points, replace=False))
     X, weights = take(training.given, training.given_rows[samples]), training.sample_weight[samples]
-    null = without_feature(smoother, training, feature)
-    validation = Validation.of(None, training)
-    mean = null.pool(replace(null.queries_of(validation.parts[0]), leave_out=None))[0]
-    left_out = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in null.left_out(validation)])
-    residuals = smoother.values - left_out
+    null, validation = without_feature(smoother, training, feature), Validation.of(None, training)
+    whole = null.queries_of(validation.parts[0])
+    mean = null.pool(replace(whole, leave_out=None))[0]
+    mean = mean + _with_values(null, null.values - mean).pool(replace(whole, leave_out=None))[0]
+    residuals = smoother.values - _left_out(null if len(levels) else smoother, validation)
+    residuals[np.isnan(residuals)] = 0.0  # of samples that no other supports
     found = [
         _test(smoother, X, feature, levels, smoother.values[:, k], mean[:, k], residuals[:, k], signs, weights)
         for k in range(smoother.values.shape[1])
@@ -91,6 +95,17 @@ def _test(
     statistics = weights[known] @ squares[known] / max(weights[known].sum(), weights.min())
     n_above = np.count_nonzero(statistics[1:] >= (1.0 - _ROUNDING) * statistics[0])
     return float(statistics[0]), (1.0 + n_above) / (1.0 + signs.shape[1])
+
+
+def _left_out(smoother: Smoother, validation: Validation) -> np.ndarray:
+    """Leave-one-out predictions of all samples, (n, k)."""
+    return np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in smoother.left_out(validation)])
+
+
+def _with_values(smoother: Smoother, values: np.ndarray) -> Smoother:
+    """The same smoother of other values (n, b)."""
+    changed = replace(smoother, values=values, index=smoother.index.with_columns(values))
+    return changed if changed.line is None else changed.with_line(changed.line)
 
 
 def without_feature(smoother: Smoother, training: TrainingSet, feature: int) -> Smoother:

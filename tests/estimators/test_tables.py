@@ -348,7 +348,7 @@ def test_a_missing_ordered_value_is_equally_far_from_all():
 def test_missing_numbers_are_refused():
     X, y, _, _ = table()
     X[3, 0] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match=r"NaN.*IterativeImputer.*missing_values"):
         NadarayaWatsonRegressor(**MIXED).fit(X, y)
 
 
