@@ -100,13 +100,18 @@ class Criterion:
         samples = np.sort(rng.choice(n, n_samples, replace=False, shuffle=False))
         is_row = np.zeros(n, dtype=bool)
         is_row[samples[rng.choice(n_samples, n_rows, replace=False)]] = True
-        return self._among(samples, is_row)
+        return self._among(samples, is_row, n_samples / n)  # a query has as many fewer samples around it
 
-    def _among(self, samples: np.ndarray, is_row: np.ndarray) -> Criterion:
-        """The same for some samples, averaged over the predictions of those for which `is_row` is true."""
+    def _among(self, samples: np.ndarray, is_row: np.ndarray, count_ratio: float = 1.0) -> Criterion:
+        """The same for some samples, averaged over the predictions of those for which `is_row` is true.
+
+        The count of local lines is `count_ratio` times what it is.
+        """
         # another engine may suit so few samples
         algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
         few = replace(self.smoother.take(samples), algorithm=algorithm)
+        if few.line is not None:
+            few = few.with_count(few.line.count * count_ratio)
         validation = self.validation.among(samples, is_row)
         return replace(self, smoother=few, training=self.training.take(samples), validation=validation)
 
@@ -120,11 +125,11 @@ class Criterion:
         """What rows without support get, for each batch; it does not depend on the bandwidth."""
         return {}
 
-    def best_ridge(self, factor: float) -> float:
-        """The ridge with the smallest score at a bandwidth, or the one given."""
+    def best_lines(self, factor: float) -> tuple[float, float]:
+        """The ridge with the smallest score at a bandwidth, or the one given, and the count."""
         if self.ridge is not None:
-            return self.ridge
-        return self._ridge_paths(np.array([factor]))[0].argmin()
+            return self.ridge, 0.0
+        return self._ridge_paths(np.array([factor]))[0].best_lines()
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
         """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""
@@ -142,18 +147,9 @@ class Criterion:
             batches.append((lines, unsupported))
         lines = batches[0][0] if len(batches) == 1 else LocalFits.joined([lines for lines, _ in batches])
         unsupported = np.concatenate([unsupported for _, unsupported in batches], axis=1)
-        log_unit = np.broadcast_to(0.0, unsupported.shape)
-        if self.name != "loo":
-            with np.errstate(divide="ignore"):
-                log_unit = np.log(take_rows(self.smoother.weights, self.rows)) + np.log(self._weight_at_zero(factors))
-            log_unit = np.broadcast_to(log_unit, unsupported.shape)
         shared = take_rows(self.smoother.values, self.rows), self._weights, len(self.training)
-        return [RidgePath(self.name, lines[i], unsupported[i], log_unit[i], *shared) for i in range(len(factors))]
-
-    def _weight_at_zero(self, factors: np.ndarray) -> np.ndarray:
-        """K of each row and itself, (b, 1) or (b, m)."""
-        z = take_rows(self.smoother.keys, self.rows)
-        return self.smoother.request(Queries(z, z[:, :0]), factors).weight_at_zero()
+        count = 0.0 if self.smoother.line is None else self.smoother.line.count
+        return [RidgePath(self.name, count, lines[i], unsupported[i], *shared) for i in range(len(factors))]
 
     def _lines(self, smoother: Smoother, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """Local lines around the rows, and which rows have no support."""
@@ -166,9 +162,11 @@ class Criterion:
         """Weighted means at the rows, as lines without axes, and which rows have no support."""
         sums = kernel_sums(smoother.request(queries, factors), smoother.algorithm)
         # "loo" needs no logarithm
-        log_mass = np.broadcast_to(0.0, sums.mass.shape) if self.name == "loo" else sums.log_mass()
+        log_samples = np.broadcast_to(0.0, sums.mass.shape)
+        if self.name != "loo":
+            log_samples = sums.log_mass() - smoother.log_at_zero(queries, factors)
         means, unsupported = sums.into_means()
-        return LocalFits.of_means(means, log_mass), unsupported
+        return LocalFits.of_means(means, log_samples), unsupported
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
         """Scores in the units of a single output; several outputs have no common unit, and the scores stay."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from sknw._kernel_sums.permutation import row_blocks
 from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
-from sknw._smoothing.local_linear import LocalFits
+from sknw._smoothing.local_linear import LocalFits, shrinkage
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
 # 5e-7, nearly the plain local line.
@@ -22,6 +22,10 @@ _LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-6
 # A mean square below this is an exact fit but for rounding; its logarithm says nothing.
 _EXACT_FIT = SCORE_TOL**2
 
+# The count of local lines whose ridge is chosen. It is given up where it multiplies the mean square by more than the
+# second number, as it does where the target is a line.
+SLOPE_COUNT, COUNT_MARGIN = 0.2, 1.3
+
 # The score, the number of rows without support, and the leave-one-out predictions (m, k) of the rows, if asked for.
 Evaluation = tuple[float, int, np.ndarray | None]
 
@@ -31,22 +35,28 @@ class RidgePath:
     """A criterion at one bandwidth, as a function of the ridge."""
 
     name: str  # "loo", "aicc" or "gcv"
+    count: float  # how many samples without a slope shrink the lines
     lines: LocalFits  # around each of m rows, from the others; weighted means are lines without axes
     unsupported: np.ndarray  # the rows that no other supports, whose lines are constants, (m,)
-    log_unit: np.ndarray  # the logarithm of the weight of each row in its own prediction, which was left out, (m,)
     values: np.ndarray  # (m, k)
     weights: np.ndarray  # sample weights, (m,)
     n: int  # the number of all samples
 
     def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
-        """The `Evaluation` at a ridge, at the best one for None."""
-        ridge = self.argmin() if ridge is None else ridge
-        return self(ridge), int(self.unsupported.sum()), self.lines.value(ridge) if with_predictions else None
+        """The `Evaluation` at a ridge, of the best lines for None."""
+        if ridge is None:
+            ridge, count = self.best_lines()
+            return replace(self, count=count).evaluate(ridge, with_predictions)
+        return (
+            self(ridge),
+            int(self.unsupported.sum()),
+            self.lines.value(ridge, self.count) if with_predictions else None,
+        )
 
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
         if self.name == "loo":
-            score = self._mean_square(self.lines.value(ridge))
+            score = self._mean_square(self.lines.value(ridge, self.count))
         else:
             score = gcv_or_aicc(self.name, *self._in_sample(ridge), self.n)
         return np.inf if np.isnan(score) else score
@@ -54,20 +64,32 @@ class RidgePath:
     def _in_sample(self, ridge: float) -> tuple[float, float]:
         """The mean square of the residuals of the fit itself, and 1 - tr / n.
 
-        With p and s the shares of the sample itself and of the others, and m_i and C the line and covariances of the
-        others at ridge / s, the residual is t (y_i - m_i), and dm / dy of the sample itself is 1 - t, with
+        With p and s the shares of the sample itself and of the others, y_mean, x_mean, C, and the slope b at ridge / s
+        and without a count, those of the others, and r = M / (M + count) with the sample itself in M,
 
-            t = s / (1 + p (x_i - x_mean)' (C + ridge / s I)^-1 (x_i - x_mean)):
+            y_i - m = t (y_i - y_mean - q b'(x_i - x_mean)),   1 - dm / dy_i = t,
+            t = s (1 + (1 - r) h) / (1 + h),   q = r / (1 + (1 - r) h),
+            h = p (x_i - x_mean)' (C + ridge / s I)^-1 (x_i - x_mean):
 
         nothing is a difference of numbers that are almost equal.
         """
-        log_ratio = np.where(self.unsupported, -np.inf, self.lines.log_mass - self.log_unit)
+        log_ratio = np.where(self.unsupported, -np.inf, self.lines.log_samples - self.log_weights)
         s, p = expit(log_ratio), expit(-log_ratio)
         with np.errstate(over="ignore"):
             ridges = np.divide(ridge, s, out=np.full(len(s), np.inf), where=s > 0)
-        t = s / (1.0 + np.where(p > 0, p * self.lines.leverage(ridges), 0.0))
-        mean_square = self._mean_square(self.lines.value(ridges), t)
+        h = np.where(p > 0, p * self.lines.leverage(ridges), 0.0)
+        log_samples = np.logaddexp(np.where(self.unsupported, -np.inf, self.lines.log_samples), self.log_weights)
+        r = shrinkage(log_samples, self.count)
+        with np.errstate(invalid="ignore"):  # inf / inf where r < 1 and the samples say nothing of the slope
+            t = s * np.where(np.isinf(h), 1.0 - r, (1.0 + (1.0 - r) * h) / (1.0 + h))
+            q = r / (1.0 + np.where(r < 1.0, (1.0 - r) * h, 0.0))
+        mean_square = self._mean_square(self.lines.shrunken_value(ridges, q), t)
         return mean_square, float(t.mean())  # the rows stand for all
+
+    @property
+    def log_weights(self) -> np.ndarray:
+        """What each row adds to log M of its own prediction, from which it was left out, (m,)."""
+        return np.log(self.weights)
 
     def residual_dof(self, ridge: float) -> float:
         """1 - tr / n, the residual degrees of freedom of a sample."""
@@ -82,6 +104,20 @@ class RidgePath:
                 residuals *= t[some, np.newaxis]
             total += np.einsum("m,mk,mk", self.weights[some], residuals, residuals)
         return float(total / (self.weights.sum() * means.shape[1]))
+
+    def best_lines(self) -> tuple[float, float]:
+        """The ridge with the smallest score, and the count.
+
+        The count is 0 if that divides the mean square at the best ridge by more than `COUNT_MARGIN`.
+        """
+        ridge = self.argmin()
+        if self.count > 0.0:
+            plain = replace(self, count=0.0)
+            if plain(ridge) < self(ridge):
+                plain_ridge = plain.argmin()
+                if is_much_lower(self.name, plain(plain_ridge), self(ridge)):
+                    return plain_ridge, 0.0
+        return ridge, self.count
 
     def argmin(self) -> float:
         """The ridge with the smallest score, of equal ones the largest.
@@ -109,6 +145,11 @@ class RidgePath:
         smallest, largest = lattice_values([point - _RIDGE_STEP, point + _RIDGE_STEP])
         beside = ridges[max(best - 1, 0) : best + 2]
         return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])[0]
+
+
+def is_much_lower(name: str, score: float, other: float) -> bool:
+    """Whether the mean square of a score is lower than that of another by more than the factor `COUNT_MARGIN`."""
+    return score < other - np.log(COUNT_MARGIN) if name == "aicc" else score * COUNT_MARGIN < other
 
 
 def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:

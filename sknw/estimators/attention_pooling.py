@@ -17,6 +17,7 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
+from sknw._selection.ridge_path import SLOPE_COUNT
 from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
@@ -60,11 +61,13 @@ class AttentionPoolingRegressor(BaseSmoother):
         The number of columns of a "low_rank" w. None: 3, or n_features where that is smaller.
     degree : {0, 1}, default=0
         0 pools the targets, 1 local lines as :class:`LocalLinearRegressor` does, which is more accurate on smooth
-        targets.
+        targets. Predictions of lines of a learned w are kept within the range of the training targets; left-out
+        predictions, gradients and intervals are those before that.
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
-        that does not matter goes. Without effect for degree 0.
+        that does not matter goes. It also shrinks slopes where few samples are near, as there. Without effect for
+        degree 0.
     penalty : float, default=3.0
         Non-negative; keeps many learned numbers from fitting the noise of few samples. Minimised is
         log L + (1 - 1/d) penalty / n P, L the loss, d and n the numbers of features and samples, P = sum_k ||w_k s_k||,
@@ -107,6 +110,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         What multiplies x.
     ridge_ : ndarray of shape (n_features,) or None
         The ridge used; None for degree 0.
+    slope_count_ : float or None
+        The c of the factor M / (M + c) of the slopes, as of :class:`LocalLinearRegressor`; None for degree 0.
     n_iter_ : int
         Iterations of the last minimisation, at least 1, also where w was given.
     loss_path_ : ndarray
@@ -180,6 +185,7 @@ class AttentionPoolingRegressor(BaseSmoother):
 
     w_: np.ndarray
     ridge_: np.ndarray | None
+    slope_count_: float | None
     _structure: str | None  # that was learned
 
     def __init__(
@@ -244,14 +250,23 @@ class AttentionPoolingRegressor(BaseSmoother):
             if w.ndim == 2:
                 _refuse_matrix(training.features, "w as a matrix")
         smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
-        self.ridge_ = None
+        self.ridge_ = self.slope_count_ = None
         if self.degree == 1:
-            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
-            smoother = smoother.with_line(LocalLinearSpec.of(training, self.ridge_))
+            found = (learned.ridge, learned.count) if learned else self._lines_for(smoother, training, validation)
+            self.ridge_, self.slope_count_ = found
+            smoother = smoother.with_line(LocalLinearSpec.of(training, *found))
         self._store_fit(data, smoother, validation)
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
+        if learned and learned.at_bound:
+            warnings.warn(
+                "The learned w is at its upper bound, where the kernel is as narrow as the spacing of the samples: "
+                "every prediction is nearly the target of the nearest ones. Leave-one-out takes evenly spaced, nearly "
+                "noiseless samples for that; if there is noise, choose w, or a cv such as LeaveBlockOut.",
+                UserWarning,
+                stacklevel=4,  # the caller of fit, beyond its decorator
+            )
         if learned and not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
@@ -261,6 +276,10 @@ class AttentionPoolingRegressor(BaseSmoother):
             )
         task.end()
         return self
+
+    @property
+    def _keeps_range(self) -> bool:
+        return self._structure is not None and self.degree == 1
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return self.w_, self.ridge_
@@ -289,7 +308,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
         if structure == "low_rank" and rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
-        line = LocalLinearSpec.of(training, 0.0) if self.degree == 1 else None
+        line = LocalLinearSpec.of(training, 0.0, self._slope_count()) if self.degree == 1 else None
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
         learner = MetricOptimizer(
             loss=Loss(smoother, training, validation),
@@ -305,14 +324,21 @@ class AttentionPoolingRegressor(BaseSmoother):
             learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
         else:
             learned = optimizer.learn(learner, structure, rank)
+        learner, learned = optimizer.drop_count(learner, learned, structure)
         return optimizer.prune_features(learner, learned)
 
-    def _ridge_for(self, smoother: Smoother, training: TrainingSet, validation: Validation) -> np.ndarray:
-        """The ridge at a given w."""
+    def _slope_count(self) -> float:
+        """How many samples without a slope shrink the lines, as long as nothing speaks against it."""
+        return SLOPE_COUNT if isinstance(self.ridge, str) else 0.0
+
+    def _lines_for(self, smoother: Smoother, training: TrainingSet, validation: Validation) -> tuple[np.ndarray, float]:
+        """The ridge and the count at a given w."""
+        d = len(training.scales)
         if not isinstance(self.ridge, str):
-            return self._given_ridge(len(training.scales))
-        with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0))
-        return np.full(len(training.scales), Criterion("loo", with_line, training, validation, None).best_ridge(1.0))
+            return self._given_ridge(d), 0.0
+        with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0, SLOPE_COUNT))
+        ridge, count = Criterion("loo", with_line, training, validation, None).best_lines(1.0)
+        return np.full(d, ridge), count
 
     def _given_ridge(self, d: int) -> np.ndarray:
         ridge = as_numbers(self.ridge)

@@ -46,7 +46,7 @@ from sknw.estimators.tables import (
 from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
 # What pickles hold: the public attributes of this layout.
-_STATE = 3
+_STATE = 4
 
 
 class FitData(NamedTuple):
@@ -83,6 +83,8 @@ class BaseSmoother(
     is_categorical_: np.ndarray
     categories_: Categories
     category_weight_: np.ndarray
+
+    _keeps_range: ClassVar[bool] | bool = False  # whether predictions are kept within the range of the targets
 
     # those of all estimators
     _parameter_constraints: ClassVar[dict] = {
@@ -281,7 +283,7 @@ class BaseSmoother(
             outside, algorithm, rule, features = settings
             training = _training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
             w, ridge = self._fitted_metric()
-            line = None if ridge is None else LocalLinearSpec.of(training, ridge)
+            line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
             smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
             squares = training.squared_residuals(self.loo_prediction_)
             self._fitted = FittedSmoother(training, smoother, squares, rule)
@@ -327,6 +329,8 @@ class BaseSmoother(
         for batch in smoother.batches(len(array)):
             pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
             self._raise_outside(smoother, unsupported)
+            if self._keeps_range:
+                np.clip(pooled[:, :k], training.values.min(axis=0), training.values.max(axis=0), out=pooled[:, :k])
             mean[batch] = training.into_units_of_y(pooled[:, :k])
             squares[batch] = pooled[:, k:]
         mean = mean.reshape(self._shape_of_y(len(array)))
