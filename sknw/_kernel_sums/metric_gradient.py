@@ -2,7 +2,7 @@
 
 Let a value m_i be pooled at query i with weights P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and let
 
-    dm_i / dP_ij = (p_i'(1, x_j)) (g_i'y_j - e_i'(1, x_j)) - t_i'(1, x_j),
+    dm_i / dP_ij = (p_i'(1, x_j)) (g_i'y_j - e_i'(1, x_j)) - t_i,
 
 which a local line and, with p = (1, 0) and t = 0, a weighted mean have. The derivative of sum_i m_i in W is 2 S W with
 the scatter matrix of the differences of inputs
@@ -38,8 +38,7 @@ class WeightCotangent:
         What each of the k outputs counts.
     e : ndarray of shape (m, 1 + d)
         What is taken from g'y_j, of (1, x_j).
-    t : ndarray of shape (m, 1 + d)
-        What is taken from the product, of (1, x_j).
+    t : ndarray of shape (m,)
     log_mass : ndarray of shape (m,)
         log D, where the sums are S of `KernelSumRequest`.
     """
@@ -91,7 +90,7 @@ def _dense_metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: Weig
         sq = dense.squared_distances(request, rows)
         first = cotangent.p[rows, :1] + cotangent.p[rows, 1:] @ x.T
         second = cotangent.g[rows] @ request.columns.T - (cotangent.e[rows, :1] + cotangent.e[rows, 1:] @ x.T)
-        b = (first * second - (cotangent.t[rows, :1] + cotangent.t[rows, 1:] @ x.T)) * request.weights
+        b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
         b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
         b[request.left_out_entries(rows)] = 0.0
         row_sums[rows], products[rows] = b.sum(axis=1), b @ x

@@ -17,7 +17,6 @@ import numpy as np
 
 from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._smoothing.local_linear import shrinkage
 from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.unsupported import UnsupportedPolicy
@@ -61,15 +60,6 @@ class Loss:
         by_w = features.sum(np.diagonal(s)) * w if w.ndim == 1 else s @ w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
-    @property
-    def count(self) -> float:
-        """How many samples without a slope shrink the lines."""
-        return 0.0 if self.smoother.line is None else self.smoother.line.count
-
-    def with_count(self, count: float) -> Loss:
-        """The same of lines with another count."""
-        return replace(self, smoother=self.smoother.with_count(count))
-
     def slopes(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """The slopes of the left-out local lines, of shape (m, d, k)."""
         smoother = self.smoother.with_line(LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0))
@@ -89,39 +79,31 @@ class Loss:
 class Pooled:
     """Values m_i (m, k) pooled at m queries, and what their derivatives take.
 
-    Local lines have m = y_mean + r v'cov(x, y) with v = (C + R)^-1 (x_i - x_mean) of shape (m, d), C = cov(x, x) and
-    R = diag(ridge), slopes s = (C + R)^-1 cov(x, y) of shape (m, d, k), and r = M / (M + count) of shape (m,); for
-    weighted means v and s are zero. `values` of queries without support are those of `outside`; `log_mass` is log D_i.
+    Local lines have m = y_mean + u'cov(x, y) with u = (C + R)^-1 (x_i - x_mean) of shape (m, d), C = cov(x, x) and
+    R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); for weighted means u and b are zero.
+    `values` of queries without support are those of `outside`; `log_mass` is log D_i.
     """
 
     values: np.ndarray
     log_mass: np.ndarray
     ridge: np.ndarray
-    r: np.ndarray
-    v: np.ndarray
+    u: np.ndarray
     slope: np.ndarray
     x_mean: np.ndarray
     y_mean: np.ndarray
-    xy: np.ndarray
 
     def vjp(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:
         """The derivatives of sum_i g_i'm_i (vector-Jacobian products) in the weights P, and in the ridges (d,).
 
-        With the weights P = K w / D the number of samples changes as well, dM / dP_ij = M:
-
-        d(g_i'm_i) / dP_ij = (1 + r v'(x_j - x_mean)) (g'(y_j - y_mean) - g's'(x_j - x_mean)) - r v'R s g
-                             + (1 - r) (g's'(x_j - x_mean) + r v'cov(x, y) g)
-        d(g_i'm_i) / d(ridge_k) = -r v_k (s g)_k
+        d(g_i'm_i) / dP_ij = (1 + u'(x_j - x_mean)) (g'(y_j - y_mean) - g'b'(x_j - x_mean)) - u'R b g
+        d(g_i'm_i) / d(ridge_k) = -u_k (b g)_k
         """
-        r, rest = self.r[:, np.newaxis], (1.0 - self.r)[:, np.newaxis]
-        slope, u = np.einsum("idk,ik->id", self.slope, g), r * self.v
-        of_mean = np.einsum("id,id->i", slope, self.x_mean)
-        of_line = np.einsum("idk,id,ik->i", self.xy, u, g)
-        by_ridge = -u * slope
-        p = np.column_stack([1.0 - np.einsum("id,id->i", u, self.x_mean), u])
-        e = np.column_stack([np.einsum("ik,ik->i", g, self.y_mean) - of_mean, slope])
-        t = np.column_stack([rest[:, 0] * (of_mean - of_line) - by_ridge @ self.ridge, -rest * slope])
-        return WeightCotangent(p, g, e, t, self.log_mass), by_ridge.sum(axis=0)
+        slope = np.einsum("idk,ik->id", self.slope, g)
+        p = np.column_stack([1.0 - np.einsum("id,id->i", self.u, self.x_mean), self.u])
+        level = np.einsum("ik,ik->i", g, self.y_mean) - np.einsum("id,id->i", slope, self.x_mean)
+        shrinkage = self.u * slope
+        cotangent = WeightCotangent(p, g, np.column_stack([level, slope]), shrinkage @ self.ridge, self.log_mass)
+        return cotangent, -shrinkage.sum(axis=0)
 
 
 def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Pooled:
@@ -130,15 +112,13 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
         sums = kernel_sums(smoother.request(queries), smoother.algorithm)
         log_mass, (y_mean, unsupported) = sums.log_mass(), sums.into_means()
         _, m, k = y_mean.shape
-        v = x_mean = np.broadcast_to(0.0, (1, m, len(ridge)))
-        slope = xy = np.broadcast_to(0.0, (1, m, len(ridge), k))
-        values, r = y_mean, np.ones((1, m))
+        u = x_mean = np.broadcast_to(0.0, (1, m, len(ridge)))
+        slope, values = np.broadcast_to(0.0, (1, m, len(ridge), k)), y_mean
     else:
         moments, unsupported = smoother.local_moments(queries)
-        v, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)
-        x_mean, y_mean, xy = moments.x_mean, moments.y_mean, moments.xy
+        u, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)
+        x_mean, y_mean = moments.x_mean, moments.y_mean
         log_mass = moments.log_samples + smoother.log_at_zero(queries)
-        r = shrinkage(moments.log_samples, smoother.line.count)
-        values = y_mean + np.einsum("bi,bid,bidk->bik", r, v, xy)
+        values = y_mean + np.einsum("bid,bidk->bik", u, moments.xy)
     values = UnsupportedPolicy(smoother.policy, smoother.value_request(queries)).put(values, unsupported)
-    return Pooled(values[0], log_mass[0], ridge, r[0], v[0], slope[0], x_mean[0], y_mean[0], xy[0])
+    return Pooled(values[0], log_mass[0], ridge, u[0], slope[0], x_mean[0], y_mean[0])

@@ -27,7 +27,6 @@ from sknw._metric.loss import Loss
 from sknw._metric.parametrization import W_BOUNDS, Parametrization, ridge_bounds
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid, effective_support, local_minima
-from sknw._selection.ridge_path import COUNT_MARGIN
 
 # Starts besides the scalar optimum: every w, in standardised inputs, and every ridge. A single start of 0.3 stays in a
 # local minimum where the target varies rapidly.
@@ -52,9 +51,8 @@ _MOST_PER_SPACING, _TYPICAL = 2.0, 0.1
 _AT_BOUND = 0.99
 # Kernels whose widths differ by a smaller factor are equally wide.
 _EQUAL_WIDTH = 0.01
-# Lines without a count are tried where they multiply the loss by less than this at once. Where the loss is below the
-# second number at a ridge of the third, the target is a line.
-_GAIN_AT_ONCE, _EXACT_LINE, _EXACT_RIDGE = 0.95, 1e-20, 1e-12
+# Where the loss is below the first number at ridges of the second, the target is a line.
+_EXACT_LINE, _EXACT_RIDGE = 1e-20, 1e-12
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
@@ -85,7 +83,6 @@ class MetricFit:
     objective: float
     path: list[float]
     converged: bool
-    count: float = 0.0  # of local lines
     at_bound: bool = False  # whether a w is at its upper bound
 
 
@@ -153,7 +150,7 @@ class MetricOptimizer:
         ridge = ridge if self.given_ridge is None else self.given_ridge
         theta = Parametrization(structure, w, ridge, self.learns_ridge, self.w_bounds)
         path: list[float] = []
-        best = MetricFit(w, ridge, np.inf, [np.nan], False, self.loss.count)
+        best = MetricFit(w, ridge, np.inf, [np.nan], False)
 
         def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal best
@@ -232,21 +229,14 @@ def screen_starts(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.nd
     return min(equal, key=lambda minimum: round(np.log(np.linalg.norm(minimum.w)) / _EQUAL_WIDTH))
 
 
-def drop_count(learner: MetricOptimizer, learned: MetricFit, structure: str) -> tuple[MetricOptimizer, MetricFit]:
-    """The same with lines that are not shrunken, if that divides the loss by `COUNT_MARGIN`; and whose minimum it is.
-
-    A minimum is only looked for where the loss falls at once.
-    """
-    if learner.loss.count == 0.0:
-        return learner, learned
-    plain, w = replace(learner, loss=learner.loss.with_count(0.0)), learned.w
-    if plain.loss(w, least := np.full_like(learned.ridge, _EXACT_RIDGE))[0] < _EXACT_LINE:
-        return plain, MetricFit(w, least, plain.objective(w, least)[0], [plain.loss(w, least)[0]], True)
-    if plain.loss(w, learned.ridge)[0] < _GAIN_AT_ONCE * learned.path[-1]:
-        found = plain.minimise(w, learned.ridge, structure)
-        if found.objective < learned.objective - np.log(COUNT_MARGIN):
-            return plain, found
-    return learner, learned
+def sharpen(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
+    """The same with almost no ridge where that gives an exact fit: the target is a line."""
+    if learner.learns_ridge and learned.path[-1] < EXACT_FIT:
+        ridge = np.full_like(learned.ridge, _EXACT_RIDGE)
+        objective, loss, _, _ = learner.objective(learned.w, ridge)
+        if loss < _EXACT_LINE:
+            return replace(learned, ridge=ridge, objective=objective, path=[*learned.path[:-1], loss])
+    return learned
 
 
 def prune_features(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
@@ -287,7 +277,7 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     scores = scan(factors)[0]
     minima = local_minima(scores)
     lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]].tolist()
-    log_ridges = [_rounded(np.log(np.clip(scan.best_lines(c)[0], *ridge_bounds(1.0 / c))), _START_STEP) for c in lowest]
+    log_ridges = [_rounded(np.log(np.clip(scan.best_ridge(c), *ridge_bounds(1.0 / c))), _START_STEP) for c in lowest]
     return [(1.0 / c, float(np.exp(r))) for c, r in zip(lowest, log_ridges, strict=True)] or [(1.0, START_RIDGE)]
 
 

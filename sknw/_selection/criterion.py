@@ -100,18 +100,13 @@ class Criterion:
         samples = np.sort(rng.choice(n, n_samples, replace=False, shuffle=False))
         is_row = np.zeros(n, dtype=bool)
         is_row[samples[rng.choice(n_samples, n_rows, replace=False)]] = True
-        return self._among(samples, is_row, n_samples / n)  # a query has as many fewer samples around it
+        return self._among(samples, is_row)
 
-    def _among(self, samples: np.ndarray, is_row: np.ndarray, count_ratio: float = 1.0) -> Criterion:
-        """The same for some samples, averaged over the predictions of those for which `is_row` is true.
-
-        The count of local lines is `count_ratio` times what it is.
-        """
+    def _among(self, samples: np.ndarray, is_row: np.ndarray) -> Criterion:
+        """The same for some samples, averaged over the predictions of those for which `is_row` is true."""
         # another engine may suit so few samples
         algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
         few = replace(self.smoother.take(samples), algorithm=algorithm)
-        if few.line is not None:
-            few = few.with_count(few.line.count * count_ratio)
         validation = self.validation.among(samples, is_row)
         return replace(self, smoother=few, training=self.training.take(samples), validation=validation)
 
@@ -125,11 +120,15 @@ class Criterion:
         """What rows without support get, for each batch; it does not depend on the bandwidth."""
         return {}
 
-    def best_lines(self, factor: float) -> tuple[float, float]:
-        """The ridge with the smallest score at a bandwidth, or the one given, and the count."""
+    def best_ridge(self, factor: float) -> float:
+        """The ridge with the smallest score at a bandwidth, or the one given."""
         if self.ridge is not None:
-            return self.ridge, 0.0
-        return self._ridge_paths(np.array([factor]))[0].best_lines()
+            return self.ridge
+        return self._ridge_paths(np.array([factor]))[0].argmin()
+
+    def best_count(self, ridge: float) -> float:
+        """The count of lines at the smoother's bandwidth and a ridge: `SLOPE_COUNT`, or 0 if that is much better."""
+        return replace(self, ridge=ridge)._ridge_paths(np.ones(1))[0].best_count(ridge)
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
         """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""

@@ -44,9 +44,7 @@ class RidgePath:
 
     def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
         """The `Evaluation` at a ridge, of the best lines for None."""
-        if ridge is None:
-            ridge, count = self.best_lines()
-            return replace(self, count=count).evaluate(ridge, with_predictions)
+        ridge = self.argmin() if ridge is None else ridge
         return (
             self(ridge),
             int(self.unsupported.sum()),
@@ -105,19 +103,12 @@ class RidgePath:
             total += np.einsum("m,mk,mk", self.weights[some], residuals, residuals)
         return float(total / (self.weights.sum() * means.shape[1]))
 
-    def best_lines(self) -> tuple[float, float]:
-        """The ridge with the smallest score, and the count.
-
-        The count is 0 if that divides the mean square at the best ridge by more than `COUNT_MARGIN`.
-        """
-        ridge = self.argmin()
-        if self.count > 0.0:
-            plain = replace(self, count=0.0)
-            if plain(ridge) < self(ridge):
-                plain_ridge = plain.argmin()
-                if is_much_lower(self.name, plain(plain_ridge), self(ridge)):
-                    return plain_ridge, 0.0
-        return ridge, self.count
+    def best_count(self, ridge: float) -> float:
+        """`SLOPE_COUNT`, or 0 if that divides the mean square at a ridge by more than `COUNT_MARGIN`."""
+        plain, shrunken = (replace(self, count=count)(ridge) for count in (0.0, SLOPE_COUNT))
+        if self.name == "aicc":
+            return 0.0 if plain < shrunken - np.log(COUNT_MARGIN) else SLOPE_COUNT
+        return 0.0 if plain * COUNT_MARGIN < shrunken else SLOPE_COUNT
 
     def argmin(self) -> float:
         """The ridge with the smallest score, of equal ones the largest.
@@ -145,11 +136,6 @@ class RidgePath:
         smallest, largest = lattice_values([point - _RIDGE_STEP, point + _RIDGE_STEP])
         beside = ridges[max(best - 1, 0) : best + 2]
         return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])[0]
-
-
-def is_much_lower(name: str, score: float, other: float) -> bool:
-    """Whether the mean square of a score is lower than that of another by more than the factor `COUNT_MARGIN`."""
-    return score < other - np.log(COUNT_MARGIN) if name == "aicc" else score * COUNT_MARGIN < other
 
 
 def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:

@@ -17,7 +17,6 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
 from sknw._selection.criterion import Criterion
-from sknw._selection.ridge_path import SLOPE_COUNT
 from sknw._selection.rules import n_validation_rows
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
@@ -61,8 +60,8 @@ class AttentionPoolingRegressor(BaseSmoother):
         The number of columns of a "low_rank" w. None: 3, or n_features where that is smaller.
     degree : {0, 1}, default=0
         0 pools the targets, 1 local lines as :class:`LocalLinearRegressor` does, which is more accurate on smooth
-        targets. Predictions of lines of a learned w are kept within the range of the training targets; left-out
-        predictions, gradients and intervals are those before that.
+        targets. Where w and the ridge are learned and `slope_count_` is not 0, predictions are kept within the range of
+        the training targets; left-out predictions, gradients and intervals are those before that.
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
@@ -252,9 +251,12 @@ class AttentionPoolingRegressor(BaseSmoother):
         smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
         self.ridge_ = self.slope_count_ = None
         if self.degree == 1:
-            found = (learned.ridge, learned.count) if learned else self._lines_for(smoother, training, validation)
-            self.ridge_, self.slope_count_ = found
-            smoother = smoother.with_line(LocalLinearSpec.of(training, *found))
+            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
+            line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
+            smoother = smoother.with_line(line)
+            if isinstance(self.ridge, str):
+                self.slope_count_ = Criterion("loo", smoother, training, validation).best_count(line.ridge)
+                smoother = smoother.with_count(self.slope_count_)
         self._store_fit(data, smoother, validation)
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
@@ -279,7 +281,7 @@ class AttentionPoolingRegressor(BaseSmoother):
 
     @property
     def _keeps_range(self) -> bool:
-        return self._structure is not None and self.degree == 1
+        return self._structure is not None and bool(self.slope_count_)
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return self.w_, self.ridge_
@@ -308,7 +310,7 @@ class AttentionPoolingRegressor(BaseSmoother):
         rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
         if structure == "low_rank" and rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
-        line = LocalLinearSpec.of(training, 0.0, self._slope_count()) if self.degree == 1 else None
+        line = LocalLinearSpec.of(training, 0.0) if self.degree == 1 else None
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
         learner = MetricOptimizer(
             loss=Loss(smoother, training, validation),
@@ -324,21 +326,14 @@ class AttentionPoolingRegressor(BaseSmoother):
             learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
         else:
             learned = optimizer.learn(learner, structure, rank)
-        learner, learned = optimizer.drop_count(learner, learned, structure)
-        return optimizer.prune_features(learner, learned)
+        return optimizer.sharpen(learner, optimizer.prune_features(learner, learned))
 
-    def _slope_count(self) -> float:
-        """How many samples without a slope shrink the lines, as long as nothing speaks against it."""
-        return SLOPE_COUNT if isinstance(self.ridge, str) else 0.0
-
-    def _lines_for(self, smoother: Smoother, training: TrainingSet, validation: Validation) -> tuple[np.ndarray, float]:
-        """The ridge and the count at a given w."""
-        d = len(training.scales)
+    def _ridge_for(self, smoother: Smoother, training: TrainingSet, validation: Validation) -> np.ndarray:
+        """The ridge at a given w."""
         if not isinstance(self.ridge, str):
-            return self._given_ridge(d), 0.0
-        with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0, SLOPE_COUNT))
-        ridge, count = Criterion("loo", with_line, training, validation, None).best_lines(1.0)
-        return np.full(d, ridge), count
+            return self._given_ridge(len(training.scales))
+        with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0))
+        return np.full(len(training.scales), Criterion("loo", with_line, training, validation, None).best_ridge(1.0))
 
     def _given_ridge(self, d: int) -> np.ndarray:
         ridge = as_numbers(self.ridge)

@@ -15,7 +15,6 @@ from sknw._selection.autocorrelation import measure_autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import search_warning
 from sknw._selection.result import BandwidthSearch
-from sknw._selection.ridge_path import SLOPE_COUNT
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
@@ -57,7 +56,7 @@ class BandwidthSmoother(BaseSmoother):
         kernel = resolve_kernel(self.kernel)
         validation = self._validation(data, n_validation_rows(len(training), len(training.center), kernel))
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
-        line = None if ridge is None else LocalLinearSpec.of(training, 0.0, SLOPE_COUNT * (ridge == "loo"))
+        line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         search = predictions = None
         if selector is None:
@@ -75,7 +74,8 @@ class BandwidthSmoother(BaseSmoother):
         smoother = self._build_smoother(training, kernel, _inverse(bandwidth), validation, 1, line)
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, validation, fixed_ridge)
-            self.ridge_, self.slope_count_ = criterion.best_lines(1.0)
+            self.ridge_ = criterion.best_ridge(1.0)
+            self.slope_count_ = criterion.best_count(self.ridge_) if fixed_ridge is None else 0.0
             smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
         if search is not None and selector == "loo" and data.rule is None:

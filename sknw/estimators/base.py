@@ -84,8 +84,6 @@ class BaseSmoother(
     categories_: Categories
     category_weight_: np.ndarray
 
-    _keeps_range: ClassVar[bool] | bool = False  # whether predictions are kept within the range of the targets
-
     # those of all estimators
     _parameter_constraints: ClassVar[dict] = {
         "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
@@ -145,6 +143,11 @@ class BaseSmoother(
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         """What multiplies x, from the fitted attributes, and the ridge of local lines, None for weighted means."""
         raise NotImplementedError
+
+    @property
+    def _keeps_range(self) -> bool:
+        """Whether predictions are kept within the range of the targets."""
+        return False
 
     def _validate_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None

@@ -24,10 +24,10 @@ class LocalLinearRegressor(BandwidthSmoother):
     with the attention weights a(x, x_i) of :class:`NadarayaWatsonRegressor` and s_k the standard deviation of feature k
     [1]_ [2]_. Where the weighted mean is pulled towards the inside at the edge of the data, and uphill where the
     samples are denser on one side, a line is not. The ridge keeps the slope in bounds where few samples carry it [3]_:
-    0 is the plain local line, and a large one leaves the weighted mean. With ``ridge="loo"`` the slope is also multiplied
-    by M / (M + 0.2), M = sum_j K(u_j) w_j / K(0) the number of samples around the query (weights of mean 1, and
-    without what is left out): a query far from all samples gets the weighted mean, as if 0.2 samples more, spread as the
-    others are, had said that there is no slope [4]_.
+    0 is the plain local line, and a large one leaves the weighted mean. With ``ridge="loo"`` the slope is also
+    multiplied by M / (M + 0.2), M = sum_j K(u_j) w_j / K(0) the number of samples around the query (weights of mean 1,
+    without what is left out). A query far from all samples so gets the weighted mean, as if 0.2 samples more, spread as
+    the others are, had no slope [4]_.
 
     Parameters
     ----------
@@ -40,7 +40,8 @@ class LocalLinearRegressor(BandwidthSmoother):
         Penalty on the squared slope per standard deviation of each feature, in units of the (squared) standardised
         inputs; non-negative. "loo" chooses it together with the bandwidth, by the same criterion; by that of "loo"
         where the bandwidth is given or comes from a rule of thumb; and shrinks the slope by M / (M + 0.2), unless that
-        multiplies the mean squared error of the criterion by more than 1.3, as where y is a line. With 0, and where the samples in reach do not
+        multiplies the mean squared error of the criterion by more than 1.3, as where y is a line.
+        With 0, and where the samples in reach do not
         determine the line, the prediction is the limit of a vanishing ridge; samples of less than 1e-26 of the largest
         weight are out of reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"

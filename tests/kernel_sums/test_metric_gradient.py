@@ -43,7 +43,7 @@ def request_and_cotangent(
     request = request_of(kernel, X @ W, x @ W, None, weights=weights / weights.max(), columns=y, n_jobs=n_jobs)
     request = replace(request, leave_out=leave_out)
     log_mass = kernel_sums(request, "dense").log_mass()[0]
-    p, g, e, t = (rng.normal(size=shape) for shape in [(m, 1 + d), (m, k), (m, 1 + d), (m, 1 + d)])
+    p, g, e, t = (rng.normal(size=shape) for shape in [(m, 1 + d), (m, k), (m, 1 + d), m])
     if not is_line:
         p[:], e[:, 1:], t[:] = [1.0] + [0.0] * d, 0.0, 0.0
     return request, x, X, WeightCotangent(p, g, e, t, log_mass)
@@ -60,8 +60,7 @@ def scatter_of_pairs(request, query_x, key_x, cotangent, of_oracle):
         if request.leave_out is not None:
             others[request.leave_out.first[i] : request.leave_out.last[i]] = False
         for j in np.flatnonzero(others & (slopes[i] != 0)):
-            answer = (cotangent.p[i] @ x[j]) * (cotangent.g[i] @ values[j] - cotangent.e[i] @ x[j])
-            answer -= cotangent.t[i] @ x[j]
+            answer = (cotangent.p[i] @ x[j]) * (cotangent.g[i] @ values[j] - cotangent.e[i] @ x[j]) - cotangent.t[i]
             term = float(slopes[i, j]) * answer * np.outer(q - key_x[j], q - key_x[j])
             total, size = total + term, size + np.abs(term).max()
     return total, size
@@ -126,7 +125,9 @@ def test_threads_and_blocks_change_nothing(kernel, algorithm):
     many = request.take(repeats)
     many_cotangent = WeightCotangent(*(array[repeats] for array in vars(cotangent).values()))
     counts = np.bincount(repeats)[:, np.newaxis]
-    once = WeightCotangent(cotangent.p * counts, cotangent.g, cotangent.e, cotangent.t * counts, cotangent.log_mass)
+    once = WeightCotangent(
+        cotangent.p * counts, cotangent.g, cotangent.e, cotangent.t * counts[:, 0], cotangent.log_mass
+    )
     expected = metric_gradient(request, query_x, key_x, once, algorithm)
     with config_context(working_memory=0.05):
         actual = metric_gradient(many, query_x[repeats], key_x, many_cotangent, algorithm)
@@ -140,8 +141,8 @@ def test_more_keys_than_a_block_holds(algorithm):
     rows = np.arange(0, 1100, 100)
     leave_out = LeaveOut.own(rows)
     request = request_of("gaussian", X, leave_out=leave_out, weights=np.ones(1100), columns=y)
-    p, g, e, t = (rng.normal(size=(11, k)) for k in (4, 2, 4, 4))
-    cotangent = WeightCotangent(p, g, e, t, np.log(kernel_sums(request, "dense").mass[0]))
+    p, g, e = (rng.normal(size=(11, k)) for k in (4, 2, 4))
+    cotangent = WeightCotangent(p, g, e, rng.normal(size=11), np.log(kernel_sums(request, "dense").mass[0]))
     assert_is_scatter(request, X[rows], X, cotangent, "gaussian", algorithm)
 
 
@@ -170,7 +171,7 @@ def test_every_pair_once(kernel, scale, n_outputs, n_jobs, left_out):
     assert (sums.log_scale[0].min() < -700) == (scale > 1.0)
     p, g, e = np.zeros((n, 1 + d)), rng.normal(size=(n, n_outputs)), np.zeros((n, 1 + d))
     p[:, 0], e[:, 0] = 1.0, rng.normal(size=n)
-    cotangent = WeightCotangent(p, g, e, np.zeros_like(p), np.log(sums.mass[0]) + sums.log_scale[0])
+    cotangent = WeightCotangent(p, g, e, np.zeros(n), np.log(sums.mass[0]) + sums.log_scale[0])
     by_blocks = metric_gradient(request, X, X, cotangent, "dense")
     atol = 1e-11 * np.abs(by_blocks).max()
     np.testing.assert_allclose(metric_gradient(request, X, X, cotangent, "fused"), by_blocks, rtol=0, atol=atol)

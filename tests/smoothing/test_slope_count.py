@@ -51,7 +51,7 @@ def test_few_samples_around_a_query_have_no_slope_to_tell():
     assert lines_of(model)
     mean = NadarayaWatsonRegressor(bandwidth=0.3).fit(X, y).predict(far)
     assert_allclose(model.predict(far), mean, atol=1e-6)
-    assert_allclose(model.gradient(far)[1:], 0.0, atol=1e-6)  # at the first the weighted mean itself still changes
+    assert_allclose(model.gradient(far)[2], 0.0, atol=1e-6)  # nearer the weighted mean itself still changes
     of_function = LocalLinearRegressor(RBF(1.0), 0.3).fit(X, y)
     assert_allclose(of_function.predict(far), model.predict(far), rtol=1e-9)
 
@@ -82,17 +82,6 @@ def test_criteria_are_the_oracles(kernel, name, weighted):
     scores = criterion.in_units_of_y(criterion(h)[0])
     expected = [oracle.criterion(name, X, y, b * oracle.scales(X, w), kernel, w, ridge=lines) for b in h]
     assert_allclose(scores, np.array(expected, dtype=float), rtol=1e-9)
-
-
-def test_a_subsample_counts_as_many_fewer_samples():
-    X, y, _, _ = regression(n=30, d=2)
-    model = LocalLinearRegressor()
-    data = model._validate_fit(X, y, None, None)
-    line, kernel = LocalLinearSpec.of(data.training, 0.0, 0.2), resolve_kernel("gaussian")
-    smoother = model._build_smoother(data.training, kernel, 1 / data.training.scales, data.validation, 1, line)
-    criterion = Criterion("loo", smoother, data.training, data.validation, None)
-    assert criterion.subsample(10, 5).smoother.line.count == pytest.approx(0.2 / 3)
-    assert criterion.on_rows(10).smoother.line.count == 0.2
 
 
 @pytest.mark.parametrize("d", [1, 3])

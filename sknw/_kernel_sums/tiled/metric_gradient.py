@@ -18,7 +18,7 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
     from sknw._kernel_sums.tiled import metric_gradient_loops
 
     m, n, d = len(request.queries), *x.shape
-    is_line = any(bool(a[:, 1:].any()) for a in (cotangent.p, cotangent.e, cotangent.t))
+    is_line = bool(cotangent.p[:, 1:].any() or cotangent.e[:, 1:].any())
     once = not is_line and _takes_pairs_once(request, cotangent)
     values, weights = request.columns, request.weights
     if once:
@@ -35,7 +35,7 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
         queries, start, left_out = tiles.padded_queries(np.arange(m)[rows])
         part, columns = np.zeros((len(queries), 1 + d)), np.zeros(weight_blocks.shape)
         metric_gradient_loops.add_metric_sums(
-            *(tiles.empty_tile() for _ in range(4)),
+            *(tiles.empty_tile() for _ in range(3)),
             *(queries, start, left_out, rows.start if once else -1, is_line),
             *(tiles.keys, tiles.key_start, tiles.products),
             *(tiles.padded(shift[rows]), float(tiles.power), tiles.rates[0], tiles.furthest[0]),
@@ -77,7 +77,8 @@ def _symmetric(
     """
     n, d = len(weights), cotangent.e.shape[1] - 1
     mass, column = np.exp(cotangent.log_mass)[:, np.newaxis], weights[:, np.newaxis]
-    nothing = np.zeros((n, 1 + d))
     a, b = cotangent.g / mass, cotangent.e[:, :1] / mass
-    both = WeightCotangent(cotangent.p, np.hstack([a, -b, column * values, column]), nothing, nothing, np.zeros(n))
+    both = WeightCotangent(
+        cotangent.p, np.hstack([a, -b, column * values, column]), np.zeros((n, 1 + d)), np.zeros(n), np.zeros(n)
+    )
     return both, np.hstack([column * values, column, a, -b]), np.ones(n)

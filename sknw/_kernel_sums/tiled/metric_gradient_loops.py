@@ -56,13 +56,14 @@ def _multiply(tile, others):
 
 
 @inner(REORDERED)
-def _pull(b, first, second, third, weights, column_sums):
-    """b[r, j] *= (first[r, j] second[r, j] - third[r, j]) weights[j]; column_sums[j] += sum_r b[r, j]."""
+def _pull(b, first, second, t, weights, column_sums):
+    """b[r, j] *= (first[r, j] second[r, j] - t[r]) weights[j]; column_sums[j] += sum_r b[r, j]."""
     wide_vectors()
     for r in range(0, 4, 2):
+        t0, t1 = t[r], t[r + 1]
         for j in range(row_length(b)):
-            v0 = b[r, j] * (first[r, j] * second[r, j] - third[r, j]) * weights[j]
-            v1 = b[r + 1, j] * (first[r + 1, j] * second[r + 1, j] - third[r + 1, j]) * weights[j]
+            v0 = b[r, j] * (first[r, j] * second[r, j] - t0) * weights[j]
+            v1 = b[r + 1, j] * (first[r + 1, j] * second[r + 1, j] - t1) * weights[j]
             b[r, j], b[r + 1, j] = v0, v1
             column_sums[j] += v0 + v1
 
@@ -72,7 +73,6 @@ def add_metric_sums(
     tile,
     first,
     second,
-    third,
     queries,
     start,
     left_out,
@@ -99,7 +99,7 @@ def add_metric_sums(
 
     Parameters
     ----------
-    tile, first, second, third : arrays of shape (4, j)
+    tile, first, second : arrays of shape (4, j)
         Working memory.
     queries, start, left_out, keys, key_start, products
         As in `_tiles.add_sums`.
@@ -107,12 +107,12 @@ def add_metric_sums(
         The number of the first of the queries, a multiple of four, where these are the keys and B_ij is summed over
         j > i only; else -1.
     is_line : bool
-        Whether p, e and t have more than their first columns.
+        Whether p and e have more than their first columns.
     shift : array of shape (m,)
         Subtracted from u^power, so that weights are K / D.
     power, rate, furthest : float
         The kernel 2^(rate u^power), power at most 2, and the largest u^power.
-    p, g, e, t : arrays of shape (m, 1 + d), (m, k), (m, 1 + d), (m, 1 + d)
+    p, g, e, t : arrays of shape (m, 1 + d), (m, k), (m, 1 + d), (m,)
         As in `WeightCotangent`, but the negative of e.
     key_columns, values, weights : arrays of shape (s, 1 + d, j), (s, k, j), (s, j)
         (1, x), y and w of the keys, in blocks.
@@ -140,11 +140,9 @@ def add_metric_sums(
                         tile[r, j] = 0.0
             _fill(first, p[i : i + 4])
             _fill(second, e[i : i + 4])
-            _fill(third, t[i : i + 4])
             _add_linear_form(second, g[i : i + 4], values[s], np.int64(0))
             if is_line:
                 _add_linear_form(first, p[i : i + 4], key_columns[s], np.int64(1))
                 _add_linear_form(second, e[i : i + 4], key_columns[s], np.int64(1))
-                _add_linear_form(third, t[i : i + 4], key_columns[s], np.int64(1))
-            _pull(tile, first, second, third, weights[s], column_sums[s])
+            _pull(tile, first, second, t[i : i + 4], weights[s], column_sums[s])
             accumulate(sums[i : i + 4], tile, key_columns[s])
