@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 
 from sknw import NadarayaWatsonRegressor
+from sknw._kernel_sums.index import KeyIndex
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid
 from sknw.datasets import make_sine_power
@@ -58,7 +59,8 @@ def row_of(kernel, n, seed):
     finally:
         module.Criterion = original
     smoother, training = model._fitted.smoother, model._fitted.training
-    grid, _ = bandwidth_grid((training.X - training.center) / training.scales, smoother.kernel)
+    standardised = KeyIndex((training.X - training.center) / training.scales, smoother.weights, smoother.values)
+    grid, _ = bandwidth_grid(standardised, smoother.kernel)
     seen = np.unique(Counted.seen)
     refining = np.count_nonzero(~np.isclose(seen[:, np.newaxis], grid, rtol=1e-9).any(axis=1))
     criterion = Criterion("loo", smoother, training, np.arange(n))

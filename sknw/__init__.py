@@ -1,12 +1,14 @@
-"""Kernel regression for scikit-learn users: Nadaraya-Watson, local lines and learned attention."""
+"""Kernel regression and classification for scikit-learn users: Nadaraya-Watson, local lines, attention and kriging."""
 
 from sknw import _retired as _retired
-from sknw import datasets, displays, kernels, model_selection
+from sknw import datasets, displays, inspection, kernels, model_selection
 from sknw._selection.result import BandwidthSearch
 from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
-from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
+from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 from sknw.estimators.attention_pooling import AttentionPoolingRegressor
+from sknw.estimators.classifiers import AttentionPoolingClassifier, NadarayaWatsonClassifier
+from sknw.estimators.kriging import KrigingRegressor
 from sknw.estimators.local_linear import LocalLinearRegressor
 from sknw.estimators.nadaraya_watson import NadarayaWatsonRegressor
 from sknw.kernels import (
@@ -25,18 +27,22 @@ from sknw.kernels import (
 
 __all__ = [
     "AttentionDisplay",
+    "AttentionPoolingClassifier",
     "AttentionPoolingRegressor",
     "BandwidthDisplay",
     "BandwidthSearch",
     "Biweight",
     "Cosine",
+    "EffectDisplay",
     "Epanechnikov",
     "Exponential",
     "FitDisplay",
     "Gaussian",
     "Kernel",
+    "KrigingRegressor",
     "Linear",
     "LocalLinearRegressor",
+    "NadarayaWatsonClassifier",
     "NadarayaWatsonRegressor",
     "PowerExponential",
     "TopHat",
@@ -44,6 +50,7 @@ __all__ = [
     "Triweight",
     "datasets",
     "displays",
+    "inspection",
     "kernels",
     "make_sine_power",
     "model_selection",

@@ -615,6 +615,11 @@ class Cosine(Kernel):
     form = CosineForm()
 
 
+# How a function of two points is tried out: at how many points, along how many axes, at which distances; and below
+# which part of the largest weight a difference is rounding.
+_MOST_POINTS, _MOST_AXES, _DISTANCES, _NO_DIFFERENCE = 3, 4, np.geomspace(1e-2, 1e2, 200), 1e-8
+
+
 class Pairwise(Kernel):
     """A kernel given as a function of two sets of points, such as scikit-learn's Gaussian-process kernels.
 
@@ -642,6 +647,21 @@ class Pairwise(Kernel):
         if not np.all(weights >= 0) or not np.all(np.isfinite(weights)):
             raise ValueError("kernel(A, B) must return finite, non-negative weights.")
         return weights
+
+    def falls_with_distance(self, points: np.ndarray) -> bool:
+        """Whether K(a, a + t v) is the same at all `points` a, (m, d), and never rises in t > 0.
+
+        Then dividing the inputs by a bandwidth changes the width of the kernel. It is found out by trying a few points,
+        directions v and distances t. A periodic kernel rises again; a dot product differs from point to point.
+        """
+        d = points.shape[1]
+        directions = np.vstack([np.eye(d)[:_MOST_AXES], np.full(d, d**-0.5)])
+        steps = (directions[:, np.newaxis] * _DISTANCES[:, np.newaxis]).reshape(-1, d)
+        some = points[:: -(-len(points) // _MOST_POINTS)]
+        along = [np.asarray(self.function(a[np.newaxis], a + steps))[0].reshape(-1, len(_DISTANCES)) for a in some]
+        tolerance = _NO_DIFFERENCE * np.abs(along[0]).max()
+        is_same = all(np.all(np.abs(other - along[0]) <= tolerance) for other in along)
+        return is_same and bool(np.all(np.diff(along[0], axis=1) <= tolerance))
 
     def diagonal(self, points: np.ndarray) -> np.ndarray:
         """K of each point with itself, of shape (len(points),)."""

@@ -7,6 +7,8 @@ x86, elsewhere perhaps float64); weights are normalised by log-sum-exp; leave-on
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 # A sample at exactly the bandwidth belongs to the top hat, and samples at equal distance are equally near, both up to
 # the rounding of the inputs.
@@ -104,7 +106,7 @@ def distances_of_features(Q, X, mixed):
 
 
 def mixed_scales(X, kinds, w=None):
-    """s_k: s_k^2 is half the mean squared distance of two samples; of categories at least that of even shares."""
+    """s_k: the root of half the mean squared distance, of categories at least that of even shares, and of 1/2."""
     w = weights_or_ones(w, X)
     p = w / w.sum()
     scales = []
@@ -113,7 +115,8 @@ def mixed_scales(X, kinds, w=None):
         scale = p @ sq @ p / 2
         if kind in ("category", "ordered"):
             levels = np.unique(X[w > 0, k])[:, np.newaxis]
-            scale = max(scale, (next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2).mean() / 2)
+            sq = next(distances_of_features(levels, levels, Mixed([1], [kind]))) ** 2
+            scale = max(scale, sq.mean() / 2, 0.5) if len(levels) > 1 else scale
         scales.append(np.sqrt(scale) if scale > 0 else 1)
     return np.array(scales)
 
@@ -435,3 +438,89 @@ def gradient(predict, Q, step=1e-5):
         near, far = predict(Q + e) - predict(Q - e), predict(Q + 2 * e) - predict(Q - 2 * e)
         by_feature.append((8 * near - far) / (12 * step))
     return np.stack(by_feature, axis=-1)
+
+
+def mean_interval(Q, X, y, h, kernel, w, v, coverage=0.95, outside="nearest", ridge=None, splits=None, clusters=None):
+    """The pointwise and the simultaneous band of the mean, each of shape (m, k, 2), from matrices of weights.
+
+    Of errors e = s v with given v, (n or n_clusters, B); the rows of X are samples.
+    """
+    w, y = weights_or_ones(w, X), np.asarray(y, dtype=np.longdouble).reshape(len(X), -1)
+    s_x = scales(X, w)
+    A, S = (smoother_matrix(P, X, h, kernel, w, outside, ridge, s_x) for P in (Q, X))
+    twice = 2 * A - A @ S
+    splits = [(np.delete(np.arange(len(X)), i), [i]) for i in range(len(X))] if splits is None else splits
+    residuals = np.empty_like(y)
+    for test, prediction in left_out(splits, X, y, h, kernel, w, outside, ridge):
+        residuals[test] = y[test] - prediction
+    means = [smoother_matrix(P, X, h, kernel, w, outside) for P in (Q, X)]
+    errors, v = (np.sqrt(means[1] @ residuals**2), v) if clusters is None else (residuals, v[clusters])
+    bands = np.empty((2, len(Q), y.shape[1], 2))
+    for k, e in enumerate(errors.T):
+        deltas = twice @ (e[:, np.newaxis] * v)
+        se = np.sqrt((deltas**2).mean(axis=1))
+        largest = np.sort((np.abs(deltas) / se[:, np.newaxis]).max(axis=0))
+        c = [norm.isf((1 - coverage) / 2), float(largest[int(np.ceil(coverage * (len(largest) - 1)))])]
+        df = np.maximum((means[0] @ residuals[:, k] ** 2 / se**2).astype(float), 1)
+        for band, c_of_band in zip(bands[:, :, k], c, strict=True):
+            band[:] = (twice @ y[:, k])[:, np.newaxis]
+            band += (student.isf(norm.sf(c_of_band), df) * se)[:, np.newaxis] * np.array([-1, 1])
+    return bands
+
+
+def kriging_covariance(A, B, w, power, kinds=None):
+    """exp(-sum_k (w_k |a_k - b_k|)^p_k), of shape (m, n)."""
+    total = np.zeros((len(A), len(B)))
+    for k in range(A.shape[1]):
+        rows = [[distance_of_feature(kinds[k] if kinds else "number", q, x) for x in B[:, k]] for q in A[:, k]]
+        total += (w[k] * np.array(rows, dtype=np.float64)) ** power[k]
+    return np.exp(-total)
+
+
+def kriging_trend(X, is_linear):
+    """F: ones, and the inputs if the trend is linear."""
+    return np.hstack([np.ones((len(X), 1)), X]) if is_linear else np.ones((len(X), 1))
+
+
+def restricted_likelihood(G, F, Y):
+    """Minus the log density of N'y, N the orthogonal complement of F, summed over the columns of Y; less constants."""
+    N = np.linalg.svd(F)[0][:, np.linalg.matrix_rank(F) :]
+    V, Z = N.T @ G @ N, N.T @ Y
+    sign, log_det = np.linalg.slogdet(V)
+    assert sign > 0
+    return 0.5 * (np.sum(Z * np.linalg.solve(V, Z)) + Y.shape[1] * log_det)
+
+
+def kriging(g, f, G, F, variance):
+    """Weights (n,) of the best linear unbiased prediction, and its mean squared error, of one query.
+
+    Minimised is var(c'y - y0) subject to F'c = f, by its Lagrange equations; g are the covariances of y and y0.
+    """
+    q = F.shape[1]
+    equations = np.block([[G, F], [F.T, np.zeros((q, q))]])
+    c = np.linalg.solve(equations, np.concatenate([g, f]))[: len(G)]
+    return c, c @ G @ c - 2 * c @ g + variance
+
+
+def own_class(y, pooled):
+    """Of pooled indicators (m, C) that of the class of each row; classes are 0, 1, ..."""
+    return np.array([pooled[i, c] for i, c in enumerate(y)])
+
+
+def class_loss(q, w, n_classes, s):
+    """The log loss of (1 - s) q + s / C, and of one sample more of weight 1 with q = 0, over the sum of the w."""
+    with np.errstate(divide="ignore"):
+        logs = np.log((1 - s) * q + s / n_classes)
+        return -(w @ logs + np.log(s / np.longdouble(n_classes))) / w.sum()
+
+
+def best_smoothing(q, w, n_classes):
+    """The s in (0, 0.999) with the smallest `class_loss`, which is convex in s, by golden section."""
+    a, b, ratio = np.longdouble(0), np.longdouble(0.999), (np.sqrt(np.longdouble(5)) - 1) / 2
+    for _ in range(100):
+        left, right = b - ratio * (b - a), a + ratio * (b - a)
+        if class_loss(q, w, n_classes, left) < class_loss(q, w, n_classes, right):
+            b = right
+        else:
+            a = left
+    return (a + b) / 2

@@ -13,13 +13,13 @@ LAYERS = [
     {"kernels"},
     {"_kernel_sums"},
     {"_smoothing"},
-    {"_selection", "_metric", "_predictive", "model_selection"},
+    {"_selection", "_metric", "_predictive", "_kriging", "model_selection"},
     {"estimators"},
-    {"displays", "datasets"},
+    {"displays", "inspection", "datasets"},
     {""},
 ]
 # Within a layer: what the rooms may import of each other.
-NEIGHBOURS = {("_metric", "_selection")}
+NEIGHBOURS = {("_metric", "_selection"), ("_kriging", "_predictive")}
 ENGINES = ["tiled", "sweep", "fast_gauss", "tree"]
 
 

@@ -9,17 +9,26 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import regression
 from processes import run
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
+from sklearn.inspection import partial_dependence
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import (
+    AttentionPoolingRegressor,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonClassifier,
+    NadarayaWatsonRegressor,
+)
 from sknw.datasets import make_sine_power
-from sknw.displays import AttentionDisplay, BandwidthDisplay, FitDisplay
+from sknw.displays import AttentionDisplay, BandwidthDisplay, EffectDisplay, FitDisplay
 
 DRAW = {
     "attention": lambda model, X, y, **options: AttentionDisplay.from_estimator(model, X, **options),
+    "effect": lambda model, X, y, **options: EffectDisplay.from_estimator(model, **options),
     "fit": lambda model, X, y, **options: FitDisplay.from_estimator(model, X, y, **options),
     "bandwidth": lambda model, X, y, **options: BandwidthDisplay.from_estimator(model, **options),
 }
@@ -128,6 +137,14 @@ def test_attention_of_one_feature_is_in_its_order(problem):
     # a tick label is the value at its place
     label = display.ax_.xaxis.get_major_formatter()(7, None)
     assert float(label) == pytest.approx(np.sort(X[:, 0])[7], abs=0.06)
+
+
+def test_signed_attention_has_zero_in_the_middle_of_its_colours(problem):
+    _, X, y = problem
+    display = AttentionDisplay.from_estimator(KrigingRegressor(max_iter=3).fit(X, y), X)
+    norm = display.image_.norm
+    assert norm.vmin == -norm.vmax == -np.abs(display.weights).max()
+    assert_allclose([norm(0.0), norm(norm.vmax / 4)], [0.5, 0.75])
 
 
 def test_attention_of_several_features_is_in_the_order_of_prediction_and_target():
@@ -252,3 +269,132 @@ def test_bandwidth_needs_a_search(problem):
     _, X, y = problem
     with pytest.raises(ValueError, match="has searched no bandwidth"):
         BandwidthDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y))
+
+
+# Effects
+
+
+def mixed_table(n=90):
+    rng = np.random.default_rng(1)
+    a, b, hour = rng.normal(size=n), rng.normal(size=n), rng.uniform(0, 24, n)
+    X = pd.DataFrame({"a": a, "colour": pd.Categorical(rng.choice(list("xyz"), n)), "hour": hour, "b": b})
+    return X, np.sin(a) * (X["colour"] == "x").to_numpy() + np.cos(hour * np.pi / 12) + 0.1 * rng.normal(size=n)
+
+
+EFFECT_MODELS = {
+    "means": NadarayaWatsonRegressor(bandwidth=[0.4, 0.4, 2.0, 0.5], periodic_features={"hour": 24}),
+    "learned": AttentionPoolingRegressor(w=[2.0, 1.0, 0.0, 0.5]),
+    "compact": NadarayaWatsonRegressor("epanechnikov", bandwidth=[2.0, 1.5, 9.0, 3.0]),
+    "lines": LocalLinearRegressor(bandwidth=[0.5, 0.5, 3.0, 1.0], ridge=0.1),
+}
+
+
+@pytest.mark.parametrize("model", EFFECT_MODELS.values(), ids=EFFECT_MODELS)
+def test_effects_are_the_partial_dependence_of_scikit_learn(model):
+    X, y = mixed_table()
+    model.fit(X, y)
+    display = EffectDisplay.from_estimator(model, X[:40], grid_resolution=7)
+    for k, name in enumerate(X):
+        values = display.values[k] if name != "colour" else np.array(["x", "y", "z"], dtype=object)
+        settings = {"kind": "both", "method": "brute", "custom_values": {name: values}}
+        expected = partial_dependence(model, X[:40], [name], **settings)
+        assert_allclose(display.average[k], expected["average"][0], rtol=0, atol=1e-12)
+        lower, upper = np.quantile(expected["individual"][0], [0.25, 0.75], axis=0, method="inverted_cdf")
+        assert_allclose(display.quartiles[k], [lower, upper], atol=1e-12)
+        assert_allclose(np.sort(display.curves[k], axis=0), np.sort(expected["individual"][0], axis=0), atol=1e-12)
+    assert_allclose(display.values[0], partial_dependence(model, X[:40], ["a"], grid_resolution=7)["grid_values"][0])
+
+
+def test_effects_of_queries_far_from_all_samples_lose_nothing():
+    """In sums over the other features the sample that is nearest in all features may weigh 1e-300 of the rest."""
+    X = np.array([[0.0, 0.0], [0.1, 0.0], [50.0, 50.0], [50.1, 50.0]])
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, [0.0, 1.0, 2.0, 3.0])
+    display = EffectDisplay.from_estimator(model, features=0, kind="individual")
+    by_row = np.array([model.predict(np.column_stack([display.values[0], np.full(4, x)])) for x in X[:, 1]])
+    assert_allclose(np.sort(display.curves[0], axis=0), np.sort(by_row, axis=0), atol=1e-12)
+
+
+def test_effects_are_those_of_the_training_rows_with_their_weights():
+    X, y = mixed_table(60)
+    weights = np.random.default_rng(0).integers(0, 3, 60)
+    weighted = EffectDisplay.from_estimator(NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y, weights), features=[0, 1])
+    repeated = X.loc[X.index.repeat(weights)]
+    model = NadarayaWatsonRegressor(bandwidth=0.7).fit(repeated, np.repeat(y, weights))
+    effects = EffectDisplay.from_estimator(model, repeated, features=["a", "colour"])
+    for k in range(2):
+        assert_allclose(
+            weighted.average[k], np.interp(weighted.values[k], effects.values[k], effects.average[k]), 1e-12
+        )
+        assert_allclose(weighted.quartiles[k], effects.quartiles[k], rtol=1e-12)
+
+
+def test_effects_of_a_pipeline_are_those_of_the_features_that_it_is_given():
+    X, y = mixed_table()
+    encoder = OneHotEncoder(sparse_output=False)
+    columns = ColumnTransformer([("codes", encoder, ["colour"])], remainder=StandardScaler())
+    model = make_pipeline(columns, NadarayaWatsonRegressor(bandwidth=0.5)).fit(X, y)
+    display = EffectDisplay.from_estimator(model, X, ["colour", "a"])
+    assert display.levels[0] == ["x", "y", "z"]
+    expected = partial_dependence(model, X, ["a"], method="brute")
+    assert_allclose(display.average[1], expected["average"][0])
+    inside = EffectDisplay.from_estimator(model)
+    assert inside.feature_names[0] == "x0"
+    assert len(inside.axes_) == 6
+
+
+@pytest.mark.parametrize("kind", ["average", "individual", "both"])
+def test_effects_draw_what_their_kind_says(kind):
+    X, y = mixed_table()
+    display = EffectDisplay.from_estimator(EFFECT_MODELS["means"].fit(X, y), kind=kind, line_kwargs={"c": "red"})
+    for k, axes in enumerate(display.axes_):
+        assert axes.get_xlabel() == X.columns[k]
+        assert axes.get_ylim() == display.axes_[0].get_ylim()
+        assert (display.band_[k] is not None) == (kind == "average")
+        assert len(display.curves_[k]) == (0 if kind == "average" else 50)
+        if kind != "individual":
+            assert_array_equal(display.line_[k].get_ydata(), display.average[k])
+            assert display.line_[k].get_color() == "red"
+    assert [label.get_text() for label in display.axes_[1].get_xticklabels()] == ["x", "y", "z"]
+
+
+def test_effects_of_several_outputs_name_one(problem):
+    _, X, y = problem
+    model = NadarayaWatsonRegressor(bandwidth=0.5).fit(X, np.column_stack([y, -y]))
+    with pytest.raises(ValueError, match="target"):
+        EffectDisplay.from_estimator(model)
+    both = [EffectDisplay.from_estimator(model, target=target).average[0] for target in (0, 1)]
+    assert_allclose(both[0], -both[1])
+    with pytest.raises(ValueError, match="kind"):
+        EffectDisplay.from_estimator(model, target=0, kind="mean")
+
+
+def test_displays_of_classes_name_them_and_a_curve_is_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), np.array(["bird", "cat"])[rng.integers(0, 2, 60)]
+    X[y == "cat"] += 1.5
+    model = NadarayaWatsonClassifier().fit(X, y)
+    attention = AttentionDisplay.from_estimator(model, X[:20])
+    assert [label.get_text() for label in attention.ax_.get_xticklabels()] == ["bird", "cat"]
+    rows = np.argsort(model.predict(X[:20]), kind="stable")
+    columns = np.argsort(y, kind="stable")
+    assert_allclose(attention.image_.get_array(), model.attention_weights_(X[:20])[np.ix_(rows, columns)])
+    assert BandwidthDisplay.from_estimator(model).ax_.get_ylabel() == "leave-one-out log loss (nats)"
+    with pytest.raises(TypeError, match="a classifier does not have"):
+        FitDisplay.from_estimator(model, X, y)
+
+
+@pytest.mark.parametrize("band", ["interval", "mean", "both"])
+def test_a_fit_has_the_bands_asked_for(band, problem):
+    model, X, y = problem
+    display = FitDisplay.from_estimator(model, X, y, band=band, coverage=0.8, mean_band_kwargs={"alpha": 0.5})
+    assert (display.band_ is None) == (band == "mean")
+    assert (display.mean_band_ is None) == (band == "interval")
+    if band != "interval":
+        assert_array_equal(display.mean_interval, model.predict_mean_interval(display.x[:, np.newaxis], 0.8))
+        assert display.mean_band_.get_alpha() == 0.5
+        assert "80 % band of the mean" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def test_a_fit_refuses_other_bands(problem):
+    with pytest.raises(ValueError, match="band must be"):
+        FitDisplay.from_estimator(*problem, band="std")

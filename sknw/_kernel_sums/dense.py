@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn import get_config
 
 from sknw._kernel_sums.costs import DENSE_PAIR
@@ -19,6 +20,8 @@ from sknw.kernels import Kernel, Pairwise
 _BLOCK_BYTES = 2**21
 # A mass below this may have lost terms to underflow: its queries are computed relative to their largest weight.
 _TINY = 1e-200
+# From here on differences are taken pair by pair, not feature by feature.
+_MANY_FEATURES = 16
 # Each squaring of a weight doubles its relative error: after eight it is 2^8 eps = 6e-14.
 _MOST_SQUARINGS = 8
 
@@ -198,6 +201,8 @@ def squared_distances(request: KernelSumRequest, rows: slice | np.ndarray) -> np
 
 
 def _by_differences(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    if queries.shape[1] > _MANY_FEATURES:
+        return cdist(queries, keys, "sqeuclidean")
     sq = np.zeros((len(queries), len(keys)))
     with np.errstate(over="ignore"):  # a distance that overflows is as infinite as it should be
         for query_feature, key_feature in zip(queries.T, keys.T, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
@@ -13,6 +13,51 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 _Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of keys that are equally far from each other along some columns, as the levels of a category.
+
+    Attributes
+    ----------
+    number : ndarray of shape (n,), intp
+        The group of each key, from 0 to `n_groups` - 1.
+    n_groups : int
+    columns : slice
+        Those columns of the keys, in which all keys of a group are equal.
+    sq : float
+        The squared distance of two groups.
+    """
+
+    number: np.ndarray
+    n_groups: int
+    columns: slice
+    sq: float
+
+    @property
+    def n_columns(self) -> int:
+        return self.columns.stop - self.columns.start
+
+    @property
+    def sq_unknown(self) -> float:
+        """The squared distance of the point in the middle, of group -1, to all groups."""
+        return 0.5 * self.sq * (1.0 - 1.0 / self.n_groups)
+
+    def take(self, rows: np.ndarray | slice) -> Groups:
+        """Those of some of the keys."""
+        return replace(self, number=self.number[rows])
+
+    def members(self, group: int) -> np.ndarray:
+        """The keys of a group, ascending; none of group -1."""
+        order, first = self._sorted
+        return order[first[group] : first[group + 1]] if group >= 0 else order[:0]
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The keys, sorted by group, and where in this order each begins, and the last ends."""
+        order = np.argsort(self.number, kind="stable")
+        return order, np.searchsorted(self.number[order], np.arange(self.n_groups + 1))
 
 
 class KeyIndex:
@@ -31,11 +76,19 @@ class KeyIndex:
         The V_j.
     offset_magnitude : float
         The largest coordinate that centring took away: inputs were rounded in proportion to it.
+    groups : Groups or None
+        What is known of groups of the keys; they say nothing that the keys do not.
     """
 
     def __init__(
-        self, keys: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float = 0.0
+        self,
+        keys: np.ndarray,
+        weights: np.ndarray,
+        columns: np.ndarray,
+        offset_magnitude: float = 0.0,
+        groups: Groups | None = None,
     ) -> None:
+        self.groups = groups
         self.keys, self.weights, self.columns, self.offset_magnitude = keys, weights, columns, offset_magnitude
         self._of_keys: dict[Hashable, Any] = {}
         self._of_columns: dict[Hashable, Any] = {}
@@ -47,13 +100,14 @@ class KeyIndex:
 
     def with_columns(self, columns: np.ndarray) -> KeyIndex:
         """The same keys and weights with other columns; what was made of the keys alone is shared."""
-        index = KeyIndex(self.keys, self.weights, columns, self.offset_magnitude)
+        index = KeyIndex(self.keys, self.weights, columns, self.offset_magnitude, self.groups)
         index._of_keys = self._of_keys
         return index
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         """Some of the keys, or all in another order."""
-        return KeyIndex(self.keys[rows], self.weights[rows], self.columns[rows], self.offset_magnitude)
+        groups = None if self.groups is None else self.groups.take(rows)
+        return KeyIndex(self.keys[rows], self.weights[rows], self.columns[rows], self.offset_magnitude, groups)
 
     def of_keys(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
         """``make()``, a function of keys and weights, or what it has made before under this name."""

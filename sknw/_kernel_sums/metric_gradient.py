@@ -15,12 +15,13 @@ it pays, each pair is looked at once: S is the same for the upper triangle of B 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
 
 from sknw._kernel_sums import dense
+from sknw._kernel_sums.groups import log_factors, members_of, request_of_all, request_of_group, takes_groups
 from sknw._kernel_sums.registry import DifferentiatesMetric, algorithm_for, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
@@ -32,11 +33,11 @@ class WeightCotangent:
 
     Attributes
     ----------
-    p : ndarray of shape (m, 1 + d)
+    p : ndarray of shape (m, 1 + d), of weighted means (m, 1)
         First factor of dm / dP, of (1, x_j).
     g : ndarray of shape (m, k)
         What each of the k outputs counts.
-    e : ndarray of shape (m, 1 + d)
+    e : ndarray of shape (m, 1 + d), of weighted means (m, 1)
         What is taken from g'y_j, of (1, x_j).
     t : ndarray of shape (m,)
     log_mass : ndarray of shape (m,)
@@ -48,6 +49,15 @@ class WeightCotangent:
     e: np.ndarray
     t: np.ndarray
     log_mass: np.ndarray
+
+    @property
+    def is_of_means(self) -> bool:
+        """Whether the values are weighted means."""
+        return self.p.shape[1] == 1
+
+    def take(self, rows: np.ndarray) -> WeightCotangent:
+        """Those of some of the queries."""
+        return WeightCotangent(*(array[rows] for array in vars(self).values()))
 
 
 def metric_gradient(
@@ -70,6 +80,50 @@ def metric_gradient(
     return (row_sums * query_x.T) @ query_x + (column_sums * key_x.T) @ key_x - mixed - mixed.T
 
 
+def metric_diagonal(
+    request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
+) -> np.ndarray:
+    """The diagonal of S, as `metric_gradient`; along the columns of groups of keys only its sum is right."""
+    if takes_groups(request) and cotangent.is_of_means:
+        return _diagonal_by_groups(request, query_x, key_x, cotangent, algorithm)
+    return _diagonal(request, query_x, key_x, cotangent, algorithm)[0]
+
+
+def _diagonal_by_groups(
+    request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
+) -> np.ndarray:
+    """As `metric_diagonal`, of weighted means whose sums split up as in `groups`.
+
+    B = lambda B_all + (1 - lambda) B_own; pairs of different groups have lambda (B_all - B_own).
+    """
+    groups, of_all = request.index.groups, request_of_all(request)
+    assert groups is not None
+    columns, log_mass = groups.columns, cotangent.log_mass
+    (log_other,), ((log_rest,),) = log_factors(request)
+    other = int(np.argmax(groups.number != groups.number[0]))
+    sq = ((key_x[other, columns] - key_x[0, columns]) ** 2).sum()  # of two groups
+    query_x, key_x = (np.delete(x, columns, axis=1) for x in (query_x, key_x))
+    by_others, total = _diagonal(of_all, query_x, key_x, replace(cotangent, log_mass=log_mass - log_other), algorithm)
+    for rows, keys in members_of(request) if np.isfinite(log_rest) else ():
+        part = request_of_group(request, of_all, rows, keys)
+        few = replace(cotangent.take(rows), log_mass=(log_mass - log_rest)[rows])
+        own, total_of_own = _diagonal(part, query_x[rows], key_x[keys], few, "auto")
+        by_others = by_others + own
+        total -= total_of_own * np.exp(log_other[0] - log_rest)
+    diagonal = np.full(columns.stop - columns.start + len(by_others), sq * total / groups.n_columns)
+    diagonal[np.delete(np.arange(len(diagonal)), columns)] = by_others
+    return diagonal
+
+
+def _diagonal(
+    request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
+) -> tuple[np.ndarray, float]:
+    """The diagonal of S, and the sum of B."""
+    row_sums, column_sums, products = _metric_sums(request, key_x, cotangent, algorithm)
+    squares = row_sums @ query_x**2 + column_sums @ key_x**2
+    return squares - 2.0 * np.einsum("ia,ia->a", query_x, products), float(row_sums.sum())
+
+
 def _metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
     algorithm = algorithm_for(request, algorithm)
     engine = dispatcher.choose_capable(DifferentiatesMetric, request, algorithm, refusal="metric_refusal")  # type: ignore[type-abstract]
@@ -88,8 +142,10 @@ def _dense_metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: Weig
 
     def block(rows: slice) -> None:
         sq = dense.squared_distances(request, rows)
-        first = cotangent.p[rows, :1] + cotangent.p[rows, 1:] @ x.T
-        second = cotangent.g[rows] @ request.columns.T - (cotangent.e[rows, :1] + cotangent.e[rows, 1:] @ x.T)
+        first, taken = cotangent.p[rows, :1], cotangent.e[rows, :1]
+        if not cotangent.is_of_means:
+            first, taken = first + cotangent.p[rows, 1:] @ x.T, taken + cotangent.e[rows, 1:] @ x.T
+        second = cotangent.g[rows] @ request.columns.T - taken
         b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
         b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
         b[request.left_out_entries(rows)] = 0.0

@@ -140,3 +140,60 @@ def _exp2_of_type(a, rate):
             return _times_power_of_two(_fma(_fma(_fma(p, r, b2), r, b1), r, b0), shifted)
 
     return of_float
+
+
+@intrinsic
+def _significand(typingctx, x):
+    """x / 2^k, between sqrt(1 / 2) and sqrt(2), of a positive normal float64."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(args[0], _INTEGER)
+        exponent = builder.and_(builder.add(bits, ir.Constant(_INTEGER, _TO_ONE)), ir.Constant(_INTEGER, 0x7FF << 52))
+        bits = builder.add(builder.sub(bits, exponent), ir.Constant(_INTEGER, 1023 << 52))
+        return builder.bitcast(bits, ir.DoubleType())
+
+    return types.float64(types.float64), codegen
+
+
+@intrinsic
+def _shifted_exponent(typingctx, x):
+    """k + 1023 + 2^52 of x = 2^k times its significand."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.add(builder.bitcast(args[0], _INTEGER), ir.Constant(_INTEGER, _TO_ONE))
+        exponent = builder.lshr(bits, ir.Constant(_INTEGER, 52))
+        return builder.bitcast(builder.or_(exponent, ir.Constant(_INTEGER, 1075 << 52)), ir.DoubleType())
+
+    return types.float64(types.float64), codegen
+
+
+_INTEGER = ir.IntType(64)
+# from the bits of sqrt(1 / 2) to those of 1
+_TO_ONE = 0x3FF0000000000000 - 0x3FE6A09E667F3BCD
+# log2((1 + s) / (1 - s)) / s as a polynomial in s^2, |s| <= (sqrt(2) - 1) / (sqrt(2) + 1), relative error 1e-16
+_LOG = tuple(
+    float(c)
+    for c in Chebyshev.interpolate(
+        lambda v: 2 / np.log(2) * np.arctanh(np.sqrt(v)) / np.sqrt(v), 7, domain=[0.0, (3 - 2 * np.sqrt(2)) ** 2]
+    )
+    .convert(kind=np.polynomial.Polynomial)
+    .coef
+)
+
+
+def log2(x):
+    """The logarithm of a positive normal float64 to the base 2."""
+
+
+@overload(log2, inline="never", jit_options={"fastmath": set()})
+def _log2_of_float(x):
+    c0, c1, c2, c3, c4, c5, c6, c7 = _LOG
+
+    def of_float(x):
+        m = _significand(x)
+        s = (m - 1.0) / (m + 1.0)
+        v = s * s
+        p = _fma(_fma(_fma(_fma(c7, v, c6), v, c5), v, c4), v, c3)
+        return _fma(_fma(_fma(_fma(p, v, c2), v, c1), v, c0), s, _shifted_exponent(x) - 4503599627371519.0)
+
+    return of_float

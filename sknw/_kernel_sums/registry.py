@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from sknw._kernel_sums.contract import Engine
 from sknw._kernel_sums.costs import LOAD_SECONDS, SMALL_SECONDS
+from sknw._kernel_sums.groups import group_sums, takes_groups
 from sknw._kernel_sums.ranges import RangeSums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
@@ -230,7 +231,9 @@ dispatcher = Dispatcher()
 
 
 def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> str:
-    """The name of the engine that `Dispatcher.choose` takes."""
+    """The name of the engine that `Dispatcher.choose` takes; "auto" if it takes several requests."""
+    if algorithm == "auto" and takes_groups(request):
+        return algorithm
     return dispatcher.choose(request, algorithm, n_passes).name
 
 
@@ -241,7 +244,10 @@ def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:
 
 def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:
     """The sums S of a request, the same to rounding whichever engine computes them."""
-    return dispatcher.compute(dispatcher.choose(request, algorithm), request)
+    engine = dispatcher.choose(request, algorithm)
+    if engine.is_compiled and takes_groups(request):
+        return group_sums(request, lambda part: kernel_sums(part, algorithm_for(part, algorithm)))
+    return dispatcher.compute(engine, request)
 
 
 def form_refusal(request: KernelSumRequest, takes_slopes: bool = False) -> str | None:

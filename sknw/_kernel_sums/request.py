@@ -94,6 +94,8 @@ class KernelSumRequest:
         The answer will be rounded to float32, so that an engine may compute in float32 where that is accurate.
     n_jobs : int or None
         Threads, by joblib's conventions.
+    query_groups : ndarray of shape (m,), intp, or None
+        Among the groups of the index that of each query, -1 for none of them; None: not known.
     """
 
     kernel: Kernel
@@ -103,6 +105,7 @@ class KernelSumRequest:
     bandwidths: np.ndarray = field(default_factory=lambda: np.ones(1))
     allow_float32: bool = False
     n_jobs: int | None = None
+    query_groups: np.ndarray | None = None
 
     @property
     def keys(self) -> np.ndarray:
@@ -150,7 +153,8 @@ class KernelSumRequest:
     def take(self, rows: np.ndarray | slice) -> KernelSumRequest:
         """The sums of some of the queries."""
         leave_out = None if self.leave_out is None else self.leave_out[rows]
-        return replace(self, queries=self.queries[rows], leave_out=leave_out)
+        groups = None if self.query_groups is None else self.query_groups[rows]
+        return replace(self, queries=self.queries[rows], leave_out=leave_out, query_groups=groups)
 
     def left_out_entries(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
         """Where the weights (len(rows), n) of some queries have those of the keys left out: rows and columns."""

@@ -2,22 +2,24 @@
 
 With left-out weights P_ij = K(u_ij^2) w_j / D_i, u_ij^2 = ||(x_i - x_j) W||^2, and values m_i pooled with them,
 
-    L(W, ridge) = sum_i w_i (y_i - m_i)^2 / sum_i w_i,
+    L(W, ridge) = sum_i w_i l(y_i, m_i) / sum_i w_i,
 
-averaged over outputs. Its derivative in W is 2 S W, S the scatter matrix of `_kernel_sums.metric_gradient` for
-g_i = dL / dm_i (metric learning for kernel regression: Weinberger & Tesauro 2007; here also for local lines, other
-kernels and weights).
+l the loss of `datafit`: the square of y_i - m_i averaged over outputs, or the log loss. Its derivative in W is 2 S W, S
+the scatter matrix of `_kernel_sums.metric_gradient` for g_i = dL / dm_i (metric learning for kernel regression:
+Weinberger & Tesauro 2007; here also for local lines, other kernels, weights and losses).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_gradient
+from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, metric_gradient
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother
+from sknw._smoothing.datafit import Datafit, SquaredError
+from sknw._smoothing.smoother import LeftOutBatch, LocalLinearSpec, Queries, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Validation
@@ -33,6 +35,7 @@ class Loss:
     smoother: Smoother
     training: TrainingSet
     validation: Validation
+    datafit: Datafit = field(default_factory=SquaredError)
 
     @property
     def x(self) -> np.ndarray:
@@ -44,28 +47,38 @@ class Loss:
         whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
         weights, features = self.training.sample_weight[all_rows], self.training.features
         c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
-        loss, s, by_ridge = 0.0, np.zeros((c, c)), np.zeros(c)
-        for batch, smoother, queries, keys in whole.left_out(self.validation):
+        s, by_ridge = np.zeros(c if w.ndim == 1 else (c, c)), np.zeros(c)
+        scatter = metric_diagonal if w.ndim == 1 else metric_gradient
+        pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = (
+            (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
+            for batch in whole.left_out(self.validation)
+        )
+        datafit = self.datafit
+        if datafit.has_parameters:  # which all predictions determine
+            pooled_batches = list(pooled_batches)
+            predictions = np.concatenate([of_batch.values for _, of_batch in pooled_batches])
+            datafit = datafit.fit(whole.values[all_rows], predictions, weights)
+        loss = datafit.constant
+        for (batch, smoother, queries, keys), pooled in pooled_batches:
             rows = all_rows[batch]
-            pooled = pool_with_vjp(smoother, queries, ridge_of_columns)
-            residuals = whole.values[rows] - pooled.values
-            relative = weights[batch] / (weights.sum() * residuals.shape[1])
-            loss += float(relative @ (residuals**2).sum(axis=1))
-            g = -2.0 * relative[:, np.newaxis] * residuals
+            values, relative = whole.values[rows], weights[batch] / weights.sum()
+            loss += float(relative @ datafit.losses(values, pooled.values))
+            g = relative[:, np.newaxis] * datafit.derivatives(values, pooled.values)
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]
-            s += metric_gradient(request, self.x[rows], x, cotangent, smoother.algorithm)
-            by_ridge += batch_by_ridge
-        by_w = features.sum(np.diagonal(s)) * w if w.ndim == 1 else s @ w
+            s += scatter(request, self.x[rows], x, cotangent, smoother.algorithm)
+            by_ridge[: len(batch_by_ridge)] += batch_by_ridge  # weighted means have none
+        by_w = features.sum(s) * w if w.ndim == 1 else s @ w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
-    def slopes(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """The slopes of the left-out local lines, of shape (m, d, k)."""
-        smoother = self.smoother.with_line(LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0))
-        smoother = replace(self, smoother=smoother)._smoother_at(w, ridge)
-        left_out = smoother.left_out(self.validation)
-        return np.concatenate([pool_with_vjp(batch.smoother, batch.queries, ridge).slope for batch in left_out])
+    def slopes(self, w: np.ndarray, ridge: float) -> np.ndarray:
+        """The slopes of the left-out local lines with one ridge, of shape (m, c, k)."""
+        line = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0).along_rows()
+        smoother = replace(self, smoother=self.smoother.with_line(line))._smoother_at(w, np.array(ridge))
+        ridges, left_out = np.full(line.x.shape[1], ridge), smoother.left_out(self.validation)
+        slopes = [pool_with_vjp(batch.smoother, batch.queries, ridges).slope for batch in left_out]
+        return np.swapaxes(line.slope_of_columns(np.concatenate(slopes)), 1, 2)
 
     def _smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         features = self.training.features
@@ -80,7 +93,7 @@ class Pooled:
     """Values m_i (m, k) pooled at m queries, and what their derivatives take.
 
     Local lines have m = y_mean + u'cov(x, y) with u = (C + R)^-1 (x_i - x_mean) of shape (m, d), C = cov(x, x) and
-    R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); for weighted means u and b are zero.
+    R = diag(ridge), and slopes b = (C + R)^-1 cov(x, y) of shape (m, d, k); weighted means have d = 0.
     `values` of queries without support are those of `outside`; `log_mass` is log D_i.
     """
 
@@ -112,8 +125,8 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
         sums = kernel_sums(smoother.request(queries), smoother.algorithm)
         log_mass, (y_mean, unsupported) = sums.log_mass(), sums.into_means()
         _, m, k = y_mean.shape
-        u = x_mean = np.broadcast_to(0.0, (1, m, len(ridge)))
-        slope, values = np.broadcast_to(0.0, (1, m, len(ridge), k)), y_mean
+        u = x_mean = np.empty((1, m, 0))
+        slope, values, ridge = np.empty((1, m, 0, k)), y_mean, ridge[:0]
     else:
         moments, unsupported = smoother.local_moments(queries)
         u, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)

@@ -2,11 +2,12 @@
 
 Inputs x are centred and divided by their standard deviations, as are the targets. What is minimised is
 
-    log L + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
+    o(L) + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
 
-L the loss of `loss.py`, W_k what multiplies feature k, n samples, mean that of the log ridge_k. With "scalar" there
-is no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take
-the slope along a feature out as w_k = 0 takes the feature out of the distance.
+L the loss of `loss.py`, o(L) = log L for squared errors and L for the log loss, W_k what multiplies feature k, n
+samples, mean that of the log ridge_k. With "scalar" there is no penalty: one number is too little to fit noise with.
+Local lines learn a ridge for each feature, which can take the slope along a feature out as w_k = 0 takes the feature
+out of the distance.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 
@@ -27,12 +28,11 @@ from sknw._metric.loss import Loss
 from sknw._metric.parametrization import W_BOUNDS, Parametrization, ridge_bounds
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid, effective_support, local_minima
+from sknw._smoothing.datafit import EXACT_FIT
 
 # Starts besides the scalar optimum: every w, in standardised inputs, and every ridge. A single start of 0.3 stays in a
 # local minimum where the target varies rapidly.
 START_W, START_RIDGE = (0.3, 1.0), 0.1
-# A loss below this, in units of the variance of y, is an exact fit: its logarithm has no end, and rounding shows.
-EXACT_FIT = 1e-12
 # The objective where `outside` forbids w: above every other.
 INFEASIBLE = 1e6
 # Of the variance of the log ridges, beside the sum of the ||W_k||: ridges a factor e apart cost as much as 0.01 in w_k.
@@ -41,7 +41,7 @@ LOG_RIDGE_VARIANCE_PENALTY = 0.01
 # Features of smaller w are candidates for w = 0: two standard deviations along one add at most 0.01 to u^2.
 _SMALL_W = 0.05
 # L-BFGS-B ends when no derivative is larger; how many steps it remembers.
-_SMALLEST_GRADIENT, _N_CORRECTIONS = 1e-7, 20
+_SMALLEST_GRADIENT, N_CORRECTIONS = 1e-7, 20
 # L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above the rounding of
 # engines and threads (1e-14 to 1e-12), which a path of 50 steps else amplifies.
 _OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
@@ -66,11 +66,12 @@ class Progress:
 
     on_iteration: Callable[[], bool]
     verbose: int
+    name: str = "AttentionPoolingRegressor"  # of the estimator
     stopped: bool = False
 
     def __call__(self, loss: float, structure: str, n_rows: int) -> None:
         if self.verbose:
-            print(f"[AttentionPoolingRegressor] {structure} w, {n_rows} rows: leave-one-out loss {loss:.6g}")
+            print(f"[{self.name}] {structure} w, {n_rows} rows: leave-one-out loss {loss:.6g}")
         self.stopped = self.on_iteration()
 
 
@@ -129,12 +130,11 @@ class MetricOptimizer:
         if not np.isfinite(loss):
             return INFEASIBLE, loss, np.zeros_like(w), np.zeros_like(ridge)
         penalty, penalty_by_w, penalty_by_ridge = self.penalty_at(w, ridge)
-        by_loss = 1.0 / loss if loss > EXACT_FIT else 0.0
-        objective = float(np.log(max(loss, EXACT_FIT))) + penalty
-        return objective, loss, by_loss * by_w + penalty_by_w, by_loss * by_ridge + penalty_by_ridge
+        of_loss, by_loss = self.loss.datafit.objective(loss)
+        return of_loss + penalty, loss, by_loss * by_w + penalty_by_w, by_loss * by_ridge + penalty_by_ridge
 
     def penalty_at(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """What is added to log L, and its derivatives in w and in the ridges; a ridge that is given costs nothing."""
+        """What is added to o(L), and its derivatives in w and in the ridges; a ridge that is given costs nothing."""
         strength = (1.0 - 1.0 / len(w)) * self.penalty / len(self.loss.training)
         norms = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
         by_w = np.divide(w.T, norms, out=np.zeros_like(w.T), where=norms > 0).T
@@ -177,7 +177,7 @@ class MetricOptimizer:
             if self.progress.stopped or path[-1] < EXACT_FIT:
                 raise StopIteration
 
-        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": _N_CORRECTIONS}
+        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
         problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
         result = minimize(function, start, callback=after_iteration, options=options, **problem)
         path[-1] = best.path[-1]  # the last search along a line may have found a lower one
@@ -255,7 +255,7 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
     The leading eigenvectors of the mean outer product of the slopes (Xia, Tong, Li & Zhu 2002).
     """
     loss = replace(loss, validation=loss.validation[:: -(-len(loss.validation) // _SCREEN_ROWS)])
-    slope = loss.slopes(scalar.w, np.maximum(scalar.ridge, START_RIDGE))
+    slope = loss.slopes(scalar.w, max(float(scalar.ridge[0]), START_RIDGE))
     weights = loss.training.sample_weight[loss.validation.rows]
     squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
     lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))
@@ -270,10 +270,13 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     smoother, training, validation = learner.loss.smoother, learner.loss.training, learner.loss.validation
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
-    scan = Criterion("loo", smoother, training, validation[:: -(-len(validation) // _SCAN_ROWS)], ridge)
-    factors = bandwidth_grid(smoother.keys, smoother.kernel)[0][::2]
+    some = validation[:: -(-len(validation) // _SCAN_ROWS)]
+    scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
+    factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     smallest, largest = learner.w_bounds
     factors = factors[(1.0 / factors > smallest) & (1.0 / factors < largest)]
+    if not factors.size:
+        return [(1.0, START_RIDGE)]
     scores = scan(factors)[0]
     minima = local_minima(scores)
     lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]].tolist()

@@ -11,12 +11,12 @@ from scipy.sparse import csr_array
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation
+from sknw._smoothing.validation import Blocks, LeaveOutRule, Validation
 
 
 @dataclass(frozen=True, eq=False)
 class FittedSmoother:
-    """A training set, the smoother made of it, and its left-out residuals.
+    """A training set, and the smoother made of it.
 
     What predictions need beyond these is made when it is first asked for, and depends on nothing else: making it twice,
     as two threads may, does no harm.
@@ -24,8 +24,19 @@ class FittedSmoother:
 
     training: TrainingSet
     smoother: Smoother
-    squares: np.ndarray  # squared left-out residuals of standardised targets, NaN where there is none, (n, k)
     rule: LeaveOutRule  # who was predicted without whom
+
+    @cached_property
+    def shares(self) -> csr_array:
+        """What each given row has of the weight of its sample: (n, n_given)."""
+        return self.training.shares_of_given_rows()
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRegression(FittedSmoother):
+    """The same with left-out residuals."""
+
+    squares: np.ndarray  # squared left-out residuals of standardised targets, NaN where there is none, (n, k)
 
     @cached_property
     def with_squares(self) -> Smoother:
@@ -51,9 +62,19 @@ class FittedSmoother:
         return len(np.unique(self.validation.rows)) == len(self.validation)
 
     @cached_property
-    def shares(self) -> csr_array:
-        """What each given row has of the weight of its sample: (n, n_given)."""
-        return self.training.shares_of_given_rows()
+    def cluster(self) -> np.ndarray | None:
+        """The number of the cluster of each sample, within which errors depend on each other: (n,); None without.
+
+        It is the group that was given to `fit`; or of blocks of time, an interval as wide as the block.
+        """
+        rule = self.rule
+        if rule is not None and rule.groups is not None:
+            of_rows = rule.groups
+        elif isinstance(rule, Blocks) and rule.half_width > 0:
+            of_rows = np.floor((rule.position - rule.position.min()) / (2.0 * rule.half_width))
+        else:
+            return None
+        return np.unique(of_rows[self.training.given_rows], return_inverse=True)[1]
 
     @cached_property
     def calibrated_validation(self) -> Validation:

@@ -46,7 +46,7 @@ def fold_interval(
     bounds, unsupported = np.empty((len(queries), k, 2)), np.zeros(len(queries), dtype=bool)
     if smoother.policy in ("nan", "raise"):
         unsupported = smoother.pool(queries)[1]
-    size = max(_BATCH // (p * (3 * k + 1)), 1)
+    size = max(_BATCH // (max(p, 1) * (3 * k + 1)), 1)
     for start in range(0, len(queries), size):
         batch = slice(start, start + size)
         means, scales = np.empty((2, p, len(queries[batch]), k))

@@ -80,8 +80,9 @@ def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
 
 
 def _shape(smoother: Smoother) -> tuple[int, int]:
-    """The numbers of features and of outputs."""
-    return len(smoother.center), smoother.values.shape[1]
+    """The numbers of inputs of the line and of outputs."""
+    assert smoother.line is not None
+    return smoother.line.x.shape[1], smoother.values.shape[1]
 
 
 def _in_x(by_z: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -94,8 +95,9 @@ def _of_lines(
 ) -> np.ndarray:
     """dm / dx (m, k, d), from the derivatives of the weighted means of all columns (m, c, d), and of log M (m, d)."""
     assert smoother.line is not None
-    d, k = smoother.line.x.shape[1], smoother.values.shape[1]
-    y, x, xx, xy = split_line_columns(np.swapaxes(by_x, 1, 2), d, k)  # the derivative in feature a is [:, a]
+    y, x, xx, xy = split_line_columns(
+        np.swapaxes(by_x, 1, 2), *_shape(smoother)
+    )  # the derivative in feature a is [:, a]
     xx -= np.einsum("mai,mj->maij", x, moments.x_mean) + np.einsum("mi,maj->maij", moments.x_mean, x)
     xy = xy - np.einsum("mai,mk->maik", x, moments.y_mean) - np.einsum("mi,mak->maik", moments.x_mean, y)
     v, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)
@@ -104,7 +106,7 @@ def _of_lines(
     u, slope = r[:, np.newaxis] * v, r[:, np.newaxis, np.newaxis] * slope
     found = np.swapaxes(y - x @ slope + np.einsum("mi,maik->mak", u, change), 1, 2)
     found += np.einsum("m,mi,mik,ma->mka", 1.0 - r, u, moments.xy, by_log_mass)
-    return found + np.swapaxes(slope, 1, 2) / smoother.line.scales
+    return found + smoother.line.slope_of_columns(slope)
 
 
 def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
@@ -141,4 +143,4 @@ def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarra
     by_z = np.swapaxes(a[..., np.newaxis] * pull, 1, 2) @ g
     of_line = np.einsum("mi,mik->mk", u, moments.xy)[..., np.newaxis]
     by_z += (1.0 - r) * of_line * (nearest + mean)
-    return np.swapaxes(slope, 1, 2) / line.scales + _in_x(by_z, smoother.w)
+    return line.slope_of_columns(slope) + _in_x(by_z, smoother.w)

@@ -1,4 +1,4 @@
-"""The attention-weighted distribution of the targets: quantiles and draws."""
+"""The attention-weighted distribution of the targets: quantiles, probabilities and draws."""
 
 from __future__ import annotations
 
@@ -88,6 +88,27 @@ def _first_reached(before: np.ndarray, weights: np.ndarray, target: np.ndarray) 
 
 def _n_below(cumulated: np.ndarray, target: np.ndarray) -> np.ndarray:
     return (cumulated < target[:, np.newaxis]).sum(axis=1)
+
+
+def probabilities(
+    request: KernelSumRequest, policy: str, algorithm: str, values: np.ndarray, thresholds: np.ndarray
+) -> np.ndarray:
+    """The attention of each query to `values` (n, k) up to its thresholds (m, k, t): of their shape.
+
+    NaN for queries without support where the policy is "nan" or "raise".
+    """
+    found = np.empty(thresholds.shape)
+
+    def block(rows: slice, attention: np.ndarray) -> None:
+        for k, y in enumerate(values.T):
+            cumulated = np.zeros((len(attention), len(y) + 1))
+            np.cumsum(attention[:, orders[k]], axis=1, out=cumulated[:, 1:])
+            n_below = np.searchsorted(y[orders[k]], thresholds[rows, k], side="right")
+            found[rows, k] = np.take_along_axis(cumulated, n_below, axis=1) / cumulated[:, -1:]  # exactly 1 at the end
+
+    orders = np.argsort(values, axis=0, kind="stable").T
+    for_each_attention_block(request, policy, algorithm, block)
+    return found
 
 
 def sample_indices(request: KernelSumRequest, policy: str, algorithm: str, uniform: np.ndarray) -> np.ndarray:

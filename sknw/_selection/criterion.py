@@ -1,9 +1,9 @@
-"""Selection criteria as functions of the bandwidth: leave-one-out error, AICc and GCV, with the best ridge of lines."""
+"""Selection criteria as functions of the bandwidth: leave-one-out loss, AICc and GCV, with the best ridge of lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from sknw._kernel_sums.permutation import sorting_rows
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._selection.ridge_path import Evaluation, RidgePath
+from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.local_linear import LocalFits
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.training import TrainingSet, take_rows
@@ -33,13 +34,18 @@ class Criterion:
     training: TrainingSet
     validation: Validation  # the left-out predictions that it is averaged over
     ridge: float | None = 0.0  # of local lines; None takes the best one at every bandwidth
+    datafit: Datafit = field(default_factory=SquaredError)
+
+    def __post_init__(self) -> None:
+        if self.name not in self.datafit.criteria:
+            raise ValueError(f'The criterion "{self.name}" is defined for squared errors only.')
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows at bandwidth factors given in descending order.
 
         With residuals r_i (values scaled to variance 1, so that the mean over outputs gives each the same weight)
 
-            loo    mean of r_i^2, y_i predicted from the others
+            loo    mean of r_i^2, y_i predicted from the others; with another `datafit` the mean of its losses
             gcv    mean of r_i^2 / (1 - tr / n)^2
             aicc   log(mean of r_i^2) + (1 + tr / n) / (1 - (tr + 2) / n)
 
@@ -52,7 +58,8 @@ class Criterion:
 
     def evaluate(self, factors: np.ndarray, with_predictions: bool) -> Iterator[Evaluation]:
         """Yield the `Evaluation` at each bandwidth factor, given in descending order."""
-        d, k = 0 if self.smoother.line is None else len(self.training.center), self.smoother.values.shape[1]
+        line, k = self.smoother.line, self.smoother.values.shape[1]
+        d = 0 if line is None else line.x.shape[1]
         size = max(_BATCH_BYTES // (8 * len(self.validation) * (2 * d + d * k + k + 4)), 1)
         for start in range(0, len(factors), size):
             paths = self._ridge_paths(factors[start : start + size])
@@ -146,7 +153,7 @@ class Criterion:
             batches.append((lines, unsupported))
         lines = batches[0][0] if len(batches) == 1 else LocalFits.joined([lines for lines, _ in batches])
         unsupported = np.concatenate([unsupported for _, unsupported in batches], axis=1)
-        shared = take_rows(self.smoother.values, self.rows), self._weights, len(self.training)
+        shared = take_rows(self.smoother.values, self.rows), self._weights, len(self.training), self.datafit
         count = 0.0 if self.smoother.line is None else self.smoother.line.count
         return [RidgePath(self.name, count, lines[i], unsupported[i], *shared) for i in range(len(factors))]
 

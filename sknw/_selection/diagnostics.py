@@ -1,54 +1,117 @@
-"""When the outcome of a bandwidth search deserves a warning, and what to do then."""
+"""When the outcome of a search for the bandwidth, or of learning w, deserves a warning, and what to do then.
+
+The verdict is about the left-out predictions of a fit: what they rest on, and whether they are any good. It is the same
+for all estimators, and it does not compare scores of some rows with those of others.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from sknw._selection.result import BandwidthSearch
+from sknw._kernel_sums.registry import algorithm_for
+from sknw._kernel_sums.request import LeaveOut
+from sknw._selection.autocorrelation import Autocorrelation
+from sknw._selection.criterion import Criterion
+from sknw._smoothing.attention import effective_sample_size
+from sknw._smoothing.datafit import Datafit
+from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import Tests, Validation
 
-# Fewer samples say too little about a bandwidth for a warning; a larger part of them is many.
-_FEW, _MANY = 100, 0.25
-# Scores that differ by a smaller part of the largest are equal.
-_EQUAL = 1e-10
+# Fewer samples say too little about a fit for a warning; so many predictions are looked at.
+_FEW, _LOOKED_AT = 30, 1000
+# A larger part of the samples is many.
+_MANY = 0.25
+# A fit that rests on fewer samples, at a sample and in the median, follows each target. That is right with targets that
+# have no noise, where R^2 is above the second number.
+_NEAREST, _NO_NOISE = 1.2, 0.95
+# Left-out predictions that rest on fewer samples may be those of copies. These have made the choice if without them a
+# wider bandwidth has a score lower by this ratio; bandwidths are tried in such steps.
+_COPIES, _LOWER, _STEP = 4.0, 0.9, 4.0
 
 
-def search_warning(search: BandwidthSearch, n_rows: int, with_lines: bool) -> str | None:
-    """The warning that a search deserves, if any: what is wrong with the choice, and the remedy.
+def fit_warning(
+    smoother: Smoother,
+    training: TrainingSet,
+    validation: Validation,
+    datafit: Datafit,
+    skill: float,
+    autocorrelation: Autocorrelation | None = None,
+) -> str | None:
+    """The warning that a fit deserves, if any: what is wrong with what was chosen, and the remedy.
 
-    There is none where local lines choose the largest bandwidth, at which they are a single line for all samples: that
-    may be right. Neither is there with few validation rows, with which the criterion often is least at an edge, nor
-    with equal scores, as of a constant target, with which the largest bandwidth is as good as any.
+    `validation` has the left-out predictions of the fit, and `skill` is by what part of the loss of a constant
+    prediction theirs is smaller, for squared errors R^2. There is no warning with few samples nor a constant target.
     """
-    scores = search.scores[np.isfinite(search.scores)]
-    if n_rows < _FEW or not scores.size or np.ptp(scores) <= _EQUAL * np.abs(scores).max():
+    if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
-    if search.n_unsupported > _MANY * n_rows:
+    some = validation[:: -(-len(validation) // _LOOKED_AT)]
+    unsupported, left_out_size = _support(smoother, some)
+    if np.count_nonzero(unsupported) > _MANY * len(some):
         return (
-            f"{search.n_unsupported} of {n_rows} samples have no other one in the kernel's support at the chosen "
-            "bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
+            f"{np.count_nonzero(unsupported)} of {len(some)} samples have no other one in the kernel's support at the "
+            "chosen bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
             '"gaussian", or give a larger bandwidth.'
         )
-    if search.autocorrelation is not None and search.autocorrelation.is_alarm:
-        feature = search.autocorrelation.order
+    if autocorrelation is not None and autocorrelation.is_alarm:
+        feature = autocorrelation.order
         times = "" if feature is None else f", times={feature}"
         return (
-            f"leave-one-out residuals are autocorrelated: {search.autocorrelation}. Neighbours that share errors "
+            f"leave-one-out residuals are autocorrelated: {autocorrelation}. Neighbours that share errors "
             "predict each other; leave-one-out is then too optimistic, and its bandwidth often too small. Give "
             f"cv=LeaveBlockOut(half_width{times}) for autocorrelation along this order, or groups= to fit for families "
             "of rows."
         )
-    if search.at_edge and search.best_index > 0:
-        if with_lines:
-            return None
+    if left_out_size * training.sample_weight.max() < _COPIES and _is_made_by_copies(smoother, training, some, datafit):
         return (
-            f'the criterion "{search.criterion}" is best at the largest bandwidth tried, at which every prediction is '
-            "nearly the mean of all targets: these inputs, on one scale, do not help to predict. Leave out features "
-            "that do not matter, or learn a weight for each with AttentionPoolingRegressor."
+            "rows with equal inputs predict each other, and have made the bandwidth near zero: without them a much "
+            "wider one predicts better. If such rows belong together, as measurements of one subject do, give fit a "
+            "group for each with groups=."
         )
-    if search.at_edge:
+    if skill <= 0.0:
         return (
-            f'the criterion "{search.criterion}" is best at the smallest bandwidth tried, at which every prediction is '
-            "nearly the target of the nearest sample. If that is not what the data are like, choose another criterion "
-            'among "loo", "aicc" and "gcv", or give a number.'
+            f"left-out predictions are no better than {datafit.constant_prediction}: these inputs do not help to "
+            "predict. Leave out features that do not matter, or learn a weight for each by attention pooling."
+        )
+    if skill < _NO_NOISE and _size_at_samples(smoother, some) * training.sample_weight.max() < _NEAREST:
+        remedy = "choose another criterion, or give a number" if len(datafit.criteria) > 1 else "give a number"
+        return (
+            "the bandwidth is near zero: at most samples the fit is nearly the target itself. If that is not what the "
+            f"data are like, {remedy}."
         )
     return None
+
+
+def _support(smoother: Smoother, validation: Validation) -> tuple[np.ndarray, float]:
+    """Which left-out predictions are without support, and the median effective sample size of all."""
+    unsupported, sizes = [], []
+    for _, part, queries, _ in smoother.left_out(validation):
+        request = part.value_request(queries)
+        size, is_alone = effective_sample_size(request, "mean", algorithm_for(request, part.algorithm))
+        unsupported.append(is_alone)
+        sizes.append(np.where(is_alone, 1.0, size))
+    return np.concatenate(unsupported), float(np.median(np.concatenate(sizes)))
+
+
+def _size_at_samples(smoother: Smoother, validation: Validation) -> float:
+    """The median effective sample size at the samples themselves."""
+    request = smoother.value_request(smoother.samples[validation.rows])
+    return float(np.median(effective_sample_size(request, "mean", smoother.algorithm)[0]))
+
+
+def _is_made_by_copies(smoother: Smoother, training: TrainingSet, validation: Validation, datafit: Datafit) -> bool:
+    """Whether most samples share their inputs with others, without which a wider bandwidth predicts better."""
+    if not validation.leaves_one_out:
+        return False
+    X, n = training.X, len(training)
+    begins = np.append(0, 1 + np.flatnonzero(np.any(X[1:] != X[:-1], axis=1)))
+    first = np.repeat(begins, np.diff(begins, append=n))
+    last = np.repeat(np.append(begins[1:], n), np.diff(begins, append=n))
+    rows = validation.rows
+    if np.mean(last[rows] - first[rows] > 1) < 0.5 or len(begins) < _FEW / 2:
+        return False
+    without = Validation((Tests(rows, LeaveOut(first[rows], last[rows])),))
+    ridge = smoother.line.ridge if smoother.line else 0.0
+    n_steps = np.ceil(np.log(max(np.ptp(smoother.keys, axis=0).max(), _STEP)) / np.log(_STEP))
+    scores = Criterion("loo", smoother, training, without, ridge, datafit)(_STEP ** np.arange(n_steps, -1.0, -1.0))[0]
+    return bool(scores.min() < _LOWER * scores[-1])

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from scipy.spatial import cKDTree
 
+from sknw._kernel_sums.index import Groups, KeyIndex
 from sknw._selection.line_search import OCTAVE, lattice_values, score_tolerance
 from sknw.kernels import Kernel
 
@@ -19,13 +20,14 @@ _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 _SPACED_KEYS, _MOST_KEYS = 2000, 20_000
 
 
-def bandwidth_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
+def bandwidth_grid(index: KeyIndex, kernel: Kernel) -> tuple[np.ndarray, bool]:
     """Bandwidths to scan for keys (n, d), in descending order, and whether two keys are equal.
 
     They are lattice values from at least four times the diameter of the keys to at most a quarter of their smallest
     spacing; less or more where the effective support of the kernel is more or less than one bandwidth.
     """
-    spacing, has_equal = _spacing(keys)
+    keys = index.keys
+    spacing, has_equal = _spacing(keys, index.groups)
     if not len(spacing):
         return lattice_values([0]), has_equal
     support = effective_support(kernel)
@@ -39,7 +41,7 @@ def bandwidth_grid(keys: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
     return lattice_values([*fine, *(fine[-1] - COARSE_STEP * np.arange(1, n_coarse + 1))]), has_equal
 
 
-def _spacing(keys: np.ndarray) -> tuple[np.ndarray, bool]:
+def _spacing(keys: np.ndarray, groups: Groups | None) -> tuple[np.ndarray, bool]:
     """Distances from some keys (n, d) to the nearest one that is not equal, and whether two keys are equal.
 
     With several features and many keys these are distances within a subsample, scaled to the density of all keys.
@@ -56,13 +58,28 @@ def _spacing(keys: np.ndarray) -> tuple[np.ndarray, bool]:
         right = np.arange(0, len(gaps) + 1, -(-(len(gaps) + 1) // _SPACED_KEYS))
         return np.minimum(gaps[np.maximum(right - 1, 0)], gaps[np.minimum(right, len(gaps) - 1)]), has_equal
     stride = -(-n // _MOST_KEYS)
-    distinct = np.unique(keys[::stride], axis=0)
+    some = keys[::stride]
+    if groups is not None:  # a column that says which group takes the place of those that say how far
+        some = np.column_stack([np.delete(some, groups.columns, axis=1), groups.number[::stride]])
+    distinct = np.unique(some, axis=0)
     has_equal = len(distinct) < len(keys[::stride]) or (stride > 1 and _has_equal(keys))
     if len(distinct) == 1:
         return np.empty(0), has_equal
     some = distinct[:: -(-len(distinct) // _SPACED_KEYS)]
-    spacing = cKDTree(distinct).query(some, k=[2])[0][:, 0] / stride ** (1 / d)
+    if groups is None:
+        spacing = _distance_to_nearest(distinct, some)
+    else:  # the nearest of the own group, or along the other columns of any group, and a group further
+        is_code = np.arange(distinct.shape[1]) == distinct.shape[1] - 1
+        far = 2.0 * np.linalg.norm(np.ptp(distinct, axis=0)) + 1.0
+        own, others = (_distance_to_nearest(distinct * by, some * by) for by in (np.where(is_code, far, 1.0), ~is_code))
+        spacing = np.minimum(own, np.hypot(others, np.sqrt(groups.sq)))
+    spacing = spacing / stride ** (1 / d)
     return spacing[spacing > 0], has_equal  # the square of a difference may underflow
+
+
+def _distance_to_nearest(points: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Of some of the points the distance to the nearest other one."""
+    return cKDTree(points).query(some, k=[2])[0][:, 0]
 
 
 def _has_equal(keys: np.ndarray) -> bool:

@@ -40,6 +40,8 @@ class BandwidthSearch:
         Validation rows with no other sample in the kernel's support at the chosen bandwidth.
     has_duplicates : bool
         Whether two samples have the same inputs.
+    is_comparable : ndarray of bool
+        Which scores are those of all samples and validation rows, as that of the choice is; the others do not compare.
     autocorrelation : Autocorrelation or None
         How much the leave-one-out residuals of neighbours are correlated beyond what independent errors give, in the
         order, of the rows or of a feature, that shows most: `order` (None: the rows), `span` (neighbours are at most
@@ -72,6 +74,7 @@ class BandwidthSearch:
     at_edge: bool
     n_unsupported: int
     has_duplicates: bool
+    is_comparable: np.ndarray
     autocorrelation: Autocorrelation | None = None
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from sknw._kernel_sums.permutation import row_blocks
 from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
+from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.local_linear import LocalFits, shrinkage
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
@@ -41,6 +42,7 @@ class RidgePath:
     values: np.ndarray  # (m, k)
     weights: np.ndarray  # sample weights, (m,)
     n: int  # the number of all samples
+    datafit: Datafit
 
     def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
         """The `Evaluation` at a ridge, of the best lines for None."""
@@ -54,7 +56,10 @@ class RidgePath:
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
         if self.name == "loo":
-            score = self._mean_square(self.lines.value(ridge, self.count))
+            predictions = self.lines.value(ridge, self.count)
+            score = self.datafit.fit(self.values, predictions, self.weights).mean(
+                self.values, predictions, self.weights
+            )
         else:
             score = gcv_or_aicc(self.name, *self._in_sample(ridge), self.n)
         return np.inf if np.isnan(score) else score
@@ -71,6 +76,7 @@ class RidgePath:
 
         nothing is a difference of numbers that are almost equal.
         """
+        assert isinstance(self.datafit, SquaredError)
         log_ratio = np.where(self.unsupported, -np.inf, self.lines.log_samples - self.log_weights)
         s, p = expit(log_ratio), expit(-log_ratio)
         with np.errstate(over="ignore"):
@@ -93,13 +99,11 @@ class RidgePath:
         """1 - tr / n, the residual degrees of freedom of a sample."""
         return self._in_sample(ridge)[1]
 
-    def _mean_square(self, means: np.ndarray, t: np.ndarray | None = None) -> float:
-        """Weighted mean square of the residuals y - m, or t (y - m), of means (m, k), averaged over the outputs."""
+    def _mean_square(self, means: np.ndarray, t: np.ndarray) -> float:
+        """Weighted mean square of t (y - m), of means (m, k), averaged over the outputs."""
         total = 0.0
         for some in row_blocks(len(means)):
-            residuals = self.values[some] - means[some]
-            if t is not None:
-                residuals *= t[some, np.newaxis]
+            residuals = t[some, np.newaxis] * (self.values[some] - means[some])
             total += np.einsum("m,mk,mk", self.weights[some], residuals, residuals)
         return float(total / (self.weights.sum() * means.shape[1]))
 

@@ -104,13 +104,13 @@ def search_bandwidth(
     as well: the leave-one-out predictions (m, k) of the rows at the chosen bandwidth, if the search has kept them.
     """
     keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
-    grid, has_equal_keys = bandwidth_grid(keys, kernel)
+    grid, has_equal_keys = bandwidth_grid(criterion.smoother.index, kernel)
     history = History(criterion, on_candidate)
     is_of_means = criterion.smoother.line is None
     # compact kernels, whose criterion has kinks, ask for many bandwidths on all samples as long as that takes little
     is_smooth = is_of_means and not kernel.is_compact
     minima, is_complete = [], False
-    can_merge = keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out
+    can_merge = keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out and criterion.datafit.can_bin
     surrogate = BinnedCriterion if can_merge else SubsampledCriterion
     with suppress(SearchStopped):
         if len(keys) <= (_MAX_SMOOTH if is_smooth else _MAX_SAMPLES) or not criterion.validation.has_one_order:
@@ -136,6 +136,7 @@ def search_bandwidth(
         at_edge=bool(is_complete and len(factors) > 1 and best in (0, len(factors) - 1)),
         n_unsupported=int(n_unsupported[best]),
         has_duplicates=bool(has_equal_keys),
+        is_comparable=np.isin(factors, eligible),
     )
     return result, history.best_predictions if history.best_factor == best_factor else None
 

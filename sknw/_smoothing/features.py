@@ -22,6 +22,13 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import helmert
 
+from sknw._kernel_sums.index import Groups
+
+# Half the squared distance of two levels.
+_HALF_A_MISMATCH = 0.5
+# Sums take fewer columns as they are.
+_FEWEST_GROUPS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
@@ -38,6 +45,7 @@ class FeatureMap:
     is_ordered: np.ndarray  # bool (d,)
     has_missing: np.ndarray  # whether the last level of a category is a missing value, bool (d,)
     period: np.ndarray  # 0 for features that are not periodic, (d,)
+    has_common_scale: bool = False  # whether all numbers that are not periodic have one scale
 
     @classmethod
     def of_numbers(cls, d: int) -> FeatureMap:
@@ -117,15 +125,34 @@ class FeatureMap:
         """The scale s_k of each feature, (d,), for the standard deviations (c,) of columns, 1 for a constant one.
 
         s_k^2 is half the mean squared distance of two samples: the sum of the variances of the columns. That of a
-        category is not below its value for equally frequent levels, or a rare level would be alone at every bandwidth.
+        category is not below its value for equally frequent levels, nor below half the squared distance of two levels,
+        or a rare level would be alone at every bandwidth: 1/2 for all categories without an order.
+        A common scale of numbers is the root mean square of those that are not constant, so that a rotation of
+        coordinates does not change it.
         """
-        if self.is_identity:
+        if self.is_identity and not self.has_common_scale:
             return of_columns
         is_constant = np.all(columns == columns[:1], axis=0)
-        scales = np.hypot.reduceat(np.where(is_constant, 0.0, of_columns), self.starts[:-1])
+        scales = np.where(is_constant, 0.0, of_columns)
+        if not self.is_identity:
+            scales = np.hypot.reduceat(scales, self.starts[:-1])
         for k, points in self.categories.items():
-            scales[k] = max(scales[k], np.sqrt(points[:-1].var(axis=0).sum()))
+            if self.n_levels[k] > 1:
+                scales[k] = max(scales[k], np.sqrt(max(points[:-1].var(axis=0).sum(), _HALF_A_MISMATCH)))
+        if self.has_common_scale:
+            numbers = (self.n_levels == 0) & (self.period == 0)
+            varying = scales[numbers & (scales > 0)]
+            scales[numbers] = np.hypot.reduce(varying / np.sqrt(max(len(varying), 1)))
         return np.where(scales > 0, scales, 1.0)
+
+    def groups(self, X: np.ndarray, w: np.ndarray) -> Groups | None:
+        """The rows of X in groups, by the unordered category of most levels, at the w (c,) of columns; None without."""
+        n_levels = np.where(self.is_ordered, 0, self.n_levels)
+        if n_levels.max(initial=0) < _FEWEST_GROUPS:
+            return None
+        k = int(np.argmax(n_levels))
+        number, block = X[:, k].astype(np.intp), self._block(k)
+        return Groups(number, int(n_levels[k]), block, float(w[block.start] ** 2))
 
     def derivative(self, X: np.ndarray, by_columns: np.ndarray) -> np.ndarray:
         """Derivatives (m, k, d) in the features at X (m, d), from those in the columns (m, k, c); 0 in categories."""

@@ -41,7 +41,8 @@ _ROUNDING_OF_DIFFERENCES = 1e-22
 _ROUNDING_OF_DEVIATIONS = 1e-15
 # Without a ridge: below this part of the largest variance there is nothing to be had from the moments.
 SINGULAR = 1e-10
-_NO_RIDGE = 1e-14
+# A smaller ridge counts as none.
+NO_RIDGE = 1e-14
 
 
 def line_columns(x: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -127,7 +128,7 @@ def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.nd
 
     For ridge = 0 and C singular the limit ridge -> 0, the pseudo-inverse.
     """
-    if np.all(ridge >= _NO_RIDGE):
+    if np.all(ridge >= NO_RIDGE):
         return np.linalg.solve(xx + ridge * np.eye(xx.shape[-1]), right)
     variances, directions = np.linalg.eigh(xx)
     varies = variances > SINGULAR * variances[..., -1:]

@@ -12,6 +12,8 @@ from sknw._kernel_sums.request import KernelSumRequest
 # The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
 _CHUNK_BYTES = 2**25
+# With more columns than this there are fewer queries.
+_FEW_COLUMNS = 8
 # A weight below exp(-60) = 1e-26 of the largest is negligible.
 _NEGLIGIBLE_EXPONENT = 60.0
 # Where the k nearest keys are all left out, k is multiplied by this; above this k all keys are compared; the number of
@@ -27,13 +29,14 @@ class EffectiveNeighbours:
 
     request: KernelSumRequest
 
-    def chunks(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The queries `rows` in chunks; those of a chunk are near each other."""
+    def chunks(self, rows: np.ndarray, n_columns: int = 1) -> list[np.ndarray]:
+        """The queries `rows` in chunks, for `n_columns` of each key; those of a chunk are near each other."""
         if self._radius_is_known:
             rank = np.empty(len(self.request.keys), dtype=np.intp)
             rank[self.request.index.tree.indices] = np.arange(len(rank))  # neighbours are neighbours in the tree
             rows = rows[np.argsort(rank[self._nearest(rows)[1]], kind="stable")]
-        size = min(_CHUNK, max(_CHUNK_BYTES // (8 * len(self.request.keys)), 1))
+        most = _CHUNK_BYTES // (8 * len(self.request.keys) * -(-n_columns // _FEW_COLUMNS))
+        size = min(_CHUNK, max(most, 1))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

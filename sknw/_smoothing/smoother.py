@@ -22,7 +22,7 @@ from sknw._smoothing.local_linear import (
     n_line_columns,
 )
 from sknw._smoothing.neighbours import EffectiveNeighbours
-from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.training import TrainingSet, take
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Tests, Validation
 from sknw.kernels import Kernel
@@ -31,8 +31,8 @@ from sknw.kernels import Kernel
 _LOSS_IN_SEARCH = 1e-9
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# A batch of weighted means has this many queries, or this share of the number of samples if that is more.
-_POOLED_QUERIES, _POOLED_SHARE = 2**20, 1 / 8
+# A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
+_POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
 # The bandwidths of a smoother that is pooled at its own one only.
 _OWN_BANDWIDTH = np.ones(1)
@@ -52,19 +52,48 @@ def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
 class LocalLinearSpec:
     """What pooling by local lines needs beyond the weights."""
 
-    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, c)
+    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, c), or along a basis (n, r)
     scales: np.ndarray  # of the columns (c,); with a ridge for each feature, these times the roots of the ridges
     ridge: float  # penalty on the squared slope; 1 where the scales account for it
+    basis: np.ndarray | None = None  # orthonormal, of the rows of inputs, (c, r)
     count: float = 0.0  # slopes are those of M / (M + count) of what the M samples around a query say
 
     @classmethod
     def of(cls, training: TrainingSet, ridge: float | np.ndarray, count: float = 0.0) -> LocalLinearSpec:
-        """For a training set and one ridge for all features, or one for each, (d,), positive if they differ."""
+        """For a training set and one ridge for all features, or one for each, (d,), positive if they differ.
+
+        With more columns than samples it is `along_rows`.
+        """
+        return replace(cls.along_columns(training, ridge).along_rows(), count=count)
+
+    @classmethod
+    def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
+        """The same without a basis, for ridges that will differ from column to column."""
         scales, common = training.scales, float(np.min(ridge))
         if common < np.max(ridge):
             scales, common = scales * np.sqrt(ridge), 1.0
         scales = training.features.repeat(scales)
-        return cls(coordinates(training.X, training.center, 1.0 / scales), scales, common, count)
+        return cls(coordinates(training.X, training.center, 1.0 / scales), scales, common)
+
+    def along_rows(self) -> LocalLinearSpec:
+        """The same in as many coordinates as samples, where these are fewer than columns, for one ridge.
+
+        Slopes lie in the space of the rows of inputs, and an orthonormal basis of it keeps their squared length.
+        """
+        if len(self.x) >= self.x.shape[1]:
+            return self
+        basis = np.linalg.qr(self.x.T)[0]
+        return replace(self, x=self.x @ basis, basis=basis)
+
+    def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
+        """The inputs of columns (m, c)."""
+        x = coordinates(columns, center, 1.0 / self.scales)
+        return x if self.basis is None else x @ self.basis
+
+    def slope_of_columns(self, slope: np.ndarray) -> np.ndarray:
+        """The slopes (m, k, c) in the columns, from those in the inputs (m, r, k)."""
+        slope = np.swapaxes(slope, 1, 2)
+        return (slope if self.basis is None else slope @ self.basis.T) / self.scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +103,15 @@ class Queries:
     z: np.ndarray  # where the kernel sees them, (m, r)
     x: np.ndarray  # inputs (x - center) / scales of local lines, (m, c), of weighted means (m, 0)
     leave_out: LeaveOut | None = None  # the training samples that each is pooled without
+    groups: np.ndarray | None = None  # the level of the category of most levels, (m,); None: not known
 
     def __len__(self) -> int:
         return len(self.z)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Queries:
-        return Queries(self.z[rows], self.x[rows], None if self.leave_out is None else self.leave_out[rows])
+        leave_out = None if self.leave_out is None else self.leave_out[rows]
+        groups = None if self.groups is None else self.groups[rows]
+        return Queries(self.z[rows], self.x[rows], leave_out, groups)
 
 
 class LeftOutBatch(NamedTuple):
@@ -140,7 +172,8 @@ class Smoother:
         offset = float(np.abs(training.center * w.T).max())
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights, unit = training.sample_weight, float(training.sample_weight.max())
-        index = KeyIndex(keys, weights if unit == 1.0 else weights / unit, columns, offset)
+        groups = training.features.groups(take(training.given, training.rows), w)
+        index = KeyIndex(keys, weights if unit == 1.0 else weights / unit, columns, offset, groups)
         data = training.features, training.center, w, training.values
         return cls(*data, index, kernel, outside, algorithm, n_jobs, unit, line=line)
 
@@ -170,7 +203,10 @@ class Smoother:
     def with_metric(self, w: np.ndarray, keys: np.ndarray) -> Smoother:
         """The same at z = (x - center) w, given that of the training samples, for the w of the columns."""
         offset = float(np.abs(self.center * w.T).max())
-        return replace(self, w=w, index=KeyIndex(keys, self.weights, self.index.columns, offset))
+        groups = self.index.groups
+        if groups is not None:
+            groups = replace(groups, sq=float(w[groups.columns.start] ** 2))
+        return replace(self, w=w, index=KeyIndex(keys, self.weights, self.index.columns, offset, groups))
 
     def with_ridge(self, ridge: float) -> Smoother:
         """The same lines with another ridge."""
@@ -181,6 +217,11 @@ class Smoother:
         """The same lines with another count."""
         assert self.line is not None
         return replace(self, line=replace(self.line, count=count))
+
+    def with_values(self, values: np.ndarray) -> Smoother:
+        """The same with other values to pool (n, k)."""
+        columns = values if self.line is None else line_columns(self.line.x, values)
+        return replace(self, values=values, index=self.index.with_columns(columns), n_extra=0)
 
     def with_means(self, extra: np.ndarray) -> Smoother:
         """The same, which also pools further values (n, e), by weighted means."""
@@ -193,9 +234,15 @@ class Smoother:
 
     def queries(self, X: np.ndarray) -> Queries:
         """The rows of X (m, d) as queries."""
-        X = self.features.columns(X)
-        z = coordinates(X, self.center, self.w)
-        return Queries(z, z[:, :0] if self.line is None else coordinates(X, self.center, 1.0 / self.line.scales))
+        columns, groups = self.features.columns(X), self.features.groups(X, self.w)
+        z = coordinates(columns, self.center, self.w)
+        x = z[:, :0] if self.line is None else self.line.inputs(columns, self.center)
+        return Queries(z, x, groups=None if groups is None else groups.number)
+
+    @property
+    def samples(self) -> Queries:
+        """The training samples as queries."""
+        return Queries(self.keys, self.keys[:, :0] if self.line is None else self.line.x)
 
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
@@ -206,7 +253,8 @@ class Smoother:
         """The samples that are tested as queries."""
         in_order = len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
         z = self.keys if in_order else self.keys[tests.rows]
-        return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out)
+        groups = None if self.index.groups is None else self.index.groups.number[tests.rows]
+        return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out, groups)
 
     def of_split(self, tests: Tests) -> Smoother:
         """The same with the samples that are keys of the tests, as those of the train of a split."""
@@ -227,6 +275,7 @@ class Smoother:
             bandwidths=bandwidths,
             allow_float32=self.allow_float32 and self.line is None,
             n_jobs=self.n_jobs,
+            query_groups=queries.groups,
         )
 
     def value_request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
@@ -326,7 +375,7 @@ class Smoother:
         x, values = self.line.x, self.values[:, : self.values.shape[1] - self.n_extra]
         for b in np.flatnonzero(where.any(axis=1)).tolist():
             neighbours = EffectiveNeighbours(self.value_request(queries, bandwidths[b : b + 1]))
-            chunks = neighbours.chunks(np.flatnonzero(where[b]))
+            chunks = neighbours.chunks(np.flatnonzero(where[b]), values.shape[1])
 
             def fit_chunks(
                 some: slice, b: int = b, neighbours: EffectiveNeighbours = neighbours, chunks: list = chunks
@@ -341,7 +390,7 @@ class Smoother:
     def batch_size(self, n_bandwidths: int = 1) -> int:
         """How many queries pool within a bounded amount of memory, lines at a number of bandwidths together."""
         if self.line is None:
-            return max(_POOLED_QUERIES, int(_POOLED_SHARE * len(self.keys)))
+            return max(_POOLED_NUMBERS // max(self.values.shape[1], 1), int(_POOLED_SHARE * len(self.keys)))
         d, k = self.line.x.shape[1], self.values.shape[1]
         return max(_MOMENT_BYTES // (8 * n_bandwidths * (n_line_columns(d, k) + 3 * d * d)), 1)
 

@@ -33,9 +33,10 @@ class TrainingSet:
     rows: Rows  # a given row of each sample
     center: np.ndarray  # of the columns, (c,)
     scales: np.ndarray  # of the features, 1 for a constant one, (d,)
-    values: np.ndarray  # (y - y_center) / y_scales, (n, k)
+    values: np.ndarray  # (y - y_center) / y_scales, or the indicators of classes, (n, k)
     y_center: np.ndarray  # (k,)
     y_scales: np.ndarray  # (k,)
+    y_range: np.ndarray  # smallest and largest target, (2, k)
     sample_weight: np.ndarray  # of mean 1, (n,)
     sample: Rows  # the sample of each given row, any for rows of weight zero, (n_given,)
     share: np.ndarray  # the weight of each given row as a fraction of that of its sample, (n_given,)
@@ -71,10 +72,12 @@ class TrainingSet:
         sample_weight: np.ndarray | None,
         block: np.ndarray | None = None,
         features: FeatureMap | None = None,
+        n_classes: int | None = None,
     ) -> TrainingSet:
         """The samples among the rows X (n, d), y (n,) or (n, k); all features are numbers unless `features` are given.
 
-        Rows of different blocks (n,), if these are given, are not copies of each other.
+        Rows of different blocks (n,), if these are given, are not copies of each other. With `n_classes` y (n,) are
+        codes 0, 1, ... of classes, whose indicators are the values, in no other units.
         """
         features = FeatureMap.of_numbers(X.shape[1]) if features is None else features
         y = y.reshape(len(y), -1)
@@ -89,13 +92,19 @@ class TrainingSet:
         in_order = bool(np.all(rows[:-1] < rows[1:])) and len(rows) == len(X)
         stored: Rows = slice(0, len(X)) if in_order else _small(rows)
         inputs = features.columns(take(X, stored))
-        center, scales, _ = _standardisation(inputs, relative, "X")
+        center, scales, _, _ = _standardisation(inputs, relative, "X")
         scales = features.scales(inputs, scales)
         del inputs
-        y_center, y_scales, values = _standardisation(take(y, stored), relative, "y")
-        values /= y_scales
+        if n_classes is None:
+            y_center, y_scales, y_range, values = _standardisation(take(y, stored), relative, "y")
+            values /= y_scales
+        else:
+            y_center, y_scales = np.zeros(n_classes), np.ones(n_classes)
+            y_range = np.stack([y_center, y_scales])
+            values = (take(y, stored) == np.arange(n_classes)).astype(np.float64)
         of_given: Rows = stored if in_order else _small(sample)
-        return cls(X, features, stored, center, scales, values, y_center, y_scales, relative, of_given, share)
+        of_y = y_center, y_scales, y_range
+        return cls(X, features, stored, center, scales, values, *of_y, relative, of_given, share)
 
     def for_given_rows(self, of_samples: np.ndarray) -> np.ndarray:
         """What each given row has of numbers (..., n) that sum over samples, as attention: (..., n_given)."""
@@ -111,6 +120,14 @@ class TrainingSet:
         values *= self.y_scales
         values += self.y_center
         return values
+
+    def clip_to_targets(self, means: np.ndarray) -> np.ndarray:
+        """Weighted means (m, k), in units of y, in the range of the targets, which rounding may have left; in place."""
+        (smallest, largest), (lower, upper) = self.y_range, self.y_range.astype(means.dtype)
+        # bounds that float32 rounds to the outside
+        lower = np.where(lower < smallest, np.nextafter(lower, upper), lower)
+        upper = np.where(upper > largest, np.nextafter(upper, lower), upper)
+        return np.clip(means, lower, upper, out=means)
 
     def residuals(self, predictions: np.ndarray) -> np.ndarray:
         """The standardised residuals (n, k) of predictions for all rows as given, in units of y."""
@@ -200,8 +217,10 @@ def take(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
     return np.take(array, rows, axis=0)
 
 
-def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), and the centred columns."""
+def _standardisation(
+    columns: np.ndarray, weights: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), ranges (2, c), and the centred columns."""
     centred, weights = columns.astype(np.float64), weights / weights.sum()
     with np.errstate(over="ignore", invalid="ignore"):
         highest, lowest = centred.max(axis=0), centred.min(axis=0)
@@ -216,4 +235,4 @@ def _standardisation(columns: np.ndarray, weights: np.ndarray, name: str) -> tup
     if not np.all(largest < _TOO_LARGE):
         raise ValueError(f"{name} has values too large to compute with; divide it by a constant.")
     scales[constant] = 1.0
-    return means, scales, centred
+    return means, scales, np.array([lowest, highest]), centred

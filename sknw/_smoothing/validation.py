@@ -23,6 +23,7 @@ class Blocks:
 
     position: np.ndarray  # of each given row, (n_given,)
     half_width: float = 0.0
+    groups: np.ndarray | None = None  # the group of each given row, if groups were given, (n_given,)
     is_tested: np.ndarray | None = None  # which given rows are predicted, (n_given,); None: all
 
     def of(self, rows: np.ndarray, ascending: np.ndarray) -> LeaveOut:
@@ -42,6 +43,7 @@ class Splits:
     """The given rows of each test are predicted from those of its train."""
 
     splits: list[tuple[np.ndarray, np.ndarray]]  # (train, test), each ascending
+    groups: np.ndarray | None = None  # as of `Blocks`
 
 
 # None: every sample is predicted from all others.
@@ -86,6 +88,17 @@ def tests_of(rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray) -> tup
         tested, keys = at[test][at[test] >= 0], np.sort(sample[train[is_sample[train]]])
         parts.append(Tests(tested, LeaveOut.own(np.full(len(tested), -1)), keys, split))
     return tuple(parts)
+
+
+def mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
+    """The mean of the predictions (m, k) of each row, NaN where it has none: (n, k)."""
+    count = np.bincount(rows, minlength=n)[:, np.newaxis]
+    if np.all(count <= 1):
+        means = np.full((n, predictions.shape[1]), np.nan)
+        means[rows] = predictions
+        return means
+    sums = np.column_stack([np.bincount(rows, column, minlength=n) for column in predictions.T])
+    return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
 
 
 @dataclass(frozen=True, eq=False)

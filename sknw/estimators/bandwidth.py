@@ -1,4 +1,4 @@
-"""What the two estimators with a bandwidth share: its choice, and that of the ridge of local lines."""
+"""What the estimators with a bandwidth share: its choice, and that of the ridge of local lines."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sknw._selection.autocorrelation import measure_autocorrelation
+from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
-from sknw._selection.diagnostics import search_warning
+from sknw._selection.diagnostics import fit_warning
 from sknw._selection.result import BandwidthSearch
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.training import TrainingSet
 from sknw.estimators.base import BaseSmoother, as_numbers
-from sknw.kernels import Kernel, resolve_kernel
+from sknw.kernels import Kernel, Pairwise, resolve_kernel
 
 # A search is about this many passes over the data.
 _PASSES_OF_A_SEARCH = 45
+# The rows among which a function of two points is tried out.
+_TRIED_ROWS = 3
 
 
 class BandwidthSmoother(BaseSmoother):
@@ -54,6 +57,8 @@ class BandwidthSmoother(BaseSmoother):
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=selector in CRITERIA)
         kernel = resolve_kernel(self.kernel)
+        if selector is not None and isinstance(kernel, Pairwise):
+            self._warn_of_no_width(kernel, training.X[:_TRIED_ROWS] - training.center)
         validation = self._validation(data, n_validation_rows(len(training), len(training.center), kernel))
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
@@ -67,7 +72,7 @@ class BandwidthSmoother(BaseSmoother):
             smoother = self._build_smoother(
                 training, kernel, 1 / training.scales, validation, _PASSES_OF_A_SEARCH, line
             )
-            criterion = Criterion(selector, smoother, training, validation, fixed_ridge)
+            criterion = Criterion(selector, smoother, training, validation, fixed_ridge, self._datafit())
             search, predictions = search_bandwidth(criterion, task.step)
             bandwidth = search.bandwidths[search.best_index]
             del smoother, criterion  # before the next ones are made: they take much memory
@@ -78,18 +83,35 @@ class BandwidthSmoother(BaseSmoother):
             self.slope_count_ = criterion.best_count(self.ridge_) if fixed_ridge is None else 0.0
             smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
+        smoother = replace(smoother, algorithm=self.algorithm)
+        found = None
         if search is not None and selector == "loo" and data.rule is None:
-            smoother = replace(smoother, algorithm=self.algorithm)
-            found = measure_autocorrelation(
-                smoother, training, training.residuals(self.loo_prediction_), len(validation)
-            )
+            found = self._autocorrelation(smoother, training, len(validation))
             search = replace(search, autocorrelation=found)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
-        warning = None if search is None else search_warning(search, self.n_validation_, line is not None)
+        warning = None
+        if search is not None:
+            warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), found)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()
         return self
+
+    def _autocorrelation(self, smoother: Smoother, training: TrainingSet, n_rows: int) -> Autocorrelation | None:
+        """That of leave-one-out residuals, if there are residuals."""
+        return None
+
+    def _warn_of_no_width(self, kernel: Pairwise, points: np.ndarray) -> None:
+        """Warn where dividing inputs by a bandwidth does more to a kernel than to change its width."""
+        if not kernel.falls_with_distance(points):
+            warnings.warn(
+                f"bandwidth={self.bandwidth!r} cannot choose a width for kernel={self.kernel!r}, which is no falling "
+                "function of the difference of two inputs: dividing them by a bandwidth also moves its period, or its "
+                'origin. For a periodic feature use periodic_features with a kernel such as "gaussian"; else give '
+                "bandwidth=1.0 and choose the kernel's own parameters by GridSearchCV over kernel.",
+                UserWarning,
+                stacklevel=5,  # the caller of fit, beyond its decorator
+            )
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return _inverse(self.bandwidth_), getattr(self, "ridge_", None)

@@ -1,4 +1,4 @@
-"""What the estimators share: validated data, the end of a fit, prediction, and pickles."""
+"""What the estimators share: validated data, the end of a fit, and pickles."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import check_random_state, check_X_y
+from sklearn.utils import Tags, check_random_state, check_X_y
 from sklearn.utils.validation import validate_data
 
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
@@ -27,21 +26,24 @@ from sknw._sklearn_compat import (
     n_rows,
     validates_params,
 )
+from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, tests_of
+from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, mean_of_rows, tests_of
 from sknw._version import __version__
 from sknw.estimators.leave_out import leave_out_rule
-from sknw.estimators.predictive import PredictiveMixin
+from sknw.estimators.predictive import AttentionMixin
 from sknw.estimators.tables import (
     Categories,
     FeatureKinds,
     as_table,
+    densify,
     encode,
     feature_map,
     find_categories,
     is_table,
+    names_the_remedy,
 )
 from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
@@ -63,10 +65,11 @@ class FitData(NamedTuple):
     validation: Validation  # all left-out predictions that the rule asks for
 
 
-class BaseSmoother(
-    PredictiveMixin, NotebookViewMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
-):
-    """Base of the estimators: everything but the choice of the bandwidth or w."""
+class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, BaseEstimator):
+    """Base of the estimators: everything but the choice of the bandwidth or w, and what the targets are.
+
+    What the targets are say `RegressionMixin` and `ClassificationMixin`.
+    """
 
     # set by the subclasses' __init__
     outside: str
@@ -74,6 +77,7 @@ class BaseSmoother(
     categorical_features: ArrayLike | str | None
     ordered_features: ArrayLike | None
     periodic_features: Mapping[str | int, float] | None
+    scale: str
     validation_samples: int | str | None
     algorithm: str
     n_jobs: int | None
@@ -84,6 +88,9 @@ class BaseSmoother(
     categories_: Categories
     category_weight_: np.ndarray
 
+    # how scikit-learn checks y
+    _target_checks: ClassVar[dict]
+
     # those of all estimators
     _parameter_constraints: ClassVar[dict] = {
         "kernel": [StrOptions(set(NAMED_KERNELS)), Kernel, callable],
@@ -92,6 +99,7 @@ class BaseSmoother(
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
         "ordered_features": ["array-like", None],
         "periodic_features": [dict, None],
+        "scale": [StrOptions({"features", "common"})],
         "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Integral, None],
@@ -112,7 +120,8 @@ class BaseSmoother(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys. Categories may be strings, numbers or missing.
+            Training inputs, the keys. Categories may be strings, numbers or missing. Sparse X becomes dense, in all
+            methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -144,10 +153,36 @@ class BaseSmoother(
         """What multiplies x, from the fitted attributes, and the ridge of local lines, None for weighted means."""
         raise NotImplementedError
 
-    @property
-    def _keeps_range(self) -> bool:
-        """Whether predictions are kept within the range of the targets."""
-        return False
+    def _datafit(self) -> Datafit:
+        """The loss of left-out predictions."""
+        raise NotImplementedError
+
+    def _find_classes(self, y: np.ndarray, is_there: np.ndarray) -> None:
+        """Set what is known of the targets (n,) once those that are there are seen."""
+
+    def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
+        """The targets as numbers, and the number of classes if they are codes of classes."""
+        raise NotImplementedError
+
+    def _skill(self) -> float:
+        """By what part of the loss of a constant prediction that of the left-out predictions is smaller."""
+        raise NotImplementedError
+
+    def _store_left_out(
+        self,
+        data: FitData,
+        smoother: Smoother,
+        validation: Validation,
+        predictions: np.ndarray,
+        of_samples: np.ndarray,
+        loo: np.ndarray,
+    ) -> None:
+        """Set the attributes of the `predictions` of a validation, their means for samples and for given rows."""
+        raise NotImplementedError
+
+    def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
+        """What predictions are made of, from the fitted attributes."""
+        raise NotImplementedError
 
     def _validate_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None
@@ -157,29 +192,49 @@ class BaseSmoother(
         for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         self.__dict__.pop("_fitted", None)
-        checks = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
+        X = densify(X)
+        checks = {"dtype": (np.float64, np.float32), **self._target_checks}
         kinds = self._feature_kinds(X)
         if kinds is not None and kinds.is_categorical.any():
             table, there = as_table(X), None
             if sample_weight is not None:  # rows of weight zero are not there
                 there = check_sample_weight(sample_weight, np.empty(n_rows(table))) > 0
             self.categories_ = find_categories(table, kinds, there)
-            X_array, y_array = check_X_y(encode(table, self.categories_), y, estimator=self, **checks)
+            with names_the_remedy(self):
+                X_array, y_array = check_X_y(encode(table, self.categories_), y, estimator=self, **checks)
         else:
-            X_array, y_array = validate_data(self, X, y, **checks)
+            with names_the_remedy(self):
+                X_array, y_array = validate_data(self, X, y, **checks)
             self.categories_ = [None] * X_array.shape[1]
         kinds = kinds or FeatureKinds.of_numbers(X_array.shape[1])
         self.is_categorical_ = kinds.is_categorical
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
-        rule = leave_out_rule(self.cv, groups, X, y_array)
-        training = _training_set(X_array, y_array, weights, rule, feature_map(kinds, self.categories_))
+        self._find_classes(y_array, np.broadcast_to(True, len(y_array)) if weights is None else weights > 0)
+        rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
+        features = feature_map(kinds, self.categories_, self.scale)
+        training = self._training_set(X_array, y_array, weights, rule, features)
         return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
+
+    def _training_set(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        rule: LeaveOutRule,
+        features: FeatureMap,
+    ) -> TrainingSet:
+        """The samples; of blocks in their order, so that a block is a range; of splits with a sample for each row."""
+        block = rule.position if isinstance(rule, Blocks) else None
+        if isinstance(rule, Splits):
+            block = np.arange(len(X))
+        numbers, n_classes = self._numbers_of(y)
+        return TrainingSet.of(X, numbers, sample_weight, block, features, n_classes)
 
     def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
         """What the features are; None where nothing says that they are anything but numbers."""
         given = self.categorical_features, self.ordered_features, self.periodic_features
         says_nothing = not is_table(X) and isinstance(given[0], str | None) and given[1] is None and not given[2]
-        if says_nothing or issparse(X):
+        if says_nothing:
             return None
         validate_data(self, X, skip_check_array=True)  # the names and the number of features
         if not getattr(self, "n_features_in_", 0):  # not two-dimensional, or without features, which is refused
@@ -227,23 +282,26 @@ class BaseSmoother(
         if predictions is None:
             left_out = smoother.left_out(validation)
             predictions = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in left_out])
-        of_samples = _mean_of_rows(predictions, validation.rows, len(training))
-        self.loo_score_ = _weighted_r2(training.values, of_samples, training.sample_weight)
+        of_samples = mean_of_rows(predictions, validation.rows, len(training))
         loo = of_samples[training.sample]
         weightless = np.flatnonzero(training.share == 0)
         if weightless.size:
             loo[weightless] = np.nan
             if validation is data.validation:
                 loo[weightless] = _predict_left_out(smoother, data, weightless)
-        training.into_units_of_y(loo)
-        self.loo_prediction_ = loo.reshape(data.y.shape)
+        self._store_left_out(data, smoother, validation, predictions, of_samples, loo)
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
         self.category_weight_ = _category_weights(smoother)
         self.X_train_, self.y_train_, self.sample_weight_ = data.X, data.y, data.sample_weight
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         smoother = replace(smoother, algorithm=self.algorithm)
-        self._fitted = FittedSmoother(training, smoother, training.squared_residuals(self.loo_prediction_), data.rule)
+        self._fitted = self._fitted_smoother(training, smoother, data.rule)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
@@ -253,10 +311,13 @@ class BaseSmoother(
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
-            smoother = fitted.smoother
-            features = replace(smoother.features)  # without what it has made
-            state["_sknw_settings"] = smoother.outside, smoother.algorithm, fitted.rule, features
+            features = replace(fitted.training.features)  # without what it has made
+            state["_sknw_settings"] = *self._settings(), fitted.rule, features
         return state
+
+    def _settings(self) -> tuple[Any, ...]:
+        """The parameters that a fitted model has as they were in fit."""
+        return self._fitted.smoother.outside, self._fitted.smoother.algorithm
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a pickle; one of another version warns, as those of scikit-learn do.
@@ -283,66 +344,17 @@ class BaseSmoother(
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
-            outside, algorithm, rule, features = settings
-            training = _training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
-            w, ridge = self._fitted_metric()
-            line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
-            smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
-            squares = training.squared_residuals(self.loo_prediction_)
-            self._fitted = FittedSmoother(training, smoother, squares, rule)
+            *settings, rule, features = settings
+            training = self._training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
+            self._restore(training, rule, *settings)
 
-    @overload
-    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> np.ndarray: ...
-
-    @overload
-    def predict(self, X: ArrayLike, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
-
-    @overload
-    def predict(self, X: ArrayLike, return_std: bool) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
-
-    def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict weighted means of the training targets, sum_i a(x, x_i) y_i, or values of local lines.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            The queries.
-        return_std : bool, default=False
-            Whether to return the standard deviation of a new observation as well: the root of the squared left-out
-            residuals pooled with the same weights, sqrt(sum_i a(x, x_i) r_i^2). With `validation_samples` below the
-            number of samples, the weights are those of the samples that have a residual; a query none of whose
-            neighbours has one gets the root mean square of all. NaN where there is no residual at all.
-
-        Returns
-        -------
-        mean : ndarray of shape (n_queries,) or (n_queries, n_outputs)
-            The predictions, float32 for float32 queries; NaN for queries without support if `outside` is "nan".
-        std : ndarray of the same shape
-            The standard deviations, in units of y; only with `return_std`.
-
-        Raises
-        ------
-        ValueError
-            If `outside` is "raise" and a query has no training sample in the kernel's support.
-        """
-        array, smoother = self._validate_queries(X, "with_squares" if return_std else "smoother")
-        training, k = self._fitted.training, self._fitted.squares.shape[1]
-        mean = np.empty((len(array), k), dtype=self._result_dtype(array))
-        squares = np.empty((len(array), 2 * k if return_std else 0))
-        for batch in smoother.batches(len(array)):
-            pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
-            self._raise_outside(smoother, unsupported)
-            if self._keeps_range:
-                np.clip(pooled[:, :k], training.values.min(axis=0), training.values.max(axis=0), out=pooled[:, :k])
-            mean[batch] = training.into_units_of_y(pooled[:, :k])
-            squares[batch] = pooled[:, k:]
-        mean = mean.reshape(self._shape_of_y(len(array)))
-        if not return_std:
-            return mean
-        pooled_squares, pooled_known = np.split(squares, 2, axis=1)
-        with np.errstate(invalid="ignore"):  # 0 / 0: no residual
-            variance = np.where(pooled_known == 0, self._fitted.mean_squares, pooled_squares / pooled_known)
-        return mean, (training.y_scales * np.sqrt(variance)).astype(mean.dtype).reshape(mean.shape)
+    def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
+        """Make again what is made in fit, from the fitted attributes and the settings."""
+        outside, algorithm = settings
+        w, ridge = self._fitted_metric()
+        line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
+        smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
+        self._fitted = self._fitted_smoother(training, smoother, rule)
 
 
 def as_numbers(value: object) -> np.ndarray:
@@ -351,16 +363,6 @@ def as_numbers(value: object) -> np.ndarray:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         return np.array(np.nan)
-
-
-def _training_set(
-    X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, rule: LeaveOutRule, features: FeatureMap
-) -> TrainingSet:
-    """The samples; of blocks in their order, so that a block is a range, and of splits with a sample for each row."""
-    block = rule.position if isinstance(rule, Blocks) else None
-    if isinstance(rule, Splits):
-        block = np.arange(len(X))
-    return TrainingSet.of(X, y, sample_weight, block, features)
 
 
 def _category_weights(smoother: Smoother) -> np.ndarray:
@@ -379,17 +381,6 @@ def _category_weights(smoother: Smoother) -> np.ndarray:
     return weights
 
 
-def _mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
-    """The mean of the predictions (m, k) of each row, NaN where it has none: (n, k)."""
-    count = np.bincount(rows, minlength=n)[:, np.newaxis]
-    if np.all(count <= 1):
-        means = np.full((n, predictions.shape[1]), np.nan)
-        means[rows] = predictions
-        return means
-    sums = np.column_stack([np.bincount(rows, column, minlength=n) for column in predictions.T])
-    return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
-
-
 def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np.ndarray:
     """Predictions (m, k) of given rows that are no samples, as of those that are."""
     predictions, of_rows = [np.empty((0, data.training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
@@ -397,18 +388,4 @@ def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np
         queries = replace(smoother.queries(data.X[rows[tests.rows]]), leave_out=tests.leave_out)
         predictions.append(smoother.of_split(tests).pool(queries)[0])
         of_rows.append(tests.rows)
-    return _mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))
-
-
-def _weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted R^2 over the rows that have a prediction, averaged over outputs; NaN with fewer than two."""
-    known = np.isfinite(prediction).all(axis=1)
-    if not known.all():
-        y, prediction, weights = y[known], prediction[known], weights[known]
-    if len(y) < 2:
-        return np.nan
-    error = weights @ (y - prediction) ** 2
-    variance = weights @ (y - weights @ y / weights.sum()) ** 2
-    # as scikit-learn's r2_score: of a constant output 1 where it is predicted, else 0
-    ratio = np.divide(error, variance, out=(error > 0).astype(float), where=variance > 0)
-    return float(1.0 - ratio.mean())
+    return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits
 from sknw.model_selection import LeaveBlockOut
 
 
-def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray) -> LeaveOutRule:
+def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray, are_classes: bool = False) -> LeaveOutRule:
     """The rule that `cv` and `groups` stand for, on the rows of X and y as given.
+
+    An int stands for `KFold`, or for `StratifiedKFold` where y are classes.
 
     Raises
     ------
@@ -23,14 +26,15 @@ def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray) -> 
     """
     numbers = None if groups is None else _numbers(groups, len(y))
     if cv is None:
-        return None if numbers is None else Blocks(numbers)
+        return None if numbers is None else Blocks(numbers, groups=numbers)
     if isinstance(cv, LeaveBlockOut):
-        return cv.blocks(X)
+        return replace(cv.blocks(X), groups=numbers)
     is_given = isinstance(cv, Iterable) and not hasattr(cv, "split")
-    splits = [_checked(split, len(y)) for split in (cv if is_given else check_cv(cv).split(X, y, groups))]
+    pairs = cv if is_given else check_cv(cv, y, classifier=are_classes).split(X, y, groups)
+    splits = [_checked(split, len(y)) for split in pairs]
     if not splits:
         raise ValueError("cv has no splits; a generator has none left after a fit: give a list.")
-    return _folds(splits, len(y)) or Splits(splits)
+    return replace(_folds(splits, len(y)) or Splits(splits), groups=numbers)
 
 
 def _numbers(groups: ArrayLike, n: int) -> np.ndarray:

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw.estimators.bandwidth import BandwidthSmoother
+from sknw.estimators.regression import RegressionMixin
 from sknw.kernels import Kernel
 
 
-class LocalLinearRegressor(BandwidthSmoother):
+class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     """Local linear kernel regression.
 
     At each query x the prediction is the value b0 of the weighted least-squares line that minimises::
@@ -55,6 +56,9 @@ class LocalLinearRegressor(BandwidthSmoother):
         Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
     periodic_features : dict or None, default=None
         The period of each periodic feature, as of :class:`NadarayaWatsonRegressor`.
+    scale : {"features", "common"}, default="features"
+        Whether each number has its own standard deviation or all share one, for selectors and the ridge, as of
+        :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_score_` are averaged over, as of
         :class:`NadarayaWatsonRegressor`.
@@ -142,6 +146,7 @@ class LocalLinearRegressor(BandwidthSmoother):
         categorical_features: ArrayLike | str | None = "from_dtype",
         ordered_features: ArrayLike | None = None,
         periodic_features: Mapping[str | int, float] | None = None,
+        scale: str = "features",
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -155,6 +160,7 @@ class LocalLinearRegressor(BandwidthSmoother):
         self.categorical_features = categorical_features
         self.ordered_features = ordered_features
         self.periodic_features = periodic_features
+        self.scale = scale
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

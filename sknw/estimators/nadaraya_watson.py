@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sknw.estimators.bandwidth import BandwidthSmoother
+from sknw.estimators.regression import RegressionMixin
 from sknw.kernels import Kernel
 
 
-class NadarayaWatsonRegressor(BandwidthSmoother):
+class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
     """Nadaraya-Watson kernel regression.
 
     The prediction is the mean of the training targets weighted by a kernel of the distance between query and sample::
@@ -29,12 +30,15 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         One of "gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine", "biweight", "triweight",
         "tricube"; an object of :mod:`sknw.kernels`, whose parameters can be searched as ``kernel__<parameter>``; or a
         function ``kernel(A, B)`` that returns non-negative weights of shape (len(A), len(B)) for inputs already divided
-        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`, which has no `gradient`.
+        by the bandwidth, such as a kernel of :mod:`sklearn.gaussian_process.kernels`, which has no `gradient`. Of a
+        function that does not fall with the distance alone, as periodic ones and dot products, no selector can choose
+        the width, and `fit` warns.
     bandwidth : float, array-like of shape (n_features,), or str, default="loo"
         A positive number for every feature, in units of X; one for each feature; or a selector, which chooses one
         number c and sets ``h_k = c * s_k``, s_k the weighted standard deviation of feature k (1 for a constant one). In
-        general s_k^2 is half the mean squared distance of two samples along feature k, for a category at least that of
-        equally frequent levels. Selectors:
+        general s_k^2 is half the mean squared distance of two samples along feature k, for an ordered category at least
+        that of equally frequent levels, and for every category at least half the squared distance of two levels, 1/2,
+        so that rare levels borrow from the others. Selectors:
 
         * "loo": the smallest mean squared leave-one-out error;
         * "aicc": the improved Akaike criterion of Hurvich, Simonoff and Tsai [3]_;
@@ -72,6 +76,11 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         The period of each periodic feature, by name or index, in units of the feature, as ``{"hour": 24}``. Values
         become points on a circle, and their distance is the chord, which is their difference where that is small. The
         Gaussian kernel then is the von Mises kernel.
+    scale : {"features", "common"}, default="features"
+        What counts as one unit where features share a number, such as the c of a selector. "features": the s_k of each
+        feature. "common": for all numbers one s, the root mean square of their standard deviations, for coordinates
+        that share a unit, such as metres east and north. Their selected bandwidths are then equal, and turning the
+        coordinates changes nothing. Categories and periodic features keep their own s_k.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples, drawn among those that `cv` tests, the criterion and `loo_score_` are averaged over;
         each is predicted without what `cv` leaves out. "auto" takes all, or as many as keep one pass below about 4e8
@@ -178,6 +187,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         categorical_features: ArrayLike | str | None = "from_dtype",
         ordered_features: ArrayLike | None = None,
         periodic_features: Mapping[str | int, float] | None = None,
+        scale: str = "features",
         validation_samples: int | str | None = "auto",
         algorithm: str = "auto",
         n_jobs: int | None = None,
@@ -190,6 +200,7 @@ class NadarayaWatsonRegressor(BandwidthSmoother):
         self.categorical_features = categorical_features
         self.ordered_features = ordered_features
         self.periodic_features = periodic_features
+        self.scale = scale
         self.validation_samples = validation_samples
         self.algorithm = algorithm
         self.n_jobs = n_jobs

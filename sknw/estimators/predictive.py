@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknw._predictive.fitted import FittedSmoother
+from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._predictive.fold_intervals import fold_interval
 from sknw._predictive.gradient import feature_gradients
 from sknw._predictive.jackknife import interval
+from sknw._predictive.mean_bands import mean_band
+from sknw._predictive.quantiles import probabilities, sample_indices
 from sknw._predictive.quantiles import quantiles as quantiles_of
-from sknw._predictive.quantiles import sample_indices
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
-from sknw.estimators.tables import Categories, as_table, encode
+from sknw.estimators.tables import Categories, as_table, densify, encode, names_the_remedy
 from sknw.kernels import Kernel, Pairwise
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
 _FLOAT32_LIMIT = 1e30
 
 
-class PredictiveMixin:
-    """Methods of a fitted smoother that read it."""
+class AttentionMixin:
+    """Methods of every fitted smoother that read it."""
 
     _fitted: FittedSmoother
     X_train_: np.ndarray
     y_train_: np.ndarray
-    kernel_: Kernel
     is_categorical_: np.ndarray
     categories_: Categories
     n_jobs: int | None
@@ -64,8 +65,7 @@ class PredictiveMixin:
         ValueError
             If `top_k` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if top_k is not None and not _is_positive_integer(top_k):
-            raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
+        check_top_k(top_k)
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         training = self._fitted.training
@@ -108,6 +108,48 @@ class PredictiveMixin:
         size, unsupported = effective_sample_size(request, smoother.policy, smoother.algorithm)
         self._raise_outside(smoother, unsupported)
         return self._fitted.training.sample_weight.max() * size
+
+    def _validate_queries(
+        self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
+    ) -> tuple[np.ndarray, Smoother]:
+        """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
+        array = self._validate_inputs(X)
+        smoother: Smoother = getattr(self._fitted, name)
+        return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
+        """The queries X as an array, with codes of categories."""
+        check_is_fitted(self)
+        X = densify(X)
+        if self.is_categorical_.any():
+            table = as_table(X)
+            validate_data(self, X, reset=False, skip_check_array=True)
+            with names_the_remedy(self):
+                return encode(table, self.categories_)
+        with names_the_remedy(self):
+            return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+
+    def _pool_batches(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield batches of the rows of an array of queries, and what is pooled there."""
+        for batch in smoother.batches(len(array)):
+            pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
+            self._raise_outside(smoother, unsupported)
+            yield batch, pooled
+
+    @staticmethod
+    def _raise_outside(smoother: Smoother, unsupported: np.ndarray) -> None:
+        if smoother.policy == "raise" and unsupported.any():
+            raise ValueError(
+                f"{unsupported.sum()} of {unsupported.size} queries have no training sample within the kernel's "
+                "support; choose a larger bandwidth, or outside='nearest', 'mean' or 'nan'."
+            )
+
+
+class PredictiveMixin(AttentionMixin):
+    """Methods of a fitted regressor that read it."""
+
+    _fitted: FittedRegression
+    kernel_: Kernel
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+ or CV+.
@@ -157,21 +199,94 @@ class PredictiveMixin:
         .. [1] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive inference with the jackknife+",
            Annals of Statistics 49 (2021) 486-507.
         """
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
-            raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+        check_coverage(coverage)
         array, smoother = self._validate_queries(X, "for_intervals")
         fitted, training, queries = self._fitted, self._fitted.training, smoother.queries(array)
-        if not fitted.tests_each_once:
-            raise ValueError(
-                "predict_interval needs one left-out prediction of each row, and cv has tested some rows several "
-                "times: fit with a cv that tests each row once, such as KFold."
-            )
+        check_tests_each_once(fitted.tests_each_once)
         if fitted.rule is None:
             weights = training.sample_weight[fitted.calibration.order]
             bounds, unsupported = interval(smoother, queries, weights, fitted.calibration, float(coverage))
         else:
             unit, tests = training.sample_weight.max(), fitted.calibrated_validation
             bounds, unsupported = fold_interval(smoother, queries, unit, tests, fitted.calibration, float(coverage))
+        self._raise_outside(smoother, unsupported)
+        bounds = training.y_center[:, np.newaxis] + training.y_scales[:, np.newaxis] * bounds
+        return bounds.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), 2)
+
+    def predict_mean_interval(
+        self,
+        X: ArrayLike,
+        coverage: float = 0.95,
+        *,
+        simultaneous: bool = False,
+        n_bootstrap: int = 500,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> np.ndarray:
+        """Predict bounds that hold the mean of y, the curve itself, with about the probability `coverage`.
+
+        The middle of the interval is not the prediction m but the prediction with its bias taken off: the residuals of
+        the fit are pooled once more with the same weights and added ("twicing" [1]_). Where there are bends the two
+        differ. The width comes from a multiplier bootstrap [2]_: random errors, of the size of the left-out residuals
+        around each sample, go through the same weights, at the bandwidth (or w) and ridge of the fit. Nothing is fitted
+        again, and noise need not be the same everywhere.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        coverage : float, default=0.95
+            Between 0 and 1.
+        simultaneous : bool, default=False
+            Whether the whole curve lies in the band with this probability, at all queries of this call at once, for
+            each output by itself; else each interval by itself.
+        n_bootstrap : int, default=500
+            The number of bootstrap draws; the width has a relative error of about 0.7 / sqrt(n_bootstrap).
+        random_state : int, RandomState instance or None, default=0
+            Determines the errors; an int gives the same ones at every call.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2) or (n_queries, n_outputs, 2)
+            Lower and upper bound, in units of y; infinite where no sample is predicted from others, NaN for queries
+            without support if `outside` is "nan".
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1 or `n_bootstrap` no integer above 1; if `outside` is "raise" and a
+            query is without support.
+
+        Notes
+        -----
+        With A the weights at the queries, S those at the samples, s the root of the squared left-out residuals pooled
+        around each sample, and v_b standard normal numbers::
+
+            middle    A y + A (y - S y)
+            se        root mean square over b of A e_b + A (e_b - S e_b),  e_b = s v_b
+
+        and the bounds are the middle -/+ c se, c the quantile of Student's t with as many degrees of freedom as the
+        middle rests on samples. A simultaneous band takes c from the bootstrap distribution of the largest deviation.
+        Rows of one group given to `fit` share a v, and have their own residuals for s; so do rows of a stretch of time
+        with :class:`~sknw.model_selection.LeaveBlockOut`: dependence within them widens the band. All residuals count:
+        those of rows that `validation_samples` has left out are computed here.
+
+        References
+        ----------
+        .. [1] W. Stuetzle, Y. Mittal, "Some comments on the asymptotic behavior of robust smoothers", in Smoothing
+           Techniques for Curve Estimation, Springer 1979, 191-195.
+        .. [2] V. Chernozhukov, D. Chetverikov, K. Kato, "Anti-concentration and honest, adaptive confidence bands",
+           Annals of Statistics 42 (2014) 1787-1818.
+        """
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+        if not _is_positive_integer(n_bootstrap) or n_bootstrap < 2:
+            raise ValueError(f"n_bootstrap must be an integer of at least 2, got {n_bootstrap!r}.")
+        array, smoother = self._validate_queries(X)
+        fitted, training = self._fitted, self._fitted.training
+        seeds = check_random_state(random_state).randint(2**31, size=n_bootstrap)
+        residuals = training.residuals(self.loo_prediction_)
+        settings = residuals, float(coverage), bool(simultaneous), seeds
+        bounds, unsupported = mean_band(fitted, smoother, smoother.queries(array), *settings)
         self._raise_outside(smoother, unsupported)
         bounds = training.y_center[:, np.newaxis] + training.y_scales[:, np.newaxis] * bounds
         return bounds.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), 2)
@@ -200,22 +315,56 @@ class PredictiveMixin:
         ValueError
             If a level is not between 0 and 1; if `outside` is "raise" and a query is without support.
         """
-        try:
-            levels = np.asarray(quantiles, dtype=np.float64)
-        except (TypeError, ValueError):
-            levels = np.array(np.nan)
-        if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
-            raise ValueError(
-                f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}."
-            )
+        levels = quantile_levels(quantiles)
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
-        targets = self.y_train_.reshape(len(self.y_train_), -1)[self._fitted.training.rows].astype(np.float64)
         settings = request, smoother.policy, smoother.algorithm
-        found = np.stack([quantiles_of(*settings, y, np.atleast_1d(levels)) for y in targets.T], axis=1)
+        found = np.stack([quantiles_of(*settings, y, np.atleast_1d(levels)) for y in self._targets.T], axis=1)
         if smoother.policy == "raise":
             self._raise_outside(smoother, np.isnan(found[:, 0, 0]))
         return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), *levels.shape)
+
+    def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """Predict the probability that a new observation is at most y: the attention on training targets up to y.
+
+        It is the distribution function of which :meth:`predict_quantile` gives the quantiles. At the observations
+        themselves, of data not used in fitting, its values are uniform where the distribution is right (the
+        probability integral transform).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
+            The values, in units of y: the same for all queries (and outputs), or some for each.
+
+        Returns
+        -------
+        ndarray of shape (n_queries,) or (n_queries, n_outputs), for an array y (..., n_values)
+            Between 0 and 1; NaN for queries without support if `outside` is "nan".
+
+        Raises
+        ------
+        ValueError
+            If y is not numbers in one of these shapes; if `outside` is "raise" and a query is without support.
+        """
+        array, smoother = self._validate_queries(X)
+        shape = self._shape_of_y(len(array))
+        try:
+            values = np.asarray(y, dtype=np.float64)
+        except (TypeError, ValueError):
+            values = np.array(np.nan)
+        if (values.ndim > 1 and values.shape[:-1] != shape) or np.isnan(values).any():
+            raise ValueError(
+                f"y must be a number, a list of numbers, or an array of shape {(*shape, 'n_values')} with values for "
+                f"each query; got {y!r}."
+            )
+        thresholds = values if values.ndim > 1 else np.broadcast_to(values, (*shape, values.size))
+        settings = smoother.value_request(smoother.queries(array)), smoother.policy, smoother.algorithm
+        found = probabilities(*settings, self._targets, thresholds.reshape(len(array), -1, thresholds.shape[-1]))
+        if smoother.policy == "raise":
+            self._raise_outside(smoother, np.isnan(found).any(axis=(1, 2)))
+        return found.astype(array.dtype).reshape(*shape, *values.shape[-1:])
 
     def sample_y(
         self, X: ArrayLike, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0
@@ -243,8 +392,7 @@ class PredictiveMixin:
         ValueError
             If `n_samples` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        if not _is_positive_integer(n_samples):
-            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        check_n_samples(n_samples)
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         uniform = check_random_state(random_state).random_sample((len(array), n_samples))
@@ -281,13 +429,7 @@ class PredictiveMixin:
             support.
         """
         array, smoother = self._validate_queries(X)
-        kernel = self.kernel_
-        if not kernel.is_differentiable:
-            name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
-            raise ValueError(
-                f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
-                "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
-            )
+        require_derivative(self.kernel_)
         found, unsupported = feature_gradients(smoother, array)
         self._raise_outside(smoother, unsupported)
         found *= self._fitted.training.y_scales[:, np.newaxis]
@@ -295,35 +437,72 @@ class PredictiveMixin:
         dtype = self._result_dtype(array) if unit < _FLOAT32_LIMIT else np.float64
         return found.astype(dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
 
-    def _validate_queries(
-        self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
-    ) -> tuple[np.ndarray, Smoother]:
-        """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
-        check_is_fitted(self)
-        if self.is_categorical_.any() and not issparse(X):
-            table = as_table(X)
-            validate_data(self, X, reset=False, skip_check_array=True)
-            array = encode(table, self.categories_)
-        else:
-            array = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        smoother: Smoother = getattr(self._fitted, name)
-        return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
-
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""
         largest = np.abs(self._fitted.training.y_center) + self._fitted.training.y_scales
         return array.dtype if np.all(largest < _FLOAT32_LIMIT) else np.dtype(np.float64)
 
-    @staticmethod
-    def _raise_outside(smoother: Smoother, unsupported: np.ndarray) -> None:
-        if smoother.policy == "raise" and unsupported.any():
-            raise ValueError(
-                f"{unsupported.sum()} of {unsupported.size} queries have no training sample within the kernel's "
-                "support; choose a larger bandwidth, or outside='nearest', 'mean' or 'nan'."
-            )
+    @property
+    def _targets(self) -> np.ndarray:
+        """The targets of the samples, as given, (n, k)."""
+        return self.y_train_.reshape(len(self.y_train_), -1)[self._fitted.training.rows].astype(np.float64)
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
+
+
+def check_top_k(top_k: object) -> None:
+    """Refuse a `top_k` that is neither None nor a positive integer."""
+    if top_k is not None and not _is_positive_integer(top_k):
+        raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
+
+
+def check_n_samples(n_samples: object, name: str = "n_samples") -> None:
+    """Refuse a number of draws that is not a positive integer."""
+    if not _is_positive_integer(n_samples):
+        raise ValueError(f"{name} must be a positive integer, got {n_samples!r}.")
+
+
+def check_coverage(coverage: float) -> None:
+    """Refuse a coverage that is not between 0 and 1."""
+    if not isinstance(coverage, Real) or not 0 < coverage < 1:
+        raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+
+
+def check_tests_each_once(tests_each_once: bool) -> None:
+    """Refuse intervals where a row has several left-out predictions."""
+    if not tests_each_once:
+        raise ValueError(
+            "predict_interval needs one left-out prediction of each row, and cv has tested some rows several "
+            "times: fit with a cv that tests each row once, such as KFold."
+        )
+
+
+def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
+    """The levels as an array, () or (q,); a ValueError where they are not numbers between 0 and 1."""
+    try:
+        levels = np.asarray(quantiles, dtype=np.float64)
+    except (TypeError, ValueError):
+        levels = np.array(np.nan)
+    if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
+        raise ValueError(f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}.")
+    return levels
+
+
+def require_derivative(kernel: Kernel) -> None:
+    """Refuse a kernel that has no derivative.
+
+    Raises
+    ------
+    ValueError
+        If it has none; says which have.
+    """
+    if not kernel.is_differentiable:
+        name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
+        raise ValueError(
+            f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
+            "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
+        )
 
 
 def _is_positive_integer(value: object) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.utils import check_array
 
 from sknw._sklearn_compat import get_column
 from sknw._smoothing.features import FeatureMap
 
+_PAGE = "https://scikit-nw.readthedocs.io/en/stable/guide/missing_values.html"
 # The levels of each category in their order, a missing value last as NaN; None for numbers.
 Categories = list[np.ndarray | None]
 
@@ -22,11 +27,54 @@ def is_table(X: Any) -> bool:
     return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_column"))
 
 
+def densify(X: Any) -> Any:
+    """X as a dense array if it is sparse, or a data frame of sparse columns only; else X itself.
+
+    Raises
+    ------
+    ValueError
+        If the dense array would be larger than scikit-learn's ``working_memory``.
+    """
+    is_frame = is_table(X) and hasattr(X, "sparse")
+    if not is_frame and not issparse(X):
+        return X
+    n_bytes, limit = 8 * math.prod(X.shape), get_config()["working_memory"] * 2**20
+    if n_bytes > limit:
+        raise ValueError(
+            f"Sparse X of shape {X.shape} would take {n_bytes / 2**20:.0f} MiB as a dense array, more than the "
+            f"{limit / 2**20:.0f} MiB of scikit-learn's working_memory. One-hot columns are not needed: give the "
+            "categories themselves, with categorical_features. Else use OneHotEncoder(sparse_output=False), reduce the "
+            "columns, or raise the limit with sklearn.set_config(working_memory=...)."
+        )
+    return X.sparse.to_dense() if is_frame else X.toarray()
+
+
 def as_table(X: Any) -> Any:
     """X itself if it is a data frame, else as an array of two dimensions and of its own dtype."""
     if is_table(X):
         return X
     return check_array(X, dtype=None if hasattr(X, "dtype") else object, ensure_all_finite=False)
+
+
+@contextmanager
+def names_the_remedy(estimator: object) -> Iterator[None]:
+    """Say what helps where the validation of X has found missing numbers.
+
+    Raises
+    ------
+    ValueError
+        The one that was raised, with the remedy if it is about missing values.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Input X contains NaN"):
+            raise
+        raise ValueError(
+            f"Input X contains NaN. {type(estimator).__name__} takes missing values in categories, where they are a "
+            "level, and not in numbers: impute these first, as by make_pipeline(IterativeImputer(add_indicator=True), "
+            f"{type(estimator).__name__}()). See {_PAGE}"
+        ) from error
 
 
 class FeatureKinds(NamedTuple):
@@ -191,10 +239,10 @@ def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
-def feature_map(kinds: FeatureKinds, categories: Categories) -> FeatureMap:
-    """The map from encoded features to columns."""
+def feature_map(kinds: FeatureKinds, categories: Categories, scale: str) -> FeatureMap:
+    """The map from encoded features to columns, for a `scale` of numbers, "features" or "common"."""
     n_levels = np.array([0 if levels is None else len(levels) for levels in categories])
     has_missing = np.array(
         [levels is not None and len(levels) > 0 and _is_missing(levels[-1]) for levels in categories]
     )
-    return FeatureMap(n_levels, kinds.is_ordered, has_missing, kinds.period)
+    return FeatureMap(n_levels, kinds.is_ordered, has_missing, kinds.period, scale == "common")

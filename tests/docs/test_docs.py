@@ -25,7 +25,7 @@ def pages():
 
 def public_objects():
     """Every public class and function once, however many modules offer it."""
-    modules = [sknw, sknw.kernels, sknw.displays, sknw.datasets, sknw.model_selection]
+    modules = [sknw, sknw.kernels, sknw.displays, sknw.datasets, sknw.inspection, sknw.model_selection]
     objects = [getattr(module, name) for module in modules for name in module.__all__]
     return {item for item in objects if not inspect.ismodule(item)}
 

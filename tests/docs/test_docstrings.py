@@ -10,8 +10,12 @@ from numpydoc.validate import validate
 import sknw
 from sknw.datasets import make_sine_power
 
-MODULES = {module.__name__: module for module in [sknw.datasets, sknw.displays, sknw.kernels, sknw.model_selection]}
+MODULES = {
+    module.__name__: module
+    for module in [sknw.datasets, sknw.displays, sknw.inspection, sknw.kernels, sknw.model_selection]
+}
 PUBLIC = {name: getattr(sknw, name) for name in sknw.__all__ if not inspect.ismodule(getattr(sknw, name))}
+PUBLIC |= {name: getattr(sknw.inspection, name) for name in sknw.inspection.__all__}
 CLASSES = {name: public for name, public in PUBLIC.items() if inspect.isclass(public)}
 
 # What scikit-learn's own validation leaves out, too.
@@ -49,7 +53,7 @@ def attributes_of(cls):
 
 def test_members_are_found():
     """Of base classes, decorated ones, class methods and properties."""
-    expected = {"BaseSmoother.predict", "BaseSmoother.fit", "FitDisplay.from_estimator", "FitDisplay.plot"}
+    expected = {"RegressionMixin.predict", "BaseSmoother.fit", "FitDisplay.from_estimator", "FitDisplay.plot"}
     assert expected | {"Kernel.profile", "Kernel.is_differentiable", "PowerExponential.form"} < set(MEMBERS)
 
 
@@ -82,7 +86,11 @@ FITTED = {
     "NadarayaWatsonRegressor": lambda: sknw.NadarayaWatsonRegressor().fit(FRAME, Y),
     "LocalLinearRegressor": lambda: sknw.LocalLinearRegressor().fit(FRAME, Y),
     "AttentionPoolingRegressor": lambda: sknw.AttentionPoolingRegressor().fit(FRAME, Y),
+    "KrigingRegressor": lambda: sknw.KrigingRegressor(max_iter=2).fit(FRAME, Y),
+    "NadarayaWatsonClassifier": lambda: sknw.NadarayaWatsonClassifier().fit(FRAME, Y > 4.0),
+    "AttentionPoolingClassifier": lambda: sknw.AttentionPoolingClassifier().fit(FRAME, Y > 4.0),
     "AttentionDisplay": lambda: sknw.AttentionDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X),
+    "EffectDisplay": lambda: sknw.EffectDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y)),
     "FitDisplay": lambda: sknw.FitDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y), X, Y),
     "BandwidthDisplay": lambda: sknw.BandwidthDisplay.from_estimator(sknw.NadarayaWatsonRegressor().fit(X, Y)),
 }
@@ -97,6 +105,10 @@ def test_documented_attributes_are_those_of_a_fitted_object(name):
 
 
 def test_every_class_with_results_is_fitted_here():
-    """Kernels and a search have nothing that comes with a fit."""
-    others = {name for name, cls in CLASSES.items() if issubclass(cls, sknw.Kernel)} | {"BandwidthSearch"}
+    """Kernels and records have nothing that comes with a fit."""
+    others = {name for name, cls in CLASSES.items() if issubclass(cls, sknw.Kernel)} | {
+        "BandwidthSearch",
+        "SignificanceTest",
+        "Summary",
+    }
     assert set(CLASSES) == set(FITTED) | others

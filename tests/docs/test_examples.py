@@ -114,6 +114,18 @@ def test_model_comparison_shows_what_a_scale_for_each_feature_buys(example, tmp_
     assert_pictures(tmp_path, ["model_comparison.png"])
 
 
+@of_example("plot_table.py")
+def test_a_table_is_predicted_tested_and_drawn_without_an_encoder(example, tmp_path):
+    printed = run(example, tmp_path)
+    ours, boosting = numbers_after("R^2 on other hours:", printed), numbers_after("gradient boosting:", printed)
+    assert ours[0] > boosting[0] > 0.7
+    assert "change over midnight: 0.0e+00" in printed
+    for column in ["hour", "day", "weather", "temperature"]:
+        assert numbers_after(column + " ", printed)[1] <= 0.01
+    assert numbers_after("moon", printed)[1] > 0.05
+    assert_pictures(tmp_path, ["table.png", "table_days.png"])
+
+
 @of_example("plot_two_heads.py")
 def test_two_heads_are_a_safe_choice(example, tmp_path):
     printed = run(example, tmp_path)
@@ -192,3 +204,14 @@ def test_leaving_out_a_fortnight_predicts_hidden_months_honestly(example, tmp_pa
 @pytest.mark.parametrize("example", sorted({*EXAMPLES} - WITH_A_TEST), ids=lambda example: example.name)
 def test_example_runs(example, tmp_path):
     run(example, tmp_path)
+
+
+@of_example("plot_classification.py")
+def test_classification_learns_which_features_matter(example, tmp_path):
+    printed = run(example, tmp_path)
+    loss = {line[:20].strip(): float(line[30:35]) for line in printed.splitlines() if ", fit " in line}
+    assert loss["attention pooling"] < min(loss["Nadaraya-Watson"], loss["nearest neighbours"]) - 0.1
+    left_out = float(re.search(r"leave-one-out log loss ([\d.]+)", printed)[1])
+    assert abs(left_out - loss["attention pooling"]) < 0.06
+    assert float(re.search(r"accuracy ([\d.]+)", printed)[1]) > 0.85
+    assert_pictures(tmp_path, ["classification.png", "class_attention.png"])

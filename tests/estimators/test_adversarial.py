@@ -3,6 +3,7 @@
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array
 from problems import TOLERANCE_FLOAT32, assert_close
 
 from sknw import NadarayaWatsonRegressor
@@ -47,10 +48,17 @@ def data(sample, d, n=130, seed=0):
     return X, y
 
 
-@pytest.mark.parametrize("sample", SAMPLES)
-@pytest.mark.parametrize(("kernel", "d", "algorithm"), CASES)
-@pytest.mark.parametrize("h", [0.05, 0.6, 40.0])
-def test_order_of_rows_does_not_matter(sample, kernel, d, algorithm, h):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        [dict(zip(["kernel", "d", "algorithm"], case, strict=True)) for case in CASES],
+        sample=list(SAMPLES),
+        h=[0.05, 0.6, 40.0],
+    ),
+    ids=lambda row: "-".join(map(str, row.values())),
+)
+def test_order_of_rows_does_not_matter(row):
+    kernel, d, algorithm, sample, h = row.values()
     X, y = data(sample, d)
     expected = oracle.predict(X, X, y, np.full(d, h), kernel)
     left_out = oracle.leave_one_out(X, y, np.full(d, h), kernel)

@@ -14,7 +14,14 @@ from sklearn.utils.estimator_checks import (
     estimator_checks_generator,
 )
 
-from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import (
+    AttentionPoolingClassifier,
+    AttentionPoolingRegressor,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonClassifier,
+    NadarayaWatsonRegressor,
+)
 from sknw.kernels import PowerExponential
 from sknw.model_selection import LeaveBlockOut
 
@@ -29,6 +36,7 @@ NADARAYA_WATSON = [
 ]
 # Data are taken another way where a feature is a category.
 OF_TABLES = NadarayaWatsonRegressor(categorical_features=[0])
+NADARAYA_WATSON_CLASSIFIER = NadarayaWatsonClassifier()
 QUICK = [
     *NADARAYA_WATSON,
     OF_TABLES,
@@ -42,10 +50,15 @@ QUICK = [
     # a choice by some rows drawn at random cannot be the same for weights and for repeated rows
     NadarayaWatsonRegressor("triweight", 3.0, validation_samples=10, random_state=0),
     NadarayaWatsonRegressor(Matern(nu=1.5), "aicc"),
+    NADARAYA_WATSON_CLASSIFIER,
+    NadarayaWatsonClassifier("biweight", smoothing=0.1, outside="mean", algorithm="dense"),
+    NadarayaWatsonClassifier("exponential", "scott", cv=2, algorithm="fused"),
     LocalLinearRegressor("tricube", 3.0, ridge=0.0, n_jobs=2),
     LocalLinearRegressor("cosine", "silverman", outside="mean"),
     LocalLinearRegressor(bandwidth="scott", algorithm="dense"),
+    AttentionPoolingClassifier(w=0.7, smoothing=0.0),
     AttentionPoolingRegressor(w=0.7, degree=1, algorithm="fused"),
+    KrigingRegressor(w=0.5, power=1.5, trend="linear", noise=0.1),
 ]
 # A search for lines, or a w that is learned, takes seconds on the data of some checks.
 SLOW = [
@@ -57,9 +70,13 @@ SLOW = [
     AttentionPoolingRegressor(w="low_rank", rank=2),
     AttentionPoolingRegressor(cv=2, tol=0.1),
     AttentionPoolingRegressor(w="full", tol=0.1),
+    KrigingRegressor(),
+    KrigingRegressor(cv=2, max_iter=5),
+    AttentionPoolingClassifier(),
+    AttentionPoolingClassifier(w="low_rank", rank=2, tol=0.1),
 ]
 # One of each estimator.
-ONE_EACH = [QUICK[0], QUICK[-2], QUICK[-1]]
+ONE_EACH = [QUICK[0], *QUICK[-4:], NADARAYA_WATSON_CLASSIFIER]
 
 # Checks of the class, and of how it takes data, which it does before a parameter has any say: one configuration of each
 # estimator tells what all would.
@@ -89,6 +106,7 @@ OF_THE_CLASS = {
     "check_positive_only_tag_during_fit",
     "check_regressors_no_decision_function",
     "check_requires_y_none",
+    "check_sample_weight_equivalence_on_sparse_data",
     "check_sample_weights_list",
     "check_sample_weights_not_an_array",
     "check_sample_weights_pandas_series",
@@ -172,10 +190,13 @@ def test_the_names_of_checks_are_scikit_learns():
     [
         NadarayaWatsonRegressor(),
         NadarayaWatsonRegressor(bandwidth=1.0),
+        NadarayaWatsonClassifier(bandwidth=1.0),
         OF_TABLES,
         LocalLinearRegressor(),
         AttentionPoolingRegressor(tol=1e-2),
         AttentionPoolingRegressor(w=0.7),
+        KrigingRegressor(max_iter=5),
+        AttentionPoolingClassifier(w=0.7),
     ],
     ids=str,
 )

@@ -8,10 +8,15 @@ import oracle
 import pandas as pd
 import polars as pl
 import pytest
+import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS, assert_close, engine_cases
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._metric.loss import Loss
@@ -173,7 +178,7 @@ def test_the_gradient_of_the_loss_is_one_number_for_each_feature(algorithm, degr
     kinds = FeatureMap(np.array([0, 3, 4, 0]), np.arange(4) == 2, np.zeros(4, dtype=bool), np.array([0, 0, 0, 24.0]))
     training = TrainingSet.of(X, y, w, None, kinds)
     validation = Validation.of(None, training)
-    line = LocalLinearSpec.of(training, 0.0) if degree else None
+    line = LocalLinearSpec.along_columns(training, 0.0) if degree else None
     model = AttentionPoolingRegressor(algorithm=algorithm)
     smoother = model._build_smoother(training, Gaussian(), 1 / training.scales, validation, 1, line)
     loss, at = Loss(smoother, training, validation), np.array([1.1, 0.7, 0.9, 1.3])
@@ -223,9 +228,10 @@ rare = pytest.mark.parametrize("n_rare", [1, 2, 10], ids=["one row", "0.2 %", "1
 @rare
 def test_under_one_bandwidth_a_rare_level_borrows_more_than_by_its_own_variance(n_rare):
     """As a number, of standard deviation 0.03 to 0.1, it would be alone."""
-    error, _ = errors_at_a_rare_level(NadarayaWatsonRegressor(categorical_features=[3]), n_rare)
+    error, of_common = errors_at_a_rare_level(NadarayaWatsonRegressor(categorical_features=[3]), n_rare)
     alone, _ = errors_at_a_rare_level(NadarayaWatsonRegressor(), n_rare)
-    assert error < alone
+    assert error < 0.6 * alone
+    assert error < 2.0 * of_common
 
 
 @rare
@@ -285,6 +291,84 @@ def test_missing_numbers_are_refused():
     X[3, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         NadarayaWatsonRegressor(**MIXED).fit(X, y)
+
+
+# --- one scale for coordinates that share a unit
+
+
+def test_a_common_scale_is_the_root_mean_square_of_those_of_numbers():
+    X, y, _, _ = table()
+    X = np.column_stack([X, 7 * X[:, 0] ** 2, np.ones(len(X))])
+    model = NadarayaWatsonRegressor(bandwidth="scott", **MIXED).fit(X, y)
+    common = clone(model).set_params(scale="common").fit(X, y)
+    expected = model.bandwidth_.copy()
+    expected[[0, 4, 5]] = np.sqrt(np.mean(model.bandwidth_[[0, 4]] ** 2))  # that of the constant one is arbitrary
+    assert_allclose(common.bandwidth_, expected, rtol=1e-12)
+
+
+@every
+def test_on_a_common_scale_coordinates_may_be_turned(Estimator):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2)) * [5.0, 1.0]
+    y = np.sin(X[:, 0]) + X[:, 1] + 0.1 * rng.normal(size=80)
+    turned = X @ [[0.6, -0.8], [0.8, 0.6]]
+    parameters = {"w": "scalar", "degree": 1} if Estimator is AttentionPoolingRegressor else {}
+    model, other = (Estimator(scale="common", **parameters).fit(A, y) for A in (X, turned))
+    assert_allclose(other.predict(turned), model.predict(X), rtol=1e-6, atol=1e-6)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert_allclose(loaded.predict(X), model.predict(X), rtol=1e-12)
+
+
+def test_on_a_common_scale_a_strip_of_land_is_not_stretched():
+    """100 by 2 km, and hills of 4 km."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0, [100, 2], size=(1200, 2))
+    truth = np.sin(X[:, 0] / 2) + np.cos(X[:, 1] / 2)
+    y = truth + 0.3 * rng.normal(size=1200)
+    error = {}
+    for scale in ("features", "common"):
+        predicted = NadarayaWatsonRegressor(scale=scale).fit(X[:600], y[:600]).predict(X[600:])
+        error[scale] = np.sqrt(np.mean((predicted - truth[600:]) ** 2))
+    assert error["common"] < 0.5 * error["features"]
+
+
+# --- sparse columns
+
+METHODS = ["predict", "attention_weights_", "effective_sample_size", "predict_interval", "predict_quantile"]
+METHODS += ["sample_y", "gradient"]
+
+
+@every
+@pytest.mark.parametrize("parameters", [{}, {"categorical_features": [1]}], ids=["numbers", "category"])
+@pytest.mark.parametrize("sparse", [scipy.sparse.csr_array, pd.DataFrame.sparse.from_spmatrix])
+def test_sparse_columns_are_dense_ones(sparse, parameters, Estimator):
+    X, y, w, Q = table(weighted=True)
+    dense, model = (fixed(Estimator, **parameters) for _ in range(2))
+    dense.fit(X, y, w)
+    columns, queries = (sparse(scipy.sparse.csr_array(A)) for A in (X, Q))
+    model.fit(columns, y, w)
+    for method in METHODS:
+        assert_allclose(getattr(model, method)(queries), getattr(dense, method)(Q), rtol=1e-11, atol=1e-14)
+    assert_allclose(model.score(columns, y), dense.score(X, y))
+
+
+def test_a_pipeline_whose_one_hot_columns_are_sparse():
+    X, y, _, Q = table()
+    encoder = ColumnTransformer([("", OneHotEncoder(), ["color", "size"])], remainder="passthrough", sparse_threshold=1)
+    model = make_pipeline(encoder, NadarayaWatsonRegressor(bandwidth=0.5)).fit(frame(X), y)
+    assert scipy.sparse.issparse(model[0].transform(frame(Q)))
+    assert np.all(np.isfinite(model.predict(frame(Q))))
+
+
+def test_sparse_columns_that_would_take_too_much_memory_are_refused():
+    X = scipy.sparse.eye_array(2000, 1000, format="csr")
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X[:10], np.arange(10))
+    message = r"OneHotEncoder\(sparse_output=False\)"
+    with config_context(working_memory=15):
+        for refused in (model.predict, lambda X: NadarayaWatsonRegressor().fit(X, np.arange(2000.0))):
+            with pytest.raises(ValueError, match=rf"15 MiB.*categorical_features.*{message}"):
+                refused(X)
+    assert model.predict(X).shape == (2000,)
 
 
 # --- arrays and frames

@@ -7,7 +7,7 @@ from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS, Cauchy, Quartic, assert_close, engine_cases, regression
 from scipy.spatial.distance import cdist
-from sklearn.gaussian_process.kernels import RBF, Matern, RationalQuadratic
+from sklearn.gaussian_process.kernels import RBF, DotProduct, ExpSineSquared, Matern, RationalQuadratic, WhiteKernel
 from sklearn.metrics.pairwise import laplacian_kernel
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
@@ -77,6 +77,7 @@ def test_a_function_that_underflows_leaves_the_query_to_the_nearest_sample(kerne
     assert_allclose(model.predict([[0.1], [2.9], [0.5]]), [1.0, 4.0, 1.5], rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:bandwidth=.* cannot choose a width:UserWarning")
 def test_a_function_need_not_depend_on_the_distance_alone():
     """Its value on the diagonal, which aicc and gcv need, is asked for point by point."""
     rng = np.random.default_rng(0)
@@ -376,3 +377,26 @@ def test_the_square_of_a_kernel_is_its_square(kernel):
         assert_allclose(kernel.square().profile(sq), kernel.profile(sq) ** 2, rtol=1e-13)
         with np.errstate(divide="ignore"):
             assert_allclose(kernel.square().log_profile(sq), 2 * kernel.log_profile(sq), rtol=1e-11)
+
+
+PERIODIC = ExpSineSquared(periodicity=3.0)
+MOVES = [PERIODIC, RBF(5.0) * PERIODIC, Matern() + DotProduct(), DotProduct() ** 2]
+FALLS = [RBF(0.1), Matern(nu=0.8), RationalQuadratic(alpha=0.1), 2 * RBF() + Matern(), RBF() * Matern() + WhiteKernel()]
+FALLS += [laplacian_kernel, lambda A, B: np.where(cdist(A, B) < 1, 1.0, 0.0)]
+
+
+@pytest.mark.parametrize("d", [1, 5])
+def test_a_function_falls_with_the_distance_or_has_more_to_it(d):
+    points = np.random.default_rng(0).normal(size=(3, d))
+    assert [Pairwise(kernel).falls_with_distance(points) for kernel in FALLS] == [True] * len(FALLS)
+    assert [Pairwise(kernel).falls_with_distance(points) for kernel in MOVES] == [False] * len(MOVES)
+
+
+@pytest.mark.parametrize("bandwidth", ["loo", "scott"])
+@pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
+def test_a_selector_warns_that_it_would_move_a_period(Estimator, bandwidth):
+    X = np.random.default_rng(0).uniform(0, 10, (40, 1))
+    with pytest.warns(UserWarning, match=r"ExpSineSquared.*periodic_features.*GridSearchCV") as caught:
+        Estimator(PERIODIC, bandwidth).fit(X, np.sin(X[:, 0]))
+    assert caught[0].filename == __file__
+    Estimator(PERIODIC, 1.0).fit(X, np.sin(X[:, 0]))  # in numbers it is as good as any

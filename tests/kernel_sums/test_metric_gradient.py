@@ -45,7 +45,7 @@ def request_and_cotangent(
     log_mass = kernel_sums(request, "dense").log_mass()[0]
     p, g, e, t = (rng.normal(size=shape) for shape in [(m, 1 + d), (m, k), (m, 1 + d), m])
     if not is_line:
-        p[:], e[:, 1:], t[:] = [1.0] + [0.0] * d, 0.0, 0.0
+        p, e, t[:] = np.ones((m, 1)), e[:, :1], 0.0
     return request, x, X, WeightCotangent(p, g, e, t, log_mass)
 
 
@@ -60,7 +60,8 @@ def scatter_of_pairs(request, query_x, key_x, cotangent, of_oracle):
         if request.leave_out is not None:
             others[request.leave_out.first[i] : request.leave_out.last[i]] = False
         for j in np.flatnonzero(others & (slopes[i] != 0)):
-            answer = (cotangent.p[i] @ x[j]) * (cotangent.g[i] @ values[j] - cotangent.e[i] @ x[j]) - cotangent.t[i]
+            p, e = (factor[i] @ x[j, : factor.shape[1]] for factor in (cotangent.p, cotangent.e))
+            answer = p * (cotangent.g[i] @ values[j] - e) - cotangent.t[i]
             term = float(slopes[i, j]) * answer * np.outer(q - key_x[j], q - key_x[j])
             total, size = total + term, size + np.abs(term).max()
     return total, size
@@ -169,8 +170,7 @@ def test_every_pair_once(kernel, scale, n_outputs, n_jobs, left_out):
     request = replace(request, leave_out=leave_out)
     sums = kernel_sums(request, "dense")
     assert (sums.log_scale[0].min() < -700) == (scale > 1.0)
-    p, g, e = np.zeros((n, 1 + d)), rng.normal(size=(n, n_outputs)), np.zeros((n, 1 + d))
-    p[:, 0], e[:, 0] = 1.0, rng.normal(size=n)
+    p, g, e = np.ones((n, 1)), rng.normal(size=(n, n_outputs)), rng.normal(size=(n, 1))
     cotangent = WeightCotangent(p, g, e, np.zeros(n), np.log(sums.mass[0]) + sums.log_scale[0])
     by_blocks = metric_gradient(request, X, X, cotangent, "dense")
     atol = 1e-11 * np.abs(by_blocks).max()
@@ -178,12 +178,12 @@ def test_every_pair_once(kernel, scale, n_outputs, n_jobs, left_out):
 
 
 def test_weighted_means_are_lines_without_slope():
-    """The compiled loop leaves the products with x out where all of them are zero."""
+    """The compiled loop leaves the products with x out."""
     request, query_x, key_x, cotangent = request_and_cotangent("gaussian", is_line=False)
-    tiny = WeightCotangent(cotangent.p, cotangent.g, cotangent.e.copy(), cotangent.t, cotangent.log_mass)
-    tiny.e[0, 1] = 1e-30
+    none = np.zeros_like(query_x)
+    p, e = np.hstack([cotangent.p, none]), np.hstack([cotangent.e, none])
     np.testing.assert_allclose(
-        metric_gradient(request, query_x, key_x, tiny, "fused"),
+        metric_gradient(request, query_x, key_x, replace(cotangent, p=p, e=e), "fused"),
         metric_gradient(request, query_x, key_x, cotangent, "fused"),
         rtol=1e-12,
     )

@@ -502,6 +502,34 @@ def test_a_penalty_makes_w_smaller_and_a_large_one_leaves_the_mean(degree, w):
         assert sizes[2] == 0.0
 
 
+def test_varying_coefficients_are_geographically_weighted_regression():
+    """No weight on the covariates, no slope along the place: a regression at each place, weighted by nearness."""
+    rng = np.random.default_rng(0)
+    place, x = rng.uniform(0, 10, (80, 2)), rng.normal(size=(80, 2)) * [1.0, 30.0] + [5.0, -100.0]
+    y = np.sin(place[:, 0]) * x[:, 0] + 0.1 * place[:, 1] * x[:, 1] + rng.normal(size=80)
+    X = np.hstack([place, x])
+    model = AttentionPoolingRegressor(w=[0.5, 0.5, 0, 0], degree=1, ridge=[1e20, 1e20, 0, 0]).fit(X, y)
+    design, coefficients = np.column_stack([np.ones(80), x]), np.empty((80, 3))
+    for i in range(80):
+        root = np.exp(-((place - place[i]) ** 2).sum(axis=1) / 16)
+        coefficients[i] = np.linalg.lstsq(root[:, np.newaxis] * design, root * y, rcond=None)[0]
+    expected = (design * coefficients).sum(axis=1)
+    assert_allclose(model.predict(X), expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+    size = np.abs(coefficients[:, 1:]).max(axis=0)
+    assert_allclose(model.gradient(X)[:, 2:] / size, coefficients[:, 1:] / size, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("ridge", [[0.0, 0.3, 0.0], [0.0, 30.0, 1e-5], [0.0, 0.0, 0.0]])
+def test_no_ridge_of_single_features_is_the_limit_of_a_small_one(ridge):
+    X, y = few()
+    w = np.array([1.0, 0.5, 0.2])
+    model = AttentionPoolingRegressor(w=w, degree=1, ridge=ridge).fit(X, y)
+    expected = oracle.predict(X, X, y, np.diag(w), "gaussian", ridge=np.maximum(ridge, 1e-30))
+    assert_allclose(model.predict(X), expected, rtol=0, atol=1e-7 * np.abs(y).max())
+    learned = AttentionPoolingRegressor(w="scalar", degree=1, ridge=ridge, tol=1e-2).fit(X, y)
+    assert np.isfinite(learned.loo_score_)
+
+
 def test_a_ridge_that_is_given_is_used():
     X, y = few()
     for ridge in [0.0, 0.2, [0.1, 1.0, 10.0]]:

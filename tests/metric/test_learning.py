@@ -35,7 +35,7 @@ def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="near
     training, validation = data.training, data.validation
     if rows is not None:
         validation = validation.of_rows(np.flatnonzero(np.isin(training.given_rows, rows)))
-    line = LocalLinearSpec.of(training, 0.0) if degree else None
+    line = LocalLinearSpec.along_columns(training, 0.0) if degree else None
     smoother = model._build_smoother(training, resolve_kernel(kernel), 1 / training.scales, validation, 1, line)
     return Loss(smoother, training, validation)
 
@@ -347,8 +347,8 @@ def standardised(model, X):
 @pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
 def test_every_algorithm_learns_the_same_w(kernel, w, degree):
     rng = np.random.default_rng(2)
-    X = rng.normal(size=(40, 3))
-    y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=40)
+    X = rng.normal(size=(25, 3))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=25)
     dense, *others = (
         AttentionPoolingRegressor(kernel, w, degree=degree, algorithm=algorithm, n_jobs=n_jobs).fit(X, y)
         for algorithm, n_jobs in [("dense", None), ("fused", 2), ("auto", None)]

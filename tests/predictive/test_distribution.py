@@ -484,3 +484,50 @@ def test_a_sample_without_which_a_query_has_no_support_leaves_the_bounds_open():
     model = AttentionPoolingRegressor("epanechnikov", w, degree=1, ridge=0.05, outside="nan").fit(X, y)
     lower, upper = model.predict_interval((X + 0.1 * rng.randn(7, 5))[4:5], 0.5)[0]
     assert lower < model.predict(X[4:5])[0] < upper
+
+
+# Probabilities
+
+
+@pytest.mark.parametrize(
+    "case",
+    covering_array(
+        engine_cases(["gaussian", "tricube"], [1, 2]), outside=OUTSIDE, ridge=[None, 0.05], n_outputs=[None, 2]
+    ),
+    ids=describe,
+)
+def test_probabilities_are_the_attention_on_targets_up_to_y(case):
+    X, y, w, Q = regression(d=case["d"], n_outputs=case["n_outputs"], weighted=True)
+    parameters = {"outside": case["outside"], "algorithm": case["algorithm"]}
+    model = fitted(X, y, w, case["kernel"], bandwidth(case["d"], 0.5), case["ridge"], **parameters)
+    values = np.append(y.ravel()[:5], [-np.inf, np.inf, 3.0])
+    targets, attention = y.reshape(len(y), -1), model.attention_weights_(Q)
+    expected = np.array([[(attention * (column <= t)).sum(axis=1) for t in values] for column in targets.T])
+    expected[:, :, np.isnan(attention[:, 0])] = np.nan
+    found = model.predict_cdf(Q, values)
+    assert found.shape == (len(Q), *y.shape[1:], len(values))
+    assert_allclose(found.reshape(len(Q), -1, len(values)), np.moveaxis(expected, 2, 0), rtol=0, atol=1e-12)
+    assert_array_equal(found[..., 6][~np.isnan(found[..., 6])], 1.0)
+    assert_array_equal(model.predict_cdf(Q, 3.0), found[..., 7])
+    each = np.broadcast_to(values[:2], (*found.shape[:-1], 2))  # values for each query
+    assert_array_equal(model.predict_cdf(Q, each), found[..., :2])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_quantile_is_the_first_value_whose_probability_reaches_the_level(engine):
+    X, y, w, Q = regression(weighted=True)
+    model = fitted(X, y, w, h=0.8, algorithm=engine)
+    levels = np.linspace(0.05, 0.95, 19)
+    quantiles = model.predict_quantile(Q, levels)
+    assert np.all(model.predict_cdf(Q, quantiles) >= levels - 1e-11)
+    assert np.all(model.predict_cdf(Q, np.nextafter(quantiles, -np.inf)) < levels)
+
+
+def test_what_probabilities_refuse():
+    X, y, _, Q = regression()
+    model = fitted(X, y, kernel="tricube", h=0.1, outside="raise")
+    for values in [np.nan, "a", np.zeros((3, 2))]:
+        with pytest.raises(ValueError, match="y must be a number"):
+            model.predict_cdf(Q, values)
+    with pytest.raises(ValueError, match="queries have no training sample"):
+        model.predict_cdf([[50.0, 50.0]], 1.0)

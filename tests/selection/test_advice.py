@@ -28,17 +28,17 @@ def warnings_of(X, y, sample_weight=None, estimator=NadarayaWatsonRegressor, **p
 
 def test_inputs_that_do_not_help_are_named_with_a_remedy():
     (message,) = warnings_of(*noise(200))
-    assert 'the criterion "loo" is best at the largest bandwidth' in message
+    assert "left-out predictions are no better than the mean of all targets: these inputs do not help" in message
     assert "Leave out features that do not matter" in message
 
 
-def test_a_choice_at_the_smallest_bandwidth_is_named_with_a_remedy():
+def test_a_bandwidth_near_zero_is_named_with_a_remedy():
     """Generalised cross-validation can prefer to interpolate."""
     rng = np.random.default_rng(1)
     X = rng.normal(size=(100, 3))
     y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=100)
     (message,) = warnings_of(X, y, bandwidth="gcv")
-    assert 'the criterion "gcv" is best at the smallest bandwidth' in message
+    assert "the bandwidth is near zero" in message
     assert "or give a number" in message
     assert warnings_of(X, y) == []
 
@@ -69,7 +69,7 @@ def test_many_samples_without_support_are_counted():
     assert warnings_of(x[:, np.newaxis], y) == []
 
 
-@pytest.mark.parametrize("data", [noise(60), (noise(200)[0], np.ones(200)), make_sine_power(300, random_state=0)])
+@pytest.mark.parametrize("data", [noise(25), (noise(200)[0], np.ones(200)), make_sine_power(300, random_state=0)])
 def test_there_is_no_warning_without_need(data):
     """Few samples, nothing to choose, a clear choice."""
     assert warnings_of(*data) == []
@@ -120,7 +120,7 @@ def test_a_printed_search_names_the_choice_and_the_other_minima():
     assert max(map(len, lines)) < 100
 
 
-@pytest.mark.filterwarnings("ignore:the criterion:UserWarning")
+@pytest.mark.filterwarnings("ignore:left-out predictions:UserWarning")
 def test_a_printed_search_says_what_deserves_attention():
     X, y = noise(200, d=30)
     twins = repr(NadarayaWatsonRegressor().fit(np.vstack([X, X]), np.append(y, y + 1)).bandwidth_search_)

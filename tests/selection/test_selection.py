@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
 from processes import run
@@ -144,16 +145,16 @@ def test_the_problems_of_two_scales_have_several_minima(kernel):
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "tophat"])
 def test_choice_is_the_global_minimum_over_a_fine_grid(kernel, problem):
     parameter, _ = KERNELS[kernel]
-    for X, y in PROBLEMS[problem]:
-        search = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_
-        fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), parameter)
-        assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
+    X, y = PROBLEMS[problem][list(KERNELS).index(kernel) % 3]
+    search = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_
+    fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), parameter)
+    assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_choice_for_the_tophat_is_a_low_step(problem):
     """Its criterion is a step function with a step for each pair of samples: the lowest cannot be promised."""
-    for X, y in PROBLEMS[problem]:
+    for X, y in PROBLEMS[problem][:2]:
         search = NadarayaWatsonRegressor("tophat").fit(X, y).bandwidth_search_
         fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), "tophat")
         assert search.scores[search.best_index] <= min(1.02 * fine.min(), np.quantile(fine, 0.05))
@@ -232,8 +233,8 @@ def score_of_fit(criterion, X, y, kernel, bandwidth):
     ("kernel", "criterion", "outlier"),
     [
         *[("gaussian", "loo", outlier) for outlier in [None, 500, 1500, 2500]],
-        *[("gaussian", "aicc", outlier) for outlier in [None, 1500]],
-        *[("epanechnikov", "gcv", outlier) for outlier in [None, 1500]],
+        ("gaussian", "aicc", 1500),
+        ("epanechnikov", "gcv", None),
     ],
 )
 def test_many_rows_are_searched_as_well_as_by_a_full_grid(kernel, criterion, outlier):
@@ -243,7 +244,7 @@ def test_many_rows_are_searched_as_well_as_by_a_full_grid(kernel, criterion, out
     search = model.bandwidth_search_
     chosen = score_of_fit(criterion, X, y, kernel, model.bandwidth_)
     assert search.scores[search.best_index] == pytest.approx(chosen, rel=1e-6)
-    grid = np.geomspace(2e-3, search.bandwidths[-1, 0], 25)
+    grid = np.geomspace(2e-3, search.bandwidths[-1, 0], 15)
     fine = [score_of_fit(criterion, X, y, kernel, h) for h in grid]
     assert chosen <= min(fine) + 1e-6 * abs(min(fine))
 
@@ -435,12 +436,12 @@ def choice(model):
 CHOICES = [
     *((NadarayaWatsonRegressor, kernel, d, 60, "loo") for kernel in KERNELS for d in [1, 2]),
     *((NadarayaWatsonRegressor, kernel, 4, 200, "gcv") for kernel in ["gaussian", "tophat", "tricube"]),
-    *((NadarayaWatsonRegressor, kernel, 1, 3000, "aicc") for kernel in ["gaussian", "tophat", "linear", "exponential"]),
-    (NadarayaWatsonRegressor, "gaussian", 2, 3000, "loo"),
-    *((LocalLinearRegressor, kernel, d, 60, "loo") for kernel in ["gaussian", "tophat", "exponential"] for d in [1, 2]),
-    *((LocalLinearRegressor, kernel, 1, 200, "aicc") for kernel in ["gaussian", "epanechnikov", "exponential"]),
+    *((NadarayaWatsonRegressor, kernel, 1, 1100, "aicc") for kernel in ["gaussian", "tophat", "linear", "exponential"]),
+    (NadarayaWatsonRegressor, "gaussian", 2, 1100, "loo"),
+    *((LocalLinearRegressor, kernel, d, 30, "loo") for kernel in ["gaussian", "tophat", "exponential"] for d in [1, 2]),
+    *((LocalLinearRegressor, kernel, 1, 80, "aicc") for kernel in ["gaussian", "epanechnikov", "exponential"]),
     (LocalLinearRegressor, "gaussian", 4, 100, "gcv"),
-    (LocalLinearRegressor, "gaussian", 1, 3000, "loo"),
+    (LocalLinearRegressor, "gaussian", 1, 600, "loo"),
 ]
 
 
@@ -456,28 +457,38 @@ def quietly(model, *data):
         return model.fit(*data)
 
 
-@pytest.mark.parametrize(("estimator", "kernel", "d", "n", "selector"), CHOICES)
-def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, kernel, d, n, selector):
+# Every third of the small ones has ties.
+@pytest.mark.parametrize(
+    ("estimator", "kernel", "d", "n", "selector", "on_grid"),
+    [(*choice, choice[3] <= 60 and place % 3 == 0) for place, choice in enumerate(CHOICES)],
+)
+def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, kernel, d, n, selector, on_grid):
     parameter = KERNELS[kernel][0]
-    for on_grid in [False, True] if n < 1000 else [False]:
-        X, y = data_of(d, n, on_grid)
-        first = quietly(estimator(parameter, selector, n_jobs=2), X, y)
-        for n_jobs, algorithm in enumerate(["auto", *usable_algorithms(first, d)]):
-            model = quietly(estimator(parameter, selector, algorithm=algorithm, n_jobs=1 + n_jobs % 2), X, y)
-            assert model.n_validation_ == first.n_validation_ == n
-            assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=f"{algorithm} {on_grid}")
+    X, y = data_of(d, n, on_grid)
+    first = quietly(estimator(parameter, selector, n_jobs=2), X, y)
+    for n_jobs, algorithm in enumerate(["auto", *usable_algorithms(first, d)]):
+        model = quietly(estimator(parameter, selector, algorithm=algorithm, n_jobs=1 + n_jobs % 2), X, y)
+        assert model.n_validation_ == first.n_validation_ == n
+        assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=algorithm)
 
 
-@pytest.mark.parametrize("selector", CRITERIA)
-@pytest.mark.parametrize("kernel", ["gaussian", "tophat", "epanechnikov", "exponential"])
-@pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
-def test_integer_weights_and_repeated_rows_choose_the_same(estimator, kernel, selector):
-    for d, on_grid in [(1, False), (1, True), (2, False)]:
-        X, y = data_of(d, 80, on_grid)
-        w = np.random.default_rng(7).integers(1, 4, len(X))
-        weighted = quietly(estimator(kernel, selector), X, y, w)
-        repeated = quietly(estimator(kernel, selector), np.repeat(X, w, axis=0), np.repeat(y, w))
-        assert_allclose(choice(weighted), choice(repeated), rtol=1e-8)
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        [{"d": 1, "on_grid": False}, {"d": 1, "on_grid": True}, {"d": 2, "on_grid": False}],
+        estimator=[NadarayaWatsonRegressor, LocalLinearRegressor],
+        kernel=["gaussian", "tophat", "epanechnikov", "exponential"],
+        selector=CRITERIA,
+    ),
+    ids=lambda row: "-".join(getattr(value, "__name__", str(value)) for value in row.values()),
+)
+def test_integer_weights_and_repeated_rows_choose_the_same(row):
+    d, on_grid, estimator, kernel, selector = row.values()
+    X, y = data_of(d, 60, on_grid)
+    w = np.random.default_rng(7).integers(1, 4, len(X))
+    weighted = quietly(estimator(kernel, selector), X, y, w)
+    repeated = quietly(estimator(kernel, selector), np.repeat(X, w, axis=0), np.repeat(y, w))
+    assert_allclose(choice(weighted), choice(repeated), rtol=1e-8)
 
 
 def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits():

@@ -68,12 +68,14 @@ def test_the_squared_scale_is_half_the_mean_squared_distance(weighted):
     assert_allclose(training.scales, oracle.mixed_scales(X, KINDS, w).astype(float), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("ordered", "least"), [(False, np.sqrt(2 / 3 / 2)), (True, np.sqrt(8 / 18))])
-def test_the_scale_of_a_category_is_not_below_that_of_even_shares(ordered, least):
-    X = np.array([[0.0]] * 998 + [[1.0], [2.0]])
+@pytest.mark.parametrize(
+    ("ordered", "n_levels", "least"), [(False, 2, 0.5), (False, 5, 0.5), (True, 2, 0.5), (True, 5, 0.8)]
+)
+def test_the_scale_of_a_category_is_not_below_that_of_a_mismatch_and_of_even_shares(ordered, n_levels, least):
+    X = np.append(np.zeros(1000), np.arange(n_levels))[:, np.newaxis]
     kinds = ["ordered" if ordered else "category"]
-    training = TrainingSet.of(X, np.arange(1000.0), None, None, map_of(kinds, [3]))
-    assert_allclose(training.scales, least, rtol=1e-12)
+    training = TrainingSet.of(X, np.arange(len(X)), None, None, map_of(kinds, [n_levels]))
+    assert_allclose(training.scales, np.sqrt(least), rtol=1e-12)
 
 
 def test_a_constant_feature_has_scale_one():

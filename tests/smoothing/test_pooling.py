@@ -213,7 +213,7 @@ def test_queries_in_parts_get_what_all_at_once_would(kernel, criterion, d, monke
 
     whole = fitted()
     expected = whole.predict(Q, return_std=True)
-    monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 100)
+    monkeypatch.setattr(smoother_module, "_POOLED_NUMBERS", 100)
     in_parts = fitted()
     assert len(in_parts._fitted.smoother.batches(len(X))) > 3
     assert_allclose(in_parts.bandwidth_, whole.bandwidth_, rtol=1e-12)
@@ -227,7 +227,7 @@ def test_batches_of_queries_share_what_engines_make_of_the_keys(kernel, algorith
     """Fit has made it, and nothing is made again."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 1))
-    monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 1000)
+    monkeypatch.setattr(smoother_module, "_POOLED_NUMBERS", 1000)
     model = NadarayaWatsonRegressor(kernel, h, algorithm=algorithm).fit(X, np.sin(3 * X[:, 0]))
     smoother = model._fitted.smoother
 
@@ -240,7 +240,7 @@ def test_batches_of_queries_share_what_engines_make_of_the_keys(kernel, algorith
     in_batches = model.predict(X)
     assert of_fit
     assert made() == of_fit
-    monkeypatch.setattr(smoother_module, "_POOLED_QUERIES", 10**6)
+    monkeypatch.setattr(smoother_module, "_POOLED_NUMBERS", 10**6)
     assert_allclose(in_batches, model.predict(X), rtol=1e-12, atol=1e-13)
 
 

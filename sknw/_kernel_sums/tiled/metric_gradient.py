@@ -18,7 +18,7 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
     from sknw._kernel_sums.tiled import metric_gradient_loops
 
     m, n, d = len(request.queries), *x.shape
-    is_line = bool(cotangent.p[:, 1:].any() or cotangent.e[:, 1:].any())
+    is_line = not cotangent.is_of_means
     once = not is_line and _takes_pairs_once(request, cotangent)
     values, weights = request.columns, request.weights
     if once:

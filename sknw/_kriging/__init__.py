@@ -1,0 +1,1 @@
+"""Kriging: attention with learned values, whose scales and powers are chosen by restricted likelihood."""

@@ -1,0 +1,165 @@
+"""The restricted likelihood of kriging, its gradient, and the levels of amplitude and noise at given scales.
+
+With G = a kappa + noise diag(1 / omega) and the trend F, minus the logarithm of the restricted likelihood (Patterson &
+Thompson 1971), the likelihood of what is orthogonal to F, is up to a constant
+
+    L = sum over outputs of (y'alpha + log|G| + log|F'G^-1 F|) / 2,
+    B = G^-1 - G^-1 F (F'G^-1 F)^-1 F'G^-1,   alpha = B y,
+
+and dL = <W, dG> with W = sum over outputs of (B - alpha alpha') / 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import lapack, qr, solve_triangular
+from scipy.optimize import brentq, minimize_scalar
+
+from sknw._kriging.covariance import LEAST_NOISE, KrigingModel
+
+# Bounds and prior N(mean, sd^2) of the logarithms; the mean of log w is -log(d) / 2.
+W_BOUNDS, POWER_BOUNDS, AMPLITUDE_BOUNDS, NOISE_BOUNDS = (1e-3, 20.0), (0.5, 2.0), (1e-4, 1e3), (1e-6, 10.0)
+START_POWER, START_AMPLITUDE, START_NOISE = 1.3, 1.0, 0.1
+W_SD, POWER_SD, AMPLITUDE_SD, NOISE_SD = 1.5, 0.4, 3.0, 2.0
+# The search for the ratio of noise and amplitude ends at this relative error of its logarithm.
+_LEVEL_TOL = 1e-2
+# Diagonals grow by this part, and then by 10 times as much, until a matrix is positive definite.
+_JITTER = 8.0 * np.finfo(np.float64).eps
+
+
+def factorise(G: np.ndarray) -> np.ndarray:
+    """The lower Cholesky factor of G (n, n), in Fortran order, whose upper triangle means nothing; G is kept.
+
+    Where rounding keeps G from being positive definite its diagonal grows a little.
+    """
+    jitter = 0.0
+    while True:
+        # G is symmetric: its transpose in Fortran order is G itself
+        copy = G.T.copy(order="F")
+        np.fill_diagonal(copy, np.diag(G) * (1.0 + jitter))
+        L, info = lapack.dpotrf(copy, lower=1, clean=0, overwrite_a=1)
+        if info == 0:
+            return L
+        jitter = max(10.0 * jitter, len(G) * _JITTER)
+
+
+def inverse(L: np.ndarray) -> np.ndarray:
+    """(L L')^-1, in place of the factor."""
+    C, _ = lapack.dpotri(L, lower=1, overwrite_c=1)
+    size = 256
+    for start in range(0, len(C), size):
+        rows = slice(start, start + size)
+        block = C[rows, rows]
+        block[...] = np.tril(block) + np.tril(block, -1).T
+        C[rows, start + size :] = C[start + size :, rows].T
+    return C
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihood:
+    """Minus the logarithm of the restricted likelihood of some samples, a function of the logarithms of parameters."""
+
+    columns: np.ndarray  # (n, c)
+    values: np.ndarray  # standardised, without outputs that are constant, (n, k)
+    weight: np.ndarray  # omega, (n,)
+    basis: np.ndarray  # an orthonormal basis of the span of the trend, (n, q)
+    n_threads: int
+
+    @classmethod
+    def of(
+        cls, columns: np.ndarray, values: np.ndarray, weight: np.ndarray, trend: np.ndarray, n_threads: int
+    ) -> Likelihood:
+        """Of a trend (n, q) that these samples need not determine."""
+        U, s, _ = np.linalg.svd(trend, full_matrices=False)
+        basis = U[:, s > 1e-10 * s[0]]
+        return cls(columns, values[:, np.any(values != 0, axis=0)], weight, basis, n_threads)
+
+    def evaluate(self, model: KrigingModel) -> tuple[float, np.ndarray, np.ndarray, float, float]:
+        """L and its derivatives in log w, log power, log amplitude and log noise."""
+        covariance, noise = model.covariance, model.noise_variances(self.weight)
+        points = covariance.points(self.columns)
+        kappa = covariance.within(points, self.n_threads)
+        G = model.amplitude * kappa
+        G[np.diag_indices_from(G)] += noise
+        k, L = self.values.shape[1], factorise(G)
+        log_det = 2.0 * np.log(np.diag(L)).sum()
+        B = inverse(L)
+        BF = B @ self.basis
+        M = np.linalg.cholesky(self.basis.T @ BF)
+        half = solve_triangular(M, BF.T, lower=True)
+        B -= half.T @ half
+        alpha = B @ self.values
+        value = 0.5 * (np.vdot(self.values, alpha) + k * (log_det + 2.0 * np.log(np.diag(M)).sum()))
+        W = B
+        W *= 0.5 * k
+        W -= 0.5 * (alpha @ alpha.T)
+        by_noise = float(np.diag(W) @ noise)
+        W *= kappa
+        W *= model.amplitude
+        by_amplitude = float(W.sum())
+        if model.noise < LEAST_NOISE * model.amplitude:  # then the noise is a multiple of the amplitude
+            by_amplitude, by_noise = by_amplitude + by_noise, 0.0
+        return value, *covariance.cotangent(points, W, self.n_threads), by_amplitude, by_noise
+
+    def levels(self, model: KrigingModel, is_learned: bool) -> KrigingModel:
+        """The model with the amplitude, and the noise if it is learned, that maximise likelihood times prior.
+
+        Both enter by their ratio r = noise / a, G = a (kappa + r diag(1 / omega)): a search along r, which starts from
+        the model's, and in which the best a, given r, is the root of a monotone function.
+        """
+        covariance, noise = model.covariance, model.noise
+        kappa = covariance.within(covariance.points(self.columns), self.n_threads)
+        n, k = self.values.shape
+        n_free = k * (n - self.basis.shape[1])
+        bounds, noise_bounds = np.log(AMPLITUDE_BOUNDS), np.log(NOISE_BOUNDS)
+
+        def best_amplitude(log_r: float, squares: float) -> float:
+            """The log amplitude that minimises, in which the objective is convex."""
+            low, high = bounds
+            if is_learned:
+                low, high = max(low, noise_bounds[0] - log_r), min(high, noise_bounds[1] - log_r)
+
+            def slope(log_a: float) -> float:
+                by_noise = (log_a + log_r - np.log(START_NOISE)) / NOISE_SD**2 if is_learned else 0.0
+                return 0.5 * (n_free - squares * np.exp(-log_a)) + log_a / AMPLITUDE_SD**2 + by_noise
+
+            if slope(low) >= 0:
+                return low
+            return high if slope(high) <= 0 else brentq(slope, low, high, xtol=1e-12)
+
+        def objective(log_r: float) -> tuple[float, float]:
+            H = kappa.copy()
+            H[np.diag_indices_from(H)] += replace(model, amplitude=1.0, noise=np.exp(log_r)).noise_variances(
+                self.weight
+            )
+            L = factorise(H)
+            half = solve_triangular(L, np.hstack([self.basis, self.values]), lower=True, overwrite_b=True)
+            Q, R = qr(half[:, : self.basis.shape[1]], mode="economic")
+            y = half[:, self.basis.shape[1] :]
+            y -= Q @ (Q.T @ y)
+            log_det = 2.0 * (np.log(np.diag(L)).sum() + np.log(np.abs(np.diag(R))).sum())
+            squares = float(np.vdot(y, y))
+            fixed = not is_learned and noise > 0
+            log_a = float(np.clip(np.log(noise) - log_r, *bounds)) if fixed else best_amplitude(log_r, squares)
+            value = 0.5 * (squares * np.exp(-log_a) + n_free * log_a + k * log_det) + 0.5 * (log_a / AMPLITUDE_SD) ** 2
+            if is_learned:
+                value += 0.5 * ((log_a + log_r - np.log(START_NOISE)) / NOISE_SD) ** 2
+            return value, log_a
+
+        if not is_learned and noise == 0:
+            return replace(model, amplitude=float(np.exp(objective(-np.inf)[1])))
+        start = np.log(noise / model.amplitude)
+        least, most = (
+            np.log(NOISE_BOUNDS[0] if is_learned else noise) - bounds[1],
+            (np.log(NOISE_BOUNDS[1] if is_learned else noise) - bounds[0]),
+        )
+
+        def of_ratio(log_r: float) -> float:
+            return objective(float(np.clip(log_r, least, most)))[0]
+
+        found = minimize_scalar(of_ratio, bracket=(start, start + 0.5), method="brent", options={"xtol": _LEVEL_TOL})
+        log_r = float(np.clip(found.x, least, most))
+        best = float(np.exp(objective(log_r)[1]))
+        return replace(model, amplitude=best, noise=best * float(np.exp(log_r)) if is_learned else noise)

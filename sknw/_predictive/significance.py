@@ -1,0 +1,187 @@
+"""Whether a feature matters: mean squared derivatives, and their distribution where it does not.
+
+With g_i the derivative of the fit in the feature at sample i, and s_i the standard deviation of g_i, the statistic is
+
+    T = sum_i w_i (g_i / s_i)^2 / sum_i w_i
+
+(Racine 1997, the pivotal form). Of a category g_i are the predictions at each of its levels less their mean, all other
+features as they are (after Racine, Hart & Li 2006). The distribution of T where the feature does not matter is that of
+targets drawn anew around a fit that does not see it, at the same bandwidths, by a wild bootstrap:
+
+    y*_i = m_i + v_i (y_i - m_-i),   v_i = -1 or 1,
+
+m the fit without the feature and m_-i its leave-one-out prediction. s_i is the standard deviation of g_i over these.
+
+All g_i are linear in y, g = G y. With the attention a_j of a query, l_j = d log K_j / dx along the feature, and for
+local lines t_j = 1 + u'(x_j - x_mean), u = A (x - x_mean), A = (C + ridge I)^-1 (see `local_linear`), a row of G is
+
+    a_j (x_j - x_mean)' A e + q_j - a_j (sum_i q_i + (x_j - x_mean)' A sum_i q_i (x_i - x_mean)),
+    q_j = a_j t_j (l_j - sum_i a_i l_i),
+
+e the direction of the feature, and the prediction itself is sum_j a_j t_j y_j. Weighted means have t_j = 1 and A = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from sklearn import get_config
+
+from sknw._kernel_sums.dense import squared_distances
+from sknw._smoothing.attention import for_each_attention_block
+from sknw._smoothing.local_linear import solve
+from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother, coordinates
+from sknw._smoothing.training import TrainingSet, take
+from sknw._smoothing.validation import Validation
+
+# The statistic is a mean over at most this many points, of categories points of all levels.
+_MOST_POINTS = 2000
+# Statistics that differ by a smaller part are equal.
+_ROUNDING = 1e-10
+
+
+def significance(
+    smoother: Smoother, training: TrainingSet, feature: int, signs: np.ndarray, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """The statistic of a feature for each output, (k,), and its p-value.
+
+    `signs` (n, b) are the v of b draws; `rng` takes the samples at which derivatives are averaged.
+    """
+    n, levels = len(training), _levels(training, feature)
+    n_points = max(_MOST_POINTS // max(len(levels), 1), 1)
+    samples = np.arange(n) if n <= n_points else np.sort(rng.choice(n, n_points, replace=False))
+    X, weights = take(training.given, training.given_rows[samples]), training.sample_weight[samples]
+    null = without_feature(smoother, training, feature)
+    validation = Validation.of(None, training)
+    mean = null.pool(replace(null.queries_of(validation.parts[0]), leave_out=None))[0]
+    left_out = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in null.left_out(validation)])
+    residuals = smoother.values - left_out
+    found = [
+        _test(smoother, X, feature, levels, smoother.values[:, k], mean[:, k], residuals[:, k], signs, weights)
+        for k in range(smoother.values.shape[1])
+    ]
+    statistic, p_value = zip(*found, strict=True)
+    return np.array(statistic), np.array(p_value)
+
+
+def _test(
+    smoother: Smoother,
+    X: np.ndarray,
+    feature: int,
+    levels: np.ndarray,
+    y: np.ndarray,
+    mean: np.ndarray,
+    residuals: np.ndarray,
+    signs: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[float, float]:
+    """The statistic and the p-value, of targets `y` and those drawn around `mean`, all (n,)."""
+    size = max(int(get_config()["working_memory"] * 2**20 / (8 * len(y))), 1)
+    parts = []
+    for start in range(0, signs.shape[1], size):
+        targets = mean[:, np.newaxis] + residuals[:, np.newaxis] * signs[:, start : start + size]
+        targets = np.column_stack([y, targets]) if start == 0 else targets
+        parts.append(_changes(smoother, X, feature, levels, targets))
+    changes = np.concatenate(parts, axis=2)
+    deviation = changes[:, :, 1:].std(axis=2, keepdims=True)
+    squares = ((changes / np.where(deviation > 0, deviation, np.inf)) ** 2).mean(axis=0)
+    known = np.isfinite(squares).all(axis=1)  # points that have predictions
+    statistics = weights[known] @ squares[known] / max(weights[known].sum(), weights.min())
+    n_above = np.count_nonzero(statistics[1:] >= (1.0 - _ROUNDING) * statistics[0])
+    return float(statistics[0]), (1.0 + n_above) / (1.0 + signs.shape[1])
+
+
+def without_feature(smoother: Smoother, training: TrainingSet, feature: int) -> Smoother:
+    """The smoother whose weights and lines do not see a feature, at the same bandwidths of the others."""
+    first, last = training.features.starts[feature : feature + 2]
+    w = smoother.w.copy()
+    w[first:last] = 0.0
+    found = smoother.with_metric(w, coordinates(training.X, smoother.center, w))
+    if found.line is None:
+        return found
+    x = found.line.x.copy()
+    x[:, first:last] = 0.0
+    return found.with_line(replace(found.line, x=x))
+
+
+def _levels(training: TrainingSet, feature: int) -> np.ndarray:
+    """The levels of a category that training samples have; of other features none."""
+    is_category = feature in training.features.categories
+    return np.unique(training.given[training.given_rows, feature]) if is_category else np.empty(0)
+
+
+def _changes(smoother: Smoother, X: np.ndarray, feature: int, levels: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How the predictions of b targets (n, b) change with a feature at X (m, d): (1, m, b), of a category (l, m, b)."""
+    if not len(levels):
+        return derivatives(smoother, X, feature, targets)[np.newaxis]
+    at_levels = []
+    for level in levels:
+        elsewhere = X.copy()
+        elsewhere[:, feature] = level
+        at_levels.append(predictions(smoother, elsewhere, targets))
+    return np.stack(at_levels) - np.mean(at_levels, axis=0)
+
+
+def predictions(smoother: Smoother, X: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Predictions (m, b) at X (m, d) of targets (n, b)."""
+    queries = smoother.queries(X)
+
+    def rows_of(block: slice, a: np.ndarray) -> np.ndarray:
+        return a if smoother.line is None else a * _Lines(smoother.line, queries.x[block], a).t
+
+    return _sums(smoother, queries, rows_of, targets)
+
+
+def derivatives(smoother: Smoother, X: np.ndarray, feature: int, targets: np.ndarray) -> np.ndarray:
+    """Derivatives (m, b) in a feature, no category, of the predictions at X (m, d) of targets (n, b)."""
+    queries, n_columns = smoother.queries(X), len(smoother.center)
+    of_columns = np.broadcast_to(np.eye(n_columns), (len(X), n_columns, n_columns))
+    direction = smoother.features.derivative(X, of_columns)[..., feature]  # of the columns along the feature, (m, c)
+    along = direction * smoother.w if smoother.w.ndim == 1 else direction @ smoother.w
+    request = smoother.value_request(queries)
+
+    def rows_of(block: slice, a: np.ndarray) -> np.ndarray:
+        difference = (queries.z[block] * along[block]).sum(axis=1, keepdims=True) - along[block] @ smoother.keys.T
+        slope = 2.0 * smoother.kernel.log_derivative(squared_distances(request, block)) * difference
+        q = a * (slope - (a * slope).sum(axis=1, keepdims=True))
+        if smoother.line is None:
+            return q
+        lines = _Lines(smoother.line, queries.x[block], a)
+        q *= lines.t
+        return q + a * (lines.along(direction[block] / smoother.line.scales - lines.sums(q)) - q.sum(1, keepdims=True))
+
+    return _sums(smoother, queries, rows_of, targets)
+
+
+def _sums(
+    smoother: Smoother, queries: Queries, rows_of: Callable[[slice, np.ndarray], np.ndarray], targets: np.ndarray
+) -> np.ndarray:
+    """The sums (m, b) over targets (n, b) with the rows that `rows_of` makes of attention, a block at a time."""
+    sums = np.empty((len(queries), targets.shape[1]))
+
+    def fill(block: slice, attention: np.ndarray) -> None:
+        sums[block] = rows_of(block, attention) @ targets
+
+    for_each_attention_block(smoother.value_request(queries), smoother.policy, smoother.algorithm, fill)
+    return sums
+
+
+class _Lines:
+    """The algebra of local lines around queries x (m, c) with attention a (m, n)."""
+
+    def __init__(self, line: LocalLinearSpec, x: np.ndarray, a: np.ndarray):
+        x_mean = a @ line.x
+        self.centred = line.x - x_mean[:, np.newaxis]
+        self.covariance = np.swapaxes(a[..., np.newaxis] * self.centred, 1, 2) @ self.centred
+        self.ridge = line.ridge
+        self.t = 1.0 + self.along(x - x_mean)
+
+    def along(self, v: np.ndarray) -> np.ndarray:
+        """(x_j - x_mean)' (C + ridge I)^-1 v of vectors v (m, c): (m, n)."""
+        return (self.centred @ solve(self.covariance, v[..., np.newaxis], self.ridge))[..., 0]
+
+    def sums(self, q: np.ndarray) -> np.ndarray:
+        """sum_j q_j (x_j - x_mean) of rows q (m, n): (m, c)."""
+        return (q[:, np.newaxis] @ self.centred)[:, 0]

@@ -1,0 +1,201 @@
+"""What makes a smoother a classifier: its targets are classes, and it predicts their probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from numbers import Real
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+
+from sknw._predictive.fitted import FittedSmoother
+from sknw._sklearn_compat import Interval, StrOptions, validates_params
+from sknw._smoothing.datafit import LogLoss
+from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import LeaveOutRule, Validation
+from sknw.estimators.base import FitData
+from sknw.estimators.predictive import AttentionMixin
+
+
+class ClassificationMixin(ClassifierMixin, AttentionMixin):
+    """The classifier's part of a smoother; it comes before `BaseSmoother`."""
+
+    _target_checks: ClassVar[dict] = {}
+
+    # what the parameters of a classifier may be beside those of all smoothers
+    _class_constraints: ClassVar[dict] = {
+        "smoothing": [StrOptions({"loo"}), Interval(Real, 0, 1, closed="left")],
+    }
+
+    smoothing: float | str  # set by the subclasses' __init__
+
+    # set by fit
+    classes_: np.ndarray
+    smoothing_: float
+    loo_proba_: np.ndarray
+    loo_log_loss_: float
+
+    @validates_params
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Keep the training samples, and choose the bandwidth or w, and the smoothing, where they are not given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, the keys. Categories may be strings, numbers or missing.
+        y : array-like of shape (n_samples,)
+            The class of each sample: strings, integers or bools.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; only their ratios matter, and rows of weight zero are not there. Rows with equal
+            inputs and classes, of one group or fold, are copies: one sample with the sum of their weights. In tables of
+            few distinct values, where x takes fewer than 0.9 times as many values as the pair (x, y), equal rows are
+            different samples.
+        groups : array-like of shape (n_samples,), default=None
+            The group of each row, a label that is not missing. Without `cv` each sample is predicted without its group;
+            with `cv` the splitter gets them, and one that knows no groups, as an int, ignores them.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator, itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
+        """
+        return self._fit(X, y, sample_weight, groups)
+
+    def _datafit(self) -> LogLoss:
+        return LogLoss(None if isinstance(self.smoothing, str) else float(self.smoothing))
+
+    def _find_classes(self, y: np.ndarray, is_there: np.ndarray) -> None:
+        check_classification_targets(y)
+        self.classes_ = np.unique(y[is_there])
+
+    def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, int]:
+        """The position of each label in `classes_`; rows of weight zero may have labels that are not there."""
+        return np.searchsorted(self.classes_, y), len(self.classes_)
+
+    def _store_left_out(
+        self,
+        data: FitData,
+        smoother: Smoother,
+        validation: Validation,
+        predictions: np.ndarray,
+        of_samples: np.ndarray,
+        loo: np.ndarray,
+    ) -> None:
+        training = data.training
+        weights = training.sample_weight[validation.rows]
+        datafit = self._datafit().fit(training.values[validation.rows], predictions, weights)
+        known = np.isfinite(of_samples[:, 0])
+        self.smoothing_ = float(datafit.smoothing or 0.0)
+        self.loo_proba_ = datafit.probabilities(loo)
+        self.loo_log_loss_ = np.nan
+        if known.any():
+            known_rows = training.values[known], of_samples[known], training.sample_weight[known]
+            self.loo_log_loss_ = replace(datafit, constant=0.0).mean(*known_rows)
+
+    def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
+        return FittedSmoother(training, smoother, rule)
+
+    def _skill(self) -> float:
+        training = self._fitted.training
+        shares = training.sample_weight @ training.values / training.sample_weight.sum()
+        entropy = -float(shares @ np.log(np.maximum(shares, np.finfo(np.float64).tiny)))
+        return 1.0 - self.loo_log_loss_ / entropy if entropy > 0 else np.nan
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict the most probable class; of equally probable classes the first in `classes_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+
+        Returns
+        -------
+        ndarray of shape (n_queries,)
+            Labels of classes.
+
+        Raises
+        ------
+        ValueError
+            If `outside` is "nan" or "raise" and a query has no training sample in the kernel's support.
+        """
+        array, smoother = self._validate_queries(X)
+        code = np.empty(len(array), dtype=np.intp)
+        for batch, probabilities in self._probabilities(array, smoother):
+            if np.isnan(probabilities[:, 0]).any():
+                raise ValueError(
+                    f"{np.isnan(probabilities[:, 0]).sum()} queries have no training sample within the kernel's "
+                    "support, and with outside='nan' no class; choose a larger bandwidth, or outside='nearest' or "
+                    "'mean', or take predict_proba, which gives NaN there."
+                )
+            code[batch] = probabilities.argmax(axis=1)
+        return self.classes_[code]
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Predict class probabilities, (1 - smoothing_) sum_i a(x, x_i) 1[y_i = c] + smoothing_ / n_classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_classes)
+            A column for each of `classes_`; float32 for float32 queries; NaN for queries without support if `outside`
+            is "nan".
+
+        Raises
+        ------
+        ValueError
+            If `outside` is "raise" and a query has no training sample in the kernel's support.
+        """
+        array, smoother = self._validate_queries(X)
+        proba = np.empty((len(array), len(self.classes_)), dtype=array.dtype)
+        for batch, probabilities in self._probabilities(array, smoother):
+            proba[batch] = probabilities
+        return proba
+
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
+        """Predict the logarithms of `predict_proba`; -inf only where `smoothing_` is 0.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_classes)
+            A column for each of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If `outside` is "raise" and a query has no training sample in the kernel's support.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def _probabilities(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield batches of queries and their class probabilities, of the type of the array."""
+        datafit = LogLoss(self.smoothing_)
+        for batch, pooled in self._pool_batches(array, smoother):
+            yield batch, datafit.probabilities(pooled).astype(array.dtype, copy=False)

@@ -1,0 +1,225 @@
+"""What the estimators with a learned w share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+
+from sknw._kernel_sums.threads import one_blas_thread
+from sknw._metric import optimizer
+from sknw._metric.loss import Loss
+from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
+from sknw._metric.parametrization import STRUCTURES
+from sknw._selection.criterion import Criterion
+from sknw._selection.diagnostics import fit_warning
+from sknw._selection.rules import n_validation_rows
+from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.local_linear import NO_RIDGE
+from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import Validation
+from sknw.estimators.base import BaseSmoother, as_numbers
+from sknw.kernels import Kernel, resolve_kernel
+
+# Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
+_PASSES_OF_LEARNING = 500
+# Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
+_MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
+
+
+class MetricSmoother(BaseSmoother):
+    """Base of the estimators with a learned w."""
+
+    # set by the subclasses' __init__
+    kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray]
+    w: str | float | ArrayLike
+    rank: int | None
+    penalty: float
+    max_iter: int
+    tol: float
+    warm_start: bool
+    verbose: int
+
+    # set by fit
+    w_: np.ndarray
+    ridge_: np.ndarray | None  # only where there is a parameter `ridge`
+    slope_count_: float | None  # the same
+    n_iter_: int
+    loss_path_: np.ndarray
+    _structure: str | None  # that was learned
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseSmoother._parameter_constraints,
+        "w": [StrOptions(set(STRUCTURES)), Real, "array-like"],
+        "rank": [Interval(Integral, 1, None, closed="left"), None],
+        "penalty": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
+        learns = isinstance(self.w, str)
+        continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
+        before = (self.w_, getattr(self, "ridge_", None)) if continues else None
+        data = self._validate_fit(X, y, sample_weight, groups)
+        kernel, learned, training = self._kernel(learns), None, data.training
+        n_auto = n_validation_rows(len(training), len(training.center), kernel, all_pairs=True)
+        validation = self._validation(data, n_auto)
+        metadata = {"sample_weight": data.sample_weight, "groups": groups}
+        task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
+        if learns:
+            with one_blas_thread():
+                learned = self._learn(training, kernel, validation, before, task.step)
+            w = training.in_units_of_x(learned.w)
+        else:
+            w = self._given_w(data.X.shape[1])
+            if w.ndim == 2:
+                _refuse_matrix(training.features, "w as a matrix")
+        smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
+        if "ridge" in self.get_params(deep=False):
+            self.ridge_ = self.slope_count_ = None
+        if self._ridge is not None:
+            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
+            line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
+            smoother = smoother.with_line(line)
+            if isinstance(self._ridge, str):
+                self.slope_count_ = Criterion("loo", smoother, training, validation).best_count(line.ridge)
+                smoother = smoother.with_count(self.slope_count_)
+        self._store_fit(data, smoother, validation)
+        self.w_, self._structure = w, str(self.w) if learns else None
+        self.loss_path_ = np.array(learned.path if learned else [])
+        self.n_iter_ = max(len(self.loss_path_) - 1, 1)
+        warning = fit_warning(smoother, training, validation, self._datafit(), self._skill()) if learned else None
+        if warning is not None:
+            warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
+        if learned and learned.at_bound:
+            warnings.warn(
+                "The learned w is at its upper bound, where the kernel is as narrow as the spacing of the samples: "
+                "every prediction is nearly the target of the nearest ones. Leave-one-out takes evenly spaced, nearly "
+                "noiseless samples for that; if there is noise, choose w, or a cv such as LeaveBlockOut.",
+                UserWarning,
+                stacklevel=4,  # the caller of fit, beyond its decorator
+            )
+        if learned and not learned.converged:
+            warnings.warn(
+                f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
+                "penalty.",
+                ConvergenceWarning,
+                stacklevel=4,  # the caller of fit, beyond its decorator
+            )
+        task.end()
+        return self
+
+    def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
+        return self.w_, getattr(self, "ridge_", None)
+
+    @property
+    def _ridge(self) -> float | ArrayLike | str | None:
+        """The parameter `ridge`; None pools weighted means."""
+        parameters = self.get_params(deep=False)
+        return parameters["ridge"] if parameters.get("degree") else None
+
+    def _kernel(self, learns: bool) -> Kernel:
+        kernel = resolve_kernel(self.kernel)
+        if learns and not kernel.is_differentiable:
+            raise ValueError(
+                f"kernel={self.kernel!r} has no derivative, which learning w takes; choose another kernel, such as "
+                '"gaussian" or a subclass of sknw.kernels.Kernel with a method derivative(sq), or give w in numbers.'
+            )
+        return kernel
+
+    def _learn(
+        self,
+        training: TrainingSet,
+        kernel: Kernel,
+        validation: Validation,
+        before: tuple[np.ndarray, np.ndarray | None] | None,
+        on_iteration: Callable[[], bool],
+    ) -> MetricFit:
+        """The learned w, of standardised inputs."""
+        d, structure = len(training.scales), str(self.w)
+        if structure in ("low_rank", "full"):
+            _refuse_matrix(training.features, f'w="{structure}"')
+        rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
+        if structure == "low_rank" and rank > d:
+            raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
+        if structure in ("low_rank", "full"):
+            self._refuse_many_entries(len(training), d, rank)
+        line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
+        smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
+        learner = MetricOptimizer(
+            loss=Loss(smoother, training, validation, self._datafit()),
+            given_ridge=None if self._ridge is None or isinstance(self._ridge, str) else self._given_ridge(d),
+            penalty=0.0 if structure == "scalar" else self.penalty,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            progress=Progress(on_iteration, self.verbose, type(self).__name__),
+        )
+        shape = (d, rank) if structure in ("low_rank", "full") else (d,)
+        if before is not None and before[0].shape == shape:
+            ridge = np.full(d, optimizer.START_RIDGE) if before[1] is None else before[1]
+            learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
+        else:
+            learned = optimizer.learn(learner, structure, rank)
+        return optimizer.sharpen(learner, optimizer.prune_features(learner, learned))
+
+    def _refuse_many_entries(self, n: int, d: int, rank: int) -> None:
+        """Refuse a matrix w that takes too much memory to learn."""
+        n_bytes = 8 * (2 * optimizer.N_CORRECTIONS + _MORE_MATRICES) * d * rank
+        if n_bytes > _MOST_BYTES_OF_MATRIX:
+            seconds = 1e-10 * self.max_iter * (2 * d * d * rank + 6 * n * d * d)
+            raise ValueError(
+                f"Learning w={self.w!r} of {d} x {rank} entries would take about {n_bytes / 2**20:.0f} MiB and, for "
+                f'{self.max_iter} iterations, {seconds:.0f} seconds: choose w="diagonal", or w="low_rank" with a small '
+                "rank, or reduce the features first, as by PCA."
+            )
+
+    def _ridge_for(self, smoother: Smoother, training: TrainingSet, validation: Validation) -> np.ndarray:
+        """The ridge at a given w."""
+        if not isinstance(self._ridge, str):
+            return self._given_ridge(len(training.scales))
+        with_line = smoother.with_line(LocalLinearSpec.of(training, 0.0))
+        return np.full(len(training.scales), Criterion("loo", with_line, training, validation, None).best_ridge(1.0))
+
+    def _given_ridge(self, d: int) -> np.ndarray:
+        ridge = as_numbers(self._ridge)
+        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= 0)):
+            raise ValueError(
+                f'ridge must be "loo", a non-negative number, or {d} such numbers, one for each feature; got '
+                f"{self._ridge!r}."
+            )
+        if ridge.min() == 0 < ridge.max():
+            # inputs are divided by the roots of their ridges, and a smaller one would cost the others their digits
+            others = ridge[ridge > 0]
+            least = np.sqrt(np.finfo(np.float64).eps * others) / (1.0 + others)
+            ridge = np.maximum(ridge, max(NO_RIDGE, least.max()))
+        return np.broadcast_to(ridge, (d,))
+
+    def _given_w(self, d: int) -> np.ndarray:
+        w = as_numbers(self.w)
+        w = np.full(d, w) if w.ndim == 0 else w
+        if w.ndim not in (1, 2) or len(w) != d or w.size == 0 or not np.all(np.isfinite(w)):
+            raise ValueError(
+                f"w must be one of {list(STRUCTURES)}, a number, {d} numbers, one for each feature, or a matrix of "
+                f"{d} rows; got {self.w!r}."
+            )
+        return w
+
+
+def _refuse_matrix(features: FeatureMap, name: str) -> None:
+    """A matrix mixes features, and categories and periodic features have no direction to mix."""
+    if not features.is_identity:
+        raise ValueError(
+            f"{name} mixes the features, which must be numbers then; there are categories or periodic features: choose "
+            'w="diagonal" or "scalar", or give one number for each feature, or encode these features yourself and set '
+            "categorical_features=None."
+        )
