@@ -105,14 +105,14 @@ class MetricOptimizer:
 
     @cached_property
     def w_bounds(self) -> tuple[float, float]:
-        """The bounds of w. On one feature the kernel is not much narrower than the spacing of the samples.
+        """The bounds of w. That of lines on one feature is not much narrower than the spacing of the samples.
 
         Where the spacing is even, leave-one-out would else take the narrowest of all kernels for the best one: the mean
         of the two samples beside a sample is close to it, and between samples the prediction is a staircase.
         """
         smallest, largest = W_BOUNDS
         x = self.loss.x
-        if x.shape[1] > 1:
+        if x.shape[1] > 1 or self.loss.smoother.line is None:
             return W_BOUNDS
         gaps = np.diff(np.sort(x[:, 0]))
         to_nearest = np.minimum(np.append(np.inf, gaps), np.append(gaps, np.inf))

@@ -326,7 +326,7 @@ def test_scores_are_the_oracles(case):
     search = model.bandwidth_search_
     looked_at = [search.best_index] if ridge == "loo" else [search.best_index, *range(0, len(search.factors), 6)]
     expected = [
-        oracle.criterion(criterion, X, y, search.bandwidths[i], kernel, w, ridge=lines_of(model)) for i in looked_at
+        oracle.criterion(criterion, X, y, search.bandwidths[i], kernel, w, ridge=model.ridge_) for i in looked_at
     ]
     assert_allclose(search.scores[looked_at], np.array(expected, dtype=float), rtol=1e-7)
     assert search.scores[search.best_index] == pytest.approx(float(expected[0]), rel=1e-9)

@@ -123,3 +123,24 @@ def test_learned_attention_gives_the_same_lines_as_a_bandwidth(kernel):
     )
     assert attention.slope_count_ == bandwidth.slope_count_
     assert_allclose(attention.predict(Q), bandwidth.predict(Q), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 3.0), (-20.0, 1000.0)])
+def test_even_nearly_noiseless_series_are_no_staircase_whatever_the_unit_of_y(scale, offset):
+    x = np.linspace(0.0, 1.0, 100)
+    y = np.sin(6 * x) + 1e-2 * np.random.default_rng(0).normal(size=100)
+    Q = np.linspace(0.05, 0.95, 300)
+    plain, moved = (
+        AttentionPoolingRegressor(degree=1).fit(x[:, np.newaxis], targets).predict(Q[:, np.newaxis])
+        for targets in (y, scale * y + offset)
+    )
+    assert_allclose((moved - offset) / scale, plain, rtol=0, atol=1e-5)
+    lines = LocalLinearRegressor().fit(x[:, np.newaxis], y).predict(Q[:, np.newaxis])
+    errors = [np.sqrt(np.mean((found - np.sin(6 * Q)) ** 2)) for found in (plain, lines)]
+    assert errors[0] < 1.5 * errors[1]
+
+
+def test_w_at_its_bound_is_told():
+    x = np.linspace(0.0, 1.0, 60)[:, np.newaxis]
+    with pytest.warns(UserWarning, match="upper bound"):
+        AttentionPoolingRegressor(degree=1).fit(x, np.sin(40 * x[:, 0]))
