@@ -4,6 +4,8 @@ Distances are differences of the inputs as given, divided by the bandwidth; arit
 x86, elsewhere perhaps float64); weights are normalised by log-sum-exp; leave-one-out is a loop that takes a sample out.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -185,16 +187,34 @@ def attention_weights(Q, X, h, kernel, w=None, outside="nearest"):
     return np.array([attention_row(u, kernel, w, outside) for u in distances(Q, X, h)])
 
 
+class Counted(NamedTuple):
+    """A ridge, one or one for each feature, and the count of samples without a slope."""
+
+    ridge: object
+    count: float
+
+
 def smoother_matrix(Q, X, h, kernel, w=None, outside="nearest", ridge=None, s=None):
-    """What multiplies y: attention weights, or with a ridge that of local lines, s being the standard deviations."""
+    """What multiplies y: attention weights, or with a ridge that of local lines, s being the standard deviations.
+
+    With a count the lines are M / (M + count) of the way from the weighted mean, M = sum_j K_j w_j / K(0).
+    """
     w = weights_or_ones(w, X)
     attention = attention_weights(Q, X, h, kernel, w, outside)
     if ridge is None:
         return attention
+    ridge, count = ridge if isinstance(ridge, Counted) else (ridge, 0)
     x, s = np.asarray(X, dtype=np.longdouble), scales(X, w) if s is None else s
+    with np.errstate(divide="ignore"):
+        masses = np.exp(log_kernel(kernel, distances(Q, X, h))) @ w  # all kernels here have K(0) = 1
     has_support = np.isfinite(log_kernel(kernel, distances(Q, X, h)[:, w > 0])).any(axis=1)
-    rows = zip(attention, np.asarray(Q, dtype=np.longdouble), has_support, strict=True)
-    return np.array([line_weights(a, (x - q) / s, ridge) if supported else a for a, q, supported in rows])
+    rows = zip(attention, np.asarray(Q, dtype=np.longdouble), masses, has_support, strict=True)
+    return np.array(
+        [
+            a + m / (m + count) * (line_weights(a, (x - q) / s, ridge) - a) if supported else a
+            for a, q, m, supported in rows
+        ]
+    )
 
 
 def line_weights(a, x, ridge):
@@ -249,7 +269,10 @@ def left_out(splits, X, y, h, kernel, w=None, outside="nearest", ridge=None):
     for train, test in splits:
         of_train = np.zeros_like(w)
         of_train[train] = w[train]
-        yield test, predict(X[test], X, y, h, kernel, of_train, outside, ridge, s)
+        of_fit = ridge
+        if isinstance(ridge, Counted) and of_train.any():  # samples count in units of the mean weight of all samples
+            of_fit = Counted(ridge.ridge, ridge.count / of_train[of_train > 0].mean())
+        yield test, predict(X[test], X, y, h, kernel, of_train, outside, of_fit, s)
 
 
 def cross_validation(splits, X, y, h, kernel, w=None, outside="nearest", ridge=None):
@@ -349,12 +372,14 @@ def fit_at(q, X, y, h, kernel, w, outside="nearest", ridge=None, scales=None):
     mean = a @ y
     if ridge is None or not weights.any():
         return mean, weights
+    ridge, count = ridge if isinstance(ridge, Counted) else (ridge, 0)
     # the penalty as one more observation for each slope: target 0, input 1, weight ridge; without one the least slopes
     d, x_mean = X.shape[1], a @ X
     root = np.sqrt(np.append(a, np.full(d, ridge)).astype(float))
     design = root[:, np.newaxis] * np.vstack([(X - x_mean) / scales, np.eye(d)]).astype(float)
     targets = root[:, np.newaxis] * np.vstack([y - mean, np.zeros((d, y.shape[1]))]).astype(float)
-    return mean + ((q - x_mean) / scales) @ np.linalg.lstsq(design, targets, rcond=1e-5)[0], weights
+    slope = weights.sum() / (weights.sum() + count) * np.linalg.lstsq(design, targets, rcond=1e-5)[0]
+    return mean + ((q - x_mean) / scales) @ slope, weights
 
 
 def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage=0.9, seen=None, splits=None):

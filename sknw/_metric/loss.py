@@ -131,7 +131,8 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
     else:
         moments, unsupported = smoother.local_moments(queries)
         u, slope = moments.equivalent_kernel_and_slope(queries.x, ridge)
-        x_mean, y_mean, log_mass = moments.x_mean, moments.y_mean, moments.log_mass
+        x_mean, y_mean = moments.x_mean, moments.y_mean
+        log_mass = moments.log_samples + smoother.log_at_zero(queries)
         values = y_mean + np.einsum("bid,bidk->bik", u, moments.xy)
     values = UnsupportedPolicy(smoother.policy, smoother.value_request(queries)).put(values, unsupported)
     return Pooled(values[0], log_mass[0], ridge, u[0], slope[0], x_mean[0], y_mean[0])

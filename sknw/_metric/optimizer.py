@@ -19,14 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from sknw._metric.loss import Loss
-from sknw._metric.parametrization import RIDGE_BOUNDS, W_BOUNDS, Parametrization
+from sknw._metric.parametrization import W_BOUNDS, Parametrization, ridge_bounds
 from sknw._selection.criterion import Criterion
-from sknw._selection.grid import bandwidth_grid, local_minima
+from sknw._selection.grid import bandwidth_grid, effective_support, local_minima
 from sknw._smoothing.datafit import EXACT_FIT
 
 # Starts besides the scalar optimum: every w, in standardised inputs, and every ridge. A single start of 0.3 stays in a
@@ -44,6 +45,14 @@ _SMALLEST_GRADIENT, N_CORRECTIONS = 1e-7, 20
 # L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above the rounding of
 # engines and threads (1e-14 to 1e-12), which a path of 50 steps else amplifies.
 _OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
+# On one feature w is at most this over the distance of a sample to the nearest other one, that of so many samples.
+_MOST_PER_SPACING, _TYPICAL = 2.0, 0.1
+# A w above this part of its upper bound is at it.
+_AT_BOUND = 0.99
+# Kernels whose widths differ by a smaller factor are equally wide.
+_EQUAL_WIDTH = 0.01
+# Where the loss is below the first number at ridges of the second, the target is a line.
+_EXACT_LINE, _EXACT_RIDGE = 1e-20, 1e-12
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
@@ -75,6 +84,7 @@ class MetricFit:
     objective: float
     path: list[float]
     converged: bool
+    at_bound: bool = False  # whether a w is at its upper bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +102,23 @@ class MetricOptimizer:
     max_iter: int
     tol: float
     progress: Progress
+
+    @cached_property
+    def w_bounds(self) -> tuple[float, float]:
+        """The bounds of w. That of lines on one feature is not much narrower than the spacing of the samples.
+
+        Where the spacing is even, leave-one-out would else take the narrowest of all kernels for the best one: the mean
+        of the two samples beside a sample is close to it, and between samples the prediction is a staircase.
+        """
+        smallest, largest = W_BOUNDS
+        x = self.loss.x
+        if x.shape[1] > 1 or self.loss.smoother.line is None:
+            return W_BOUNDS
+        gaps = np.diff(np.sort(x[:, 0]))
+        to_nearest = np.minimum(np.append(np.inf, gaps), np.append(gaps, np.inf))
+        typical = float(np.quantile(to_nearest, _TYPICAL))
+        support = effective_support(self.loss.smoother.kernel)
+        return smallest, largest if typical == 0 else min(max(_MOST_PER_SPACING * support / typical, 1.0), largest)
 
     @property
     def learns_ridge(self) -> bool:
@@ -121,7 +148,7 @@ class MetricOptimizer:
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> MetricFit:
         """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""
         ridge = ridge if self.given_ridge is None else self.given_ridge
-        theta = Parametrization(structure, w, ridge, self.learns_ridge)
+        theta = Parametrization(structure, w, ridge, self.learns_ridge, self.w_bounds)
         path: list[float] = []
         best = MetricFit(w, ridge, np.inf, [np.nan], False)
 
@@ -134,11 +161,15 @@ class MetricOptimizer:
                 best = replace(best, w=w, ridge=ridge, objective=objective, path=[*path, loss])
             return objective, _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
 
+        def best_with(path: list[float], converged: bool) -> MetricFit:
+            at_bound = best.w.ndim == 1 and float(best.w.max()) > _AT_BOUND * self.w_bounds[1]
+            return replace(best, path=path, converged=converged, at_bound=at_bound)
+
         start = theta.pack(w, ridge)
         function(start)
         path.append(best.path[-1])
         if self.progress.stopped or path[-1] < EXACT_FIT:
-            return replace(best, path=path, converged=True)
+            return best_with(path, True)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             path.append(best.path[-1])
@@ -150,7 +181,7 @@ class MetricOptimizer:
         problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
         result = minimize(function, start, callback=after_iteration, options=options, **problem)
         path[-1] = best.path[-1]  # the last search along a line may have found a lower one
-        return replace(best, path=path, converged=result.status != _REACHED_MAX_ITER)
+        return best_with(path, result.status != _REACHED_MAX_ITER)
 
 
 def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
@@ -184,14 +215,28 @@ def multistart(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarr
 
 
 def screen_starts(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.ndarray]], structure: str) -> MetricFit:
-    """The lowest of the minima from all starts, the first of equal ones; of many rows on some of them, and roughly."""
+    """The lowest of the minima from all starts; of many rows on some of them, and roughly.
+
+    Of equal ones the one with the widest kernel, and of these the first.
+    """
     loss, n = learner.loss, len(learner.loss.validation)
     if n > _SCREEN_ROWS:
         some = np.sort(np.random.default_rng(0).choice(n, _SCREEN_ROWS, replace=False))
         learner = replace(learner, loss=replace(loss, validation=loss.validation[some]), tol=_SCREEN_TOL)
     minima = [learner.minimise(w, ridge, structure) for w, ridge in starts]
     lowest = min(minimum.objective for minimum in minima)
-    return next(minimum for minimum in minima if minimum.objective <= lowest + learner.tol)
+    equal = [minimum for minimum in minima if minimum.objective <= lowest + learner.tol]
+    return min(equal, key=lambda minimum: round(np.log(np.linalg.norm(minimum.w)) / _EQUAL_WIDTH))
+
+
+def sharpen(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
+    """The same with almost no ridge where that gives an exact fit: the target is a line."""
+    if learner.learns_ridge and learned.path[-1] < EXACT_FIT:
+        ridge = np.full_like(learned.ridge, _EXACT_RIDGE)
+        objective, loss, _, _ = learner.objective(learned.w, ridge)
+        if loss < _EXACT_LINE:
+            return replace(learned, ridge=ridge, objective=objective, path=[*learned.path[:-1], loss])
+    return learned
 
 
 def prune_features(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
@@ -228,13 +273,14 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     some = validation[:: -(-len(validation) // _SCAN_ROWS)]
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
-    factors = factors[(1.0 / factors > W_BOUNDS[0]) & (1.0 / factors < W_BOUNDS[1])]
+    smallest, largest = learner.w_bounds
+    factors = factors[(1.0 / factors > smallest) & (1.0 / factors < largest)]
     if not factors.size:
         return [(1.0, START_RIDGE)]
     scores = scan(factors)[0]
     minima = local_minima(scores)
     lowest = factors[minima[np.argsort(scores[minima], kind="stable")][:_MOST_SCALAR_STARTS]].tolist()
-    log_ridges = [_rounded(np.log(np.clip(scan.best_ridge(c), *RIDGE_BOUNDS)), _START_STEP) for c in lowest]
+    log_ridges = [_rounded(np.log(np.clip(scan.best_ridge(c), *ridge_bounds(1.0 / c))), _START_STEP) for c in lowest]
     return [(1.0 / c, float(np.exp(r))) for c, r in zip(lowest, log_ridges, strict=True)] or [(1.0, START_RIDGE)]
 
 

@@ -6,8 +6,11 @@ import numpy as np
 
 STRUCTURES = ("scalar", "diagonal", "low_rank", "full")
 
-# In standardised inputs. A w at its lower bound is as good as zero.
+# In standardised inputs. A w at its lower bound is as good as zero. The lower bound of ridges is relative to the
+# variance of the inputs around a sample.
 W_BOUNDS, RIDGE_BOUNDS = (1e-3, 1e4), (1e-8, 1e3)
+# A smaller one is no ridge: singular covariances stay singular.
+_LEAST_RIDGE = 1e-13
 
 
 class Parametrization:
@@ -16,17 +19,26 @@ class Parametrization:
     "scalar" learns one w and one ridge for all features, the others one for each. Entries of a matrix have no bounds.
     """
 
-    def __init__(self, structure: str, w: np.ndarray, ridge: np.ndarray, learns_ridge: bool):
+    def __init__(
+        self,
+        structure: str,
+        w: np.ndarray,
+        ridge: np.ndarray,
+        learns_ridge: bool,
+        w_bounds: tuple[float, float] = W_BOUNDS,
+    ):
         self.shape, self.given_ridge, self.learns_ridge = w.shape, ridge, learns_ridge
         self.size = 1 if structure == "scalar" else len(w)
-        w_bounds = [_logarithms(W_BOUNDS)] * self.size if w.ndim == 1 else [(None, None)] * w.size
-        self.n_w = len(w_bounds)
-        self.bounds = w_bounds + [_logarithms(RIDGE_BOUNDS)] * self.size * learns_ridge
+        self.w_bounds = w_bounds
+        self.ridge_bounds = ridge_bounds(float(np.abs(w).max()))
+        of_w = [_logarithms(w_bounds)] * self.size if w.ndim == 1 else [(None, None)] * w.size
+        self.n_w = len(of_w)
+        self.bounds = of_w + [_logarithms(self.ridge_bounds)] * self.size * learns_ridge
 
     def pack(self, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """Theta for w and ridges."""
-        of_w = self._pack(w, W_BOUNDS) if w.ndim == 1 else w.ravel()
-        return np.append(of_w, self._pack(ridge, RIDGE_BOUNDS)) if self.learns_ridge else of_w
+        of_w = self._pack(w, self.w_bounds) if w.ndim == 1 else w.ravel()
+        return np.append(of_w, self._pack(ridge, self.ridge_bounds)) if self.learns_ridge else of_w
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The w and the ridges of theta."""
@@ -47,6 +59,11 @@ class Parametrization:
 
     def _by_logarithms(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
         return (by_value * value).reshape(self.size, -1).sum(axis=1)
+
+
+def ridge_bounds(w: float) -> tuple[float, float]:
+    """The bounds of ridges for a kernel whose largest w is about this."""
+    return max(RIDGE_BOUNDS[0] / (1.0 + w**2), _LEAST_RIDGE), RIDGE_BOUNDS[1]
 
 
 def _logarithms(bounds: tuple[float, float]) -> tuple[float | None, float | None]:

@@ -93,9 +93,10 @@ def _left_out_at(
                 found[:, i] = means
             else:
                 x, ridge = np.broadcast_to(queries.x[i], (len(means), queries.x.shape[1])), smoother.line.ridge
-                moments = LocalMoments.of(means, np.log(rest[:, 0]), x.shape[1], k)
+                log_samples = log_mass[i - rows.start] + np.log(smoother.unit * rest[:, 0])
+                moments = LocalMoments.of(means, log_samples, x.shape[1], k)
                 lines = LocalFits.of(moments, x)
-                found[:, i] = lines.value(ridge)
+                found[:, i] = lines.value(ridge, smoother.line.count)
                 lost |= lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
             if lost.any():
                 at = np.full(np.count_nonzero(lost), i)

@@ -8,9 +8,10 @@ has the derivative
 which for the Gaussian kernel is cov_a(z, V), the covariance under the attention weights. The weighted means of all
 columns (y, x, x x', x y) have it, and so it is known how the value of a local line changes:
 
-    m = y_mean + u'c,   dm = dy_mean + b'(dx - dx_mean) + u'(dc - dC b),   u = (C + ridge I)^-1 (x - x_mean),
+    m = y_mean + r v'c,   dm = dy_mean + r (s'(dx - dx_mean) + v'(dc - dC s)) + r (1 - r) v'c dlog M,
 
-C = cov(x, x), c = cov(x, y), and b = (C + ridge I)^-1 c the slope (see `local_linear`).
+C = cov(x, x), c = cov(x, y), r = M / (M + count), v = (C + ridge I)^-1 (x - x_mean), and r s = r (C + ridge I)^-1 c the
+slope (see `local_linear`); M changes as S_1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from sknw._kernel_sums.derivative import derivative_sums
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._smoothing.local_linear import LocalFits, LocalMoments, moments_around, split_line_columns
+from sknw._smoothing.local_linear import LocalFits, LocalMoments, moments_around, shrinkage, split_line_columns
 from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw._smoothing.smoother import Queries, Smoother
 
@@ -65,14 +66,15 @@ def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
     # coordinates of queries far outside cost digits
     lost = np.abs(queries.z).max(axis=1) > _FAR * smoother.index.max_abs_key
     if smoother.line is not None:
-        moments, ridge = LocalMoments.of(means, sums.log_mass(), *_shape(smoother)), smoother.line.ridge
+        log_samples = log_mass - smoother.log_at_zero(queries)
+        moments, ridge = LocalMoments.of(means, log_samples, *_shape(smoother)), smoother.line.ridge
         lost |= (moments.has_cancellation(ridge) | LocalFits.of(moments, queries.x).is_ill_conditioned(ridge))[0]
-        by_x = _of_lines(smoother, queries, moments[0], by_x)
+        by_x = _of_lines(smoother, queries, moments[0], by_x, _in_x(relative[:, 0], smoother.w))
     rest = np.flatnonzero(lost & ~unsupported)
     if rest.size:
         neighbours = EffectiveNeighbours(smoother.value_request(queries))
         for rows in neighbours.chunks(rest):
-            by_x[rows] = _around(smoother, queries[rows], *neighbours.of(rows))
+            by_x[rows] = _around(smoother, queries[rows], *neighbours.of(rows), log_mass[rows])
     by_x[unsupported] = 0.0 if smoother.policy in ("nearest", "mean") else np.nan
     return by_x, unsupported
 
@@ -88,28 +90,33 @@ def _in_x(by_z: np.ndarray, w: np.ndarray) -> np.ndarray:
     return by_z * w if w.ndim == 1 else by_z @ w.T
 
 
-def _of_lines(smoother: Smoother, queries: Queries, moments: LocalMoments, by_x: np.ndarray) -> np.ndarray:
-    """dm / dx (m, k, d), from the derivatives `by_x` (m, c, d) of the weighted means of all columns."""
+def _of_lines(
+    smoother: Smoother, queries: Queries, moments: LocalMoments, by_x: np.ndarray, by_log_mass: np.ndarray
+) -> np.ndarray:
+    """dm / dx (m, k, d), from the derivatives of the weighted means of all columns (m, c, d), and of log M (m, d)."""
     assert smoother.line is not None
     y, x, xx, xy = split_line_columns(
         np.swapaxes(by_x, 1, 2), *_shape(smoother)
     )  # the derivative in feature a is [:, a]
     xx -= np.einsum("mai,mj->maij", x, moments.x_mean) + np.einsum("mi,maj->maij", moments.x_mean, x)
     xy = xy - np.einsum("mai,mk->maik", x, moments.y_mean) - np.einsum("mi,mak->maik", moments.x_mean, y)
-    u, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)
+    v, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)
+    r = shrinkage(moments.log_samples, smoother.line.count)
     change = xy - np.einsum("maij,mjk->maik", xx, slope)
+    u, slope = r[:, np.newaxis] * v, r[:, np.newaxis, np.newaxis] * slope
     found = np.swapaxes(y - x @ slope + np.einsum("mi,maik->mak", u, change), 1, 2)
+    found += np.einsum("m,mi,mik,ma->mka", 1.0 - r, u, moments.xy, by_log_mass)
     return found + smoother.line.slope_of_columns(slope)
 
 
-def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """dm / dx (m, k, d), from the keys (m, l) near each query and their attention (m, l).
+def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
+    """dm / dx (m, k, d), from the keys (m, l) near each query, their attention (m, l), and log sum_j K_j w_j (m,).
 
-    With g_j = d log K_j / dx, and for local lines the residuals e_j from the line and t_j = 1 + u'(x_j - x_mean),
+    With g_j = d log K_j / dx, and for lines t_j = 1 + r v'(x_j - x_mean), e_j = y_j - y_mean - s'(x_j - x_mean),
 
-        dm / dx = b + sum_j a_j t_j e_j (g_j - sum_l a_l g_l);
+        dm / dx = r s + sum_j a_j (t_j e_j + (1 - r) s'(x_j - x_mean)) (g_j - dlog M) + r (1 - r) v'c dlog M,
 
-    weighted means have b = 0, t_j = 1 and e_j = y_j - m.
+    and dlog M = sum_l a_l g_l; weighted means have s = 0, t_j = 1 and e_j = y_j - m.
     """
     line, kernel = smoother.line, smoother.kernel
     with np.errstate(over="ignore"):
@@ -118,16 +125,22 @@ def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarra
         g = 2.0 * kernel.log_derivative(sq)[..., np.newaxis] * difference
     nearest = np.take_along_axis(g, a.argmax(axis=1)[:, np.newaxis, np.newaxis], axis=1)
     g = g - nearest
-    g -= np.einsum("ml,mla->ma", a, g)[:, np.newaxis]
+    mean = np.einsum("ml,mla->ma", a, g)[:, np.newaxis]
+    g -= mean
     y = smoother.values[keys]
     if line is None:
         residuals = y - np.einsum("ml,mlk->mk", a, y)[:, np.newaxis]
         return _in_x(np.swapaxes(a[..., np.newaxis] * residuals, 1, 2) @ g, smoother.w)
     x = line.x[keys]
-    moments = moments_around(a, x - queries.x[:, np.newaxis], y, queries.x, np.zeros(len(a)))
-    u, slope = moments.equivalent_kernel_and_slope(queries.x, line.ridge)
+    log_samples = log_mass - smoother.log_at_zero(queries)[0]
+    moments = moments_around(a, x - queries.x[:, np.newaxis], y, queries.x, log_samples)
+    v, slope = moments.equivalent_kernel_and_slope(queries.x, line.ridge)
+    r = shrinkage(log_samples, line.count)[:, np.newaxis, np.newaxis]
     offsets = x - moments.x_mean[:, np.newaxis]
-    residuals = y - moments.y_mean[:, np.newaxis] - offsets @ slope
+    along, u, slope = offsets @ slope, r[..., 0] * v, r * slope
     t = 1.0 + offsets @ u[..., np.newaxis]
-    by_z = np.swapaxes((a[..., np.newaxis] * t) * residuals, 1, 2) @ g
+    pull = t * (y - moments.y_mean[:, np.newaxis] - along) + (1.0 - r) * along
+    by_z = np.swapaxes(a[..., np.newaxis] * pull, 1, 2) @ g
+    of_line = np.einsum("mi,mik->mk", u, moments.xy)[..., np.newaxis]
+    by_z += (1.0 - r) * of_line * (nearest + mean)
     return line.slope_of_columns(slope) + _in_x(by_z, smoother.w)

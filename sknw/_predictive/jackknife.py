@@ -15,7 +15,7 @@ from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.attention import attention_rows, for_each_attention_block
-from sknw._smoothing.local_linear import SINGULAR
+from sknw._smoothing.local_linear import SINGULAR, shrinkage
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
 
@@ -48,14 +48,14 @@ def interval(
     def of_query(i: int, a: np.ndarray, log_mass: float) -> np.ndarray:
         here = smoother.without_line() if np.isneginf(log_mass) else smoother
         x = queries.x[i]
-        means, leverage = loo_predictions(here, x, a, a)
+        means, leverage = loo_predictions(here, x, a, a, log_mass)
         for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE).tolist():
             others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], j, a, log_mass)
             if np.isnan(others).any():
                 means[j] = np.nan  # the others do not support the query
                 continue
             here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
-            means[j] = loo_predictions(here, x, others, np.zeros(1))[0][0]
+            means[j] = loo_predictions(here, x, others, np.zeros(1), log_mass_of_others)[0][0]
         k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
         of_square = k_w * calibration.squares
         scales = calibration.scales(k_w.sum() - k_w, of_square.sum(axis=0) - of_square)
@@ -86,18 +86,19 @@ def _block_engine(
 
 
 def loo_predictions(
-    smoother: Smoother, x: np.ndarray, a: np.ndarray, removed: np.ndarray
+    smoother: Smoother, x: np.ndarray, a: np.ndarray, removed: np.ndarray, log_mass: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predictions (n, k) at x (d,) without a part `removed` (n,) of the attention a (n,) of each sample in turn.
 
     With e_i the residual of sample i from the fit around x, l_i = a_i t_i its weight in the prediction and H_i its
     leverage in the fit, leaving it out moves the prediction by -l_i e_i / (1 - H_i) (Sherman & Morrison 1950); of a
     weighted mean t_i = 1 and H_i = a_i. The others' weights sum to 1 - a_i, so that beside them a ridge counts
-    (1 - a_i) times as much as before. Returned as well: the leverages H (n,).
+    (1 - a_i) times as much as before. `log_mass` is that of `log_mass_of`. Returned as well: the leverages H (n,).
     """
     removed = removed[:, np.newaxis]
-    mean = a @ smoother.values
-    residuals = smoother.values - mean
+    mean = y_mean = a @ smoother.values
+    deviations = smoother.values - y_mean
+    residuals = deviations
     leverage, t = removed, np.ones(1)
     if smoother.line is not None:
         line = smoother.line
@@ -114,7 +115,12 @@ def loo_predictions(
         t = 1.0 + (inverse * along) @ to_query[:, np.newaxis]
         leverage = removed * (1.0 + (inverse * along**2).sum(axis=1, keepdims=True))
     with np.errstate(divide="ignore", invalid="ignore"):  # a leverage of 1; such samples are left out by other means
-        return mean - removed * t * residuals / (1.0 - leverage), leverage[:, 0]
+        means = mean - removed * t * residuals / (1.0 - leverage)
+        if smoother.line is not None and smoother.line.count > 0:
+            of_others = y_mean - removed * deviations / (1.0 - removed)
+            log_samples = log_mass + np.log1p(-removed) + np.log(smoother.unit)
+            means = of_others + shrinkage(log_samples, smoother.line.count) * (means - of_others)
+        return means, leverage[:, 0]
 
 
 def log_mass_of(request: KernelSumRequest, rows: slice, attention: np.ndarray) -> np.ndarray:

@@ -133,6 +133,10 @@ class Criterion:
             return self.ridge
         return self._ridge_paths(np.array([factor]))[0].argmin()
 
+    def best_count(self, ridge: float) -> float:
+        """The count of lines at the smoother's bandwidth and a ridge: `SLOPE_COUNT`, or 0 if that is much better."""
+        return replace(self, ridge=ridge)._ridge_paths(np.ones(1))[0].best_count(ridge)
+
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
         """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""
         residual_dof = np.array([path.residual_dof(ridge) for path in self._ridge_paths(factors)])
@@ -149,18 +153,9 @@ class Criterion:
             batches.append((lines, unsupported))
         lines = batches[0][0] if len(batches) == 1 else LocalFits.joined([lines for lines, _ in batches])
         unsupported = np.concatenate([unsupported for _, unsupported in batches], axis=1)
-        log_unit = np.broadcast_to(0.0, unsupported.shape)
-        if self.name != "loo":
-            with np.errstate(divide="ignore"):
-                log_unit = np.log(take_rows(self.smoother.weights, self.rows)) + np.log(self._weight_at_zero(factors))
-            log_unit = np.broadcast_to(log_unit, unsupported.shape)
         shared = take_rows(self.smoother.values, self.rows), self._weights, len(self.training), self.datafit
-        return [RidgePath(self.name, lines[i], unsupported[i], log_unit[i], *shared) for i in range(len(factors))]
-
-    def _weight_at_zero(self, factors: np.ndarray) -> np.ndarray:
-        """K of each row and itself, (b, 1) or (b, m)."""
-        z = take_rows(self.smoother.keys, self.rows)
-        return self.smoother.request(Queries(z, z[:, :0]), factors).weight_at_zero()
+        count = 0.0 if self.smoother.line is None else self.smoother.line.count
+        return [RidgePath(self.name, count, lines[i], unsupported[i], *shared) for i in range(len(factors))]
 
     def _lines(self, smoother: Smoother, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """Local lines around the rows, and which rows have no support."""
@@ -173,9 +168,11 @@ class Criterion:
         """Weighted means at the rows, as lines without axes, and which rows have no support."""
         sums = kernel_sums(smoother.request(queries, factors), smoother.algorithm)
         # "loo" needs no logarithm
-        log_mass = np.broadcast_to(0.0, sums.mass.shape) if self.name == "loo" else sums.log_mass()
+        log_samples = np.broadcast_to(0.0, sums.mass.shape)
+        if self.name != "loo":
+            log_samples = sums.log_mass() - smoother.log_at_zero(queries, factors)
         means, unsupported = sums.into_means()
-        return LocalFits.of_means(means, log_mass), unsupported
+        return LocalFits.of_means(means, log_samples), unsupported
 
     def in_units_of_y(self, scores: np.ndarray) -> np.ndarray:
         """Scores in the units of a single output; several outputs have no common unit, and the scores stay."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy.special import expit
 from sknw._kernel_sums.permutation import row_blocks
 from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
 from sknw._smoothing.datafit import Datafit, SquaredError
-from sknw._smoothing.local_linear import LocalFits
+from sknw._smoothing.local_linear import LocalFits, shrinkage
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
 # 5e-7, nearly the plain local line.
@@ -23,6 +23,10 @@ _LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-6
 # A mean square below this is an exact fit but for rounding; its logarithm says nothing.
 _EXACT_FIT = SCORE_TOL**2
 
+# The count of local lines whose ridge is chosen. It is given up where it multiplies the mean square by more than the
+# second number, as it does where the target is a line.
+SLOPE_COUNT, COUNT_MARGIN = 0.2, 1.3
+
 # The score, the number of rows without support, and the leave-one-out predictions (m, k) of the rows, if asked for.
 Evaluation = tuple[float, int, np.ndarray | None]
 
@@ -32,23 +36,27 @@ class RidgePath:
     """A criterion at one bandwidth, as a function of the ridge."""
 
     name: str  # "loo", "aicc" or "gcv"
+    count: float  # how many samples without a slope shrink the lines
     lines: LocalFits  # around each of m rows, from the others; weighted means are lines without axes
     unsupported: np.ndarray  # the rows that no other supports, whose lines are constants, (m,)
-    log_unit: np.ndarray  # the logarithm of the weight of each row in its own prediction, which was left out, (m,)
     values: np.ndarray  # (m, k)
     weights: np.ndarray  # sample weights, (m,)
     n: int  # the number of all samples
     datafit: Datafit
 
     def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
-        """The `Evaluation` at a ridge, at the best one for None."""
+        """The `Evaluation` at a ridge, of the best lines for None."""
         ridge = self.argmin() if ridge is None else ridge
-        return self(ridge), int(self.unsupported.sum()), self.lines.value(ridge) if with_predictions else None
+        return (
+            self(ridge),
+            int(self.unsupported.sum()),
+            self.lines.value(ridge, self.count) if with_predictions else None,
+        )
 
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
         if self.name == "loo":
-            predictions = self.lines.value(ridge)
+            predictions = self.lines.value(ridge, self.count)
             score = self.datafit.fit(self.values, predictions, self.weights).mean(
                 self.values, predictions, self.weights
             )
@@ -59,21 +67,33 @@ class RidgePath:
     def _in_sample(self, ridge: float) -> tuple[float, float]:
         """The mean square of the residuals of the fit itself, and 1 - tr / n.
 
-        With p and s the shares of the sample itself and of the others, and m_i and C the line and covariances of the
-        others at ridge / s, the residual is t (y_i - m_i), and dm / dy of the sample itself is 1 - t, with
+        With p and s the shares of the sample itself and of the others, y_mean, x_mean, C, and the slope b at ridge / s
+        and without a count, those of the others, and r = M / (M + count) with the sample itself in M,
 
-            t = s / (1 + p (x_i - x_mean)' (C + ridge / s I)^-1 (x_i - x_mean)):
+            y_i - m = t (y_i - y_mean - q b'(x_i - x_mean)),   1 - dm / dy_i = t,
+            t = s (1 + (1 - r) h) / (1 + h),   q = r / (1 + (1 - r) h),
+            h = p (x_i - x_mean)' (C + ridge / s I)^-1 (x_i - x_mean):
 
         nothing is a difference of numbers that are almost equal.
         """
         assert isinstance(self.datafit, SquaredError)
-        log_ratio = np.where(self.unsupported, -np.inf, self.lines.log_mass - self.log_unit)
+        log_ratio = np.where(self.unsupported, -np.inf, self.lines.log_samples - self.log_weights)
         s, p = expit(log_ratio), expit(-log_ratio)
         with np.errstate(over="ignore"):
             ridges = np.divide(ridge, s, out=np.full(len(s), np.inf), where=s > 0)
-        t = s / (1.0 + np.where(p > 0, p * self.lines.leverage(ridges), 0.0))
-        mean_square = self._mean_square(self.lines.value(ridges), t)
+        h = np.where(p > 0, p * self.lines.leverage(ridges), 0.0)
+        log_samples = np.logaddexp(np.where(self.unsupported, -np.inf, self.lines.log_samples), self.log_weights)
+        r = shrinkage(log_samples, self.count)
+        with np.errstate(invalid="ignore"):  # inf / inf where r < 1 and the samples say nothing of the slope
+            t = s * np.where(np.isinf(h), 1.0 - r, (1.0 + (1.0 - r) * h) / (1.0 + h))
+            q = r / (1.0 + np.where(r < 1.0, (1.0 - r) * h, 0.0))
+        mean_square = self._mean_square(self.lines.shrunken_value(ridges, q), t)
         return mean_square, float(t.mean())  # the rows stand for all
+
+    @property
+    def log_weights(self) -> np.ndarray:
+        """What each row adds to log M of its own prediction, from which it was left out, (m,)."""
+        return np.log(self.weights)
 
     def residual_dof(self, ridge: float) -> float:
         """1 - tr / n, the residual degrees of freedom of a sample."""
@@ -86,6 +106,13 @@ class RidgePath:
             residuals = t[some, np.newaxis] * (self.values[some] - means[some])
             total += np.einsum("m,mk,mk", self.weights[some], residuals, residuals)
         return float(total / (self.weights.sum() * means.shape[1]))
+
+    def best_count(self, ridge: float) -> float:
+        """`SLOPE_COUNT`, or 0 if that divides the mean square at a ridge by more than `COUNT_MARGIN`."""
+        plain, shrunken = (replace(self, count=count)(ridge) for count in (0.0, SLOPE_COUNT))
+        if self.name == "aicc":
+            return 0.0 if plain < shrunken - np.log(COUNT_MARGIN) else SLOPE_COUNT
+        return 0.0 if plain * COUNT_MARGIN < shrunken else SLOPE_COUNT
 
     def argmin(self) -> float:
         """The ridge with the smallest score, of equal ones the largest.

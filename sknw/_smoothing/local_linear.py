@@ -14,6 +14,12 @@ the weighted mean, which is Nadaraya-Watson. Along the principal axes of C, of v
 a sum of shrunken parts,
 
     m(ridge) = y_mean + sum_i a_i c_i / (v_i + ridge),   a_i and c_i the components of x0 - x_mean and c.
+
+Weights of sum 1 do not tell how many samples they come from: few, far from the query, would carry a line as many do. So
+the slope is also shrunken by M / (M + count), M = sum_j K_j w_j / K(0) the number of samples around the query, as if
+`count` samples more were there, spread as the others are, that see no slope (the g-prior of Zellner 1986):
+
+    b = M / (M + count) (C + ridge I)^-1 c.
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import expit
 
 # Sums of squares carry rounding of about 2e-16 of their size. A variance with the ridge above this part of the size has
 # ten digits;
@@ -86,16 +93,16 @@ class LocalMoments(_PerQuery):
     xx: np.ndarray  # C, (..., d, d)
     xy: np.ndarray  # c, (..., d, k)
     squares: np.ndarray  # weighted mean squares of what xx and xy are differences of, (..., d)
-    log_mass: np.ndarray  # logarithm of the sum of weights before they were made to sum to 1, (...)
+    log_samples: np.ndarray  # log M, (...)
 
     @classmethod
-    def of(cls, means: np.ndarray, log_mass: np.ndarray, d: int, k: int) -> LocalMoments:
+    def of(cls, means: np.ndarray, log_samples: np.ndarray, d: int, k: int) -> LocalMoments:
         """From the weighted means of `line_columns`, of shape (..., n_line_columns(d, k))."""
         y_mean, x_mean, xx, xy = split_line_columns(means, d, k)
         squares = np.diagonal(xx, axis1=-2, axis2=-1).copy()
         xx -= x_mean[..., :, np.newaxis] * x_mean[..., np.newaxis, :]
         xy = xy - x_mean[..., :, np.newaxis] * y_mean[..., np.newaxis, :]
-        return cls(x_mean, y_mean, xx, xy, squares, log_mass)
+        return cls(x_mean, y_mean, xx, xy, squares, log_samples)
 
     def has_cancellation(self, ridge: float) -> np.ndarray:
         """Where a variance with the ridge is less than `ACCURATE` of the square x_mean^2 taken off: bool (...)."""
@@ -103,9 +110,17 @@ class LocalMoments(_PerQuery):
         return np.any(variances + ridge < ACCURATE * self.x_mean**2, axis=-1)
 
     def equivalent_kernel_and_slope(self, x: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """u = (C + ridge I)^-1 (x - x_mean) at queries x (..., d), with which m = y_mean + u'c, and b (..., d, k)."""
+        """v = (C + ridge I)^-1 (x - x_mean) at queries x (..., d), and s = (C + ridge I)^-1 c, (..., d, k).
+
+        With r = M / (M + count), m = y_mean + r v'c = y_mean + r s'(x - x_mean).
+        """
         both = solve(self.xx, np.concatenate([(x - self.x_mean)[..., np.newaxis], self.xy], axis=-1), ridge)
         return both[..., 0], both[..., 1:]
+
+
+def shrinkage(log_samples: np.ndarray, count: float) -> np.ndarray:
+    """M / (M + count)."""
+    return expit(log_samples - np.log(count)) if count > 0 else np.ones_like(log_samples)
 
 
 def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
@@ -132,7 +147,7 @@ class LocalFits(_PerQuery):
     covariances: np.ndarray  # c_i, (..., d, k)
     known: np.ndarray  # from here on variances with the ridge are accurate, (..., d)
     least: np.ndarray  # variances below are rounding, (..., d)
-    log_mass: np.ndarray  # as of LocalMoments, (...)
+    log_samples: np.ndarray  # log M, (...)
 
     @classmethod
     def of(cls, moments: LocalMoments, x: np.ndarray) -> LocalFits:
@@ -143,19 +158,24 @@ class LocalFits(_PerQuery):
         size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2  # of what each v_i is made from
         known, least = ACCURATE * size, _ROUNDING * size
         variances = np.maximum(variances, 0.0)
-        return cls(moments.y_mean, variances, scores, axes @ moments.xy, known, least, moments.log_mass)
+        return cls(moments.y_mean, variances, scores, axes @ moments.xy, known, least, moments.log_samples)
 
     @classmethod
-    def of_means(cls, means: np.ndarray, log_mass: np.ndarray) -> LocalFits:
+    def of_means(cls, means: np.ndarray, log_samples: np.ndarray) -> LocalFits:
         """Weighted means (..., k), as lines that have no axes."""
-        no_axes = np.empty((*log_mass.shape, 0))
-        return cls(means, *(no_axes,) * 2, np.empty((*no_axes.shape, means.shape[-1])), *(no_axes,) * 2, log_mass)
+        no_axes = np.empty((*log_samples.shape, 0))
+        return cls(means, *(no_axes,) * 2, np.empty((*no_axes.shape, means.shape[-1])), *(no_axes,) * 2, log_samples)
 
-    def value(self, ridge: float | np.ndarray) -> np.ndarray:
+    def value(self, ridge: float | np.ndarray, count: float) -> np.ndarray:
         """m of shape (..., k), at one ridge or at one for each query."""
+        return self.shrunken_value(ridge, shrinkage(self.log_samples, count))
+
+    def shrunken_value(self, ridge: float | np.ndarray, factor: np.ndarray) -> np.ndarray:
+        """m of shape (..., k), with the slopes that the ridge leaves multiplied by a factor (...)."""
         if self.variances.shape[-1] == 0:
             return self.y_mean
-        return self.y_mean + np.einsum("...i,...ik->...k", self.query_scores * self._inverse(ridge), self.covariances)
+        kernel = factor[..., np.newaxis] * self.query_scores * self._inverse(ridge)
+        return self.y_mean + np.einsum("...i,...ik->...k", kernel, self.covariances)
 
     def leverage(self, ridge: float | np.ndarray) -> np.ndarray:
         """(x0 - x_mean)' (C + ridge I)^-1 (x0 - x_mean), of shape (...); infinite off the plane of the samples."""
@@ -173,7 +193,7 @@ class LocalFits(_PerQuery):
         return np.divide(1.0, total, out=np.zeros_like(total), where=total > self.least)
 
 
-def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarray, size: float) -> LocalFits:
+def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.ndarray, size: float) -> LocalFits:
     """Local lines at m queries from the l samples around each, by singular values, which need no squares.
 
     `p` (m, l) are the weights, of sum 1, `x` (m, l, d) the inputs as seen from the query, x_j - x0, and `y` (m, l, k);
@@ -188,17 +208,17 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarr
     covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
     variances, scores = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
     least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
-    return LocalFits(y_mean, variances, scores, covariances, np.zeros_like(least), least, log_mass)
+    return LocalFits(y_mean, variances, scores, covariances, np.zeros_like(least), least, log_samples)
 
 
 def moments_around(
-    p: np.ndarray, x: np.ndarray, y: np.ndarray, query: np.ndarray, log_mass: np.ndarray
+    p: np.ndarray, x: np.ndarray, y: np.ndarray, query: np.ndarray, log_samples: np.ndarray
 ) -> LocalMoments:
     """Moments around the queries (m, d) from the samples around each, given as in `lines_around`."""
     x_mean, y_mean, x, y = _centred(p, x, y)
     weighted = np.swapaxes(p[..., np.newaxis] * x, -2, -1)
     xx = weighted @ x
-    return LocalMoments(query + x_mean, y_mean, xx, weighted @ y, np.diagonal(xx, axis1=-2, axis2=-1), log_mass)
+    return LocalMoments(query + x_mean, y_mean, xx, weighted @ y, np.diagonal(xx, axis1=-2, axis2=-1), log_samples)
 
 
 def _centred(p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -56,14 +56,15 @@ class LocalLinearSpec:
     scales: np.ndarray  # of the columns (c,); with a ridge for each feature, these times the roots of the ridges
     ridge: float  # penalty on the squared slope; 1 where the scales account for it
     basis: np.ndarray | None = None  # orthonormal, of the rows of inputs, (c, r)
+    count: float = 0.0  # slopes are those of M / (M + count) of what the M samples around a query say
 
     @classmethod
-    def of(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
+    def of(cls, training: TrainingSet, ridge: float | np.ndarray, count: float = 0.0) -> LocalLinearSpec:
         """For a training set and one ridge for all features, or one for each, (d,), positive if they differ.
 
         With more columns than samples it is `along_rows`.
         """
-        return cls.along_columns(training, ridge).along_rows()
+        return replace(cls.along_columns(training, ridge).along_rows(), count=count)
 
     @classmethod
     def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
@@ -142,6 +143,7 @@ class Smoother:
     outside: str  # what a query without support gets
     algorithm: str
     n_jobs: int | None
+    unit: float = 1.0  # the sample weight, of weights of mean 1, that counts as 1 here
     allow_float32: bool = False  # predictions will be rounded to float32
     line: LocalLinearSpec | None = None  # None pools by weighted means
     n_extra: int = 0  # how many of the last values are pooled by weighted means although there are lines
@@ -169,11 +171,11 @@ class Smoother:
             )
         offset = float(np.abs(training.center * w.T).max())
         columns = training.values if line is None else line_columns(line.x, training.values)
-        weights = training.sample_weight
+        weights, unit = training.sample_weight, float(training.sample_weight.max())
         groups = training.features.groups(take(training.given, training.rows), w)
-        index = KeyIndex(keys, weights if weights.max() == 1.0 else weights / weights.max(), columns, offset, groups)
+        index = KeyIndex(keys, weights if unit == 1.0 else weights / unit, columns, offset, groups)
         data = training.features, training.center, w, training.values
-        return cls(*data, index, kernel, outside, algorithm, n_jobs, line=line)
+        return cls(*data, index, kernel, outside, algorithm, n_jobs, unit, line=line)
 
     @property
     def keys(self) -> np.ndarray:
@@ -210,6 +212,11 @@ class Smoother:
         """The same lines with another ridge."""
         assert self.line is not None
         return replace(self, line=replace(self.line, ridge=ridge))
+
+    def with_count(self, count: float) -> Smoother:
+        """The same lines with another count."""
+        assert self.line is not None
+        return replace(self, line=replace(self.line, count=count))
 
     def with_values(self, values: np.ndarray) -> Smoother:
         """The same with other values to pool (n, k)."""
@@ -296,7 +303,7 @@ class Smoother:
             means, unsupported = kernel_sums(self.request(queries), self.algorithm).into_means()
         else:
             lines, extra, unsupported = self.lines(queries)
-            means = np.concatenate([lines.value(self.line.ridge), extra], axis=-1)
+            means = np.concatenate([lines.value(self.line.ridge, self.line.count), extra], axis=-1)
         if unsupported.any():
             UnsupportedPolicy(self.policy, self.value_request(queries)).put(means, unsupported)
         return means[0], unsupported[0]
@@ -314,8 +321,8 @@ class Smoother:
         size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
         lost = lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
 
-        def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_mass: np.ndarray) -> LocalFits:
-            return lines_around(p, x, y, log_mass, size)
+        def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
+            return lines_around(p, x, y, log_samples, size)
 
         self._fit_neighbours(lines, lost & ~unsupported, fit, queries, bandwidths)
         return lines, extra, unsupported
@@ -345,7 +352,15 @@ class Smoother:
         means, unsupported = sums.into_means()
         d, k = self.line.x.shape[1], self.values.shape[1] - self.n_extra
         of_lines, extra = np.split(means, [n_line_columns(d, k)], axis=-1)
-        return LocalMoments.of(of_lines, sums.log_mass(), d, k), extra, unsupported
+        log_samples = sums.log_mass() - self.log_at_zero(queries, bandwidths)
+        return LocalMoments.of(of_lines, log_samples, d, k), extra, unsupported
+
+    def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
+        """The logarithm of what a sample of weight 1, of weights of mean 1, adds to sum_j K_j w_j at itself.
+
+        Of shape (b, 1), or (b, m) for a kernel that is not a function of the distance.
+        """
+        return np.log(self.request(queries, bandwidths).weight_at_zero() / self.unit)
 
     def _fit_neighbours(
         self,
@@ -355,7 +370,7 @@ class Smoother:
         queries: Queries,
         bandwidths: np.ndarray,
     ) -> None:
-        """Replace what was `found` `where` (b, m) by ``fit(weights, x - x0, y, x0, log_mass)`` of the neighbours."""
+        """Replace what was `found` `where` (b, m) by ``fit(weights, x - x0, y, x0, log_samples)`` of the neighbours."""
         assert self.line is not None
         x, values = self.line.x, self.values[:, : self.values.shape[1] - self.n_extra]
         for b in np.flatnonzero(where.any(axis=1)).tolist():
@@ -368,7 +383,7 @@ class Smoother:
                 for rows in chunks[some]:
                     keys, p = neighbours.of(rows)
                     x0 = queries.x[rows]
-                    found[b, rows] = fit(p, x[keys] - x0[:, np.newaxis], values[keys], x0, found.log_mass[b, rows])
+                    found[b, rows] = fit(p, x[keys] - x0[:, np.newaxis], values[keys], x0, found.log_samples[b, rows])
 
             for_each_chunk(fit_chunks, len(chunks), 1, neighbours.request.n_threads, uses_blas=True)
 

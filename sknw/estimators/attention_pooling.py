@@ -45,12 +45,13 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         The number of columns of a "low_rank" w. None: 3, or n_features where that is smaller.
     degree : {0, 1}, default=0
         0 pools the targets, 1 local lines as :class:`LocalLinearRegressor` does, which is more accurate on smooth
-        targets.
+        targets. Where w and the ridge are learned and `slope_count_` is not 0, predictions are kept within the range of
+        the training targets; left-out predictions, gradients and intervals are those before that.
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
-        that does not matter goes. A 0 beside other numbers counts as a very small one, between 1e-14 and 1e-8. Without
-        effect for degree 0.
+        that does not matter goes. It also shrinks slopes where few samples are near, as there. A 0 beside other
+        numbers counts as a very small one, between 1e-14 and 1e-8. Without effect for degree 0.
     penalty : float, default=3.0
         Non-negative; keeps many learned numbers from fitting the noise of few samples. Minimised is
         log L + (1 - 1/d) penalty / n P, L the loss, d and n the numbers of features and samples, P = sum_k ||w_k s_k||,
@@ -96,6 +97,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         What multiplies x.
     ridge_ : ndarray of shape (n_features,) or None
         The ridge used; None for degree 0.
+    slope_count_ : float or None
+        The c of the factor M / (M + c) of the slopes, as of :class:`LocalLinearRegressor`; None for degree 0.
     n_iter_ : int
         Iterations of the last minimisation, at least 1, also where w was given.
     loss_path_ : ndarray
@@ -160,6 +163,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         "ridge": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left"), "array-like"],
     }
 
+    slope_count_: float | None
+
     def __init__(
         self,
         kernel: str | Kernel | Callable[[np.ndarray, np.ndarray], np.ndarray] = "gaussian",
@@ -204,3 +209,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+
+    @property
+    def _keeps_range(self) -> bool:
+        return self._structure is not None and bool(self.slope_count_)

@@ -80,7 +80,8 @@ class BandwidthSmoother(BaseSmoother):
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, validation, fixed_ridge)
             self.ridge_ = criterion.best_ridge(1.0)
-            smoother = smoother.with_ridge(self.ridge_)
+            self.slope_count_ = criterion.best_count(self.ridge_) if fixed_ridge is None else 0.0
+            smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
         smoother = replace(smoother, algorithm=self.algorithm)
         found = None

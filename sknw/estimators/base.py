@@ -48,7 +48,7 @@ from sknw.estimators.tables import (
 from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
 
 # What pickles hold: the public attributes of this layout.
-_STATE = 3
+_STATE = 4
 
 
 class FitData(NamedTuple):
@@ -352,7 +352,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """Make again what is made in fit, from the fitted attributes and the settings."""
         outside, algorithm = settings
         w, ridge = self._fitted_metric()
-        line = None if ridge is None else LocalLinearSpec.of(training, ridge)
+        line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
         smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
         self._fitted = self._fitted_smoother(training, smoother, rule)
 

@@ -25,7 +25,10 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     with the attention weights a(x, x_i) of :class:`NadarayaWatsonRegressor` and s_k the standard deviation of feature k
     [1]_ [2]_. Where the weighted mean is pulled towards the inside at the edge of the data, and uphill where the
     samples are denser on one side, a line is not. The ridge keeps the slope in bounds where few samples carry it [3]_:
-    0 is the plain local line, and a large one leaves the weighted mean.
+    0 is the plain local line, and a large one leaves the weighted mean. With ``ridge="loo"`` the slope is also
+    multiplied by M / (M + 0.2), M = sum_j K(u_j) w_j / K(0) the number of samples around the query (weights of mean 1,
+    without what is left out). A query far from all samples so gets the weighted mean, as if 0.2 samples more, spread as
+    the others are, had no slope [4]_.
 
     Parameters
     ----------
@@ -37,7 +40,9 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     ridge : float or "loo", default="loo"
         Penalty on the squared slope per standard deviation of each feature, in units of the (squared) standardised
         inputs; non-negative. "loo" chooses it together with the bandwidth, by the same criterion; by that of "loo"
-        where the bandwidth is given or comes from a rule of thumb. With 0, and where the samples in reach do not
+        where the bandwidth is given or comes from a rule of thumb; and shrinks the slope by M / (M + 0.2), unless that
+        multiplies the mean squared error of the criterion by more than 1.3, as where y is a line.
+        With 0, and where the samples in reach do not
         determine the line, the prediction is the limit of a vanishing ridge; samples of less than 1e-26 of the largest
         weight are out of reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
@@ -72,6 +77,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         What the selector saw, at each bandwidth with the best ridge; None where nothing was searched.
     ridge_ : float
         The ridge used.
+    slope_count_ : float
+        The c of the factor M / (M + c) of the slopes: 0.2, or 0 where that is much better; 0 for a ridge in numbers.
     kernel_ : Kernel
         The kernel object used.
     is_categorical_ : ndarray of shape (n_features,)
@@ -110,6 +117,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
        998-1004.
     .. [3] B. Seifert, T. Gasser, "Finite-sample variance of local polynomials: analysis and solutions", Journal of the
        American Statistical Association 91 (1996) 267-275.
+    .. [4] A. Zellner, "On assessing prior distributions and Bayesian regression analysis with g-prior distributions",
+       in: Bayesian inference and decision techniques, North-Holland 1986, 233-243.
 
     Examples
     --------

@@ -50,6 +50,7 @@ class MetricSmoother(BaseSmoother):
     # set by fit
     w_: np.ndarray
     ridge_: np.ndarray | None  # only where there is a parameter `ridge`
+    slope_count_: float | None  # the same
     n_iter_: int
     loss_path_: np.ndarray
     _structure: str | None  # that was learned
@@ -85,10 +86,14 @@ class MetricSmoother(BaseSmoother):
                 _refuse_matrix(training.features, "w as a matrix")
         smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
         if "ridge" in self.get_params(deep=False):
-            self.ridge_ = None
+            self.ridge_ = self.slope_count_ = None
         if self._ridge is not None:
             self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
-            smoother = smoother.with_line(LocalLinearSpec.of(training, self.ridge_))
+            line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
+            smoother = smoother.with_line(line)
+            if isinstance(self._ridge, str):
+                self.slope_count_ = Criterion("loo", smoother, training, validation).best_count(line.ridge)
+                smoother = smoother.with_count(self.slope_count_)
         self._store_fit(data, smoother, validation)
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
@@ -96,6 +101,14 @@ class MetricSmoother(BaseSmoother):
         warning = fit_warning(smoother, training, validation, self._datafit(), self._skill()) if learned else None
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
+        if learned and learned.at_bound:
+            warnings.warn(
+                "The learned w is at its upper bound, where the kernel is as narrow as the spacing of the samples: "
+                "every prediction is nearly the target of the nearest ones. Leave-one-out takes evenly spaced, nearly "
+                "noiseless samples for that; if there is noise, choose w, or a cv such as LeaveBlockOut.",
+                UserWarning,
+                stacklevel=4,  # the caller of fit, beyond its decorator
+            )
         if learned and not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
@@ -157,7 +170,7 @@ class MetricSmoother(BaseSmoother):
             learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
         else:
             learned = optimizer.learn(learner, structure, rank)
-        return optimizer.prune_features(learner, learned)
+        return optimizer.sharpen(learner, optimizer.prune_features(learner, learned))
 
     def _refuse_many_entries(self, n: int, d: int, rank: int) -> None:
         """Refuse a matrix w that takes too much memory to learn."""

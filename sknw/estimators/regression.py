@@ -27,6 +27,11 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     loo_prediction_: np.ndarray
     loo_score_: float
 
+    @property
+    def _keeps_range(self) -> bool:
+        """Whether lines are kept within the range of the targets, as weighted means are."""
+        return False
+
     def _datafit(self) -> SquaredError:
         return SquaredError()
 
@@ -99,7 +104,7 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         squares = np.empty((len(array), 2 * k if return_std else 0))
         for batch, pooled in self._pool_batches(array, smoother):
             mean[batch] = training.into_units_of_y(pooled[:, :k])
-            if smoother.line is None:
+            if smoother.line is None or self._keeps_range:
                 training.clip_to_targets(mean[batch])
             squares[batch] = pooled[:, k:]
         mean = mean.reshape(self._shape_of_y(len(array)))

@@ -22,6 +22,13 @@ from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 
 CRITERIA = ["loo", "aicc", "gcv"]
+
+
+def lines_of(model):
+    """What the oracle takes for the lines of a model."""
+    return oracle.Counted(model.ridge_, model.slope_count_)
+
+
 SELECTORS = [*CRITERIA, "scott", "silverman"]
 
 
@@ -209,7 +216,7 @@ def test_features_that_say_the_same_share_the_slope(bandwidth, ridge):
 
 
 def oracle_of(model, X, y, Q, w=None):
-    return oracle.predict(Q, X, y, model.bandwidth_, model.kernel, w, ridge=model.ridge_)
+    return oracle.predict(Q, X, y, model.bandwidth_, model.kernel, w, ridge=lines_of(model))
 
 
 @pytest.mark.parametrize("ridge", [0.0, "loo"])
@@ -394,7 +401,7 @@ def test_a_search_on_some_rows_averages_over_those():
     model = LocalLinearRegressor(validation_samples=30, random_state=1).fit(X, y)
     seen = np.isfinite(model.loo_prediction_)
     assert seen.sum() == model.n_validation_ == 30
-    loo = oracle.leave_one_out(X, y, model.bandwidth_, "gaussian", ridge=model.ridge_)
+    loo = oracle.leave_one_out(X, y, model.bandwidth_, "gaussian", ridge=lines_of(model))
     assert_close(model.loo_prediction_[seen], loo[seen], y)
     search = model.bandwidth_search_
     assert search.scores[search.best_index] == pytest.approx(float(np.mean((y - loo)[seen] ** 2)), rel=1e-8)

@@ -34,6 +34,11 @@ degrees = pytest.mark.parametrize("degree", [0, 1])
 structures = pytest.mark.parametrize("w", STRUCTURES)
 
 
+def lines_of(model):
+    """What the oracle takes for the lines of a model; None for weighted means."""
+    return None if model.ridge_ is None else oracle.Counted(model.ridge_, model.slope_count_)
+
+
 def few(seed=0, n=40, d=3, noise=0.3):
     """X (n, d), of which the last feature does not matter, and y."""
     rng = np.random.default_rng(seed)
@@ -165,7 +170,7 @@ def test_the_path_descends_to_the_loss_of_the_fitted_model(kernel, degree, w):
     assert np.all(np.diff(path) <= np.where(np.arange(len(path) - 1) < len(path) - 2, 1e-12, 1e-2) * path[:-1])
     assert path[-1] == pytest.approx(1 - model.loo_score_, rel=1e-8)
     h = model.w_ if model.w_.ndim == 2 else np.diag(model.w_)
-    assert path[-1] == pytest.approx(float(oracle.loss(X, y, h, kernel, ridge=model.ridge_)), rel=1e-6)
+    assert path[-1] == pytest.approx(float(oracle.loss(X, y, h, kernel, ridge=lines_of(model))), rel=1e-6)
 
 
 @cache
@@ -394,7 +399,7 @@ def test_w_is_learned_with_every_kernel_that_has_a_derivative(kernel, degree):
     assert model.loss_path_[-1] < model.loss_path_[0]
     assert model.loo_score_ > 0.5
     with np.errstate(divide="ignore"):
-        expected = oracle.loss(X, y, 1 / model.w_, of_oracle, ridge=model.ridge_)
+        expected = oracle.loss(X, y, 1 / model.w_, of_oracle, ridge=lines_of(model))
     assert model.loss_path_[-1] == pytest.approx(float(expected), rel=1e-6)
 
 
@@ -418,7 +423,7 @@ def test_policies_have_one_meaning_in_the_loss_and_in_leave_one_out(degree, w, o
         assert np.all(np.isfinite(model.loo_prediction_))
     assert model.loss_path_[-1] == pytest.approx(1 - model.loo_score_, rel=1e-9)
     h = model.w_ if model.w_.ndim == 2 else np.diag(model.w_)
-    expected = oracle.loss(X, y, h, "epanechnikov", outside=outside, ridge=model.ridge_)
+    expected = oracle.loss(X, y, h, "epanechnikov", outside=outside, ridge=lines_of(model))
     assert model.loss_path_[-1] == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -461,7 +466,7 @@ def test_validation_samples_limit_the_rows_of_the_loss(degree):
     model = AttentionPoolingRegressor(degree=degree, validation_samples=25, random_state=3, tol=1e-2).fit(X, y)
     seen = np.isfinite(model.loo_prediction_)
     assert seen.sum() == model.n_validation_ == 25
-    loo = oracle.leave_one_out(X, y, np.diag(model.w_), "gaussian", ridge=model.ridge_)
+    loo = oracle.leave_one_out(X, y, np.diag(model.w_), "gaussian", ridge=lines_of(model))
     assert_close(model.loo_prediction_[seen], loo[seen], y)
     # units of the variance of all
     assert model.loss_path_[-1] == pytest.approx(float(np.mean((y - loo)[seen] ** 2)) / y.var(), rel=1e-6)
@@ -621,6 +626,7 @@ def test_fitted_attributes_are_those_of_the_documentation():
     model = AttentionPoolingRegressor(tol=1e-2).fit(X, y)
     assert {name for name in vars(model) if name.endswith("_")} == {
         *("n_features_in_", "X_train_", "y_train_", "sample_weight_", "kernel_", "w_", "ridge_", "n_iter_"),
+        "slope_count_",
         *("loss_path_", "loo_prediction_", "loo_score_", "n_validation_"),
         *("is_categorical_", "categories_", "category_weight_"),
     }

@@ -61,10 +61,10 @@ def test_moments_and_lines_are_weighted_least_squares(ridge, samples):
         pull, of_pull = moments.equivalent_kernel_and_slope(query, ridge)
         assert_allclose(moments.y_mean + np.einsum("md,mdk->mk", pull, moments.xy), value, rtol=1e-9)
         assert_allclose(of_pull, slope, rtol=1e-9)
-        assert_allclose(LocalFits.of(moments, query).value(ridge), value, rtol=1e-9)
+        assert_allclose(LocalFits.of(moments, query).value(ridge, 0.0), value, rtol=1e-9)
     exact = lines_around(p, x - query[:, np.newaxis], y, np.zeros(7), 1.0)
-    assert_allclose(exact.value(ridge), value, rtol=1e-9)
-    assert_allclose(exact.value(np.full(7, ridge)), value, rtol=1e-9)
+    assert_allclose(exact.value(ridge, 0.0), value, rtol=1e-9)
+    assert_allclose(exact.value(np.full(7, ridge), 0.0), value, rtol=1e-9)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
@@ -92,7 +92,7 @@ def test_samples_on_a_line_have_no_slope_across_it_and_do_not_reach_beyond():
             LocalFits.of(moments_of(p, x, y), query),
             lines_around(p, x - query[:, np.newaxis], y, np.zeros(1), 1.0),
         ]:
-            assert_allclose(lines.value(0.0), [[0.9]], rtol=1e-12)
+            assert_allclose(lines.value(0.0, 0.0), [[0.9]], rtol=1e-12)
             assert np.isfinite(lines.leverage(0.0))[0] == reaches
             assert not lines.is_ill_conditioned(0.0).any()
 
@@ -101,14 +101,14 @@ def test_lines_of_tiny_weights_are_as_sharp_as_of_large_ones():
     """Two samples of which one has a weight of 1e-24: the line still goes through both."""
     p, y = np.array([[1.0, 1e-24]]), np.array([[[1.0], [3.0]]])
     x = np.array([[[0.1], [0.7]]])
-    assert_allclose(lines_around(p, x, y, np.zeros(1), 1.0).value(0.0), [[1.0 - 2.0 / 6.0]], rtol=1e-12)
+    assert_allclose(lines_around(p, x, y, np.zeros(1), 1.0).value(0.0, 0.0), [[1.0 - 2.0 / 6.0]], rtol=1e-12)
 
 
 def test_rounding_of_the_inputs_is_no_slope():
     p, y = np.full((1, 2), 0.5), np.array([[[1.0], [3.0]]])
     for size in [1.0, 1e6]:
         x = np.array([[[0.5], [0.5 + 1e-16 * size]]])
-        assert_allclose(lines_around(p, x, y, np.zeros(1), size).value(0.0), [[2.0]], rtol=1e-12)
+        assert_allclose(lines_around(p, x, y, np.zeros(1), size).value(0.0, 0.0), [[2.0]], rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-7])
