@@ -29,6 +29,9 @@ from test_learning import loss_of
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.kernels import PowerExponential
 
+# some data here are noise, which a fit says
+pytestmark = pytest.mark.filterwarnings("ignore:left-out predictions:UserWarning")
+
 STRUCTURES = ["scalar", "diagonal", "low_rank", "full"]
 degrees = pytest.mark.parametrize("degree", [0, 1])
 structures = pytest.mark.parametrize("w", STRUCTURES)
