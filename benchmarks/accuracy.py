@@ -181,7 +181,7 @@ def results(names, data, n_splits, max_train, cache):
                     "split": i,
                     "rows": rows,
                     "model": model,
-                    "parameters": estimator.__repr__(N_CHAR_MAX=100_000),
+                    "parameters": {name: repr(value) for name, value in estimator.get_params().items()},
                     "versions": [*versions, source] if model in OURS else versions,
                 }
                 result = cache.get(key, lambda estimator=estimator, split=split: measure(estimator, *split))
