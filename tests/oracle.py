@@ -211,7 +211,7 @@ def smoother_matrix(Q, X, h, kernel, w=None, outside="nearest", ridge=None, s=No
     rows = zip(attention, np.asarray(Q, dtype=np.longdouble), masses, has_support, strict=True)
     return np.array(
         [
-            a + m / (m + count) * (line_weights(a, (x - q) / s, ridge) - a) if supported else a
+            a + (m / (m + count) if count else 1) * (line_weights(a, (x - q) / s, ridge) - a) if supported else a
             for a, q, m, supported in rows
         ]
     )
@@ -378,7 +378,7 @@ def fit_at(q, X, y, h, kernel, w, outside="nearest", ridge=None, scales=None):
     root = np.sqrt(np.append(a, np.full(d, ridge)).astype(float))
     design = root[:, np.newaxis] * np.vstack([(X - x_mean) / scales, np.eye(d)]).astype(float)
     targets = root[:, np.newaxis] * np.vstack([y - mean, np.zeros((d, y.shape[1]))]).astype(float)
-    slope = weights.sum() / (weights.sum() + count) * np.linalg.lstsq(design, targets, rcond=1e-5)[0]
+    slope = (weights.sum() / (weights.sum() + count) if count else 1) * np.linalg.lstsq(design, targets, rcond=1e-5)[0]
     return mean + ((q - x_mean) / scales) @ slope, weights
 
 
