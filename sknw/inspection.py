@@ -251,9 +251,9 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     search = getattr(smoother, "bandwidth_search_", None)
     warning = None
     if search is not None or len(getattr(smoother, "loss_path_", ())):
-        autocorrelation = None if search is None else search.autocorrelation
         validation = fitted.calibrated_validation
-        warning = fit_warning(fitted.smoother, training, validation, SquaredError(), smoother._skill(), autocorrelation)
+        of_search = () if search is None else (search.criterion, search.autocorrelation)
+        warning = fit_warning(fitted.smoother, training, validation, SquaredError(), smoother._skill(), *of_search)
     request = fitted.smoother.value_request(fitted.smoother.queries(smoother.X_train_[rows]))
     sizes, _ = effective_sample_size(request, fitted.smoother.policy, fitted.smoother.algorithm)
     ridge = getattr(smoother, "ridge_", None)

@@ -36,12 +36,14 @@ def fit_warning(
     validation: Validation,
     datafit: Datafit,
     skill: float,
+    criterion: str = "loo",
     autocorrelation: Autocorrelation | None = None,
 ) -> str | None:
     """The warning that a fit deserves, if any: what is wrong with what was chosen, and the remedy.
 
     `validation` has the left-out predictions of the fit, and `skill` is by what part of the loss of a constant
     prediction theirs is smaller, for squared errors R^2. There is no warning with few samples nor a constant target.
+    Only a `criterion` that leaves nothing out can choose to follow each target by mistake.
     """
     if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
@@ -73,11 +75,11 @@ def fit_warning(
             f"left-out predictions are no better than {datafit.constant_prediction}: these inputs do not help to "
             "predict. Leave out features that do not matter, or learn a weight for each by attention pooling."
         )
-    if skill < _NO_NOISE and _size_at_samples(smoother, some) * training.sample_weight.max() < _NEAREST:
-        remedy = "choose another criterion, or give a number" if len(datafit.criteria) > 1 else "give a number"
+    is_in_sample = criterion != "loo" and skill < _NO_NOISE
+    if is_in_sample and _size_at_samples(smoother, some) * training.sample_weight.max() < _NEAREST:
         return (
             "the bandwidth is near zero: at most samples the fit is nearly the target itself. If that is not what the "
-            f"data are like, {remedy}."
+            "data are like, choose another criterion, or give a number."
         )
     return None
 

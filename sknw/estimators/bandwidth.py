@@ -91,7 +91,9 @@ class BandwidthSmoother(BaseSmoother):
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
         warning = None
         if search is not None:
-            warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), found)
+            warning = fit_warning(
+                smoother, training, validation, self._datafit(), self._skill(), search.criterion, found
+            )
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()

@@ -359,7 +359,7 @@ def test_at_a_given_bandwidth_the_ridge_has_the_smallest_leave_one_out_error(ban
     assert error(model.ridge_) <= min(error(ridge) for ridge in [0.0, *np.geomspace(1e-8, 1e4, 60)]) * (1 + 1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:the criterion:UserWarning")
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 def test_pure_noise_gets_nearly_its_mean():
     rng = np.random.default_rng(1)
     X, y = rng.uniform(size=(200, 2)), rng.normal(size=200)

@@ -179,7 +179,7 @@ def test_one_sample_is_every_prediction(case):
     ),
     ids=describe,
 )
-@pytest.mark.filterwarnings("ignore:leave-one-out chose a bandwidth near zero:UserWarning")
+@pytest.mark.filterwarnings("ignore:rows with equal inputs:UserWarning")
 def test_units_from_1e_minus_150_to_1e150_change_nothing_but_the_unit(case):
     X, y, w, Q = regression(d=case["d"], weighted=True)
     kernel, bandwidth, algorithm, (x_unit, y_unit) = (
@@ -250,7 +250,7 @@ def test_a_bandwidth_for_each_feature_divides_that_feature(algorithm):
     [*engine_cases(["gaussian", "exponential", "tricube"], [3]), {"kernel": "tricube", "d": 1, "algorithm": "sorted"}],
     ids=describe,
 )
-@pytest.mark.filterwarnings("ignore:leave-one-out chose a bandwidth near zero:UserWarning")
+@pytest.mark.filterwarnings("ignore:rows with equal inputs:UserWarning")
 def test_two_threads_give_what_one_gives(case):
     X, y, w, Q = regression(n=300, m=500, d=case["d"], n_outputs=2, weighted=True)
 

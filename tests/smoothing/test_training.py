@@ -155,7 +155,7 @@ def test_copies_share_the_attention_by_their_weights(sparse):
     assert np.all(np.count_nonzero(largest, axis=1) <= 3)
 
 
-@pytest.mark.filterwarnings("ignore:the criterion:UserWarning")
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @pytest.mark.parametrize("data", ["integers and zeros or ones", "two by two"])
 def test_tables_of_few_values_choose_as_row_wise_leave_one_out(data):
     X, y = of_few_values()
