@@ -229,6 +229,7 @@ def test_fitted_attributes_are_those_of_the_documentation():
     assert NadarayaWatsonRegressor("tricube", 0.5).fit(X, y).sample_weight_ is None
 
 
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @every
 @pytest.mark.parametrize("shape", [(45,), (45, 1), (45, 3)])
 def test_predictions_have_the_shape_of_y(Estimator, shape):
@@ -395,7 +396,12 @@ def test_clone_and_set_params_reach_into_the_kernel():
     assert {k: v for k, v in copy.get_params().items() if k != "kernel"} == {
         **{"bandwidth": 0.3, "outside": "mean", "validation_samples": "auto", "algorithm": "auto", "n_jobs": 2},
         **{"random_state": None, "kernel__power": 0.7, "cv": None},
-        **{"categorical_features": "from_dtype", "ordered_features": None, "periodic_features": None},
+        **{
+            "categorical_features": "from_dtype",
+            "ordered_features": None,
+            "periodic_features": None,
+            "scale": "features",
+        },
     }
     copy.set_params(kernel__power=1.9, bandwidth="gcv")
     assert (copy.kernel.power, copy.bandwidth) == (1.9, "gcv")

@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import assert_close, regression
-from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
@@ -133,15 +132,6 @@ def test_target_and_weights_may_be_series(Estimator):
     assert_array_equal(model.predict(Q), Estimator().fit(X, y, w).predict(Q))
     by_frame = Estimator().fit(X, pd.DataFrame({"u": y, "v": -y}))
     assert by_frame.predict(Q).shape == (len(Q), 2)
-
-
-@both
-def test_sparse_input_is_refused_with_a_way_out(Estimator):
-    X, y, _, _ = regression()
-    with pytest.raises(TypeError, match=r"[Ss]parse.*dense"):
-        Estimator().fit(csr_array(X), y)
-    with pytest.raises(TypeError, match=r"[Ss]parse.*dense"):
-        Estimator(bandwidth=1.0).fit(X, y).predict(csr_array(X))
 
 
 @both

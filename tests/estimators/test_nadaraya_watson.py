@@ -269,6 +269,7 @@ def test_two_threads_give_what_one_gives(case):
     assert_allclose(two.effective_sample_size(Q), one.effective_sample_size(Q), rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @pytest.mark.parametrize("algorithm", ENGINES)
 def test_fortran_order_and_views_are_taken_as_they_are(algorithm):
     X, y, w, Q = regression(n_outputs=2, weighted=True, d=4)

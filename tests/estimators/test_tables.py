@@ -196,6 +196,7 @@ def test_fast_sums_take_single_features(feature, algorithm):
     assert_close(model.predict(Q), oracle.predict(Q, X, y, oracle.Mixed(H[feature], [kind]), "gaussian", w), y)
 
 
+@pytest.mark.filterwarnings("ignore:the bandwidth is near zero:UserWarning")
 @pytest.mark.parametrize("selector", ["loo", "gcv", "aicc"])
 def test_a_selector_scores_one_bandwidth_for_each_feature(selector):
     X, y, w, _ = table(weighted=True)

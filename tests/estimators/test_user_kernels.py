@@ -77,6 +77,7 @@ def test_a_function_that_underflows_leaves_the_query_to_the_nearest_sample(kerne
     assert_allclose(model.predict([[0.1], [2.9], [0.5]]), [1.0, 4.0, 1.5], rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @pytest.mark.filterwarnings("ignore:bandwidth=.* cannot choose a width:UserWarning")
 def test_a_function_need_not_depend_on_the_distance_alone():
     """Its value on the diagonal, which aicc and gcv need, is asked for point by point."""

@@ -75,6 +75,7 @@ def fitted(kernel, X, y, warning=None):
         return NadarayaWatsonRegressor(kernel).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_choice_is_the_minimum_over_all_samples(sample, kernel):
@@ -151,6 +152,7 @@ def test_merged_samples_keep_mass_means_and_squares():
     assert_allclose(binned.mass @ squares, w @ smoother.values**2)
 
 
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @pytest.mark.parametrize("n_distinct", [1, 2, 50])
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
 def test_many_samples_at_few_places(kernel, n_distinct):

@@ -269,7 +269,11 @@ def test_a_search_on_some_rows_averages_over_those():
 @pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning", "ignore:.* in the kernel's support:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:left-out predictions are no better:UserWarning",
+    "ignore:the bandwidth is near zero:UserWarning",
+    "ignore:.* in the kernel's support:UserWarning",
+)
 def test_search_report_is_consistent(criterion, problem, kernel):
     X, y = PROBLEMS[problem][1]
     model = NadarayaWatsonRegressor(kernel, criterion).fit(X, y)
@@ -298,7 +302,7 @@ def test_search_report_cannot_be_changed():
         search.best_index = 0
     assert [field.name for field in dataclasses.fields(search)] == [
         *("criterion", "factors", "bandwidths", "scores", "best_index", "local_minima", "at_edge", "n_unsupported"),
-        *("has_duplicates", "autocorrelation"),
+        *("has_duplicates", "is_comparable", "autocorrelation"),
     ]
 
 
@@ -347,6 +351,7 @@ def test_rows_without_support_at_the_choice_are_counted():
         assert model.bandwidth_search_.n_unsupported == 3, criterion
 
 
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("outside", ["nan", "raise"])
 @pytest.mark.parametrize("kernel", ["tophat", "tricube", "cosine"])
@@ -376,6 +381,7 @@ def test_ties_go_to_the_larger_bandwidth(value, kernel, criterion):
     assert model.loo_score_ == 1.0
 
 
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 def test_wide_bandwidths_can_win_and_give_the_mean():
     rng = np.random.default_rng(1)
     X, y = rng.uniform(size=(200, 1)), rng.normal(size=200)
@@ -405,6 +411,7 @@ def test_few_samples_are_enough(kernel, selector, n):
     assert np.all(np.isfinite(model.bandwidth_))
 
 
+@pytest.mark.filterwarnings("ignore:.* in the kernel's support:UserWarning")
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_targets_that_a_kernel_can_reproduce_are_searched_without_a_warning(criterion):
     """Noiseless steps: the residuals are zero at small bandwidths, and their logarithm is not finite."""
