@@ -201,11 +201,6 @@ def test_leaving_out_a_fortnight_predicts_hidden_months_honestly(example, tmp_pa
     assert_pictures(tmp_path, ["time_series.png"])
 
 
-@pytest.mark.parametrize("example", sorted({*EXAMPLES} - WITH_A_TEST), ids=lambda example: example.name)
-def test_example_runs(example, tmp_path):
-    run(example, tmp_path)
-
-
 @of_example("plot_classification.py")
 def test_classification_learns_which_features_matter(example, tmp_path):
     printed = run(example, tmp_path)
@@ -215,3 +210,8 @@ def test_classification_learns_which_features_matter(example, tmp_path):
     assert abs(left_out - loss["attention pooling"]) < 0.06
     assert float(re.search(r"accuracy ([\d.]+)", printed)[1]) > 0.85
     assert_pictures(tmp_path, ["classification.png", "class_attention.png"])
+
+
+@pytest.mark.parametrize("example", sorted({*EXAMPLES} - WITH_A_TEST), ids=lambda example: example.name)
+def test_example_runs(example, tmp_path):
+    run(example, tmp_path)

@@ -259,7 +259,9 @@ def test_units_change_nothing_but_the_unit(selector, x_unit, y_unit):
     assert_close(scaled.predict(Q * x_unit) / y_unit, plain.predict(Q), y, 1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:.* in the kernel's support:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.* in the kernel's support:UserWarning", "ignore:left-out predictions are no better:UserWarning"
+)
 @pytest.mark.parametrize("selector", SELECTORS)
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
 def test_a_selectors_fit_does_not_change_with_the_unit_of_a_feature(kernel, selector):

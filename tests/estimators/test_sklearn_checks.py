@@ -114,7 +114,7 @@ OF_THE_CLASS = {
     "check_supervised_y_no_nan",
     "check_valid_tag_types",
 }
-# Other types and layouts of data, which become the same arrays: not for those that are slow.
+# Other types and layouts of data, which become the same arrays: once for each estimator.
 OF_THE_DATA = {
     "check_array_api_input",
     "check_f_contiguous_array_estimator",
@@ -137,9 +137,9 @@ def cases():
             if name in OF_THE_CLASS:
                 # a missing value is a level, and the first feature is where that check puts it
                 runs = model in ONE_EACH or (model is OF_TABLES and name != "check_estimators_nan_inf")
-            elif model in SLOW:
-                # where a check runs several times, for other types of data, only the first
-                runs = name not in OF_THE_DATA and not getattr(check, "keywords", {})
+            elif name in OF_THE_DATA or (model in SLOW and getattr(check, "keywords", {})):
+                # where a check runs several times, for other types of data, a slow model runs the first
+                runs = model in ONE_EACH or model is OF_TABLES
             else:
                 runs = True
             if runs:
@@ -188,6 +188,7 @@ def test_the_names_of_checks_are_scikit_learns():
 
 
 # scikit-learn runs these two on its own estimators only.
+@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
 @pytest.mark.parametrize("check", [check_param_validation, check_dataframe_column_names_consistency])
 @pytest.mark.parametrize(
     "model",
