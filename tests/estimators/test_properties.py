@@ -108,7 +108,9 @@ def test_lines_get_along_with_any_data(data, kernel, selector, ridge):
     assert model.ridge_ >= 0
 
 
-@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")  # weights of a small sum leave aicc and gcv no score
+@pytest.mark.filterwarnings(
+    "ignore:left-out predictions are no better:UserWarning"
+)  # weights of a small sum leave aicc and gcv no score
 @few_samples
 @given(data(), selectors)
 def test_a_selector_does_not_see_the_unit_of_y(data, selector):

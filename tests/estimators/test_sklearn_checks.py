@@ -168,7 +168,9 @@ def of_all_samples(model):
 
 
 # Some data of the checks are pure noise, and fit says so.
-@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning", "ignore:.* in the kernel's support:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:left-out predictions are no better:UserWarning", "ignore:.* in the kernel's support:UserWarning"
+)
 @pytest.mark.parametrize(("model", "check"), list(cases()), ids=describe)
 def test_scikit_learns_checks_pass(model, check):
     leaves_nothing_out = getattr(model, "bandwidth", None) in ("aicc", "gcv")

@@ -456,7 +456,7 @@ def test_learned_attention_tells_as_much(degree, ridge):
     # a ridge counts among weights that sum to 1 again, so that all of a fit is done again
     smoother = model._fitted.smoother
     query, attention = smoother.queries(Q[:1]), model.attention_weights_(Q[:1])[0]
-    means, _ = loo_predictions(smoother, query.x[0], attention, attention)
+    means, _ = loo_predictions(smoother, query.x[0], attention, attention, 0.0)  # no count
     for i in range(0, 40, 7):
         others = np.where(np.arange(40) == i, 0.0, attention)
         refitted = loo_predictions(smoother, query.x[0], others / others.sum(), np.zeros(1))[0][0]

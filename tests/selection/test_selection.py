@@ -269,7 +269,9 @@ def test_a_search_on_some_rows_averages_over_those():
 @pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning", "ignore:.* in the kernel's support:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:left-out predictions are no better:UserWarning", "ignore:.* in the kernel's support:UserWarning"
+)
 def test_search_report_is_consistent(criterion, problem, kernel):
     X, y = PROBLEMS[problem][1]
     model = NadarayaWatsonRegressor(kernel, criterion).fit(X, y)
