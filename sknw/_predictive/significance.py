@@ -15,11 +15,12 @@ leave-one-out residuals: of a number those of the fit itself, which are as small
 matters; of a category those without it, as the levels of few rows are predicted badly one at a time. s_i is the
 standard deviation of g_i over these.
 
-All g_i are linear in y, g = G y. With the attention a_j of a query, l_j = d log K_j / dx along the feature, and for
-local lines t_j = 1 + u'(x_j - x_mean), u = A (x - x_mean), A = (C + ridge I)^-1 (see `local_linear`), a row of G is
+All g_i are linear in y, g = G y. With the attention a_j of a query, l_j = d log K_j / dx along the feature, l their
+mean, and for local lines A = (C + ridge I)^-1, r = M / (M + count) (see `local_linear`), x~_j = x_j - x_mean and
+t_j = 1 + r x~_j' A (x - x_mean), a row of G is
 
-    a_j (x_j - x_mean)' A e + q_j - a_j (sum_i q_i + (x_j - x_mean)' A sum_i q_i (x_i - x_mean)),
-    q_j = a_j t_j (l_j - sum_i a_i l_i),
+    q_j - a_j sum_i q_i + a_j x~_j' A (r e - sum_i (q_i - (1 - r) p_i) x~_i + r (1 - r) l (x - x_mean)),
+    p_j = a_j (l_j - l),   q_j = t_j p_j,
 
 e the direction of the feature, and the prediction itself is sum_j a_j t_j y_j. Weighted means have t_j = 1 and A = 0.
 """
@@ -33,9 +34,10 @@ import numpy as np
 from sklearn import get_config
 
 from sknw._kernel_sums.dense import squared_distances
+from sknw._predictive.jackknife import log_mass_of
 from sknw._smoothing.attention import for_each_attention_block
-from sknw._smoothing.local_linear import solve
-from sknw._smoothing.smoother import LocalLinearSpec, Queries, Smoother, coordinates
+from sknw._smoothing.local_linear import shrinkage, solve
+from sknw._smoothing.smoother import Queries, Smoother, coordinates
 from sknw._smoothing.training import TrainingSet, take
 from sknw._smoothing.validation import Validation
 
@@ -144,7 +146,7 @@ def predictions(smoother: Smoother, X: np.ndarray, targets: np.ndarray) -> np.nd
     queries = smoother.queries(X)
 
     def rows_of(block: slice, a: np.ndarray) -> np.ndarray:
-        return a if smoother.line is None else a * _Lines(smoother.line, queries.x[block], a).t
+        return a if smoother.line is None else a * _Lines(smoother, queries, block, a).t
 
     return _sums(smoother, queries, rows_of, targets)
 
@@ -160,12 +162,15 @@ def derivatives(smoother: Smoother, X: np.ndarray, feature: int, targets: np.nda
     def rows_of(block: slice, a: np.ndarray) -> np.ndarray:
         difference = (queries.z[block] * along[block]).sum(axis=1, keepdims=True) - along[block] @ smoother.keys.T
         slope = 2.0 * smoother.kernel.log_derivative(squared_distances(request, block)) * difference
-        q = a * (slope - (a * slope).sum(axis=1, keepdims=True))
+        mean = (a * slope).sum(axis=1, keepdims=True)
+        p = a * (slope - mean)
         if smoother.line is None:
-            return q
-        lines = _Lines(smoother.line, queries.x[block], a)
-        q *= lines.t
-        return q + a * (lines.along(direction[block] / smoother.line.scales - lines.sums(q)) - q.sum(1, keepdims=True))
+            return p
+        lines = _Lines(smoother, queries, block, a)
+        q, r = lines.t * p, lines.r
+        v = r * direction[block] / smoother.line.scales - lines.sums(q - (1.0 - r) * p)
+        v += r * (1.0 - r) * mean * lines.offset
+        return q + a * (lines.along(v) - q.sum(axis=1, keepdims=True))
 
     return _sums(smoother, queries, rows_of, targets)
 
@@ -184,14 +189,19 @@ def _sums(
 
 
 class _Lines:
-    """The algebra of local lines around queries x (m, c) with attention a (m, n)."""
+    """The algebra of local lines around a block of queries x (m, c) with attention a (m, n)."""
 
-    def __init__(self, line: LocalLinearSpec, x: np.ndarray, a: np.ndarray):
+    def __init__(self, smoother: Smoother, queries: Queries, block: slice, a: np.ndarray):
+        line = smoother.line
+        assert line is not None
         x_mean = a @ line.x
         self.centred = line.x - x_mean[:, np.newaxis]
         self.covariance = np.swapaxes(a[..., np.newaxis] * self.centred, 1, 2) @ self.centred
         self.ridge = line.ridge
-        self.t = 1.0 + self.along(x - x_mean)
+        log_samples = log_mass_of(smoother.value_request(queries), block, a) + np.log(smoother.unit)
+        self.r = shrinkage(log_samples, line.count)[:, np.newaxis]
+        self.offset = queries.x[block] - x_mean
+        self.t = 1.0 + self.r * self.along(self.offset)
 
     def along(self, v: np.ndarray) -> np.ndarray:
         """(x_j - x_mean)' (C + ridge I)^-1 v of vectors v (m, c): (m, n)."""

@@ -358,9 +358,11 @@ class Smoother:
     def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
         """The logarithm of what a sample of weight 1, of weights of mean 1, adds to sum_j K_j w_j at itself.
 
-        Of shape (b, 1), or (b, m) for a kernel that is not a function of the distance.
+        Of shape (b, 1), or (b, m) for a kernel that is not a function of the distance. Such a kernel may be zero there;
+        any others then count as very many samples.
         """
-        return np.log(self.request(queries, bandwidths).weight_at_zero() / self.unit)
+        at_zero = np.maximum(self.request(queries, bandwidths).weight_at_zero(), np.finfo(np.float64).tiny)
+        return np.log(at_zero) - np.log(self.unit)
 
     def _fit_neighbours(
         self,
