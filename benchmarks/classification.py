@@ -250,7 +250,7 @@ def print_results(found, names, options):
         rows.append([name, float(optimism.mean()), float(np.abs(optimism).mean()), 100 * float(gain)])
     print_table(
         "Leave-one-out as an estimate of the test log loss, and what temperature scaling gains",
-        ["", "test - left out", "|test - left out|", "gain, %"],
+        ["", "test - left out", "absolute value", "gain, %"],
         rows,
     )
     curves = []

@@ -455,7 +455,7 @@ class EffectDisplay(_Display):
     See Also
     --------
     FitDisplay : One feature, with the others at their medians, and the data.
-    significance_test : Whether a feature matters.
+    sknw.inspection.significance_test : Whether a feature matters.
     sklearn.inspection.PartialDependenceDisplay : The average for any estimator, and for pairs of features.
 
     References

@@ -81,7 +81,7 @@ class Summary:
         The trace of the smoother matrix, of which n_samples are possible; 1 is the mean, and a line has
         1 + n_features. Estimated from the rows that have a left-out prediction.
     effective_sample_size : ndarray of shape (5,)
-        Minimum, quartiles and maximum of :meth:`~NadarayaWatsonRegressor.effective_sample_size` at these rows.
+        Minimum, quartiles and maximum of :meth:`~sknw.NadarayaWatsonRegressor.effective_sample_size` at these rows.
     search : BandwidthSearch or None
         What the bandwidth selector saw, with all local minima; None where no bandwidth was searched.
     warnings : tuple of str
@@ -90,7 +90,7 @@ class Summary:
     See Also
     --------
     summary : Makes it.
-    BandwidthSearch : The search in detail.
+    sknw.BandwidthSearch : The search in detail.
 
     Examples
     --------
@@ -377,7 +377,7 @@ def significance_test(
     See Also
     --------
     summary : What the fit is otherwise.
-    NadarayaWatsonRegressor.gradient : The derivatives.
+    sknw.NadarayaWatsonRegressor.gradient : The derivatives.
 
     Notes
     -----

@@ -149,7 +149,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         return self.classes_[code]
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Predict class probabilities, (1 - smoothing_) sum_i a(x, x_i) 1[y_i = c] + smoothing_ / n_classes.
+        """Predict class probabilities, ``(1 - smoothing_) sum_i a(x, x_i) 1[y_i = c] + smoothing_ / n_classes``.
 
         Parameters
         ----------
