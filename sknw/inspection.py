@@ -226,7 +226,7 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     Raises
     ------
     TypeError
-        If `est` is no smoother.
+        If `est` is no regressor with non-negative weights; `KrigingRegressor` has signed ones.
 
     See Also
     --------
@@ -370,7 +370,7 @@ def significance_test(
     Raises
     ------
     TypeError
-        If `est` is no smoother.
+        If `est` is no regressor with non-negative weights; `KrigingRegressor` has signed ones.
     ValueError
         If there is no such feature; if the kernel has no derivative, as "tophat", and a feature is no category.
 
