@@ -226,7 +226,7 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     Raises
     ------
     TypeError
-        If `est` is no smoother.
+        If `est` is no regressor with non-negative weights; `KrigingRegressor` has signed ones.
 
     See Also
     --------
@@ -370,7 +370,7 @@ def significance_test(
     Raises
     ------
     TypeError
-        If `est` is no smoother.
+        If `est` is no regressor with non-negative weights; `KrigingRegressor` has signed ones.
     ValueError
         If there is no such feature; if the kernel has no derivative, as "tophat", and a feature is no category.
 
@@ -407,6 +407,8 @@ def significance_test(
     smoother, _ = smoother_and_inputs(est)
     names, fitted = feature_names(smoother), smoother._fitted
     positions = feature_positions(features, names)
+    if not isinstance(fitted, FittedRegression):
+        raise TypeError(f"The test is of a regressor with non-negative weights; got a {type(smoother).__name__}.")
     if not smoother.is_categorical_[positions].all():
         require_derivative(smoother.kernel_)
     if not isinstance(n_bootstrap, Integral) or isinstance(n_bootstrap, bool) or n_bootstrap < 1:

@@ -58,6 +58,9 @@ class Kriging(Protocol):
     def predict_with_variance(self, queries: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m, k), and the variance (m,) of a new observation of weight 1."""
 
+    def covariance(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
+        """The covariances (m, m) of the errors of predictions at the queries, without the noise of new observations."""
+
     def weights(self, queries: np.ndarray, n_threads: int) -> np.ndarray | csr_array:
         """The signed weights c (m, n) of the samples, whose rows sum to 1."""
 

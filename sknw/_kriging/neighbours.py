@@ -165,6 +165,7 @@ class LocalKriging:
                     first, last = (np.searchsorted(neighbours, at[some]) for at in (ranges.first, ranges.last))
                     means = found.means[i - start] - (sums[last] - sums[first])
                 counts, radius = self.weight[rows[some]], np.abs(residuals[some])
+                counts = counts * len(some) / max(counts.sum(), np.finfo(np.float64).tiny)  # of mean 1
                 rank = float(np.floor((1.0 - coverage) * (counts.sum() + 1.0) + _ROUNDING * len(some)))
                 bounds[i, :, 0] = order_statistic(means - radius, counts, rank)
                 bounds[i, :, 1] = -order_statistic(-means - radius, counts, rank)
@@ -175,10 +176,14 @@ class LocalKriging:
         """noise / omega of each sample."""
         return self.model.noise_variances(self.weight)
 
+    def _trend(self, columns: np.ndarray) -> np.ndarray:
+        """The trend with the constant last: `solve_systems` leaves out columns that depend on those after them."""
+        return self.model.trend(columns)[:, ::-1]
+
     @cached_property
     def _samples(self) -> tuple[np.ndarray, ...]:
         """What `solve_systems` wants of the samples: columns of powers and of squares, (F, y), the diagonal of G."""
-        known = np.hstack([self.model.trend(self.columns), self.values])
+        known = np.hstack([self._trend(self.columns), self.values])
         powered, squared = self._rows(self.columns)
         return powered, squared, np.ascontiguousarray(known, dtype=np.float64), self.model.amplitude + self._noise
 
@@ -239,7 +244,7 @@ class LocalKriging:
             self.values.shape[1],
             1 + self.model.directions.shape[1],
         )
-        of_queries, trend = self._rows(queries), self.model.trend(queries)
+        of_queries, trend = self._rows(queries), self._trend(queries)
         left_out = np.zeros((m, 2), dtype=np.int64)
         if leave_out is not None:
             left_out[:, 0], left_out[:, 1] = leave_out.first, leave_out.last
@@ -262,6 +267,7 @@ class LocalKriging:
             )  # fmt: skip
 
         for_each_chunk(chunk, m, _CHUNK, n_threads)
+        found.beta[...] = found.beta[:, ::-1].copy()
         found.means[found.n_neighbours == 0] = np.nan
         found.variances[found.n_neighbours == 0] = np.nan
         return found

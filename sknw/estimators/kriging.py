@@ -25,6 +25,7 @@ from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, tests_of
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.predictive import (
+    cdf_thresholds,
     check_coverage,
     check_n_samples,
     check_tests_each_once,
@@ -370,6 +371,11 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         found = training.y_center.reshape(shape) + training.y_scales.reshape(shape) * standardised_values
         return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), *trailing)
 
+    def _clamped(self, mean: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """Standardised predictions (m, k), clamped, in units of y: in the range of the targets to the last bit."""
+        found = self._in_units_of_y(mean, array)
+        return self._fitted.training.clip_to_targets(found.reshape(mean.shape)).reshape(found.shape)
+
     def _predict_with_std(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Clamped predictions (m, k) and standard deviations of a new observation (m, k), standardised."""
         fitted = self._fitted
@@ -409,9 +415,9 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         fitted = self._fitted
         if not return_std:
             mean = fitted.solution.predict(columns, effective_n_threads(self.n_jobs))
-            return self._in_units_of_y(np.clip(mean, *fitted.bounds), array)
+            return self._clamped(np.clip(mean, *fitted.bounds), array)
         mean, std = self._predict_with_std(columns)
-        found = self._in_units_of_y(mean, array)
+        found = self._clamped(mean, array)
         return found, (fitted.training.y_scales * std).astype(found.dtype).reshape(found.shape)
 
     def attention_weights_(
@@ -561,8 +567,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer; if the band is simultaneous and
-            predictions rest on neighbours.
+            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer.
 
         Notes
         -----
@@ -577,8 +582,6 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         std = np.sqrt(np.maximum(variance - self.noise_, 0.0))
         factor = ndtri(0.5 + 0.5 * coverage)
         if simultaneous:
-            if not isinstance(solution, ExactKriging):
-                raise ValueError("A simultaneous band needs all samples: fit with n_neighbors=None, or fewer samples.")
             covariance = solution.covariance(columns, threads)
             eigenvalues, vectors = np.linalg.eigh(covariance)
             normal = check_random_state(random_state).standard_normal((n_bootstrap, len(array)))
@@ -626,6 +629,44 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
                 of_levels[output] = column[ascending[np.minimum(at, len(column) - 1)]]
         found = mean[:, :, np.newaxis] + std[:, :, np.newaxis] * of_levels
         return self._in_units_of_y(found.reshape(*mean.shape, *levels.shape), array)
+
+    def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """Predict the probability that a new observation is at most y.
+
+        It is the distribution function of which :meth:`predict_quantile` gives the quantiles: the weighted fraction of
+        the training samples with ``f(x) + s(x) e_i <= y``. At the observations themselves, of data not used in fitting,
+        its values are uniform where the distribution is right (the probability integral transform).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
+            The values, in units of y: the same for all queries (and outputs), or some for each.
+
+        Returns
+        -------
+        ndarray of shape (n_queries,) or (n_queries, n_outputs), for an array y (..., n_values)
+            Between 0 and 1; NaN where no sample can be predicted from others.
+
+        Raises
+        ------
+        ValueError
+            If y is not numbers in one of these shapes.
+        """
+        array, columns = self._validate_columns(X)
+        thresholds, shape = cdf_thresholds(y, self._shape_of_y(len(array)))
+        mean, std = self._predict_with_std(columns)
+        errors, weights = self._fitted.errors
+        training, found = self._fitted.training, np.full(thresholds.shape, np.nan)
+        for output, column in enumerate(errors.T if len(errors) else []):
+            ascending = np.argsort(column, kind="stable")
+            cumulated = np.append(0.0, np.cumsum(weights[ascending]))
+            for i, values in enumerate(thresholds[:, output]):
+                of_query = mean[i, output] + std[i, output] * column[ascending]
+                of_query = training.y_center[output] + training.y_scales[output] * of_query
+                found[i, output] = cumulated[np.searchsorted(of_query, values, side="right")] / cumulated[-1]
+        return found.astype(array.dtype).reshape(shape)
 
     def sample_y(
         self, X: ArrayLike, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0

@@ -13,6 +13,7 @@ from sknw import EffectDisplay, KrigingRegressor
 from sknw._kriging import covariance
 from sknw._kriging.covariance import Covariance, KrigingModel
 from sknw._kriging.likelihood import Likelihood
+from sknw.inspection import significance_test
 from sknw.model_selection import LeaveBlockOut
 
 KINDS = ["number", "number", 7.0, "number", "category", "ordered"]
@@ -266,6 +267,36 @@ def test_quantiles_and_draws_are_of_scaled_left_out_residuals():
     assert_allclose(np.bincount(which, minlength=50) / 300, weights / weights.sum(), atol=0.05)
 
 
+def test_the_distribution_function_is_that_of_the_quantiles_and_draws():
+    X, y = mixed_data(50, 2)
+    model = KrigingRegressor(max_iter=5).fit(X, y, np.random.default_rng(0).uniform(0.5, 2, 50))
+    levels = np.array([0.1, 0.5, 0.9])
+    quantiles = model.predict_quantile(X[:4], levels)
+    assert np.all(model.predict_cdf(X[:4], quantiles) >= levels - 1e-12)
+    assert np.all(model.predict_cdf(X[:4], quantiles - 1e-9) < levels)
+    draws = model.sample_y(X[:4], 4000)
+    assert_allclose(model.predict_cdf(X[:4], 1.0), (draws <= 1.0).mean(axis=-1), atol=0.03)
+    assert_array_equal(model.predict_cdf(X[:4], [-1e9, 1e9])[:, 1], [[0.0, 1.0]] * 4)
+    with pytest.raises(ValueError, match="y must be"):
+        model.predict_cdf(X[:4], np.ones((3, 1)))
+
+
+def test_predictions_are_in_the_range_of_the_targets_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(-1, 1, (40, 2)), np.column_stack([rng.normal(size=40), 1e8 / 3 + rng.normal(size=40)])
+    model = KrigingRegressor(w=1.0, power=1.5, noise=0.0, trend="linear").fit(X, y)
+    for Q in (np.vstack([X, 9 * X]), (9 * X).astype(np.float32)):
+        prediction = model.predict(Q).astype(np.float64)
+        assert np.all((prediction >= y.min(axis=0)) & (prediction <= y.max(axis=0)))
+
+
+def test_a_simultaneous_band_on_neighbours_is_wider_than_pointwise_ones():
+    X, y = mixed_data(60, 1)
+    model = KrigingRegressor(max_iter=5, n_neighbors=20).fit(X, y)
+    width, at_once = (np.ptp(model.predict_mean_interval(X, simultaneous=s), axis=1) for s in (False, True))
+    assert np.all((at_once > 1.2 * width) & (at_once < 2.5 * width))
+
+
 def test_a_band_of_the_mean_has_the_variance_without_noise():
     X, y = mixed_data(40, 2)
     model = KrigingRegressor(max_iter=5).fit(X, y)
@@ -327,6 +358,12 @@ def test_signed_weights_have_no_effective_sample_size():
     X = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(ValueError, match="signed"):
         KrigingRegressor(max_iter=1).fit(X, X[:, 0]).effective_sample_size(X)
+
+
+def test_the_significance_test_is_not_of_signed_weights():
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(TypeError, match="non-negative weights; got a KrigingRegressor"):
+        significance_test(KrigingRegressor(max_iter=1).fit(X, X[:, 0]))
 
 
 def test_pickles_and_clones():

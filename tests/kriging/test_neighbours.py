@@ -139,3 +139,21 @@ def test_gradient_is_the_derivative_while_neighbours_stay():
         h = 1e-6 * (np.arange(4) == k)
         numerical = (model.attention_weights_(Q + h) - model.attention_weights_(Q - h)) @ y / 2e-6
         assert_allclose(found[..., k], numerical, rtol=1e-5, atol=1e-6)
+
+
+def test_a_linear_trend_keeps_its_constant_where_a_column_is_the_same_among_neighbours():
+    """Two clusters: the slope between them is not known from the neighbours of one, their level is."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.repeat([0.0, 50.0, 51.0], 40), rng.uniform(size=120)])
+    y = X[:, 1] + X[:, 0] + rng.normal(scale=0.1, size=120)
+    model = KrigingRegressor(w=1.0, power=1.5, trend="linear", n_neighbors=K).fit(X, y)
+    Q = np.column_stack([[0.0, 0.5, 20.0, 50.0, 60.0], np.full(5, 0.5)])
+    assert_allclose(model.attention_weights_(Q).sum(axis=1), 1.0, rtol=1e-9)
+
+
+def test_intervals_count_the_weights_of_neighbours_relative_to_each_other():
+    """Half of the samples weigh 100 times less: an interval of theirs is as finite as one of the others."""
+    X, y = data()
+    weights = np.where(X[:, 0] < np.median(X[:, 0]), 0.01, 1.0)
+    model = KrigingRegressor(w=1.0, power=1.5, n_neighbors=K).fit(X, y, weights)
+    assert np.all(np.isfinite(model.predict_interval(X)))
