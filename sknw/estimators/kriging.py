@@ -138,8 +138,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
     values_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The learned values alpha, in units of y. Absent where a prediction rests on neighbours.
     kernel_ : Covariance
-        ``kernel_(A, B)`` is ``exp(-sum_k (w_k |a_k - b_k|)^p_k)`` for arrays of inputs; of features that are not numbers
-        for the columns that they become.
+        ``kernel_(A, B)`` is ``exp(-sum_k (w_k |a_k - b_k|)^p_k)`` for arrays of inputs; of features that are not
+        numbers for the columns that they become.
     log_likelihood_path_ : ndarray
         The logarithm of the restricted likelihood times the prior, up to a constant, at the start and after each
         iteration. Empty where w and power were given.
@@ -489,11 +489,11 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+ or CV+.
 
-        The bounds are order statistics of ``f_-i(x) -/+ |r_i|`` over the training samples i [1]_; ``f_-i`` is the prediction
-        without sample i (or its group or fold), before it is clamped, and r_i its left-out residual. Nothing is fitted
-        again: ``f_-i(x) = f(x) - c_i(x) r_i``, c the attention weights.
+        The bounds are order statistics of ``f_-i(x) -/+ |r_i|`` over the training samples i [1]_; ``f_-i`` is the
+        prediction without sample i (or its group or fold), before it is clamped, and r_i its left-out residual. Nothing
+        is fitted again: ``f_-i(x) = f(x) - c_i(x) r_i``, c the attention weights.
         Where predictions rest on neighbours, the samples i are those of the query, and n their number; with splits
-        f_-i(x) is then predicted.
+        ``f_-i(x)`` is then predicted.
 
         Parameters
         ----------
