@@ -30,6 +30,7 @@ from sknw.estimators.predictive import (
     check_tests_each_once,
     check_top_k,
     quantile_levels,
+    values_for_queries,
 )
 from sknw.estimators.regression import RegressionMixin, weighted_r2
 
@@ -626,6 +627,45 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
                 of_levels[output] = column[ascending[np.minimum(at, len(column) - 1)]]
         found = mean[:, :, np.newaxis] + std[:, :, np.newaxis] * of_levels
         return self._in_units_of_y(found.reshape(*mean.shape, *levels.shape), array)
+
+    def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """Predict the probability that a new observation is at most y, the inverse of :meth:`predict_quantile`.
+
+        It is the share of the sample weights whose ``e_i`` is at most ``(y - f(x)) / s(x)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            The queries.
+        y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
+            The values, in units of y: the same for all queries (and outputs), or some for each.
+
+        Returns
+        -------
+        ndarray of shape (n_queries,) or (n_queries, n_outputs), for an array y (..., n_values)
+            Between 0 and 1; NaN where no sample can be predicted from others.
+
+        Raises
+        ------
+        ValueError
+            If y is not numbers in one of these shapes.
+        """
+        array, columns = self._validate_columns(X)
+        shape, training = self._shape_of_y(len(array)), self._fitted.training
+        thresholds, trailing = values_for_queries(y, shape)
+        mean, std = self._predict_with_std(columns)
+        errors, weights = self._fitted.errors
+        found = np.full(thresholds.shape, np.nan)
+        if len(errors):
+            for output, column in enumerate(errors.T):
+                ascending = np.argsort(column, kind="stable")
+                center, scale = training.y_center[output], training.y_scales[output]
+                ends = mean[:, [output]] + std[:, [output]] * column[ascending]  # where the probability rises, (m, p)
+                cumulated = np.append(0.0, np.cumsum(weights[ascending]))
+                for query, steps in enumerate(center + scale * ends):
+                    n_below = np.searchsorted(steps, thresholds[query, output], side="right")
+                    found[query, output] = cumulated[n_below] / cumulated[-1]
+        return found.astype(array.dtype).reshape(*shape, *trailing)
 
     def sample_y(
         self, X: ArrayLike, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0

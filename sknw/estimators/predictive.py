@@ -356,21 +356,12 @@ class PredictiveMixin(AttentionMixin):
         """
         array, smoother = self._validate_queries(X)
         shape = self._shape_of_y(len(array))
-        try:
-            values = np.asarray(y, dtype=np.float64)
-        except (TypeError, ValueError):
-            values = np.array(np.nan)
-        if (values.ndim > 1 and values.shape[:-1] != shape) or np.isnan(values).any():
-            raise ValueError(
-                f"y must be a number, a list of numbers, or an array of shape {(*shape, 'n_values')} with values for "
-                f"each query; got {y!r}."
-            )
-        thresholds = values if values.ndim > 1 else np.broadcast_to(values, (*shape, values.size))
+        thresholds, trailing = values_for_queries(y, shape)
         settings = smoother.value_request(smoother.queries(array)), smoother.policy, smoother.algorithm
-        found = probabilities(*settings, self._targets, thresholds.reshape(len(array), -1, thresholds.shape[-1]))
+        found = probabilities(*settings, self._targets, thresholds)
         if smoother.policy == "raise":
             self._raise_outside(smoother, np.isnan(found).any(axis=(1, 2)))
-        return found.astype(array.dtype).reshape(*shape, *values.shape[-1:])
+        return found.astype(array.dtype).reshape(*shape, *trailing)
 
     def sample_y(
         self, X: ArrayLike, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0
@@ -493,6 +484,30 @@ def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
     if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
         raise ValueError(f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}.")
     return levels
+
+
+def values_for_queries(y: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Values y for each query and output, (m, k, v), and the shape of the values of one query: () or (v,).
+
+    `shape` is that of predictions, (m,) or (m, k).
+
+    Raises
+    ------
+    ValueError
+        If y is neither a number, nor numbers (v,) or (*shape, v).
+    """
+    try:
+        values = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
+    if (values.ndim > 1 and values.shape[:-1] != shape) or np.isnan(values).any():
+        raise ValueError(
+            f"y must be a number, a list of numbers, or an array of shape {(*shape, 'n_values')} with values for each "
+            f"query; got {y!r}."
+        )
+    for_each = values if values.ndim > 1 else np.broadcast_to(values, (*shape, values.size))
+    n_outputs = shape[1] if len(shape) > 1 else 1
+    return for_each.reshape(shape[0], n_outputs, for_each.shape[-1]), values.shape[-1:]
 
 
 def require_derivative(kernel: Kernel) -> None:
