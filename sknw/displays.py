@@ -518,7 +518,7 @@ class EffectDisplay(_Display):
             What is drawn: the average with a band of the middle half of the rows, single rows, or the average with
             single rows.
         target : int, default=None
-            The output to draw; needed where there are several.
+            The output, or the class, to draw, by its position; needed where there are several.
         grid_resolution : int, default=100
             The number of values of a feature; one that has fewer is drawn at its own.
         percentiles : tuple of two floats, default=(0.05, 0.95)
@@ -560,9 +560,12 @@ class EffectDisplay(_Display):
                 from sklearn.inspection import partial_dependence  # it brings all the trees of scikit-learn
 
                 values, levels = _column_values(X, k, grid_resolution, percentiles)
-                found = partial_dependence(
+                of_outputs = partial_dependence(
                     estimator, X, [k], kind="individual", method="brute", custom_values={k: values}
-                )["individual"][output]
+                )["individual"]
+                if len(of_outputs) < n_outputs:  # of two classes it gives the second
+                    of_outputs = np.concatenate([1.0 - of_outputs, of_outputs])
+                found = of_outputs[output]
                 values = np.arange(len(values)) if levels else values
             else:
                 values, levels = _feature_values(smoother, rows, k, grid_resolution, percentiles)

@@ -226,7 +226,7 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     Raises
     ------
     TypeError
-        If `est` is no regressor with non-negative weights; `KrigingRegressor` has signed ones.
+        If `est` is no smoother, or a classifier or :class:`KrigingRegressor`.
 
     See Also
     --------
@@ -241,10 +241,8 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     >>> round(summary(NadarayaWatsonRegressor().fit(X, y)).degrees_of_freedom, 1)
     7.0
     """
-    smoother, _ = smoother_and_inputs(est)
-    fitted, training = smoother._fitted, smoother._fitted.training
-    if not isinstance(fitted, FittedRegression):
-        raise TypeError(f"A summary is of a regressor with non-negative weights; got a {type(smoother).__name__}.")
+    smoother, fitted = _regressor(est, "summary")
+    training = fitted.training
     known = np.flatnonzero(np.isfinite(fitted.squares).all(axis=1))
     rows = training.given_rows[known] if known.size else training.given_rows
     std = training.y_scales * np.sqrt(fitted.mean_squares)
@@ -370,7 +368,7 @@ def significance_test(
     Raises
     ------
     TypeError
-        If `est` is no regressor with non-negative weights; `KrigingRegressor` has signed ones.
+        If `est` is no smoother, or a classifier or :class:`KrigingRegressor`.
     ValueError
         If there is no such feature; if the kernel has no derivative, as "tophat", and a feature is no category.
 
@@ -404,8 +402,8 @@ def significance_test(
     >>> significance_test(LocalLinearRegressor().fit(X, y)).p_value <= 0.05
     array([ True, False])
     """
-    smoother, _ = smoother_and_inputs(est)
-    names, fitted = feature_names(smoother), smoother._fitted
+    smoother, fitted = _regressor(est, "significance_test")
+    names = feature_names(smoother)
     positions = feature_positions(features, names)
     if not isinstance(fitted, FittedRegression):
         raise TypeError(f"The test is of a regressor with non-negative weights; got a {type(smoother).__name__}.")
@@ -423,6 +421,14 @@ def significance_test(
     return SignificanceTest(
         statistic.reshape(shape), p_value.reshape(shape), [names[k] for k in positions], int(n_bootstrap)
     )
+
+
+def _regressor(est: BaseSmoother | Pipeline, name: str) -> tuple[BaseSmoother, FittedRegression]:
+    """The smoother and what its predictions are made of; a TypeError for classifiers and kriging."""
+    smoother, _ = smoother_and_inputs(est)
+    if not isinstance(smoother._fitted, FittedRegression):
+        raise TypeError(f"{name} takes regressors with non-negative weights, got {type(smoother).__name__}.")
+    return smoother, smoother._fitted
 
 
 def _kinds(features: FeatureMap) -> list[str]:

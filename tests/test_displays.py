@@ -398,3 +398,15 @@ def test_a_fit_has_the_bands_asked_for(band, problem):
 def test_a_fit_refuses_other_bands(problem):
     with pytest.raises(ValueError, match="band must be"):
         FitDisplay.from_estimator(*problem, band="std")
+
+
+def test_effects_of_two_classes_are_those_of_predict_proba():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    model = make_pipeline(StandardScaler(), NadarayaWatsonClassifier(bandwidth=1.0, smoothing=0.4)).fit(X, X[:, 0] > 0)
+    for target in (0, 1):
+        inside = EffectDisplay.from_estimator(model[-1], features=0, target=target)
+        whole = EffectDisplay.from_estimator(model, X, 0, target=target)
+        assert_allclose(inside.average[0], whole.average[0], rtol=0, atol=1e-12)
+    grid = model[0].inverse_transform(np.zeros((1, 2)) + [inside.values[0][0], 0.0])[0, 0]
+    X[:, 0] = grid
+    assert_allclose(inside.average[0][0], model.predict_proba(X)[:, 1].mean(), rtol=0, atol=1e-12)

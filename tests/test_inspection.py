@@ -9,7 +9,13 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import (
+    AttentionPoolingRegressor,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonClassifier,
+    NadarayaWatsonRegressor,
+)
 from sknw._predictive import significance
 from sknw._predictive.significance import derivatives, predictions, without_feature
 from sknw.inspection import significance_test, summary
@@ -220,3 +226,11 @@ def test_a_category_can_be_tested_with_any_kernel():
     X, y = table(100)
     model = NadarayaWatsonRegressor("tophat", bandwidth=1.5).fit(X[["a", "colour"]], y)
     assert significance_test(model, "colour", n_bootstrap=99).p_value[0] == 0.01
+
+
+@pytest.mark.parametrize("inspect", [summary, significance_test])
+def test_classifiers_and_kriging_are_refused(inspect):
+    X = np.random.default_rng(0).normal(size=(20, 1))
+    for model in (NadarayaWatsonClassifier(bandwidth=1.0), KrigingRegressor(max_iter=1, tol=1e3)):
+        with pytest.raises(TypeError, match="takes regressors with non-negative weights, got"):
+            inspect(model.fit(X, (X[:, 0] > 0).astype(int)))

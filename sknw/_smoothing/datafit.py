@@ -133,10 +133,11 @@ class LogLoss(Datafit):
             return -np.log(self._of_own_class(values, predictions))
 
     def derivatives(self, values: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """In q; s is at its minimum, where the derivative in it is zero, or given."""
+        """In q; s is at its minimum, where the derivative in it is zero, or given. Where the loss is infinite, 0."""
         assert self.smoothing is not None
-        with np.errstate(divide="ignore"):
-            return -(1.0 - self.smoothing) / self._of_own_class(values, predictions)[:, np.newaxis] * values
+        p = self._of_own_class(values, predictions)
+        slopes = np.divide(self.smoothing - 1.0, p, out=np.zeros_like(p), where=p > 0)
+        return slopes[:, np.newaxis] * values
 
     def _of_own_class(self, values: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         """p of the class of each row: (m,)."""

@@ -199,3 +199,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         datafit = LogLoss(self.smoothing_)
         for batch, pooled in self._pool_batches(array, smoother):
             yield batch, datafit.probabilities(pooled).astype(array.dtype, copy=False)
+
+    def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
+        pooled = super()._individual_curves(rows, feature, values)
+        return LogLoss(self.smoothing_).probabilities(pooled.reshape(-1, pooled.shape[-1])).reshape(pooled.shape)

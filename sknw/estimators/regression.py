@@ -64,6 +64,10 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         """That of the leave-one-out residuals."""
         return measure_autocorrelation(smoother, training, training.residuals(self.loo_prediction_), n_rows)
 
+    def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
+        curves, targets = super()._individual_curves(rows, feature, values), self._fitted.training.values
+        return np.clip(curves, targets.min(axis=0), targets.max(axis=0)) if self._keeps_range else curves
+
     @overload
     def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> np.ndarray: ...
 

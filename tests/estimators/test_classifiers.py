@@ -12,7 +12,7 @@ from problems import KERNELS, engine_cases
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, RepeatedKFold, TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, RepeatedKFold, TimeSeriesSplit
 
 import sknw._smoothing.smoother as smoother_module
 from sknw import (
@@ -400,3 +400,11 @@ def test_what_only_numbers_have_classes_have_not():
         assert not hasattr(NadarayaWatsonClassifier(bandwidth=1.0).fit(*problem()[:2]), name)
     names = set(AttentionPoolingRegressor().get_params()) - {"degree", "ridge"} | {"smoothing"}
     assert set(AttentionPoolingClassifier().get_params()) == names
+
+
+def test_a_class_that_a_fold_never_sees_is_an_infinite_loss_without_a_warning():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    y = np.append(5, (X[1:, 0] > 0).astype(int))
+    model = AttentionPoolingClassifier(cv=KFold(3), smoothing=0).fit(X, y)
+    assert model.loo_log_loss_ == np.inf
+    assert np.isfinite(model.w_).all()

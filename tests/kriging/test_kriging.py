@@ -259,6 +259,9 @@ def test_quantiles_and_draws_are_of_scaled_left_out_residuals():
         at = np.searchsorted(np.cumsum(weights[order]), np.multiply(levels, weights.sum()))
         expected = mean[:, output, np.newaxis] + std[:, output, np.newaxis] * errors[order[at], output]
         assert_allclose(found[:, output], expected, rtol=1e-8)
+    assert np.all(model.predict_cdf(X[:4], found) >= np.array(levels) - 1e-12)
+    assert np.all(model.predict_cdf(X[:4], np.nextafter(found, -np.inf)) < levels)
+    assert_array_equal(model.predict_cdf(X[:4], np.inf), np.ones((4, 2)))
     draws = model.sample_y(X[:4], 300)
     assert draws.shape == (4, 2, 300)
     scaled = (draws - mean[..., np.newaxis]) / std[..., np.newaxis]
