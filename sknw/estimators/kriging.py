@@ -31,7 +31,6 @@ from sknw.estimators.predictive import (
     check_tests_each_once,
     check_top_k,
     quantile_levels,
-    values_for_queries,
 )
 from sknw.estimators.regression import RegressionMixin, weighted_r2
 
