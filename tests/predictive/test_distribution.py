@@ -459,7 +459,7 @@ def test_learned_attention_tells_as_much(degree, ridge):
     means, _ = loo_predictions(smoother, query.x[0], attention, attention, 0.0)  # no count
     for i in range(0, 40, 7):
         others = np.where(np.arange(40) == i, 0.0, attention)
-        refitted = loo_predictions(smoother, query.x[0], others / others.sum(), np.zeros(1))[0][0]
+        refitted = loo_predictions(smoother, query.x[0], others / others.sum(), np.zeros(1), 0.0)[0][0]
         assert_allclose(means[i], refitted, atol=1e-10)
 
 
