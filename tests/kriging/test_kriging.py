@@ -365,7 +365,7 @@ def test_signed_weights_have_no_effective_sample_size():
 
 def test_the_significance_test_is_not_of_signed_weights():
     X = np.random.default_rng(0).normal(size=(20, 2))
-    with pytest.raises(TypeError, match="non-negative weights; got a KrigingRegressor"):
+    with pytest.raises(TypeError, match="non-negative weights, got KrigingRegressor"):
         significance_test(KrigingRegressor(max_iter=1).fit(X, X[:, 0]))
 
 
