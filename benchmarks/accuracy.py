@@ -155,6 +155,11 @@ def _text(key):
     return json.dumps(key, sort_keys=True)
 
 
+def _without_address(value):
+    """The representation of a value, the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
 def digest(*parts):
     """Short name of some bytes."""
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
@@ -181,7 +186,7 @@ def results(names, data, n_splits, max_train, cache):
                     "split": i,
                     "rows": rows,
                     "model": model,
-                    "parameters": {name: repr(value) for name, value in estimator.get_params().items()},
+                    "parameters": {name: _without_address(value) for name, value in estimator.get_params().items()},
                     "versions": [*versions, source] if model in OURS else versions,
                 }
                 result = cache.get(key, lambda estimator=estimator, split=split: measure(estimator, *split))
