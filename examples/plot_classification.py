@@ -75,9 +75,7 @@ for ax, (name, model) in zip(axes.flat, models.items(), strict=False):
     print(f"{name:<20} log loss {loss:.3f}, fit {seconds[name]:.2f} s")
 figure.colorbar(image, ax=axes, label="probability of class 1", shrink=0.7)
 
-# %%
-# The learned w says which features matter, and the leave-one-out log loss what to expect on new data.
-
+# the learned w says which features matter, and the leave-one-out log loss what to expect on new data
 attention = models["attention pooling"]
 bars = axes.flat[-1]
 bars.bar([f"$x_{k}$" for k in range(6)], attention.w_ * X.std(axis=0), color="#0072B2")
