@@ -226,7 +226,7 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     Raises
     ------
     TypeError
-        If `est` is no smoother, or a classifier or :class:`KrigingRegressor`.
+        If `est` is no smoother, or a classifier or :class:`~sknw.KrigingRegressor`.
 
     See Also
     --------
@@ -368,7 +368,7 @@ def significance_test(
     Raises
     ------
     TypeError
-        If `est` is no smoother, or a classifier or :class:`KrigingRegressor`.
+        If `est` is no smoother, or a classifier or :class:`~sknw.KrigingRegressor`.
     ValueError
         If there is no such feature; if the kernel has no derivative, as "tophat", and a feature is no category.
 
