@@ -182,7 +182,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
     targets.
 
     Leave-one-out predictions are exact for given parameters and cost no fit [2]_. The time of a fit grows as
-    n^2 d and n^3, n the number of samples; 1500 samples take about a second, 5000 about half a minute.
+    n^2 d and n^3, n the number of samples.
 
     References
     ----------
