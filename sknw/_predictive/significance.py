@@ -61,7 +61,7 @@ def significance(
     null, validation = without_feature(smoother, training, feature), Validation.of(None, training)
     whole = null.queries_of(validation.parts[0])
     mean = null.pool(replace(whole, leave_out=None))[0]
-    mean = mean + _with_values(null, null.values - mean).pool(replace(whole, leave_out=None))[0]
+    mean = mean + null.with_values(null.values - mean).pool(replace(whole, leave_out=None))[0]
     residuals = smoother.values - _left_out(null if len(levels) else smoother, validation)
     residuals[np.isnan(residuals)] = 0.0  # of samples that no other supports
     found = [
@@ -102,12 +102,6 @@ def _test(
 def _left_out(smoother: Smoother, validation: Validation) -> np.ndarray:
     """Leave-one-out predictions of all samples, (n, k)."""
     return np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in smoother.left_out(validation)])
-
-
-def _with_values(smoother: Smoother, values: np.ndarray) -> Smoother:
-    """The same smoother of other values (n, b)."""
-    changed = replace(smoother, values=values, index=smoother.index.with_columns(values))
-    return changed if changed.line is None else changed.with_line(changed.line)
 
 
 def without_feature(smoother: Smoother, training: TrainingSet, feature: int) -> Smoother:
