@@ -30,7 +30,15 @@ from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, mean_of_rows, tests_of
+from sknw._smoothing.validation import (
+    Blocks,
+    LeaveOutRule,
+    Splits,
+    Validation,
+    mean_of_rows,
+    restore_rule,
+    tests_of,
+)
 from sknw._version import __version__
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import AttentionMixin
@@ -45,10 +53,10 @@ from sknw.estimators.tables import (
     is_table,
     names_the_remedy,
 )
-from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
+from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise, resolve_kernel
 
-# What pickles hold: the public attributes of this layout.
-_STATE = 4
+# The layout of what files hold: public attributes, and settings of public types.
+_STATE = 5
 
 
 class FitData(NamedTuple):
@@ -307,31 +315,40 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         return hasattr(self, "_fitted")
 
     def __getstate__(self) -> dict[str, Any]:
-        """The public attributes; what is made of them is made again by `__setstate__`."""
+        """The public attributes, of public types; what is made of them is made again by `__setstate__`."""
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
-            features = replace(fitted.training.features)  # without what it has made
-            state["_sknw_settings"] = *self._settings(), fitted.rule, features
+            features, rule = fitted.training.features, fitted.rule
+            state["_sknw_settings"] = {
+                "is_ordered": features.is_ordered,
+                "period": features.period,
+                "scale": "common" if features.has_common_scale else "features",
+                "leave_out": None if rule is None else vars(rule),
+                **self._settings(),
+            }
+            del state["kernel_"]
         return state
 
-    def _settings(self) -> tuple[Any, ...]:
+    def _settings(self) -> dict[str, Any]:
         """The parameters that a fitted model has as they were in fit."""
-        return self._fitted.smoother.outside, self._fitted.smoother.algorithm
+        smoother = self._fitted.smoother
+        kernel = smoother.kernel.function if isinstance(smoother.kernel, Pairwise) else smoother.kernel
+        return {"kernel": kernel, "outside": smoother.outside, "algorithm": smoother.algorithm}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the state of a pickle; one of another version warns, as those of scikit-learn do.
+        """Take over the state of a file; one of another version warns, as those of scikit-learn do.
 
         Raises
         ------
         ValueError
-            If the state has another layout, as pickles of older versions have.
+            If the state has another layout, as files of older versions have.
         """
         state = dict(state)
         version, layout = state.pop("_sknw_version", "unknown"), state.pop("_sknw_state", None)
         if layout != _STATE:
             raise ValueError(
-                f"This {type(self).__name__} was pickled by version {version} of sknw, whose pickles this version "
+                f"This {type(self).__name__} was stored by version {version} of sknw, whose files this version "
                 f"({__version__}) cannot load: refit the model."
             )
         if version != __version__:
@@ -344,13 +361,19 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
-            *settings, rule, features = settings
-            training = self._training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
-            self._restore(training, rule, *settings)
+            self._rebuild(**settings)
 
-    def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
+    def _rebuild(self, is_ordered: np.ndarray, period: np.ndarray, scale: str, leave_out: Any, **settings: Any) -> None:
         """Make again what is made in fit, from the fitted attributes and the settings."""
-        outside, algorithm = settings
+        kinds = FeatureKinds(self.is_categorical_, is_ordered, period)
+        features, rule = feature_map(kinds, self.categories_, scale), restore_rule(leave_out)
+        training = self._training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
+        self._restore(training, rule, **settings)
+
+    def _restore(self, training: TrainingSet, rule: LeaveOutRule, **settings: Any) -> None:
+        """Make the kernel and the fitted smoother again."""
+        kernel, outside, algorithm = settings["kernel"], settings["outside"], settings["algorithm"]
+        self.kernel_ = resolve_kernel(kernel)
         w, ridge = self._fitted_metric()
         line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
         smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)

@@ -337,12 +337,14 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         threads = effective_n_threads(self.n_jobs)
         return ExactKriging.of(model, columns, training.values, training.sample_weight, threads)
 
-    def _settings(self) -> tuple[Any, ...]:
-        return self._fitted.solution.model.directions.shape[1] > 0, self._fitted.solution.n_neighbors
+    def _settings(self) -> dict[str, Any]:
+        solution = self._fitted.solution
+        return {"is_linear": solution.model.directions.shape[1] > 0, "n_neighbors": solution.n_neighbors}
 
-    def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
-        training, _ = with_scales(training)
-        solution, validation = self._solve(training, *settings), Validation.of(rule, training)
+    def _restore(self, training: TrainingSet, rule: LeaveOutRule, **settings: Any) -> None:
+        training, is_square = with_scales(training)
+        self.kernel_ = Covariance(training.features.starts, self.w_, self.power_, is_square)
+        solution, validation = self._solve(training, **settings), Validation.of(rule, training)
         left_out = solution.left_out(validation, effective_n_threads(self.n_jobs))
         self._fitted = FittedKriging(training, solution, rule, validation, *left_out)
 
