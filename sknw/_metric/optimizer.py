@@ -112,7 +112,7 @@ class MetricOptimizer:
         """
         smallest, largest = W_BOUNDS
         x = self.loss.x
-        if x.shape[1] > 1 or self.loss.smoother.line is None:
+        if x.shape[1] > 1 or len(x) == 1 or self.loss.smoother.line is None:
             return W_BOUNDS
         gaps = np.diff(np.sort(x[:, 0]))
         to_nearest = np.minimum(np.append(np.inf, gaps), np.append(gaps, np.inf))
