@@ -28,9 +28,9 @@ _CLASSIFIERS = (NadarayaWatsonClassifier, AttentionPoolingClassifier)
 # With at most this many columns bandwidths are small, which is where products lose digits, and differences are quick.
 _FEW_COLUMNS = 8
 # The error that matrix products may put on the exponent of a Gaussian.
-_PRODUCT_TOLERANCE = {np.float64: 1e-11, np.float32: 1e-5}
+_PRODUCT_TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 # Queries farther from the centre, in bandwidths, are drawn nearer: their squares, and products with keys, are finite.
-_FARTHEST = {np.float64: 1e140, np.float32: 1e16}
+_FARTHEST = {"float64": 1e140, "float32": 1e16}
 
 
 def register() -> None:
@@ -40,10 +40,11 @@ def register() -> None:
 
         f(x) = sum_j a_j(x) y_j,   a(x) = softmax_j(log K(||z - z_j||) + log w_j),   z = (x - center) / h
 
-    of :class:`NadarayaWatsonRegressor`, :class:`AttentionPoolingRegressor`, :class:`NadarayaWatsonClassifier` and
-    :class:`AttentionPoolingClassifier`, with kernels ``exp(-rate u^2)`` and ``exp(-rate u)``. The softmax gives a query
-    far from all samples the nearest one. Conversion raises NotImplementedError, which says why, for everything else:
-    local lines, kriging, other kernels, an `outside` other than "nearest", features that are not numbers.
+    of :class:`~sknw.NadarayaWatsonRegressor`, :class:`~sknw.AttentionPoolingRegressor`,
+    :class:`~sknw.NadarayaWatsonClassifier` and :class:`~sknw.AttentionPoolingClassifier`, with kernels
+    ``exp(-rate u^2)`` and ``exp(-rate u)``. The softmax gives a query far from all samples the nearest one. Conversion
+    raises NotImplementedError, which says why, for everything else: local lines, kriging, other kernels, an `outside`
+    other than "nearest", features that are not numbers.
 
     The graph computes in the type of its input. Its predictions agree with those of the model to about 1e-10 in float64
     and 1e-4 in float32, in units of the range of y. A batch of m queries takes memory for m times n numbers.
@@ -157,7 +158,7 @@ class _Graph:
         from skl2onnx.proto import onnx_proto
 
         self.scope, self.container, self.types = scope, container, onnx_proto.TensorProto
-        self.dtype: type = guess_numpy_type(operator.outputs[-1].type)
+        self.dtype = np.dtype(guess_numpy_type(operator.outputs[-1].type))
         self.proto_type = guess_proto_type(operator.outputs[-1].type)
         self.input = self.add("Cast", operator.inputs[0].full_name, to=self.proto_type)
 
@@ -193,7 +194,8 @@ class _Graph:
         keys = coordinates(training.X, center, w)
         z = self.add("Sub", self.input, self.constant(center))
         z = self.add("Mul" if w.ndim == 1 else "MatMul", z, self.constant(w))
-        z = self.add("Clip", z, self.constant(-_FARTHEST[self.dtype]), self.constant(_FARTHEST[self.dtype]))
+        farthest = _FARTHEST[self.dtype.name]
+        z = self.add("Clip", z, self.constant(-farthest), self.constant(farthest))
         if form.power == 2 and self._products_are_accurate(keys):
             exponents = self._by_products(z, keys, form.rate)
         else:
@@ -204,7 +206,7 @@ class _Graph:
     def _products_are_accurate(self, keys: np.ndarray) -> bool:
         """Whether the error of ||z - z_j||^2 by matrix products, about eps max_j ||z_j||^2, does not show."""
         error = np.finfo(self.dtype).eps * np.einsum("ij,ij->i", keys, keys).max()
-        return keys.shape[1] > _FEW_COLUMNS and bool(error <= _PRODUCT_TOLERANCE[self.dtype])
+        return keys.shape[1] > _FEW_COLUMNS and bool(error <= _PRODUCT_TOLERANCE[self.dtype.name])
 
     def _by_products(self, z: str, keys: np.ndarray, rate: float) -> str:
         """Add rate (2 z.z_j - ||z_j||^2), the exponents -rate ||z - z_j||^2 but for what they have in common."""
@@ -235,5 +237,5 @@ class _Graph:
             return self.add("Mul", squares, self.constant(-form.rate))
         beyond = self.add("MatMul", self.add("Mul", e, e), self.constant(np.ones((keys.shape[1], 1))))
         u = self.add("Add", self.add("Sqrt", self.add("Add", squares, beyond)), self.add("Sqrt", beyond))
-        u = self.add("Max", u, self.constant(np.finfo(self.dtype).tiny))
+        u = self.add("Max", u, self.constant(float(np.finfo(self.dtype).tiny)))
         return self.add("Div", self.add("Mul", squares, self.constant(-form.rate)), u)
