@@ -115,8 +115,24 @@ class AttentionMixin:
     ) -> tuple[np.ndarray, Smoother]:
         """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
         array = self._validate_inputs(X)
+        if name != "smoother":
+            self._require_left_out("A prediction interval or standard deviation")
         smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _require_left_out(self, what: str) -> None:
+        """Refuse what rests on left-out predictions where there are none.
+
+        Raises
+        ------
+        ValueError
+            If `partial_fit` has appended rows.
+        """
+        if not hasattr(self, "loo_prediction_"):
+            raise ValueError(
+                f"{what} rests on predictions of each training row from the others, and partial_fit has appended rows "
+                "without any: fit all rows at once, with this bandwidth or w in numbers."
+            )
 
     def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
         """Standardised predictions (m, g, k) of the rows with each of the values (g,) in place of that of a feature."""
@@ -188,7 +204,7 @@ class PredictiveMixin(AttentionMixin):
         ------
         ValueError
             If `coverage` is not between 0 and 1; if `outside` is "raise" and a query is without support; if `cv` tests
-            a row several times.
+            a row several times; if rows were appended by `partial_fit`.
 
         Notes
         -----
@@ -259,8 +275,8 @@ class PredictiveMixin(AttentionMixin):
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1 or `n_bootstrap` no integer above 1; if `outside` is "raise" and a
-            query is without support.
+            If `coverage` is not between 0 and 1, `simultaneous` no bool or `n_bootstrap` no integer above 1; if
+            `outside` is "raise" and a query is without support; if rows were appended by `partial_fit`.
 
         Notes
         -----
@@ -288,6 +304,7 @@ class PredictiveMixin(AttentionMixin):
         if not _is_positive_integer(n_bootstrap) or n_bootstrap < 2:
             raise ValueError(f"n_bootstrap must be an integer of at least 2, got {n_bootstrap!r}.")
         array, smoother = self._validate_queries(X)
+        self._require_left_out("A band of the mean")
         fitted, training = self._fitted, self._fitted.training
         seeds = check_random_state(random_state).randint(2**31, size=n_bootstrap)
         residuals = training.residuals(self.loo_prediction_)
