@@ -255,7 +255,7 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     warning = None
     if search is not None or len(getattr(smoother, "loss_path_", ())):
         validation = fitted.calibrated_validation
-        of_search = () if search is None else (search.criterion, search.autocorrelation)
+        of_search = [smoother._remedy, *(() if search is None else (search.criterion, search.autocorrelation))]
         warning = fit_warning(fitted.smoother, training, validation, SquaredError(), smoother._skill(), *of_search)
     request = fitted.smoother.value_request(fitted.smoother.queries(smoother.X_train_[rows]))
     sizes, _ = effective_sample_size(request, fitted.smoother.policy, fitted.smoother.algorithm)

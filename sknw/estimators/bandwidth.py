@@ -100,12 +100,23 @@ class BandwidthSmoother(IncrementalSmoother):
         warning = None
         if search is not None:
             warning = fit_warning(
-                smoother, training, validation, self._datafit(), self._skill(), search.criterion, found
+                smoother,
+                training,
+                validation,
+                self._datafit(),
+                self._skill(),
+                self._remedy,
+                search.criterion,
+                found,
             )
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()
         return self
+
+    @property
+    def _remedy(self) -> str:
+        return "Leave out features that do not matter, or learn a weight for each by attention pooling."
 
     def _autocorrelation(self, smoother: Smoother, training: TrainingSet, n_rows: int) -> Autocorrelation | None:
         """That of leave-one-out residuals, if there are residuals."""

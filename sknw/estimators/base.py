@@ -102,8 +102,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         "scale": [StrOptions({"features", "common"})],
         "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "algorithm": [StrOptions(ALGORITHMS)],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
+        "n_jobs": [Interval(Integral, None, None, closed="neither"), None],
+        "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None],
     }
 
     @validates_params
@@ -166,6 +166,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
     def _skill(self) -> float:
         """By what part of the loss of a constant prediction that of the left-out predictions is smaller."""
+        raise NotImplementedError
+
+    @property
+    def _remedy(self) -> str:
+        """What may help where left-out predictions are no better than a constant."""
         raise NotImplementedError
 
     def _store_left_out(
@@ -369,9 +374,10 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
 
 def as_numbers(value: object) -> np.ndarray:
-    """A parameter as an array; NaN where it does not consist of numbers."""
+    """A parameter as an array; NaN where it does not consist of numbers, as bools."""
     try:
-        return np.asarray(value, dtype=np.float64)
+        given = np.asarray(value)
+        return np.array(np.nan) if given.dtype == bool else given.astype(np.float64)
     except (TypeError, ValueError):
         return np.array(np.nan)
 

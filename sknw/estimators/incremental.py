@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,8 @@ from sklearn.utils.validation import validate_data
 
 from sknw._predictive.fitted import AppendedSmoother
 from sknw._sklearn_compat import check_sample_weight, n_rows, validates_params
-from sknw._smoothing.smoother import Smoother, refuse_overflow
+from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.smoother import Smoother, coordinates, refuse_overflow
 from sknw._smoothing.training import TrainingSet, refuse_large
 from sknw.estimators.base import BaseSmoother
 from sknw.estimators.tables import (
@@ -44,6 +45,16 @@ class GrowingArray:
             self._room = room
         self._room[first : self._n] = rows
         return self._room[: self._n]
+
+
+class Batch(NamedTuple):
+    """A batch of rows as arrays, and what the features are with it."""
+
+    X: np.ndarray
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    categories: Categories  # `categories_` itself if there are no new levels
+    features: FeatureMap
 
 
 def can_append(estimator: IncrementalSmoother) -> bool:
@@ -129,28 +140,27 @@ class IncrementalSmoother(BaseSmoother):
 
     def _append(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
         """Append a batch of rows; nothing is changed where it is refused."""
-        fitted, (array, targets, weights, categories) = self._fitted, self._validate_batch(X, y, sample_weight)
-        features, n_before = fitted.features, len(self.X_train_)
+        fitted, batch, n_before = self._fitted, self._validate_batch(X, y, sample_weight), len(self.X_train_)
         if not hasattr(self, "_growing"):
             self._growing = {}
-        if categories is not self.categories_:
-            recoded = recode(self.X_train_, self.categories_, categories)
-            self._growing["X_train_"], self.categories_ = GrowingArray(recoded), categories
-            features = with_categories(features, categories)
-        self.X_train_, self.y_train_ = self._grow("X_train_", array), self._grow("y_train_", targets)
-        if weights is not None or self.sample_weight_ is not None:
+        if batch.categories is not self.categories_:
+            recoded = recode(self.X_train_, self.categories_, batch.categories)
+            self._growing["X_train_"], self.categories_ = GrowingArray(recoded), batch.categories
+        self.X_train_, self.y_train_ = self._grow("X_train_", batch.X), self._grow("y_train_", batch.y)
+        if batch.sample_weight is not None or self.sample_weight_ is not None:
             if self.sample_weight_ is None:
                 self.sample_weight_ = np.ones(n_before)
-            self.sample_weight_ = self._grow("sample_weight_", np.ones(len(array)) if weights is None else weights)
+            weights = np.ones(len(batch.X)) if batch.sample_weight is None else batch.sample_weight
+            self.sample_weight_ = self._grow("sample_weight_", weights)
         for name in [name for name in vars(self) if name.startswith("loo_") or name == "n_validation_"]:
             delattr(self, name)
         rows, settings = (self.X_train_, self.y_train_, self.sample_weight_), fitted.settings
 
         def make(before: TrainingSet) -> tuple[TrainingSet, Smoother]:
-            training = self._training_set(*rows, None, features, before)
+            training = self._training_set(*rows, None, batch.features, before)
             return training, self._remake_smoother(training, *settings)
 
-        self._fitted = AppendedSmoother(fitted, features, make)
+        self._fitted = AppendedSmoother(fitted, batch.features, make)
         return self
 
     def _grow(self, name: str, rows: np.ndarray) -> np.ndarray:
@@ -159,30 +169,27 @@ class IncrementalSmoother(BaseSmoother):
             self._growing[name] = GrowingArray(getattr(self, name))
         return self._growing[name].append(rows)
 
-    def _validate_batch(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Categories]:
-        """The data as arrays, and the levels of categories: `categories_` itself if there are no new ones."""
+    def _validate_batch(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Batch:
+        """The data as arrays, checked."""
         X = densify(X)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(n_rows(X)))
+        is_there = slice(None) if weights is None else weights > 0
         categories, features = self.categories_, self._fitted.features
         checks = {"dtype": (np.float64, np.float32), **self._target_checks}
         with names_the_remedy(self):
             if self.is_categorical_.any():
                 table = as_table(X)
                 validate_data(self, X, reset=False, skip_check_array=True)
-                is_there = None if weights is None else weights > 0
                 categories = append_levels(table, categories, features.is_ordered, is_there)
+                features = with_categories(features, categories)
                 array, targets = check_X_y(encode(table, categories), y, estimator=self, **checks)
             else:
                 array, targets = validate_data(self, X, y, reset=False, **checks)
         if targets.shape[1:] != self.y_train_.shape[1:]:
-            raise ValueError(
-                f"y must have the outputs of the first call, a shape of (n_samples, "
-                f"{', '.join(map(str, self.y_train_.shape[1:]))}); got {targets.shape}."
-            )
-        self._refuse_other_targets(targets if weights is None else targets[weights > 0])
+            shape = ", ".join(["n_samples", *map(str, self.y_train_.shape[1:])])
+            raise ValueError(f"y must have the outputs of the first call, a shape of ({shape}); got {targets.shape}.")
+        self._refuse_other_targets(targets[is_there])
         refuse_large(array, "X")
         w = features.repeat(self._fitted_metric()[0])
-        refuse_overflow(features.columns(array) @ w if w.ndim == 2 else features.columns(array) * w)
-        return array, targets, weights, categories
+        refuse_overflow(coordinates(features.columns(array), np.zeros(len(w)), 2.0 * w))
+        return Batch(array, targets, weights, categories, features)

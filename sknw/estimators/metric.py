@@ -58,7 +58,7 @@ class MetricSmoother(IncrementalSmoother):
 
     _parameter_constraints: ClassVar[dict] = {
         **IncrementalSmoother._parameter_constraints,
-        "w": [StrOptions(set(STRUCTURES)), Real, "array-like"],
+        "w": [StrOptions(set(STRUCTURES)), Interval(Real, None, None, closed="neither"), "array-like"],
         "rank": [Interval(Integral, 1, None, closed="left"), None],
         "penalty": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -106,7 +106,9 @@ class MetricSmoother(IncrementalSmoother):
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
-        warning = fit_warning(smoother, training, validation, self._datafit(), self._skill()) if learned else None
+        warning = None
+        if learned:
+            warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), self._remedy)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         if learned and learned.at_bound:
@@ -126,6 +128,15 @@ class MetricSmoother(IncrementalSmoother):
             )
         task.end()
         return self
+
+    @property
+    def _remedy(self) -> str:
+        if self._structure == "scalar":
+            return 'Leave out features that do not matter, or learn a weight for each with w="diagonal".'
+        found = "No weights of these features were found that help"
+        if self.penalty > 0:
+            return f"{found}; with few samples a smaller penalty may find some, else add other features."
+        return f"{found}: add other features, or samples."
 
     def _check_can_append(self) -> None:
         if isinstance(self.w, str):

@@ -172,6 +172,7 @@ class PredictiveMixin(AttentionMixin):
 
     _fitted: FittedRegression
     kernel_: Kernel
+    loo_prediction_: np.ndarray
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+ or CV+.
@@ -299,8 +300,8 @@ class PredictiveMixin(AttentionMixin):
         .. [2] V. Chernozhukov, D. Chetverikov, K. Kato, "Anti-concentration and honest, adaptive confidence bands",
            Annals of Statistics 42 (2014) 1787-1818.
         """
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
-            raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+        check_coverage(coverage)
+        check_bool(simultaneous, "simultaneous")
         if not _is_positive_integer(n_bootstrap) or n_bootstrap < 2:
             raise ValueError(f"n_bootstrap must be an integer of at least 2, got {n_bootstrap!r}.")
         array, smoother = self._validate_queries(X)
@@ -359,7 +360,8 @@ class PredictiveMixin(AttentionMixin):
         X : array-like of shape (n_queries, n_features)
             The queries.
         y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
-            The values, in units of y: the same for all queries (and outputs), or some for each.
+            The values, in units of y: the same for all queries (and outputs), or some for each. One of its own for each
+            query, as its observation, is ``y[:, np.newaxis]``.
 
         Returns
         -------
@@ -482,6 +484,12 @@ def check_coverage(coverage: float) -> None:
         raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
 
 
+def check_bool(value: object, name: str) -> None:
+    """Refuse what is neither True nor False, as a string that would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def check_tests_each_once(tests_each_once: bool) -> None:
     """Refuse intervals where a row has several left-out predictions."""
     if not tests_each_once:
@@ -494,7 +502,8 @@ def check_tests_each_once(tests_each_once: bool) -> None:
 def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
     """The levels as an array, () or (q,); a ValueError where they are not numbers between 0 and 1."""
     try:
-        levels = np.asarray(quantiles, dtype=np.float64)
+        given = np.asarray(quantiles)
+        levels = given.astype(np.float64) if given.dtype != bool else np.array(np.nan)
     except (TypeError, ValueError):
         levels = np.array(np.nan)
     if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):

@@ -120,7 +120,7 @@ class FeatureKinds(NamedTuple):
         is_ordered, is_categorical = is_ordered | (has_ordered_dtype & is_categorical), is_categorical | is_ordered
         period = np.zeros(d)
         for key, value in (periodic_features or {}).items():
-            if not isinstance(value, Real) or not 0 < value < np.inf:
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < np.inf:
                 raise ValueError(
                     f"periodic_features must give each feature a positive period, got {value!r} for {key!r}."
                 )
@@ -215,7 +215,7 @@ def _as_levels(levels: list[Any], has_missing: bool) -> np.ndarray:
     return np.array(levels, dtype=None if are_numbers and levels else object)
 
 
-def append_levels(X: Any, categories: Categories, is_ordered: np.ndarray, is_there: np.ndarray | None) -> Categories:
+def append_levels(X: Any, categories: Categories, is_ordered: np.ndarray, is_there: np.ndarray | slice) -> Categories:
     """The levels of each category, with those that only further rows X have; `categories` itself without any.
 
     Raises
@@ -229,8 +229,7 @@ def append_levels(X: Any, categories: Categories, is_ordered: np.ndarray, is_the
     for k, levels in enumerate(categories):
         if levels is None:
             continue
-        values = np.asarray(get_column(X, k))
-        values = values if is_there is None else values[is_there]
+        values = np.asarray(get_column(X, k))[is_there]
         new = values[_codes(values, levels) < 0].tolist()
         found, has_missing = _sorted_levels(new, k)
         if found and is_ordered[k]:
