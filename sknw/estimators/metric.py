@@ -111,14 +111,6 @@ class MetricSmoother(IncrementalSmoother):
             warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), self._remedy)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
-        if learned and learned.at_bound:
-            warnings.warn(
-                "The learned w is at its upper bound, where the kernel is as narrow as the spacing of the samples: "
-                "every prediction is nearly the target of the nearest ones. Leave-one-out takes evenly spaced, nearly "
-                "noiseless samples for that; if there is noise, choose w, or a cv such as LeaveBlockOut.",
-                UserWarning,
-                stacklevel=4,  # the caller of fit, beyond its decorator
-            )
         if learned and not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
