@@ -118,7 +118,8 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         ------
         ValueError
             If `classes` is missing in the first call, or is another one than before; if y has other classes; if X does
-            not have the features of the first call; if `cv` is not None, or `fit` was given groups.
+            not have the features of the first call; if all weights of the batch are zero; if `cv` is not None, or `fit`
+            was given groups.
         """
         is_first = self._is_first_batch()
         if is_first and classes is None:

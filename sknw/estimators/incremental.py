@@ -120,8 +120,8 @@ class IncrementalSmoother(BaseSmoother):
         Raises
         ------
         ValueError
-            If X does not have the features of the first call, or y not its outputs; if `cv` is not None, or `fit` was
-            given groups.
+            If X does not have the features of the first call, or y not its outputs; if all weights of the batch are
+            zero; if `cv` is not None, or `fit` was given groups.
         """
         if self._is_first_batch():
             return self._fit(copy(X), copy(y), copy(sample_weight), None)  # batches may come in one and the same array
