@@ -376,8 +376,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 def as_numbers(value: object) -> np.ndarray:
     """A parameter as an array; NaN where it does not consist of numbers, as bools."""
     try:
-        given = np.asarray(value)
-        return np.array(np.nan) if given.dtype == bool else given.astype(np.float64)
+        return np.array(np.nan) if np.asarray(value).dtype == bool else np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         return np.array(np.nan)
 

@@ -502,8 +502,8 @@ def check_tests_each_once(tests_each_once: bool) -> None:
 def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
     """The levels as an array, () or (q,); a ValueError where they are not numbers between 0 and 1."""
     try:
-        given = np.asarray(quantiles)
-        levels = given.astype(np.float64) if given.dtype != bool else np.array(np.nan)
+        are_bools = np.asarray(quantiles).dtype == bool
+        levels = np.array(np.nan) if are_bools else np.asarray(quantiles, dtype=np.float64)
     except (TypeError, ValueError):
         levels = np.array(np.nan)
     if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
