@@ -26,6 +26,7 @@ from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, t
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.predictive import (
     cdf_thresholds,
+    check_bool,
     check_coverage,
     check_n_samples,
     check_tests_each_once,
@@ -204,8 +205,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
 
     _parameter_constraints: ClassVar[dict] = {
         **{name: BaseSmoother._parameter_constraints[name] for name in _SHARED_PARAMETERS},
-        "w": [StrOptions({"learned"}), Real, "array-like"],
-        "power": [StrOptions({"learned"}), Real, "array-like"],
+        "w": [StrOptions({"learned"}), Interval(Real, None, None, closed="neither"), "array-like"],
+        "power": [StrOptions({"learned"}), Interval(Real, None, None, closed="neither"), "array-like"],
         "trend": [StrOptions({"constant", "linear"})],
         "noise": [StrOptions({"learned"}), Interval(Real, 0, None, closed="left")],
         "n_neighbors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
@@ -569,7 +570,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer.
+            If `coverage` is not between 0 and 1, `simultaneous` no bool or `n_bootstrap` no positive integer.
 
         Notes
         -----
@@ -577,6 +578,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         Where the function is rougher in some places than in others, the band is too narrow there.
         """
         check_coverage(coverage)
+        check_bool(simultaneous, "simultaneous")
         check_n_samples(n_bootstrap, "n_bootstrap")
         array, columns = self._validate_columns(X)
         solution, threads = self._fitted.solution, effective_n_threads(self.n_jobs)
@@ -644,7 +646,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         X : array-like of shape (n_queries, n_features)
             The queries.
         y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
-            The values, in units of y: the same for all queries (and outputs), or some for each.
+            The values, in units of y: the same for all queries (and outputs), or some for each. One of its own for each
+            query, as its observation, is ``y[:, np.newaxis]``.
 
         Returns
         -------
