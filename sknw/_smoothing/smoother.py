@@ -48,6 +48,12 @@ def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
         return centred
 
 
+def _largest_offset(center: np.ndarray, w: np.ndarray) -> float:
+    """The largest of the products center w of which z = (x - center) w would be differences."""
+    with np.errstate(over="ignore"):
+        return float(np.abs(center * w.T).max())
+
+
 def refuse_overflow(z: np.ndarray) -> None:
     """Refuse coordinates that are no float64 numbers."""
     if not np.isfinite([z.min(), z.max()]).all():
@@ -174,7 +180,7 @@ class Smoother:
         w = training.features.repeat(w)
         keys = coordinates(training.X, training.center, w)
         refuse_overflow(keys)
-        offset = float(np.abs(training.center * w.T).max())
+        offset = _largest_offset(training.center, w)
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights, unit = training.sample_weight, float(training.sample_weight.max())
         groups = training.features.groups(take(training.given, training.rows), w)
@@ -207,7 +213,7 @@ class Smoother:
 
     def with_metric(self, w: np.ndarray, keys: np.ndarray) -> Smoother:
         """The same at z = (x - center) w, given that of the training samples, for the w of the columns."""
-        offset = float(np.abs(self.center * w.T).max())
+        offset = _largest_offset(self.center, w)
         groups = self.index.groups
         if groups is not None:
             groups = replace(groups, sq=float(w[groups.columns.start] ** 2))
