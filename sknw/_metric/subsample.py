@@ -40,7 +40,7 @@ def draw_samples(
 
     `groups` (n,) are drawn as a whole, unless fewer than 20 would do: then some samples of each.
     """
-    unit = np.arange(n) if groups is None or n_samples * (groups.max() + 1) < _LEAST_GROUPS * n else groups
+    unit = np.arange(n) if groups is None or n_samples * (int(groups.max()) + 1) < _LEAST_GROUPS * n else groups
     size, is_tested = np.bincount(unit), np.zeros(unit.max() + 1, dtype=bool)
     is_tested[unit[validation.rows]] = True
     order = rng.permutation(len(size))

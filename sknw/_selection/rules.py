@@ -15,7 +15,7 @@ _FAST_OF_ONE_FEATURE = 40
 # Of more samples than can all be validated, w is learned from so many, and so many more for each of its numbers.
 _LEARNED_FROM, _PER_NUMBER, _MOST_LEARNED_FROM = 2000, 50, 10_000
 # Kernel evaluations of the score of such a w, and its rows at least.
-_EVALUATIONS_OF_SCORE, _LEAST_ROWS_OF_SCORE = 1e8, 500
+_EVALUATIONS_OF_SCORE, _LEAST_ROWS_OF_SCORE = 2e8, 400
 
 
 def rule_of_thumb(rule: str, n: int, d: int) -> float:
@@ -49,5 +49,5 @@ def n_learning_samples(n: int, n_numbers: int) -> int:
 
 
 def n_validation_rows_of_learning(n: int) -> int:
-    """The rows that the score of a w that was learned from some of n samples is averaged over: max(1e8 / n, 500)."""
+    """The rows that the score of a w that was learned from some of n samples is averaged over: max(2e8 / n, 400)."""
     return max(int(_EVALUATIONS_OF_SCORE / n), _LEAST_ROWS_OF_SCORE)

@@ -31,6 +31,8 @@ from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
+# What only needs few predictions, once w is learned from some of many samples, takes about so many.
+_LOOKED_AT = 200
 # Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
 
@@ -79,7 +81,9 @@ class MetricSmoother(BaseSmoother):
         n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
         if self._learns_from_some(n, d):
             n_auto = n_validation_rows_of_learning(n)
-        validation = self._validation(data, n_auto)
+        validation = looked_at = self._validation(data, n_auto)
+        if self._learns_from_some(n, d):
+            looked_at = validation[:: -(-len(validation) // _LOOKED_AT)]
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
         if learns:
@@ -98,13 +102,13 @@ class MetricSmoother(BaseSmoother):
             line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
             smoother = smoother.with_line(line)
             if isinstance(self._ridge, str):
-                self.slope_count_ = Criterion("loo", smoother, training, validation).best_count(line.ridge)
+                self.slope_count_ = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
                 smoother = smoother.with_count(self.slope_count_)
         self._store_fit(data, smoother, validation)
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
-        warning = fit_warning(smoother, training, validation, self._datafit(), self._skill()) if learned else None
+        warning = fit_warning(smoother, training, looked_at, self._datafit(), self._skill()) if learned else None
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         if learned and learned.at_bound:
