@@ -81,7 +81,8 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         The smoothing s.
     loo_proba_ : ndarray of shape (n_samples, n_classes)
         Class probabilities of each training row, predicted without what `cv` leaves out; the mean where it is tested
-        several times, NaN where it is not tested or was not used for validation.
+        several times, NaN where it is not tested or was not used for validation. A second :meth:`partial_fit` removes
+        it, with `loo_log_loss_` and `n_validation_`.
     loo_log_loss_ : float
         The weighted log loss of `loo_proba_`, in nats.
     kernel_ : Kernel
@@ -210,7 +211,8 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
     scale : {"features", "common"}, default="features"
         Whether each number has its own standard deviation or all share one, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
-        How many training samples the loss is averaged over, as of :class:`AttentionPoolingRegressor`.
+        How many training samples the loss and `loo_log_loss_` are averaged over, and how w is learned from many
+        samples, as of :class:`AttentionPoolingRegressor`.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
@@ -238,7 +240,7 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
         given.
     loo_proba_ : ndarray of shape (n_samples, n_classes)
         Class probabilities of each training row, predicted without what `cv` leaves out, NaN where there is no
-        prediction.
+        prediction. A second :meth:`partial_fit` removes it, with `loo_log_loss_` and `n_validation_`.
     loo_log_loss_ : float
         The weighted log loss of `loo_proba_`, in nats.
     kernel_ : Kernel
