@@ -116,13 +116,9 @@ class MetricSmoother(IncrementalSmoother):
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
-<<<<<<< HEAD
-        warning = fit_warning(smoother, training, looked_at, self._datafit(), self._skill()) if learned else None
-=======
         warning = None
         if learned:
-            warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), self._remedy)
->>>>>>> main
+            warning = fit_warning(smoother, training, looked_at, self._datafit(), self._skill(), self._remedy)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         if learned and not learned.converged:
