@@ -39,7 +39,7 @@ def three_of_six(n, rng):
     return X, y + 0.15 * rng.normal(size=n)
 
 
-DATA = [friedman, smooth, three_of_six]
+DATA = {make.__name__: make for make in (friedman, smooth, three_of_six)}
 
 
 def fit_seconds(model, X, y):
@@ -55,17 +55,18 @@ def rmse(model, X, y):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small: only shows that everything runs")
+    parser.add_argument("--data", choices=DATA, nargs="+", default=list(DATA), help="which data; all of them")
     arguments = parser.parse_args()
     sizes = [1000, 21_000] if arguments.quick else [20_001, 100_000, 1_000_000]
     threadpool_limits(1)
     print_machine(threads=1)
     for degree in (0, 1):  # compiles
         AttentionPoolingRegressor(degree=degree, algorithm="fused").fit(*friedman(300, np.random.RandomState(0)))
-    for make in DATA:
+    for data in arguments.data:
         rows, first = [], {}
         for n in sizes:
             rng = np.random.RandomState(0)
-            X, y = make(n + N_TEST, rng)
+            X, y = DATA[data](n + N_TEST, rng)
             X, X_test, y, y_test = X[:n], X[n:], y[:n], y[n:]
             models = {"boosting": HistGradientBoostingRegressor(max_iter=300, random_state=0)}
             for degree in (0, 1):
@@ -79,7 +80,7 @@ def main():
                 relative = seconds[name] / seconds["boosting"], seconds[name] / first[name]
                 rows.append([f"{name}, n = {n:,}", seconds[name], *relative, rmse(model, X_test, y_test)])
         header = ["", "processor seconds of fit", "times boosting", f"times n = {sizes[0]:,}", "test RMSE"]
-        print_table(f"Learning w, {make.__name__}, 6 features", header, rows)
+        print_table(f"Learning w, {data}, 6 features", header, rows)
 
 
 if __name__ == "__main__":
