@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import lapack, qr, solve_triangular
+from scipy.linalg import blas, lapack, qr, solve_triangular
 from scipy.optimize import brentq, minimize_scalar
 
-from sknw._kriging.covariance import LEAST_NOISE, KrigingModel
+from sknw._kriging.covariance import LEAST_NOISE, KrigingModel, mirror
 
 # Bounds and prior N(mean, sd^2) of the logarithms; the mean of log w is -log(d) / 2.
 W_BOUNDS, POWER_BOUNDS, AMPLITUDE_BOUNDS, NOISE_BOUNDS = (1e-3, 20.0), (0.5, 2.0), (1e-4, 1e3), (1e-6, 10.0)
@@ -46,15 +46,10 @@ def factorise(kappa: np.ndarray, amplitude: float, noise: np.ndarray) -> np.ndar
 
 
 def inverse(L: np.ndarray) -> np.ndarray:
-    """(L L')^-1, in place of the factor."""
+    """(L L')^-1 in C order, in place of the factor."""
     C, _ = lapack.dpotri(L, lower=1, overwrite_c=1)
-    size = 256
-    for start in range(0, len(C), size):
-        rows = slice(start, start + size)
-        block = C[rows, rows]
-        block[...] = np.tril(block) + np.tril(block, -1).T
-        C[rows, start + size :] = C[start + size :, rows].T
-    return C
+    mirror(C)
+    return C.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +78,14 @@ class Likelihood:
         kappa = covariance.within(points, self.n_threads)
         k, L = self.values.shape[1], factorise(kappa, model.amplitude, noise)
         log_det = 2.0 * np.log(np.diag(L)).sum()
-        B = inverse(L)
-        BF = B @ self.basis
-        M = np.linalg.cholesky(self.basis.T @ BF)
-        half = solve_triangular(M, BF.T, lower=True)
-        B -= half.T @ half
-        alpha = B @ self.values
+        W = inverse(L)  # G^-1
+        half = W @ self.basis
+        M = np.linalg.cholesky(self.basis.T @ half)
+        half = solve_triangular(M, half.T, lower=True).T  # B = G^-1 - half half'
+        alpha = W @ self.values - half @ (half.T @ self.values)
         value = 0.5 * (np.vdot(self.values, alpha) + k * (log_det + 2.0 * np.log(np.diag(M)).sum()))
-        W = B
-        W *= 0.5 * k
-        W -= 0.5 * (alpha @ alpha.T)
+        U = np.hstack([np.sqrt(0.5 * k) * half, np.sqrt(0.5) * alpha])
+        W = blas.dgemm(-1.0, U, U, 0.5 * k, W.T, trans_b=1, overwrite_c=1).T  # k B / 2 - alpha alpha' / 2
         by_noise = float(np.diag(W) @ noise)
         W *= kappa
         W *= model.amplitude
