@@ -130,8 +130,8 @@ def name_of(check):
     return getattr(check, "func", check).__name__
 
 
-def cases():
-    for model in [*QUICK, *SLOW]:
+def checks_of(models):
+    for model in models:
         for _, check in estimator_checks_generator(model):
             name = name_of(check)
             if name in OF_THE_CLASS:
@@ -167,17 +167,34 @@ def of_all_samples(model):
     return OfAllSamples(**clone(model).get_params(deep=False))
 
 
+def run(model, check):
+    leaves_nothing_out = getattr(model, "bandwidth", None) in ("aicc", "gcv")
+    is_of_weights = name_of(check).startswith("check_sample_weight_equivalence")
+    check(of_all_samples(model) if leaves_nothing_out and is_of_weights else clone(model))
+
+
 # Some data of the checks are pure noise, and fit says so.
-@pytest.mark.filterwarnings(
+of_noise = pytest.mark.filterwarnings(
     "ignore:left-out predictions are no better:UserWarning",
     "ignore:the bandwidth is near zero:UserWarning",
     "ignore:.* in the kernel's support:UserWarning",
 )
-@pytest.mark.parametrize(("model", "check"), list(cases()), ids=describe)
-def test_scikit_learns_checks_pass(model, check):
-    leaves_nothing_out = getattr(model, "bandwidth", None) in ("aicc", "gcv")
-    is_of_weights = name_of(check).startswith("check_sample_weight_equivalence")
-    check(of_all_samples(model) if leaves_nothing_out and is_of_weights else clone(model))
+
+
+@of_noise
+@pytest.mark.parametrize(("model", "check"), list(checks_of(ONE_EACH)), ids=describe)
+def test_scikit_learns_checks_pass_for_each_estimator(model, check):
+    run(model, check)
+
+
+@of_noise
+@pytest.mark.parametrize(
+    ("model", "check"),
+    list(checks_of(model for model in [*QUICK, *SLOW] if model not in ONE_EACH)),
+    ids=describe,
+)
+def test_scikit_learns_checks_pass_whatever_the_parameters(model, check):
+    run(model, check)
 
 
 def test_the_names_of_checks_are_scikit_learns():
