@@ -18,7 +18,7 @@ X = np.column_stack([X, np.arange(60) % 3])
 model = sknw.NadarayaWatsonRegressor().fit(X, y)
 assert np.allclose(model.attention_weights_(X) @ y, model.predict(X))
 
-for model in [
+for smoother in [
     *(sknw.NadarayaWatsonRegressor("tricube", 1.0, algorithm=name) for name in ("dense", "fused", "pruned")),
     sknw.NadarayaWatsonRegressor(bandwidth=1.0, algorithm="expansion"),
     sknw.NadarayaWatsonRegressor(categorical_features=[1]),
@@ -28,8 +28,8 @@ for model in [
     sknw.NadarayaWatsonClassifier(),
     sknw.AttentionPoolingClassifier(),
 ]:
-    model.fit(X, y > np.median(y) if is_classifier(model) else y)
-    assert 0.2 < model.score(X, model.y_train_) <= 1.0, model
+    smoother.fit(X, y > np.median(y) if is_classifier(smoother) else y)
+    assert 0.2 < smoother.score(X, smoother.y_train_) <= 1.0, smoother
 print(sknw.inspection.summary(sknw.NadarayaWatsonRegressor().fit(X, y)))
 
 for display, arguments in {

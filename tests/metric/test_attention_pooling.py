@@ -10,6 +10,7 @@ import mlkr
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import (
     DIFFERENTIABLE,
@@ -101,11 +102,18 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("algorithm", ["auto", *ENGINES])
-@pytest.mark.parametrize("ridge", [None, 0.0, [0.03, 0.3, 3.0]], ids=["mean", "line", "line with ridges"])
-@pytest.mark.parametrize("matrix", MATRICES)
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
-def test_matrices_are_the_oracles(kernel, matrix, ridge, algorithm):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        kernel=["gaussian", "exponential", "tricube"],
+        matrix=list(MATRICES),
+        ridge=[None, 0.0, [0.03, 0.3, 3.0]],
+        algorithm=["auto", *ENGINES],
+    ),
+    ids=describe,
+)
+def test_matrices_are_the_oracles(row):
+    kernel, matrix, ridge, algorithm = row.values()
     X, y, sample_weight, Q = regression(d=3, n_outputs=2, weighted=True)
     W = MATRICES[matrix]
     parameters = {} if ridge is None else {"degree": 1, "ridge": ridge}
@@ -444,9 +452,17 @@ ALGORITHMS = [
 ]
 
 
-@pytest.mark.parametrize(("kernel", "d", "algorithm"), ALGORITHMS)
-@pytest.mark.parametrize(("w", "degree"), [("diagonal", 0), ("diagonal", 1), ("full", 0)])
-def test_engines_and_threads_learn_the_same(kernel, d, algorithm, w, degree):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        [dict(zip(["kernel", "d", "algorithm"], case, strict=True)) for case in ALGORITHMS],
+        w=["diagonal", "full"],
+        degree=[0, 1],
+    ),
+    ids=describe,
+)
+def test_engines_and_threads_learn_the_same(row):
+    kernel, d, algorithm, w, degree = row.values()
     X, y = few(d=3)
     X = X[:, :d]
     dense = AttentionPoolingRegressor(kernel, w, degree=degree, algorithm="dense", tol=1e-2).fit(X, y)
