@@ -54,10 +54,9 @@ def few(seed=0, n=40, d=3, noise=0.3):
 # w given
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("d", [1, 3])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_with_w_given_it_is_nadaraya_watson_or_local_linear_at_one_over_w(kernel, d, weighted):
+@pytest.mark.parametrize("row", covering_array(kernel=list(KERNELS), d=[1, 3], weighted=[False, True]), ids=describe)
+def test_with_w_given_it_is_nadaraya_watson_or_local_linear_at_one_over_w(row):
+    kernel, d, weighted = row.values()
     X, y, sample_weight, Q = regression(d=d, weighted=weighted)
     h, parameter = bandwidth(d), KERNELS[kernel][0]
     pairs = [
