@@ -11,6 +11,7 @@ an index; queries follow with each request, and the worker sums by whichever eng
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from joblib import parallel_config
@@ -47,7 +48,7 @@ class Shard:
     def split(cls, index: KeyIndex, n_shards: int) -> list[Shard]:
         """All keys of an index in shards of equal size."""
         ends = np.linspace(0, len(index), n_shards + 1).round().astype(int).tolist()
-        rows = [slice(*some) for some in zip(ends[:-1], ends[1:], strict=True) if some[0] < some[1]]
+        rows = [slice(start, stop) for start, stop in pairwise(ends) if start < stop]
         return [cls(index.take(some), some.start) for some in rows]
 
     def request(self, question: KernelSumRequest, n_threads: int) -> KernelSumRequest:
@@ -84,7 +85,8 @@ class Cluster(Engine):
         quickest = dispatcher.choose(request, "auto")
         if quickest is not self:
             return dispatcher.compute(quickest, request)
-        return self._shards(request.index).reduce(sums_of_shard, ScaledSums.merge, _without_keys(request), lambda _: None)
+        shards, question = self._shards(request.index), _without_keys(request)
+        return shards.reduce(sums_of_shard, ScaledSums.merge, question, lambda shard: None)
 
     def metric_refusal(self, request: KernelSumRequest) -> str | None:
         """As for sums."""

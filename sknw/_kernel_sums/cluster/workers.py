@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable
 from functools import reduce
-from time import sleep
 from typing import Any, Protocol
 from uuid import uuid4
 
 from joblib import Parallel, delayed
 from joblib.parallel import ParallelBackendBase
 
-# Times that shards are sent again after a worker that kept one has died, and the seconds until the others know of it.
-_MOST_LOSSES, _WAIT = 5, 1.0
 # Shards that a process of other backends than dask keeps at most: those used last.
 _MOST_KEPT = 16
 
@@ -65,59 +62,49 @@ class DaskWorkers:
         self.number = len(self.threads)
 
     def keep(self, split: Split) -> Shards:
-        return DaskShards(self, split)
+        return DaskShards(self, split(self.number))
 
 
 class DaskShards:
-    """A shard in the memory of each worker."""
+    """A shard in the memory of each worker.
 
-    def __init__(self, workers: DaskWorkers, split: Split) -> None:
-        self.workers, self.split, self.is_sent = workers, split, False
+    What is sent is the result of a task, and so dask sends it again where the worker that kept it has died.
+    """
 
-    def _send(self) -> None:
-        """Send each worker its shard."""
-        workers = self.workers = DaskWorkers(self.workers.backend, self.workers.client)
-        self.shards = self.split(workers.number)
-        self.addresses = sorted(workers.threads)[: len(self.shards)]
-        pairs = zip(self.shards, self.addresses, strict=True)
-        self.kept = [self._scatter(shard, workers=[address]) for shard, address in pairs]
-        self.is_sent = True
+    def __init__(self, workers: DaskWorkers, shards: list[Any]) -> None:
+        self.workers, self.shards = workers, shards
+        self.addresses = sorted(workers.threads)[: len(shards)]
+        self.kept = [self._submit(address, _same, shard) for address, shard in zip(self.addresses, shards, strict=True)]
 
     def reduce(
         self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], question: Any, data: Callable[[Any], Any]
     ) -> Any:
-        """As of `Shards`; shards of a worker that dies are sent again, to those that are left."""
-        for _ in range(_MOST_LOSSES):
-            try:
-                return self._reduce(task, merge, question, data)
-            except CancelledError:
-                self.is_sent = False
-                sleep(_WAIT)
-        return self._reduce(task, merge, question, data)
-
-    def _reduce(
-        self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], question: Any, data: Callable[[Any], Any]
-    ) -> Any:
-        if not self.is_sent:
-            self._send()
-        client, threads = self.workers.client, self.workers.threads
-        asked = self._scatter(question, broadcast=True)
-        answers: Sequence[Any] = []
-        for shard, kept, address in zip(self.shards, self.kept, self.addresses, strict=True):
-            here = {"workers": [address], "pure": False}
-            more = self._scatter(data(shard), workers=[address])
-            answers = [*answers, client.submit(task, kept, threads[address], asked, more, **here)]
-        while len(answers) > 1:  # pairs are merged where they are: the client gets one answer
+        """As of `Shards`; pairs of answers are merged where they are, and the client gets one."""
+        threads, asked = self.workers.threads, self._submit(self.addresses[0], _same, question)
+        answers = [
+            (address, self._submit(address, task, kept, threads[address], asked, data(shard)))
+            for address, kept, shard in zip(self.addresses, self.kept, self.shards, strict=True)
+        ]
+        while len(answers) > 1:
             pairs = [answers[i : i + 2] for i in range(0, len(answers), 2)]
-            answers = [client.submit(merge, *pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
+            answers = [
+                (pair[0][0], self._submit(pair[0][0], merge, *(answer for _, answer in pair)))
+                if len(pair) > 1
+                else pair[0]
+                for pair in pairs
+            ]
         with self.workers.backend.retrieval_context():
-            return answers[0].result()
+            return answers[0][1].result()
 
-    def _scatter(self, data: Any, **where: Any) -> Any:
-        try:
-            return self.workers.client.scatter(data, hash=False, **where)
-        except (KeyError, OSError) as error:  # the worker is not there any more
-            raise CancelledError from error
+    def _submit(self, address: str, task: Callable[..., Any], *arguments: Any) -> Any:
+        """The future of a task, at that worker as long as it lives."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            return self.workers.client.submit(task, *arguments, workers=[address], allow_other_workers=True, pure=False)
+
+
+def _same(data: Any) -> Any:
+    return data
 
 
 class JoblibWorkers:
