@@ -58,27 +58,6 @@ def test_a_fit_is_that_of_one_process(client, sends_everything):
     assert_allclose(predictions, model.fit(X, y, w).predict(Q), rtol=1e-8)
 
 
-class Slow(Cauchy):
-    """Time enough to kill a worker."""
-
-    def profile(self, sq):
-        time.sleep(0.5)
-        return super().profile(sq)
-
-
-@pytest.mark.parametrize("is_at_work", [False, True])
-def test_a_worker_that_dies_is_survived(is_at_work, client, sends_everything):
-    request = random_request(Slow(), n=300, m=40)
-    with joblib.parallel_config("dask"):
-        CLUSTER.compute(request)
-        pid = next(iter(client.run(os.getpid).values()))
-        murder = Timer(0.25 * is_at_work, os.kill, [pid, signal.SIGKILL])
-        murder.start()
-        sums = CLUSTER.compute(request)
-        murder.join()
-    assert_same_sums(sums, ENGINES["dense"].compute(request), 1e-12)
-
-
 def test_a_search_on_the_cluster_may_fit_on_the_cluster(client, sends_everything):
     X, y, _, _ = regression(n=90)
     model = NadarayaWatsonRegressor(bandwidth=0.7)
@@ -121,3 +100,23 @@ def test_classes_and_probabilities_of_a_dask_array():
     assert (labels.chunks, proba.chunks) == (((10, 10, 5),), ((10, 10, 5), (2,)))
     np.testing.assert_array_equal(labels.compute(scheduler="threads"), model.predict(Q))
     assert_allclose(proba.compute(scheduler="threads"), model.predict_proba(Q), rtol=1e-14)
+
+
+class Slow(Cauchy):
+    """Time enough to kill a worker."""
+
+    def profile(self, sq):
+        time.sleep(0.5)
+        return super().profile(sq)
+
+
+def test_a_worker_that_dies_at_work_is_survived(client, sends_everything):
+    request = random_request(Slow(), n=300, m=40)
+    with joblib.parallel_config("dask"):
+        CLUSTER.compute(request)
+        pid = next(iter(client.run(os.getpid).values()))
+        murder = Timer(0.25, os.kill, [pid, signal.SIGKILL])
+        murder.start()
+        sums = CLUSTER.compute(request)
+        murder.join()
+    assert_same_sums(sums, ENGINES["dense"].compute(request), 1e-12)
