@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -43,20 +43,22 @@ def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[
     example = getattr(model, name)(model.X_train_[:1].astype(X.dtype), *arguments, **settings)
     is_pair = isinstance(example, tuple)
     example = _stacked(example)
-    shape = {"drop_axis": 1} if example.ndim == 1 else {"chunks": (X.chunks[0], *((n,) for n in example.shape[1:]))}
-    if example.ndim > 2:
-        shape["new_axis"] = list(range(2, example.ndim))
+    shape: dict[str, Any] = {"drop_axis": 1}
+    if example.ndim > 1:
+        shape = {"chunks": (X.chunks[0], *((n,) for n in example.shape[1:])), "new_axis": [*range(2, example.ndim)]}
     found = X.map_blocks(
-        _predict_chunk, model=_sent_once(model), name_of_method=name, arguments=arguments, settings=settings,
-        dtype=example.dtype, meta=np.empty((0,) * example.ndim, dtype=example.dtype), **shape,
-    )  # fmt: skip
+        partial(_predict_chunk, name=name, arguments=arguments, settings=settings),
+        model=_sent_once(model),
+        meta=np.empty((0,) * example.ndim, dtype=example.dtype),
+        **shape,
+    )
     return (found[..., 0], found[..., 1]) if is_pair else found
 
 
 def _predict_chunk(
-    chunk: np.ndarray, model: Any, name_of_method: str, arguments: tuple, settings: dict[str, Any]
+    chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]
 ) -> np.ndarray:
-    return _stacked(getattr(model, name_of_method)(chunk, *arguments, **settings))
+    return _stacked(getattr(model, name)(chunk, *arguments, **settings))
 
 
 def _stacked(answer: Any) -> np.ndarray:
