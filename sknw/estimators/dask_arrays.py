@@ -55,9 +55,7 @@ def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[
     return (found[..., 0], found[..., 1]) if is_pair else found
 
 
-def _predict_chunk(
-    chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]
-) -> np.ndarray:
+def _predict_chunk(chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> np.ndarray:
     return _stacked(getattr(model, name)(chunk, *arguments, **settings))
 
 
