@@ -76,10 +76,10 @@ def _sent_once(model: Any) -> Any:
     if client.id not in futures:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
-            futures[client.id] = client.submit(_same, model, pure=False)
+            futures[client.id] = client.submit(_model, model, pure=False)
     return futures[client.id]
 
 
-def _same(model: Any) -> Any:
+def _model(model: Any) -> Any:
     """As the result of a task the model is sent again where a worker has died."""
     return model

@@ -39,6 +39,33 @@ def sends_everything(monkeypatch):
     monkeypatch.setattr("sknw._kernel_sums.registry.SMALL_SECONDS", -1.0)
 
 
+def test_classes_and_probabilities_of_a_dask_array():
+    """Without a cluster, as in the first case of the next test."""
+    X, y, _, Q = regression(n=60, m=25)
+    queries = dask.array.from_array(Q, chunks=(10, 2))
+    model = NadarayaWatsonClassifier(bandwidth=0.7).fit(X, np.where(y > 3.0, "high", "low"))
+    labels, proba = model.predict(queries), model.predict_proba(queries)
+    assert (labels.chunks, proba.chunks) == (((10, 10, 5),), ((10, 10, 5), (2,)))
+    np.testing.assert_array_equal(labels.compute(), model.predict(Q))
+    assert_allclose(proba.compute(), model.predict_proba(Q), rtol=1e-14)
+
+
+@pytest.mark.parametrize("has_cluster", [False, True])
+def test_predictions_of_a_dask_array_are_lazy_and_in_its_chunks(has_cluster, request):
+    client = request.getfixturevalue("client") if has_cluster else None
+    X, y, _, Q = regression(n=60, m=25, n_outputs=2, dtype=np.float32)
+    queries = dask.array.from_array(Q, chunks=(10, 1))
+    model = NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y)
+    mean, std = model.predict(queries, return_std=True)
+    assert mean.chunks == std.chunks == ((10, 10, 5), (2,))
+    assert mean.dtype == np.float32
+    found = dask.compute(mean, std, model.predict(queries))
+    for actual, expected in zip(found, [*model.predict(Q, return_std=True), model.predict(Q)], strict=True):
+        assert_allclose(actual, expected, rtol=1e-6)
+    if has_cluster:
+        assert sum(str(key).startswith("_model") for key in client.who_has()) == 1  # the model was sent once
+
+
 def test_shards_stay_on_their_workers(client, sends_everything):
     request = random_request(Cauchy(), n=300, m=40, leave_out="groups", n_columns=2, bandwidths=(3.0, 1.0))
     with joblib.parallel_config("dask"):
@@ -73,33 +100,6 @@ def test_the_client_has_no_more_threads_than_before(client):
 
 def test_importing_sknw_loads_no_dask():
     assert "[]" in run("import sys, sknw; print([name for name in sys.modules if name in ('dask', 'distributed')])")
-
-
-@pytest.mark.parametrize("has_cluster", [False, True])
-def test_predictions_of_a_dask_array_are_lazy_and_in_its_chunks(has_cluster, request):
-    client = request.getfixturevalue("client") if has_cluster else None
-    X, y, _, Q = regression(n=60, m=25, n_outputs=2, dtype=np.float32)
-    queries = dask.array.from_array(Q, chunks=(10, 1))
-    model = NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y)
-    mean, std = model.predict(queries, return_std=True)
-    assert mean.chunks == std.chunks == ((10, 10, 5), (2,))
-    assert mean.dtype == np.float32
-    scheduler = {} if has_cluster else {"scheduler": "threads"}
-    found = dask.compute(mean, std, model.predict(queries), **scheduler)
-    for actual, expected in zip(found, [*model.predict(Q, return_std=True), model.predict(Q)], strict=True):
-        assert_allclose(actual, expected, rtol=1e-6)
-    if has_cluster:
-        assert sum("_same" in key for key in client.who_has()) == 1  # the model was sent once
-
-
-def test_classes_and_probabilities_of_a_dask_array():
-    X, y, _, Q = regression(n=60, m=25)
-    queries = dask.array.from_array(Q, chunks=(10, 2))
-    model = NadarayaWatsonClassifier(bandwidth=0.7).fit(X, np.where(y > 3.0, "high", "low"))
-    labels, proba = model.predict(queries), model.predict_proba(queries)
-    assert (labels.chunks, proba.chunks) == (((10, 10, 5),), ((10, 10, 5), (2,)))
-    np.testing.assert_array_equal(labels.compute(scheduler="threads"), model.predict(Q))
-    assert_allclose(proba.compute(scheduler="threads"), model.predict_proba(Q), rtol=1e-14)
 
 
 class Slow(Cauchy):
