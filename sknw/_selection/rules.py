@@ -20,17 +20,20 @@ def rule_of_thumb(rule: str, n: int, d: int) -> float:
     return float(base ** (-1 / (d + 4)))
 
 
-def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False) -> int:
+def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False, n_columns: int = 2) -> int:
     """The number of rows over which ``validation_samples="auto"`` averages the criterion.
 
-    It is n if n E <= 4e8, else max(floor(4e8 / E), 1). E is the number of kernel evaluations that the sum of one row
-    counts for: n, or at most the numbers above where there are fast sums and not `all_pairs` are needed. The formula
-    knows the kernel's form and the size of the data only: engine, machine and number of threads do not change the rows.
+    It is n if n E c / 2 <= 4e8, else max(floor(4e8 / (E c / 2)), 1). E is the number of kernel evaluations that the sum
+    of one row counts for: n, or at most the numbers above where there are fast sums and not `all_pairs` are needed. c
+    is the number of columns summed: 2 for weighted means, the weights and y; for local lines also x, x x' and x y. The
+    formula knows the kernel's form and the size of the data only: engine, machine and number of threads do not change
+    the rows.
     """
-    form, evaluations = kernel.form, n
+    form, evaluations = kernel.form, float(n)
     if form is not None and not all_pairs:
         if form.family == "exponential" and form.power == 2:
             evaluations = min(n, _FAST_GAUSSIAN.get(d, n))
         elif d == 1 and form.power in ((1, 2, 3) if kernel.is_compact else (1,)):
             evaluations = min(n, _FAST_OF_ONE_FEATURE)
+    evaluations *= n_columns / 2
     return n if n * evaluations <= _MAX_EVALUATIONS else max(int(_MAX_EVALUATIONS / evaluations), 1)

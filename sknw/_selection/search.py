@@ -33,7 +33,7 @@ from sknw._selection.surrogate import SCAN_ROWS, BinnedCriterion, SubsampledCrit
 # The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
 # The lattice points between bandwidths then, and around how many minima.
 _FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE // 512, 1))
-# With more samples the scan takes a surrogate: for weighted means by a smooth kernel, by a compact one, and local lines.
+# With more samples the scan takes a surrogate: of weighted means by a smooth and by a compact kernel, of local lines.
 _MAX_SMOOTH, _MAX_COMPACT, _MAX_LINES = 5000, 20_000, SCAN_ROWS
 # A surrogate's minimum whose score is higher than its least one by a larger ratio cannot be the minimum on all samples;
 # neither can one whose score on all samples is higher than the best so far by a larger ratio.

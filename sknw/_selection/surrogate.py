@@ -60,7 +60,7 @@ class SubsampledCriterion:
         else:
             n_samples, n_rows = min(_MAX_SUBSAMPLE, n), min(SCAN_ROWS, len(criterion.validation))
         some = criterion.on_rows(n_rows) if n_samples == n else criterion.subsample(n_samples, n_rows)
-        return cls(some, (n / n_samples) ** (1 / (4 + d)))
+        return cls(some, (n / len(some.smoother.keys)) ** (1 / (4 + d)))
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows, as those of a `Criterion`."""

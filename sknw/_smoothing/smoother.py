@@ -382,8 +382,8 @@ class Smoother:
             def fit_chunks(
                 some: slice, b: int = b, neighbours: EffectiveNeighbours = neighbours, chunks: list = chunks
             ) -> None:
-                for rows in chunks[some]:
-                    keys, p = neighbours.of(rows)
+                for chunk in chunks[some]:
+                    rows, (keys, p) = chunk.rows, neighbours.of(chunk)
                     x0 = queries.x[rows]
                     found[b, rows] = fit(p, x[keys] - x0[:, np.newaxis], values[keys], x0, found.log_samples[b, rows])
 
