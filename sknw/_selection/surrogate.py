@@ -28,9 +28,10 @@ from sknw._smoothing.smoother import Queries, Smoother
 
 # The largest number of bins, the least mean number of samples in a bin, and of bin widths in the smallest bandwidth.
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
-# A subsample is half of the samples, of local lines all, at most the first number; it scores the second number of rows,
-# of local lines, which lose more by a bad choice, the third.
-_MAX_SUBSAMPLE, _SUBSAMPLE_ROWS, SCAN_ROWS = 20_000, 1000, 2000
+# A subsample is half of the samples, at most the first number, and scores the second number of rows.
+_MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
+# The same of local lines, whose subsample is all samples up to that number.
+_MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS = 10_000, 2000
 # Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
 # the size of rounding.
 _COUNTED, _LEAST_RELATIVE_WIDTH = 20_000, 2.0**-40
@@ -58,7 +59,7 @@ class SubsampledCriterion:
         if criterion.smoother.line is None:
             n_samples, n_rows = min(_MAX_SUBSAMPLE, n // 2), _SUBSAMPLE_ROWS
         else:
-            n_samples, n_rows = min(_MAX_SUBSAMPLE, n), min(SCAN_ROWS, len(criterion.validation))
+            n_samples, n_rows = min(_MAX_SUBSAMPLE_OF_LINES, n), min(SCAN_ROWS, len(criterion.validation))
         some = criterion.on_rows(n_rows) if n_samples == n else criterion.subsample(n_samples, n_rows)
         return cls(some, (n / len(some.smoother.keys)) ** (1 / (4 + d)))
 
