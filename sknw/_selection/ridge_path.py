@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.special import expit
@@ -50,19 +50,34 @@ class RidgePath:
         return (
             self(ridge),
             int(self.unsupported.sum()),
-            self.lines.value(ridge, self.count) if with_predictions else None,
+            self._predictions(ridge) if with_predictions else None,
         )
 
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
         if self.name == "loo":
-            predictions = self.lines.value(ridge, self.count)
+            predictions = self._predictions(ridge)
             score = self.datafit.fit(self.values, predictions, self.weights).mean(
                 self.values, predictions, self.weights
             )
         else:
             score = gcv_or_aicc(self.name, *self._in_sample(ridge), self.n)
         return np.inf if np.isnan(score) else score
+
+    def _predictions(self, ridge: float) -> np.ndarray:
+        """The left-out predictions (m, k): y_mean + sum_i r a_i c_i / (v_i + ridge)."""
+        if self.lines.variances.shape[-1] == 0:
+            return self.lines.y_mean
+        predictions = np.empty_like(self.lines.y_mean)
+        for some in row_blocks(len(predictions)):
+            lines = self.lines[some]
+            predictions[some] = lines.shrunken_value(ridge, self._factor[some])
+        return predictions
+
+    @cached_property
+    def _factor(self) -> np.ndarray:
+        """r = M / (M + count), (m,)."""
+        return shrinkage(self.lines.log_samples, self.count)
 
     def _in_sample(self, ridge: float) -> tuple[float, float]:
         """The mean square of the residuals of the fit itself, and 1 - tr / n.

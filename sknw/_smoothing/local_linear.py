@@ -189,7 +189,10 @@ class LocalFits(_PerQuery):
 
     def _inverse(self, ridge: float | np.ndarray) -> np.ndarray:
         total = self.variances + np.asarray(ridge)[..., np.newaxis]
-        return np.divide(1.0, total, out=np.zeros_like(total), where=total > self.least)
+        has_slope = total > self.least
+        if has_slope.all():
+            return np.divide(1.0, total, out=total)
+        return np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
 
 
 def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.ndarray, size: float) -> LocalFits:

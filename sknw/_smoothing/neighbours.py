@@ -78,7 +78,7 @@ class EffectiveNeighbours:
             keys = self.request.index.tree.query(self._in_units_of_tree(rows), k=k)[1]
             weights = self._weights_of(rows, keys)
         else:
-            here, near = self.request.take(rows), self._keys_near(rows)
+            here, near = self.request.take(rows), self.keys_near(rows)
             leave_out = None if here.leave_out is None else here.leave_out.among(near)
             here = replace(here, index=here.index.take(near), leave_out=leave_out)
             keys, weights = near[np.newaxis], dense.weight_rows(here, slice(None))
@@ -102,7 +102,7 @@ class EffectiveNeighbours:
     def _in_units_of_tree(self, rows: np.ndarray) -> np.ndarray:
         return self.request.queries[rows] / self.request.index.max_abs_key
 
-    def _keys_near(self, rows: np.ndarray) -> np.ndarray:
+    def keys_near(self, rows: np.ndarray) -> np.ndarray:
         """All keys, ascending, that may have a non-negligible weight at one of the queries `rows`."""
         index = self.request.index
         if not self._radius_is_known:
