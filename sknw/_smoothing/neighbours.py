@@ -49,7 +49,7 @@ class EffectiveNeighbours:
     def chunks(self, rows: np.ndarray, n_columns: int = 1) -> list[Chunk]:
         """The queries `rows` in chunks, for `n_columns` of each key; those with many keys near are near each other."""
         chunks: list[Chunk] = []
-        if self._radius_is_known and len(rows):
+        if self.radius_is_known and len(rows):
             distance, nearest = self._nearest(rows)
             counts = self.request.index.tree.query_ball_point(
                 self._in_units_of_tree(rows), self._radii(distance) / self.request.index.max_abs_key, return_length=True
@@ -78,7 +78,9 @@ class EffectiveNeighbours:
             keys = self.request.index.tree.query(self._in_units_of_tree(rows), k=k)[1]
             weights = self._weights_of(rows, keys)
         else:
-            here, near = self.request.take(rows), self.keys_near(rows)
+            here, near = self.request.take(rows), self._all_keys
+            if self.radius_is_known:
+                near = self.keys_near(rows, self._nearest(rows)[0])
             leave_out = None if here.leave_out is None else here.leave_out.among(near)
             here = replace(here, index=here.index.take(near), leave_out=leave_out)
             keys, weights = near[np.newaxis], dense.weight_rows(here, slice(None))
@@ -102,18 +104,29 @@ class EffectiveNeighbours:
     def _in_units_of_tree(self, rows: np.ndarray) -> np.ndarray:
         return self.request.queries[rows] / self.request.index.max_abs_key
 
-    def keys_near(self, rows: np.ndarray) -> np.ndarray:
-        """All keys, ascending, that may have a non-negligible weight at one of the queries `rows`."""
-        index = self.request.index
-        if not self._radius_is_known:
-            return np.arange(len(index))
-        queries = self.request.queries[rows]
+    def keys_near(self, rows: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """All keys, ascending, that may have a non-negligible weight at one of the queries `rows`.
+
+        Their nearest keys are at most at the `distance`, in units of the largest coordinate of a key, (m,).
+        """
+        queries, size = self.request.queries[rows], self.request.index.max_abs_key
         middle = 0.5 * (queries.min(axis=0) + queries.max(axis=0))
-        radius = (np.linalg.norm(queries - middle, axis=1) + self._radii(self._nearest(rows)[0])).max() * (
-            1.0 + _ROUNDING
-        )
-        found = index.tree.query_ball_point(middle / index.max_abs_key, radius / index.max_abs_key)
+        radius = (np.linalg.norm(queries - middle, axis=1) + self._radii(distance)).max() * (1.0 + _ROUNDING)
+        found = self.request.index.tree.query_ball_point(middle / size, radius / size)
         return np.sort(np.array(found, dtype=np.intp))
+
+    def most_distance(self, log_samples: np.ndarray) -> np.ndarray:
+        """The most that the nearest key is away if n keys sum up to M = sum_j K_j w_j / K(0), given log M: (m,).
+
+        The largest K_j / K(0) is at least M / n, as no weight is above 1; in units of the largest coordinate of a key.
+        """
+        kernel = self.request.kernel
+        if kernel.is_compact:
+            return np.broadcast_to(np.inf, log_samples.shape)
+        assert kernel.form is not None
+        exponent = np.maximum(np.log(len(self.request.keys)) - log_samples, 0.0)
+        distance = self.request.bandwidths[0] * (exponent / kernel.form.rate) ** (1 / kernel.form.power)
+        return distance / self.request.index.max_abs_key
 
     def _radii(self, distance: np.ndarray) -> np.ndarray:
         """Within which distance the keys of non-negligible weight are, with the nearest at `distance`: (m,)."""
@@ -130,9 +143,14 @@ class EffectiveNeighbours:
         return nearest_keys(self.request, self._in_units_of_tree(rows), rows)
 
     @property
-    def _radius_is_known(self) -> bool:
+    def radius_is_known(self) -> bool:
+        """Whether keys can be near or far by their distance."""
         kernel = self.request.kernel
         return kernel.form is not None or kernel.is_compact
+
+    @property
+    def _all_keys(self) -> np.ndarray:
+        return np.arange(len(self.request.index))
 
 
 def _effective(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,8 +30,8 @@ from sknw.kernels import Kernel
 # Of moments in a search, seven digits are enough.
 _LOSS_IN_SEARCH = 1e-9
 # Queries whose sums have lost digits are summed anew about the middle of a cell, which is so many bandwidths wide: with
-# a hundred between the middle and a query, the mean square is 1e4 times the variance. Fewer queries do not pay.
-_CELL_WIDTH, _MANY_IN_CELL = 200.0, 64
+# two hundred between the middle and a query, the mean square is about 4e4 times the variance. Fewer queries do not pay.
+_CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
@@ -119,9 +119,10 @@ class Queries:
 
 def _cells(z: np.ndarray, width: float) -> Iterator[np.ndarray]:
     """The points z (m, r) of each cell of a grid that holds many."""
-    _, cell, count = np.unique(np.floor(z / width), axis=0, return_inverse=True, return_counts=True)
-    order = np.argsort(cell.ravel(), kind="stable")
-    for points in np.split(order, np.cumsum(count)[:-1]):
+    cell = np.floor(z / width)
+    order = np.lexsort(cell.T)
+    is_other = np.any(cell[order[1:]] != cell[order[:-1]], axis=1)
+    for points in np.split(order, np.flatnonzero(is_other) + 1):
         if len(points) >= _MANY_IN_CELL:
             yield points
 
@@ -396,16 +397,17 @@ class Smoother:
         A cell is a few bandwidths wide, and the sums over the keys near its queries are about its middle.
         """
         assert self.line is not None
-        if not self.kernel.is_compact and self.kernel.form is None:
-            return
-        n_values = self.values.shape[1] - self.n_extra
+        n_values, log_unit = self.values.shape[1] - self.n_extra, np.log(self.unit)
         algorithm = "dense" if self.algorithm == "dense" else "auto"  # another engine may suit so few keys
         for b in np.flatnonzero(lost.any(axis=1)).tolist():
             rows, h = np.flatnonzero(lost[b]), bandwidths[b : b + 1]
             neighbours = EffectiveNeighbours(self.value_request(queries, h))
+            if not neighbours.radius_is_known:
+                return
             for of_cell in _cells(queries.z[rows], _CELL_WIDTH * float(h[0])):
                 here = rows[of_cell]
-                near, middle, part = neighbours.keys_near(here), queries.x[here].mean(axis=0), queries[here]
+                near = neighbours.keys_near(here, neighbours.most_distance(found.log_samples[b, here] - log_unit))
+                middle, part = queries.x[here].mean(axis=0), queries[here]
                 few = replace(self.take(near), values=self.values[near, :n_values], n_extra=0, algorithm=algorithm)
                 few = few.with_line(replace(self.line, x=self.line.x[near] - middle))
                 leave_out = None if part.leave_out is None else part.leave_out.among(near)
