@@ -13,7 +13,7 @@ from sknw._kernel_sums.request import KernelSumRequest
 _CHUNK = 128
 _CHUNK_BYTES = 2**25
 # So many keys near are a few, and the number of queries that have few and look for them together.
-_FEW, _CHUNK_OF_FEW = 24, 4096
+_FEW, _CHUNK_OF_FEW = 24, 512
 # With more columns than this there are fewer queries.
 _FEW_COLUMNS = 8
 # A weight below exp(-60) = 1e-26 of the largest is negligible.
