@@ -17,6 +17,8 @@ from sknw._smoothing.local_linear import LocalFits, shrinkage
 # 5e-7, nearly the plain local line.
 _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
+# At most so many rows, evenly among all, see all of these ridges.
+_SCANNED_ROWS = 10_000
 # With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
 # by, 1 - (tr + 2) / n, that is rounding.
 _LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-6
@@ -129,8 +131,14 @@ class RidgePath:
             return 0.0 if plain < shrunken - np.log(COUNT_MARGIN) else SLOPE_COUNT
         return 0.0 if plain * COUNT_MARGIN < shrunken else SLOPE_COUNT
 
+    def _every(self, stride: int) -> RidgePath:
+        """The same of the rows 0, stride, 2 stride, ..."""
+        rows = slice(None, None, stride)
+        values, weights = self.values[rows], self.weights[rows]
+        return replace(self, lines=self.lines[rows], unsupported=self.unsupported[rows], values=values, weights=weights)
+
     def argmin(self) -> float:
-        """The ridge with the smallest score, of equal ones the largest.
+        """The ridge with the smallest score, of equal ones the largest; of many rows some say near which it is.
 
         It is 0 or a lattice value. 0 is excluded if any local covariance is numerically singular.
         """
@@ -147,6 +155,11 @@ class RidgePath:
         def scores_at(ridges: np.ndarray) -> np.ndarray:
             return np.array([score(ridge) for ridge in ridges.tolist()])
 
+        stride = -(-len(self.values) // _SCANNED_ROWS)
+        if stride > 1:
+            some = self._every(stride)
+            best = first_minimum(np.array([some(ridge) for ridge in ridges.tolist()]))
+            ridges = ridges[max(best - 1, 0) : best + 2]
         scores = scores_at(ridges)
         best = first_minimum(scores)
         if ridges[best] == 0.0 or not np.isfinite(scores[best]):
