@@ -19,6 +19,7 @@ from problems import (
 from sklearn.gaussian_process.kernels import RBF
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._selection import ridge_path
 from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw.datasets import make_sine_power
 
@@ -486,3 +487,10 @@ def test_sums_in_cells_need_no_neighbours(monkeypatch):
     model = LocalLinearRegressor(bandwidth=2.0, ridge=0.0).fit(X, y)
     monkeypatch.setattr(EffectiveNeighbours, "of", None)
     assert model.predict(X).shape == y.shape
+
+
+def test_the_ridge_of_many_rows_is_nearly_the_best(monkeypatch):
+    X, y = make_sine_power(600, random_state=0)
+    best = LocalLinearRegressor(bandwidth=0.6).fit(X, y).loo_score_
+    monkeypatch.setattr(ridge_path, "_SCANNED_ROWS", 100)
+    assert_allclose(LocalLinearRegressor(bandwidth=0.6).fit(X, y).loo_score_, best, rtol=1e-6)
