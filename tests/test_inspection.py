@@ -228,6 +228,20 @@ def test_a_category_can_be_tested_with_any_kernel():
     assert significance_test(model, "colour", n_bootstrap=99).p_value[0] == 0.01
 
 
+def test_a_feature_of_groups_that_share_errors_does_not_matter():
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(20), 5)
+    X = np.column_stack([rng.normal(size=100), rng.normal(size=20)[group]])
+    y = X[:, 0] + rng.normal(size=20)[group] + 0.1 * rng.normal(size=100)
+    of_groups = (None, group)
+    alone, together = (
+        significance_test(NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y, groups=g), n_bootstrap=99) for g in of_groups
+    )
+    assert alone.p_value.tolist() == [0.01, 0.01]
+    assert together.p_value[0] == 0.01
+    assert together.p_value[1] > 0.1
+
+
 @pytest.mark.parametrize("inspect", [summary, significance_test])
 def test_classifiers_and_kriging_are_refused(inspect):
     X = np.random.default_rng(0).normal(size=(20, 1))

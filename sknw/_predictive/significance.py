@@ -8,12 +8,14 @@ With g_i the derivative of the fit in the feature at sample i, and s_i the stand
 features as they are (after Racine, Hart & Li 2006). The distribution of T where the feature does not matter is that of
 targets drawn anew around a fit that does not see it, at the same bandwidths, by a wild bootstrap:
 
-    y*_i = m_i + v_i r_i,   v_i = -1 or 1,
+    y*_i = m_i + v_i sigma_i,   v_i = -1 or 1,
 
-m the fit without the feature, twiced (its residuals are smoothed once more and added: an order less bias), and r_i
-leave-one-out residuals: of a number those of the fit itself, which are as small as the noise also where the feature
-matters; of a category those without it, as the levels of few rows are predicted badly one at a time. s_i is the
-standard deviation of g_i over these.
+m the fit without the feature, twiced (its residuals are smoothed once more and added: an order less bias), and sigma_i
+the scales of errors of `mean_bands`, from left-out residuals: of a number those of the fit itself, which are as small
+as the noise also where the feature matters; of a category those without it, as the levels of few rows are predicted
+badly one at a time. Single residuals in place of sigma_i would make s_i, the standard deviation of g_i over the draws,
+as uncertain as a variance of few numbers, which the draws do not show: features without effect would be found too
+often. Samples of a cluster share a v, and there sigma_i is the residual.
 
 All g_i are linear in y, g = G y. With the attention a_j of a query, l_j = d log K_j / dx along the feature, l their
 mean, and for local lines A = (C + ridge I)^-1, r = M / (M + count) (see `local_linear`), x~_j = x_j - x_mean and
@@ -34,12 +36,13 @@ import numpy as np
 from sklearn import get_config
 
 from sknw._kernel_sums.dense import squared_distances
+from sknw._predictive.fitted import FittedRegression
 from sknw._predictive.jackknife import log_mass_of
+from sknw._predictive.mean_bands import left_out_residuals, scales_of_errors, twice
 from sknw._smoothing.attention import for_each_attention_block
 from sknw._smoothing.local_linear import shrinkage, solve
 from sknw._smoothing.smoother import Queries, Smoother, coordinates
 from sknw._smoothing.training import TrainingSet, take
-from sknw._smoothing.validation import Validation
 
 # The statistic is a mean over at most this many points, of categories points of all levels.
 _MOST_POINTS = 2000
@@ -48,24 +51,31 @@ _ROUNDING = 1e-10
 
 
 def significance(
-    smoother: Smoother, training: TrainingSet, feature: int, signs: np.ndarray, rng: np.random.RandomState
+    fitted: FittedRegression,
+    smoother: Smoother,
+    feature: int,
+    residuals: np.ndarray,
+    signs: np.ndarray,
+    rng: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The statistic of a feature for each output, (k,), and its p-value.
 
-    `signs` (n, b) are the v of b draws; `rng` takes the samples at which derivatives are averaged.
+    `residuals` (n, k) are the left-out ones of all samples and `signs` (n, b) the v of b draws; `rng` takes the samples
+    at which derivatives are averaged.
     """
+    training = fitted.training
     n, levels = len(training), _levels(training, feature)
     n_points = max(_MOST_POINTS // max(len(levels), 1), 1)
     samples = np.arange(n) if n <= n_points else np.sort(rng.choice(n, n_points, replace=False))
     X, weights = take(training.given, training.given_rows[samples]), training.sample_weight[samples]
-    null, validation = without_feature(smoother, training, feature), Validation.of(None, training)
-    whole = null.queries_of(validation.parts[0])
-    mean = null.pool(replace(whole, leave_out=None))[0]
-    mean = mean + null.with_values(null.values - mean).pool(replace(whole, leave_out=None))[0]
-    residuals = smoother.values - _left_out(null if len(levels) else smoother, validation)
-    residuals[np.isnan(residuals)] = 0.0  # of samples that no other supports
+    null = without_feature(smoother, training, feature)
+    mean = twice(null, null.values).pool(null.samples)[0]
+    if len(levels):
+        residuals = left_out_residuals(replace(fitted, smoother=null), np.full_like(residuals, np.nan))
+    residuals = np.where(np.isfinite(residuals), residuals, 0.0)  # where no sample is predicted from others
+    scales = scales_of_errors(smoother, residuals, fitted.cluster)
     found = [
-        _test(smoother, X, feature, levels, smoother.values[:, k], mean[:, k], residuals[:, k], signs, weights)
+        _test(smoother, X, feature, levels, smoother.values[:, k], mean[:, k], scales[:, k], signs, weights)
         for k in range(smoother.values.shape[1])
     ]
     statistic, p_value = zip(*found, strict=True)
@@ -79,7 +89,7 @@ def _test(
     levels: np.ndarray,
     y: np.ndarray,
     mean: np.ndarray,
-    residuals: np.ndarray,
+    scales: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
 ) -> tuple[float, float]:
@@ -87,7 +97,7 @@ def _test(
     size = max(int(get_config()["working_memory"] * 2**20 / (8 * len(y))), 1)
     parts = []
     for start in range(0, signs.shape[1], size):
-        targets = mean[:, np.newaxis] + residuals[:, np.newaxis] * signs[:, start : start + size]
+        targets = mean[:, np.newaxis] + scales[:, np.newaxis] * signs[:, start : start + size]
         targets = np.column_stack([y, targets]) if start == 0 else targets
         parts.append(_changes(smoother, X, feature, levels, targets))
     changes = np.concatenate(parts, axis=2)
@@ -97,11 +107,6 @@ def _test(
     statistics = weights[known] @ squares[known] / max(weights[known].sum(), weights.min())
     n_above = np.count_nonzero(statistics[1:] >= (1.0 - _ROUNDING) * statistics[0])
     return float(statistics[0]), (1.0 + n_above) / (1.0 + signs.shape[1])
-
-
-def _left_out(smoother: Smoother, validation: Validation) -> np.ndarray:
-    """Leave-one-out predictions of all samples, (n, k)."""
-    return np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in smoother.left_out(validation)])
 
 
 def without_feature(smoother: Smoother, training: TrainingSet, feature: int) -> Smoother:
