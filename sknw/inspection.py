@@ -342,13 +342,13 @@ def significance_test(
 ) -> SignificanceTest:
     """Test for each feature whether the prediction depends on it.
 
-    The null hypothesis is that the mean of y does not change with the feature when all others stay the same. The
-    statistic is the mean square of the derivative of the fit at the training samples, each in units of its standard
-    deviation [1]_; of a category, of the predictions at all of its levels less their mean [2]_. It is compared with
-    what the null hypothesis gives by a wild bootstrap: targets are drawn anew around a twiced fit that does not see the
-    feature, at the same bandwidths, with errors whose signs are drawn, and whose squares are those of the left-out
-    residuals pooled around each sample; so the noise may differ from place to place. Nothing is fitted again, and all
-    draws are columns of the same kernel sums.
+    The null hypothesis is that the mean of y does not change with the feature when all others stay the same. What a
+    twiced fit explains that does not see the feature, at the same bandwidths, is taken off first. The statistic is the
+    mean square of the derivative of a fit to the rest at the training samples, each in units of its standard deviation
+    [1]_; of a category, of the predictions at all of its levels less their mean [2]_. It is compared with what the null
+    hypothesis gives by a wild bootstrap: targets are drawn anew around the fit without the feature, with errors whose
+    signs are drawn, and whose squares are those of the left-out residuals pooled around each sample; so the noise may
+    differ from place to place. No bandwidth is chosen again, and all draws are columns of the same kernel sums.
 
     Parameters
     ----------
