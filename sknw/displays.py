@@ -874,7 +874,7 @@ def _quartiles(predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _position(value: Any, length: int, message: str) -> int:
     """A position among `length` things, checked."""
-    if isinstance(value, int | np.integer) and 0 <= value < length:
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < length:
         return int(value)
     raise ValueError(f"{message}, got {value!r}.")
 

@@ -39,14 +39,16 @@ def fit_warning(
     validation: Validation,
     datafit: Datafit,
     skill: float,
+    remedy: str,
     criterion: str = "loo",
     autocorrelation: Autocorrelation | None = None,
 ) -> str | None:
     """The warning that a fit deserves, if any: what is wrong with what was chosen, and the remedy.
 
     `validation` has the left-out predictions of the fit, and `skill` is by what part of the loss of a constant
-    prediction theirs is smaller, for squared errors R^2. There is no warning with few samples nor a constant target.
-    Only a `criterion` that leaves nothing out can choose to follow each target by mistake.
+    prediction theirs is smaller, for squared errors R^2; `remedy` says what may help where it is none. There is no
+    warning with few samples nor a constant target. Only a `criterion` that leaves nothing out can choose to follow each
+    target by mistake.
     """
     if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
@@ -76,7 +78,7 @@ def fit_warning(
     if skill <= 0.0:
         return (
             f"left-out predictions are no better than {datafit.constant_prediction}: these inputs do not help to "
-            "predict. Leave out features that do not matter, or learn a weight for each by attention pooling."
+            f"predict. {remedy}"
         )
     on_a_line = smoother.line is not None and smoother.keys.shape[1] == 1
     if on_a_line and factor_of_spacing(smoother.keys[:, 0], smoother.kernel) < _AT_SPACING:
