@@ -81,7 +81,7 @@ def metric_gradient(
         The engine of the sums.
     w : ndarray of shape (d, r)
     """
-    row_sums, column_sums, products = _metric_sums(request, key_x, cotangent, algorithm)
+    row_sums, column_sums, products = metric_sums(request, key_x, cotangent, algorithm)
     query_z, key_z = query_x @ w, key_x @ w
     of_queries = query_x.T @ (row_sums[:, np.newaxis] * query_z - products @ w)
     return of_queries + key_x.T @ (column_sums[:, np.newaxis] * key_z) - products.T @ query_z
@@ -126,12 +126,12 @@ def _diagonal(
     request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
 ) -> tuple[np.ndarray, float]:
     """The diagonal of S, and the sum of B."""
-    row_sums, column_sums, products = _metric_sums(request, key_x, cotangent, algorithm)
+    row_sums, column_sums, products = metric_sums(request, key_x, cotangent, algorithm)
     squares = row_sums @ query_x**2 + column_sums @ key_x**2
     return squares - 2.0 * np.einsum("ia,ia->a", query_x, products), float(row_sums.sum())
 
 
-def _metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
+def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
     algorithm = algorithm_for(request, algorithm)
     engine = dispatcher.choose_capable(DifferentiatesMetric, request, algorithm, refusal="metric_refusal")  # type: ignore[type-abstract]
     return (engine.metric_sums if engine else _dense_metric_sums)(request, x, cotangent)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import Cauchy, regression
 from sklearn import __version__ as sklearn_version
@@ -62,7 +63,7 @@ def test_a_pickle_is_little_more_than_the_public_arrays(name, d, weighted):
     [
         NadarayaWatsonRegressor(),
         NadarayaWatsonRegressor(RBF(), 0.5, periodic_features={0: 5.0}, cv=LeaveBlockOut(2)),
-        LocalLinearRegressor("tricube", 1.0, cv=[(np.arange(90), np.arange(90, 160))]),
+        LocalLinearRegressor("tricube", 1.0, scale="common", cv=[(np.arange(90), np.arange(90, 160))]),
         AttentionPoolingRegressor(w=1.0, ordered_features=[1], cv=3),
         KrigingRegressor(0.5, 1.5, noise=0.1),
         NadarayaWatsonClassifier(bandwidth=0.5),
@@ -84,11 +85,15 @@ def test_a_pickle_names_public_types_only(model):
     assert repr(getattr(loaded, "bandwidth_search_", None)) == repr(getattr(model, "bandwidth_search_", None))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("outside", ["nearest", "mean"])
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@every
-def test_a_loaded_model_answers_as_it_did(name, weighted, outside, dtype):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        name=list(MODELS), weighted=[False, True], outside=["nearest", "mean"], dtype=["float64", "float32"]
+    ),
+    ids=describe,
+)
+def test_a_loaded_model_answers_as_it_did(row):
+    name, weighted, outside, dtype = row.values()
     X, y, w, Q = regression(n=80, n_outputs=2, weighted=weighted, dtype=dtype)
     model = fitted(name, X, y, w, outside=outside, validation_samples=50, random_state=0)
     loaded = pickle.loads(pickle.dumps(model))
