@@ -155,12 +155,12 @@ def test_what_rests_on_left_out_predictions_says_why_it_is_gone():
         lambda: model.predict_interval(Q),
         lambda: model.predict_mean_interval(Q),
         lambda: summary(model),
+        lambda: significance_test(model),
         lambda: FitDisplay.from_estimator(model, X, y),
     ]:
         with pytest.raises(ValueError, match=r"rests on predictions of each training row.*partial_fit"):
             ask()
     assert not [name for name in vars(model) if name.startswith("loo_") or name == "n_validation_"]
-    assert significance_test(model, n_bootstrap=19).p_value.shape == (2,)
     assert model.fit(X, y).predict_interval(Q).shape == (len(Q), 2)
 
 
