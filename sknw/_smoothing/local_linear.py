@@ -83,6 +83,11 @@ class _PerQuery:
         by_attribute = zip(*(vars(batch).values() for batch in batches), strict=True)
         return cls(*(np.concatenate(arrays, axis=1) for arrays in by_attribute))
 
+    @classmethod
+    def stacked(cls, at_bandwidths: Sequence[Self]) -> Self:
+        """Those of the same queries at several bandwidths, which become the first axis."""
+        return cls(*(np.stack(arrays) for arrays in zip(*(vars(one).values() for one in at_bandwidths), strict=True)))
+
 
 @dataclass(frozen=True, eq=False)
 class LocalMoments(_PerQuery):
