@@ -35,8 +35,8 @@ def krylov_lines(
     """Local lines at m queries for every ridge, and where they are accurate (m,); their `leverage` is none.
 
     `p` (m, n) are weights of sum 1, or all 0, `x` (n, d) inputs, `y` (n,) targets, `queries` (m, d) inputs, and
-    `log_samples` (m,) log M. The first axes are those of the Krylov space; the others share what is left of the
-    variance. Accurate lines have variances with ten digits, as those that `LocalFits.is_ill_conditioned` passes.
+    `log_samples` (m,) log M. The first axes are those of the Krylov space, the others nothing. Accurate lines have
+    variances with ten digits, as those that `LocalFits.is_ill_conditioned` passes.
     """
     m, d = queries.shape
     x_mean, y_mean = p @ x, p @ y
@@ -73,16 +73,12 @@ def krylov_lines(
     least_variance = np.where(p > 0, p, np.inf).min(axis=1) * _least_square(x)
     is_accurate = ~is_open & (least_variance > ACCURATE * squares) & (trace > _LOST * squares)
     variances, scores, covariances = np.zeros((3, m, d))
-    rest = np.maximum(trace - ritz.sum(axis=1), 0.0) / max(d - n_steps, 1)
-    variances[:, n_steps:] = rest[:, np.newaxis]
     variances[:, :n_steps] = np.where(plays_part, ritz, 0.0)
     scores[:, :n_steps] = np.einsum("mjk,mj->mk", vectors, score[:, :n_steps])
     covariances[:, :n_steps] = norm[:, np.newaxis] * vectors[:, 0] * plays_part
-    nothing = np.zeros((m, d))
-    fits = LocalFits(
-        y_mean[:, np.newaxis], variances, scores, covariances[..., np.newaxis], nothing, nothing.copy(), log_samples
-    )
-    return fits, is_accurate
+    known, least = np.zeros((2, m, d))
+    of_y = y_mean[:, np.newaxis], variances, scores, covariances[..., np.newaxis]
+    return LocalFits(*of_y, known, least, log_samples, trace / d), is_accurate
 
 
 def _least_square(x: np.ndarray) -> float:
