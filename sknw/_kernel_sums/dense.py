@@ -187,12 +187,11 @@ def _not_weights(kernel: Kernel) -> ValueError:
 def squared_distances(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarray:
     """||q_i - z_j||^2 of the queries `rows`, of shape (len(rows), n); not to be written to.
 
-    Those of the keys themselves are kept, if they are few and have many features: sums and their derivatives take the
-    same ones.
+    Those of few keys themselves are kept: the batches of a search, and sums and their derivatives, take the same ones.
     """
-    n, d = request.keys.shape
+    n = len(request.keys)
     ok = request.gemm_distances_ok(np.float64, rows)
-    are_kept = request.queries is request.keys and 8 * n * n <= _BLOCK_BYTES and d > _MANY_FEATURES
+    are_kept = request.queries is request.keys and 8 * n * n <= _BLOCK_BYTES
     if not are_kept or request.kernel.form is None:  # a user's kernel might write to them
         return _squared_distances(request, rows, ok)
     by_products = bool(ok.all())
