@@ -25,6 +25,7 @@ extensions = [
     "matplotlib.sphinxext.figmpl_directive",
     "matplotlib.sphinxext.plot_directive",
     "numpydoc",
+    "promises",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
@@ -64,7 +65,7 @@ others = {
 intersphinx_mapping = {name: (address, None) for name, address in others.items() if inventory_answers(address)}
 nitpick_ignore_regex = [("py:.*", rf"({'|'.join(others)})(\..*)?")]
 
-# The gallery: every example is run, and one that fails or warns fails the build.
+# The gallery: every example is run, and one that fails, or breaks a promise of its text, fails the build.
 mpl.use("Agg")
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

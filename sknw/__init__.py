@@ -1,7 +1,7 @@
 """Kernel regression and classification for scikit-learn users: Nadaraya-Watson, local lines, attention and kriging."""
 
 from sknw import _retired as _retired
-from sknw import datasets, displays, inspection, kernels, model_selection
+from sknw import datasets, displays, inspection, kernels, model_selection, onnx
 from sknw._selection.result import BandwidthSearch
 from sknw._version import __version__ as __version__
 from sknw.datasets import make_sine_power
@@ -25,7 +25,25 @@ from sknw.kernels import (
     Triweight,
 )
 
+# What files of models hold besides numbers, strings and arrays, by the names that `skops.io.load(trusted=...)` takes.
+TRUSTED_TYPES = [
+    f"{stored.__module__}.{stored.__qualname__}"
+    for stored in (
+        AttentionPoolingClassifier,
+        AttentionPoolingRegressor,
+        KrigingRegressor,
+        LocalLinearRegressor,
+        NadarayaWatsonClassifier,
+        NadarayaWatsonRegressor,
+        BandwidthSearch,
+        model_selection.LeaveBlockOut,
+        *kernels.NAMED_KERNELS.values(),
+        PowerExponential,
+    )
+]
+
 __all__ = [
+    "TRUSTED_TYPES",
     "AttentionDisplay",
     "AttentionPoolingClassifier",
     "AttentionPoolingRegressor",
@@ -54,4 +72,5 @@ __all__ = [
     "kernels",
     "make_sine_power",
     "model_selection",
+    "onnx",
 ]

@@ -8,15 +8,23 @@ from typing import Any
 
 
 class _RetiredModule(ModuleType):
-    """A module of which nothing is left."""
+    """A module of which nothing is left but the name of its class."""
+
+    def __init__(self, name: str, retired: str):
+        super().__init__(name)
+        self.retired = retired
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # tools look at the modules that are loaded
+        if name != self.retired:  # tools, and pickle itself, look for names in all modules that are loaded
             raise AttributeError(name)
         raise ValueError(
             f"{name} was pickled by an older version of sknw, whose pickles cannot be loaded: refit the model."
         )
 
 
-for _name in ("_attention_pooling", "_local_linear", "_nadaraya_watson"):
-    sys.modules[f"sknw.{_name}"] = _RetiredModule(f"sknw.{_name}")
+for _name, _class in {
+    "_attention_pooling": "AttentionPoolingRegressor",
+    "_local_linear": "LocalLinearRegressor",
+    "_nadaraya_watson": "NadarayaWatsonRegressor",
+}.items():
+    sys.modules[f"sknw.{_name}"] = _RetiredModule(f"sknw.{_name}", _class)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sknw._predictive.fitted import FittedRegression
+from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._predictive.significance import significance
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import fit_warning
@@ -24,6 +24,7 @@ from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.estimators.base import BaseSmoother
 from sknw.estimators.predictive import require_derivative
+from sknw.estimators.regression import RegressionMixin
 from sknw.estimators.unwrap import feature_names, feature_positions, smoother_and_inputs
 from sknw.kernels import Pairwise
 
@@ -227,6 +228,8 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     ------
     TypeError
         If `est` is no smoother, or a classifier or :class:`~sknw.KrigingRegressor`.
+    ValueError
+        If rows were appended by `partial_fit`.
 
     See Also
     --------
@@ -242,6 +245,8 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     7.0
     """
     smoother, fitted = _regressor(est, "summary")
+    smoother._require_left_out("A summary")
+    assert isinstance(fitted, FittedRegression)
     training = fitted.training
     known = np.flatnonzero(np.isfinite(fitted.squares).all(axis=1))
     rows = training.given_rows[known] if known.size else training.given_rows
@@ -250,7 +255,7 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     warning = None
     if search is not None or len(getattr(smoother, "loss_path_", ())):
         validation = fitted.calibrated_validation
-        of_search = () if search is None else (search.criterion, search.autocorrelation)
+        of_search = [smoother._remedy, *(() if search is None else (search.criterion, search.autocorrelation))]
         warning = fit_warning(fitted.smoother, training, validation, SquaredError(), smoother._skill(), *of_search)
     request = fitted.smoother.value_request(fitted.smoother.queries(smoother.X_train_[rows]))
     sizes, _ = effective_sample_size(request, fitted.smoother.policy, fitted.smoother.algorithm)
@@ -405,8 +410,6 @@ def significance_test(
     smoother, fitted = _regressor(est, "significance_test")
     names = feature_names(smoother)
     positions = feature_positions(features, names)
-    if not isinstance(fitted, FittedRegression):
-        raise TypeError(f"The test is of a regressor with non-negative weights; got a {type(smoother).__name__}.")
     if not smoother.is_categorical_[positions].all():
         require_derivative(smoother.kernel_)
     if not isinstance(n_bootstrap, Integral) or isinstance(n_bootstrap, bool) or n_bootstrap < 1:
@@ -423,10 +426,10 @@ def significance_test(
     )
 
 
-def _regressor(est: BaseSmoother | Pipeline, name: str) -> tuple[BaseSmoother, FittedRegression]:
+def _regressor(est: BaseSmoother | Pipeline, name: str) -> tuple[BaseSmoother, FittedSmoother]:
     """The smoother and what its predictions are made of; a TypeError for classifiers and kriging."""
     smoother, _ = smoother_and_inputs(est)
-    if not isinstance(smoother._fitted, FittedRegression):
+    if not (isinstance(smoother, RegressionMixin) and isinstance(smoother._fitted, FittedSmoother)):
         raise TypeError(f"{name} takes regressors with non-negative weights, got {type(smoother).__name__}.")
     return smoother, smoother._fitted
 

@@ -454,7 +454,7 @@ class PowerExponential(Kernel):
     @property
     def form(self) -> ExponentialForm:  # type: ignore[override]
         """The formula, with the present `power`."""
-        if not isinstance(self.power, Real) or not 0 < self.power < np.inf:
+        if isinstance(self.power, bool) or not isinstance(self.power, Real) or not 0 < self.power < np.inf:
             raise ValueError(f"power of PowerExponential must be a positive number, got {self.power!r}.")
         return ExponentialForm(rate=1.0, power=float(self.power))
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from kernel_requests import assert_sums_are_the_oracles, random_request
 from problems import KERNELS, Cauchy, Quartic
-from processes import run
 
 from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.costs import LOAD_SECONDS
@@ -108,24 +107,6 @@ def test_an_unknown_algorithm_is_refused_with_those_that_are_known():
 @pytest.mark.parametrize("kernel", [Gaussian(), Epanechnikov(), Cauchy()], ids=str)
 def test_auto_compiles_nothing_for_a_small_request(kernel, d):
     assert Dispatcher().choose(request_of_size(kernel, 500, d), "auto", n_passes=50).name == "dense"
-
-
-def test_small_fits_and_predictions_never_load_compiled_code():
-    printed = run(
-        """
-        import sys
-        import numpy as np
-        from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
-
-        X = np.random.default_rng(0).normal(size=(60, 2))
-        for model in [NadarayaWatsonRegressor(), NadarayaWatsonRegressor("tricube"), LocalLinearRegressor()]:
-            model.fit(X, X[:, 0])
-            model.predict(X, return_std=True), model.effective_sample_size(X), model.predict_quantile(X, 0.9)
-            model.attention_weights_(X, sparse_output=True)
-        print(any(name.split(".")[0] == "numba" for name in sys.modules))
-        """
-    )
-    assert printed.split() == ["False"]
 
 
 def n_requests_until_loaded(dispatcher, request):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from threading import current_thread, main_thread
 
-from joblib.parallel import get_active_backend
+from joblib.parallel import LokyBackend, MultiprocessingBackend, ParallelBackendBase, get_active_backend
 from threadpoolctl import ThreadpoolController
 
 
@@ -55,6 +55,15 @@ def _threadpools() -> ThreadpoolController:
 
 
 def effective_n_threads(n_jobs: int | None) -> int:
-    """`n_jobs` by joblib's conventions; joblib's own function would count processes."""
-    backend, n_jobs_of_context = get_active_backend(prefer="threads")
+    """`n_jobs` by joblib's conventions; joblib's own function would count processes, and those of a whole cluster."""
+    constraint = {"prefer": "threads"} if distant_backend() is None else {"require": "sharedmem"}
+    backend, n_jobs_of_context = get_active_backend(**constraint)
     return backend.effective_n_jobs(n_jobs_of_context if n_jobs is None else n_jobs)
+
+
+def distant_backend() -> ParallelBackendBase | None:
+    """The active joblib backend if its workers need not be on this machine, as those of dask, Ray and Spark."""
+    backend, _ = get_active_backend()
+    # the type itself: Ray's is a kind of multiprocessing
+    is_local = getattr(backend, "supports_sharedmem", False) or type(backend) in (LokyBackend, MultiprocessingBackend)
+    return None if is_local else backend

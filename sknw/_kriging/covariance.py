@@ -110,11 +110,8 @@ class Covariance:
             for_each_chunk(chunk, len(A), _CHUNK, n_threads)
             kappa = sums
         if is_symmetric:
-            for start in range(0, len(A), 256):
-                rows = slice(start, start + 256)
-                block = kappa[rows, rows]
-                block[...] = np.tril(block, -1) + np.tril(block, -1).T + np.eye(len(block))
-                kappa[rows, start + 256 :] = kappa[start + 256 :, rows].T
+            np.fill_diagonal(kappa, 1.0)
+            mirror(kappa)
         return kappa
 
     def cotangent(self, A: Points, S: np.ndarray, n_threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -197,6 +194,17 @@ class KrigingModel:
     def trend(self, columns: np.ndarray) -> np.ndarray:
         """F (m, q): ones, and the columns (m, c) along the directions."""
         return np.hstack([np.ones((len(columns), 1)), columns @ self.directions])
+
+
+def mirror(A: np.ndarray) -> None:
+    """Copy what is below the diagonal of A (n, n) to above it, in blocks that fit into the cache."""
+    size = 64
+    above = np.tri(size, k=-1, dtype=bool).T
+    for start in range(0, len(A), size):
+        rows = slice(start, start + size)
+        block = A[rows, rows]
+        np.copyto(block, block.T.copy(), where=above[: len(block), : len(block)])
+        A[rows, start + size :] = A[start + size :, rows].T
 
 
 def _squared_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:

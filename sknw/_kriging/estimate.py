@@ -11,6 +11,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sknw._kernel_sums.threads import one_blas_thread
 from sknw._kriging import likelihood as of
 from sknw._kriging.covariance import Covariance, KrigingModel
+from sknw._kriging.levels import find_levels
 from sknw._kriging.likelihood import Likelihood
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.training import TrainingSet
@@ -115,7 +116,7 @@ def estimate(
         with one_blas_thread():  # threads of BLAS gain nothing at matrices that small
             model, path = _maximise(likelihood(search.n_samples), model, given, search)
     if not searches_scales or search.n_samples < n:
-        model = likelihood(MOST_EXACT).levels(model, given.noise is None)
+        model = find_levels(likelihood(MOST_EXACT), model, given.noise is None)
     return model, path
 
 

@@ -24,13 +24,11 @@ from scipy.sparse import csr_array
 
 from sknw._kriging.covariance import KrigingModel, Points
 from sknw._kriging.likelihood import factorise, inverse
-from sknw._predictive.calibration import order_statistic
+from sknw._predictive.calibration import jackknife_plus
 from sknw._smoothing.validation import Tests, Validation
 
 # A batch of queries has at most so many numbers for each of a few arrays.
 _BATCH = 2**22
-# Of counts, relative to their number.
-_ROUNDING = 1e-12
 
 
 class Kriging(Protocol):
@@ -217,9 +215,8 @@ class ExactKriging:
         p, k = residuals.shape
         known = np.isfinite(residuals).all(axis=1)
         rows = validation.rows
-        counts = self.weight[rows][known]
-        rank = float(np.floor((1.0 - coverage) * (counts.sum() + 1.0) + _ROUNDING * p))
-        radius, bounds = np.abs(residuals[known]), np.empty((len(queries), k, 2))
+        counts, radius = self.weight[rows][known], np.abs(residuals[known])
+        bounds = np.empty((len(queries), k, 2))
         parts = None
         if not validation.leaves_one_out:
             parts = [(S, tests, self._residuals_without(S)) for S, tests in _deletions(validation.parts, len(self))]
@@ -232,8 +229,7 @@ class ExactKriging:
                     shift[:, tests] = (c[:, samples] @ r)[:, np.newaxis]
             means = (c @ self.values)[:, np.newaxis] - shift[:, known]
             for i, without in enumerate(means, batch.start):
-                bounds[i, :, 0] = order_statistic(without - radius, counts, rank)
-                bounds[i, :, 1] = -order_statistic(-without - radius, counts, rank)
+                bounds[i] = jackknife_plus(without, radius, counts, coverage)
         return bounds
 
 

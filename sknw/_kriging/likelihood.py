@@ -1,4 +1,4 @@
-"""The restricted likelihood of kriging, its gradient, and the levels of amplitude and noise at given scales.
+"""The restricted likelihood of kriging and its gradient.
 
 With G = a kappa + noise diag(1 / omega) and the trend F, minus the logarithm of the restricted likelihood (Patterson &
 Thompson 1971), the likelihood of what is orthogonal to F, is up to a constant
@@ -11,20 +11,17 @@ and dL = <W, dG> with W = sum over outputs of (B - alpha alpha') / 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack, qr, solve_triangular
-from scipy.optimize import brentq, minimize_scalar
+from scipy.linalg import blas, lapack, solve_triangular
 
-from sknw._kriging.covariance import LEAST_NOISE, KrigingModel
+from sknw._kriging.covariance import LEAST_NOISE, KrigingModel, mirror
 
 # Bounds and prior N(mean, sd^2) of the logarithms; the mean of log w is -log(d) / 2.
 W_BOUNDS, POWER_BOUNDS, AMPLITUDE_BOUNDS, NOISE_BOUNDS = (1e-3, 20.0), (0.5, 2.0), (1e-4, 1e3), (1e-6, 10.0)
 START_POWER, START_AMPLITUDE, START_NOISE = 1.3, 1.0, 0.1
 W_SD, POWER_SD, AMPLITUDE_SD, NOISE_SD = 1.5, 0.4, 3.0, 2.0
-# The search for the ratio of noise and amplitude ends at this relative error of its logarithm.
-_LEVEL_TOL = 1e-2
 # Diagonals grow by this part, and then by 10 times as much, until a matrix is positive definite.
 _JITTER = 8.0 * np.finfo(np.float64).eps
 
@@ -46,15 +43,10 @@ def factorise(kappa: np.ndarray, amplitude: float, noise: np.ndarray) -> np.ndar
 
 
 def inverse(L: np.ndarray) -> np.ndarray:
-    """(L L')^-1, in place of the factor."""
+    """(L L')^-1 in C order, in place of the factor."""
     C, _ = lapack.dpotri(L, lower=1, overwrite_c=1)
-    size = 256
-    for start in range(0, len(C), size):
-        rows = slice(start, start + size)
-        block = C[rows, rows]
-        block[...] = np.tril(block) + np.tril(block, -1).T
-        C[rows, start + size :] = C[start + size :, rows].T
-    return C
+    mirror(C)
+    return C.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +75,14 @@ class Likelihood:
         kappa = covariance.within(points, self.n_threads)
         k, L = self.values.shape[1], factorise(kappa, model.amplitude, noise)
         log_det = 2.0 * np.log(np.diag(L)).sum()
-        B = inverse(L)
-        BF = B @ self.basis
-        M = np.linalg.cholesky(self.basis.T @ BF)
-        half = solve_triangular(M, BF.T, lower=True)
-        B -= half.T @ half
-        alpha = B @ self.values
+        W = inverse(L)  # G^-1
+        half = W @ self.basis
+        M = np.linalg.cholesky(self.basis.T @ half)
+        half = solve_triangular(M, half.T, lower=True).T  # B = G^-1 - half half'
+        alpha = W @ self.values - half @ (half.T @ self.values)
         value = 0.5 * (np.vdot(self.values, alpha) + k * (log_det + 2.0 * np.log(np.diag(M)).sum()))
-        W = B
-        W *= 0.5 * k
-        W -= 0.5 * (alpha @ alpha.T)
+        U = np.hstack([np.sqrt(0.5 * k) * half, np.sqrt(0.5) * alpha])
+        W = blas.dgemm(-1.0, U, U, 0.5 * k, W.T, trans_b=1, overwrite_c=1).T  # k B / 2 - alpha alpha' / 2
         by_noise = float(np.diag(W) @ noise)
         W *= kappa
         W *= model.amplitude
@@ -100,59 +90,3 @@ class Likelihood:
         if model.noise < LEAST_NOISE * model.amplitude:  # then the noise is a multiple of the amplitude
             by_amplitude, by_noise = by_amplitude + by_noise, 0.0
         return value, *covariance.cotangent(points, W, self.n_threads), by_amplitude, by_noise
-
-    def levels(self, model: KrigingModel, is_learned: bool) -> KrigingModel:
-        """The model with the amplitude, and the noise if it is learned, that maximise likelihood times prior.
-
-        Both enter by their ratio r = noise / a, G = a (kappa + r diag(1 / omega)): a search along r, which starts from
-        the model's, and in which the best a, given r, is the root of a monotone function.
-        """
-        covariance, noise = model.covariance, model.noise
-        kappa = covariance.within(covariance.points(self.columns), self.n_threads)
-        n, k = self.values.shape
-        n_free = k * (n - self.basis.shape[1])
-        bounds, noise_bounds = np.log(AMPLITUDE_BOUNDS), np.log(NOISE_BOUNDS)
-
-        def best_amplitude(log_r: float, squares: float) -> float:
-            """The log amplitude that minimises, in which the objective is convex."""
-            low, high = bounds
-            if is_learned:
-                low, high = max(low, noise_bounds[0] - log_r), min(high, noise_bounds[1] - log_r)
-
-            def slope(log_a: float) -> float:
-                by_noise = (log_a + log_r - np.log(START_NOISE)) / NOISE_SD**2 if is_learned else 0.0
-                return 0.5 * (n_free - squares * np.exp(-log_a)) + log_a / AMPLITUDE_SD**2 + by_noise
-
-            if slope(low) >= 0:
-                return low
-            return high if slope(high) <= 0 else brentq(slope, low, high, xtol=1e-12)
-
-        def objective(log_r: float) -> tuple[float, float]:
-            ratio = replace(model, amplitude=1.0, noise=np.exp(log_r))
-            L = factorise(kappa, 1.0, ratio.noise_variances(self.weight))
-            half = solve_triangular(L, np.hstack([self.basis, self.values]), lower=True, overwrite_b=True)
-            Q, R = qr(half[:, : self.basis.shape[1]], mode="economic")
-            y = half[:, self.basis.shape[1] :]
-            y -= Q @ (Q.T @ y)
-            log_det = 2.0 * (np.log(np.diag(L)).sum() + np.log(np.abs(np.diag(R))).sum())
-            squares = float(np.vdot(y, y))
-            fixed = not is_learned and noise > 0
-            log_a = float(np.clip(np.log(noise) - log_r, *bounds)) if fixed else best_amplitude(log_r, squares)
-            value = 0.5 * (squares * np.exp(-log_a) + n_free * log_a + k * log_det) + 0.5 * (log_a / AMPLITUDE_SD) ** 2
-            if is_learned:
-                value += 0.5 * ((log_a + log_r - np.log(START_NOISE)) / NOISE_SD) ** 2
-            return value, log_a
-
-        if not is_learned and noise == 0:
-            return replace(model, amplitude=float(np.exp(objective(-np.inf)[1])))
-        start = np.log(noise / model.amplitude)
-        of_noise = np.log(NOISE_BOUNDS if is_learned else (noise, noise))
-        least, most = of_noise[0] - bounds[1], of_noise[1] - bounds[0]
-
-        def of_ratio(log_r: float) -> float:
-            return objective(float(np.clip(log_r, least, most)))[0]
-
-        found = minimize_scalar(of_ratio, bracket=(start, start + 0.5), method="brent", options={"xtol": _LEVEL_TOL})
-        log_r = float(np.clip(found.x, least, most))
-        best = float(np.exp(objective(log_r)[1]))
-        return replace(model, amplitude=best, noise=best * float(np.exp(log_r)) if is_learned else noise)

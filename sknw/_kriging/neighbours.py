@@ -23,7 +23,7 @@ from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kriging.covariance import KrigingModel
 from sknw._kriging.exact import ExactKriging
-from sknw._predictive.calibration import order_statistic
+from sknw._predictive.calibration import jackknife_plus
 from sknw._smoothing.validation import Tests, Validation
 
 # The number of neighbours where it is "auto".
@@ -32,8 +32,6 @@ MOST_NEIGHBORS = 256
 _TREND_SAMPLES = 1000
 # Queries of a chunk of a thread; numbers of a batch of solutions.
 _CHUNK, _BATCH = 64, 2**22
-# Of counts, relative to their number.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +164,7 @@ class LocalKriging:
                     means = found.means[i - start] - (sums[last] - sums[first])
                 counts, radius = self.weight[rows[some]], np.abs(residuals[some])
                 counts = counts * len(some) / max(counts.sum(), np.finfo(np.float64).tiny)  # of mean 1
-                rank = float(np.floor((1.0 - coverage) * (counts.sum() + 1.0) + _ROUNDING * len(some)))
-                bounds[i, :, 0] = order_statistic(means - radius, counts, rank)
-                bounds[i, :, 1] = -order_statistic(-means - radius, counts, rank)
+                bounds[i] = jackknife_plus(means, radius, counts, coverage)
         return bounds
 
     @cached_property

@@ -27,7 +27,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sknw._metric.loss import Loss
 from sknw._metric.parametrization import W_BOUNDS, Parametrization, ridge_bounds
 from sknw._selection.criterion import Criterion
-from sknw._selection.grid import bandwidth_grid, effective_support, local_minima
+from sknw._selection.grid import bandwidth_grid, factor_of_spacing, local_minima
 from sknw._smoothing.datafit import EXACT_FIT
 
 # Starts besides the scalar optimum: every w, in standardised inputs, and every ridge. A single start of 0.3 stays in a
@@ -45,10 +45,6 @@ _SMALLEST_GRADIENT, N_CORRECTIONS = 1e-7, 20
 # L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above the rounding of
 # engines and threads (1e-14 to 1e-12), which a path of 50 steps else amplifies.
 _OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
-# On one feature w is at most this over the distance of a sample to the nearest other one, that of so many samples.
-_MOST_PER_SPACING, _TYPICAL = 2.0, 0.1
-# A w above this part of its upper bound is at it.
-_AT_BOUND = 0.99
 # Kernels whose widths differ by a smaller factor are equally wide.
 _EQUAL_WIDTH = 0.01
 # Where the loss is below the first number at ridges of the second, the target is a line.
@@ -84,7 +80,6 @@ class MetricFit:
     objective: float
     path: list[float]
     converged: bool
-    at_bound: bool = False  # whether a w is at its upper bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +105,10 @@ class MetricOptimizer:
         Where the spacing is even, leave-one-out would else take the narrowest of all kernels for the best one: the mean
         of the two samples beside a sample is close to it, and between samples the prediction is a staircase.
         """
-        smallest, largest = W_BOUNDS
-        x = self.loss.x
+        x, (smallest, largest) = self.loss.x, W_BOUNDS
         if x.shape[1] > 1 or self.loss.smoother.line is None:
             return W_BOUNDS
-        gaps = np.diff(np.sort(x[:, 0]))
-        to_nearest = np.minimum(np.append(np.inf, gaps), np.append(gaps, np.inf))
-        typical = float(np.quantile(to_nearest, _TYPICAL))
-        support = effective_support(self.loss.smoother.kernel)
-        return smallest, largest if typical == 0 else min(max(_MOST_PER_SPACING * support / typical, 1.0), largest)
+        return smallest, min(max(factor_of_spacing(x[:, 0], self.loss.smoother.kernel), 1.0), largest)
 
     @property
     def learns_ridge(self) -> bool:
@@ -162,8 +152,7 @@ class MetricOptimizer:
             return objective, _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
 
         def best_with(path: list[float], converged: bool) -> MetricFit:
-            at_bound = best.w.ndim == 1 and float(best.w.max()) > _AT_BOUND * self.w_bounds[1]
-            return replace(best, path=path, converged=converged, at_bound=at_bound)
+            return replace(best, path=path, converged=converged)
 
         start = theta.pack(w, ridge)
         function(start)

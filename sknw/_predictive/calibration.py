@@ -75,17 +75,11 @@ class ConformalCalibration:
 
     def rank(self, coverage: float) -> float:
         """k = floor((1 - coverage) (n + 1))."""
-        return float(np.floor((1.0 - coverage) * (self.counts.sum() + 1.0) + _ROUNDING * len(self.counts)))
+        return _rank(self.counts, coverage)
 
     def bounds(self, means: np.ndarray, scales: np.ndarray, coverage: float) -> np.ndarray:
-        """The k-th smallest of m_-i - R_i s_-i and the k-th largest of m_-i + R_i s_-i: of shape (n_outputs, 2).
-
-        Of means m_-i and scales s_-i (p, k); a mean is NaN where the others do not predict.
-        """
-        radius, unknown = self.nonconformity * scales, np.isnan(means)
-        lower, upper = np.where(unknown, -np.inf, means - radius), np.where(unknown, np.inf, means + radius)
-        rank = self.rank(coverage)
-        return np.column_stack([order_statistic(lower, self.counts, rank), -order_statistic(-upper, self.counts, rank)])
+        """`jackknife_plus` for means m_-i and residuals R_i s_-i (p, k): of shape (n_outputs, 2)."""
+        return jackknife_plus(means, self.nonconformity * scales, self.counts, coverage)
 
     def scales(self, mass: np.ndarray, sums: np.ndarray) -> np.ndarray:
         """s of kernel weights that sum to S_0, `mass` (..., 1), with the squares to S_2, `sums` (..., k)."""
@@ -116,6 +110,21 @@ def sums_of_squares(
     mass = np.where(unsupported, 0.0, np.exp(log_mass) * unit / request.weight_at_zero())[0]
     sums_of_columns = mass[:, np.newaxis] * means[0]
     return (mass, sums_of_columns) if known.all() else (sums_of_columns[:, -1], sums_of_columns[:, :-1])
+
+
+def _rank(counts: np.ndarray, coverage: float) -> float:
+    """k = floor((1 - coverage) (n + 1)), n the number of samples, each counted so often."""
+    return float(np.floor((1.0 - coverage) * (counts.sum() + 1.0) + _ROUNDING * len(counts)))
+
+
+def jackknife_plus(means: np.ndarray, radius: np.ndarray, counts: np.ndarray, coverage: float) -> np.ndarray:
+    """The k-th smallest of m_-i - |r_i| and the k-th largest of m_-i + |r_i|, k of `_rank`: of shape (n_outputs, 2).
+
+    Of means m_-i and |r_i| (p, n_outputs); a mean is NaN where the others do not predict.
+    """
+    unknown, rank = np.isnan(means), _rank(counts, coverage)
+    lower, upper = np.where(unknown, -np.inf, means - radius), np.where(unknown, np.inf, means + radius)
+    return np.column_stack([order_statistic(lower, counts, rank), -order_statistic(-upper, counts, rank)])
 
 
 def order_statistic(values: np.ndarray, counts: np.ndarray, rank: float) -> np.ndarray:

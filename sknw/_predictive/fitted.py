@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from sknw._predictive.calibration import ConformalCalibration
+from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Blocks, LeaveOutRule, Validation
@@ -26,10 +29,82 @@ class FittedSmoother:
     smoother: Smoother
     rule: LeaveOutRule  # who was predicted without whom
 
+    @property
+    def features(self) -> FeatureMap:
+        """The columns that the features become."""
+        return self.training.features
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        """`outside` and `algorithm`, as they were in fit."""
+        return self.smoother.outside, self.smoother.algorithm
+
+    @property
+    def made_training(self) -> TrainingSet:
+        """The last training set that was made, of all rows or of the first of them."""
+        return self.training
+
     @cached_property
     def shares(self) -> csr_array:
         """What each given row has of the weight of its sample: (n, n_given)."""
         return self.training.shares_of_given_rows()
+
+    @cached_property
+    def validation(self) -> Validation:
+        """All left-out predictions that the rule asks for."""
+        return Validation.of(self.rule, self.training)
+
+    @cached_property
+    def tests_each_once(self) -> bool:
+        """Whether no sample has several left-out predictions, which intervals take."""
+        return len(np.unique(self.validation.rows)) == len(self.validation)
+
+
+class AppendedSmoother(FittedSmoother):
+    """A fitted smoother to which rows were appended: it is made when it is first asked for, once.
+
+    `make` gets the training set of the first rows, from which that of all is made faster.
+    """
+
+    rule = None
+
+    def __init__(
+        self,
+        before: FittedSmoother,
+        features: FeatureMap,
+        make: Callable[[TrainingSet], tuple[TrainingSet, Smoother]],
+    ) -> None:
+        self._features, self._settings = features, before.settings
+        self._before, self._make, self._lock = before.made_training, make, Lock()
+        self._made: tuple[TrainingSet, Smoother] | None = None
+
+    def _both(self) -> tuple[TrainingSet, Smoother]:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make(self._before)
+                del self._before, self._make  # they take memory
+            return self._made
+
+    @property
+    def training(self) -> TrainingSet:
+        return self._both()[0]
+
+    @property
+    def smoother(self) -> Smoother:
+        return self._both()[1]
+
+    @property
+    def features(self) -> FeatureMap:
+        return self._features
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        return self._settings
+
+    @property
+    def made_training(self) -> TrainingSet:
+        with self._lock:
+            return self._before if self._made is None else self._made[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +125,6 @@ class FittedRegression(FittedSmoother):
         known, weights = np.isfinite(self.squares), self.training.sample_weight[:, np.newaxis]
         with np.errstate(invalid="ignore"):  # 0 / 0: no residual
             return (weights * np.where(known, self.squares, 0.0)).sum(axis=0) / (weights * known).sum(axis=0)
-
-    @cached_property
-    def validation(self) -> Validation:
-        """All left-out predictions that the rule asks for."""
-        return Validation.of(self.rule, self.training)
-
-    @cached_property
-    def tests_each_once(self) -> bool:
-        """Whether no sample has several left-out predictions, which intervals take."""
-        return len(np.unique(self.validation.rows)) == len(self.validation)
 
     @cached_property
     def cluster(self) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from sknw._kernel_sums.registry import algorithm_for
 from sknw._kernel_sums.request import LeaveOut
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
+from sknw._selection.grid import factor_of_spacing
 from sknw._smoothing.attention import effective_sample_size
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.smoother import Smoother
@@ -28,6 +29,8 @@ _NEAREST, _NO_NOISE = 1.2, 0.95
 # Left-out predictions that rest on fewer samples may be those of copies. These have made the choice if without them a
 # wider bandwidth has a score lower by this ratio; bandwidths are tried in such steps.
 _COPIES, _LOWER, _STEP = 4.0, 0.9, 4.0
+# Lines on one feature, whose w may not be larger, are as narrow as its spacing where so little more would make them.
+_AT_SPACING = 1.01
 
 
 def fit_warning(
@@ -36,14 +39,16 @@ def fit_warning(
     validation: Validation,
     datafit: Datafit,
     skill: float,
+    remedy: str,
     criterion: str = "loo",
     autocorrelation: Autocorrelation | None = None,
 ) -> str | None:
     """The warning that a fit deserves, if any: what is wrong with what was chosen, and the remedy.
 
     `validation` has the left-out predictions of the fit, and `skill` is by what part of the loss of a constant
-    prediction theirs is smaller, for squared errors R^2. There is no warning with few samples nor a constant target.
-    Only a `criterion` that leaves nothing out can choose to follow each target by mistake.
+    prediction theirs is smaller, for squared errors R^2; `remedy` says what may help where it is none. There is no
+    warning with few samples nor a constant target. Only a `criterion` that leaves nothing out can choose to follow each
+    target by mistake.
     """
     if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
@@ -73,7 +78,14 @@ def fit_warning(
     if skill <= 0.0:
         return (
             f"left-out predictions are no better than {datafit.constant_prediction}: these inputs do not help to "
-            "predict. Leave out features that do not matter, or learn a weight for each by attention pooling."
+            f"predict. {remedy}"
+        )
+    on_a_line = smoother.line is not None and smoother.keys.shape[1] == 1
+    if on_a_line and factor_of_spacing(smoother.keys[:, 0], smoother.kernel) < _AT_SPACING:
+        return (
+            "the kernel is as narrow as the spacing of the samples: every prediction is nearly the target of the "
+            "nearest ones. Leave-one-out takes evenly spaced, nearly noiseless samples for that. If there is noise, "
+            "give the bandwidth or w as a number, or a cv such as LeaveBlockOut."
         )
     is_in_sample = criterion != "loo" and skill < _NO_NOISE
     if is_in_sample and _size_at_samples(smoother, some) * training.sample_weight.max() < _NEAREST:

@@ -18,6 +18,9 @@ FINE_STEP, COARSE_STEP = OCTAVE // 2, OCTAVE
 _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 # The largest number of keys whose spacing is measured, and of keys among which it is measured.
 _SPACED_KEYS, _MOST_KEYS = 2000, 20_000
+# A kernel is as narrow as the spacing of samples where the distance of a sample to the nearest other one, that of so
+# many samples, is this many effective supports.
+_TYPICAL, _SUPPORTS_PER_SPACING = 0.1, 2.0
 
 
 def bandwidth_grid(index: KeyIndex, kernel: Kernel) -> tuple[np.ndarray, bool]:
@@ -99,6 +102,15 @@ def effective_support(kernel: Kernel) -> float:
     if kernel.form is not None and not kernel.is_compact:
         return (_NEGLIGIBLE_EXPONENT / kernel.form.rate) ** (1 / kernel.form.power) / _GAUSSIAN_REACH
     return kernel.support if kernel.is_compact else 1.0
+
+
+def factor_of_spacing(x: np.ndarray, kernel: Kernel) -> float:
+    """The factor of x (n,) that makes the kernel as narrow as their spacing; infinite without any spacing."""
+    gaps = np.diff(np.sort(x))
+    if not len(gaps):
+        return np.inf
+    typical = float(np.quantile(np.minimum(np.append(np.inf, gaps), np.append(gaps, np.inf)), _TYPICAL))
+    return _SUPPORTS_PER_SPACING * effective_support(kernel) / typical if typical > 0 else np.inf
 
 
 def local_minima(scores: np.ndarray) -> np.ndarray:

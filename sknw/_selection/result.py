@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,15 @@ class BandwidthSearch:
     has_duplicates: bool
     is_comparable: np.ndarray
     autocorrelation: Autocorrelation | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes, of public types: of the autocorrelation its own."""
+        found = self.autocorrelation
+        return {**vars(self), "autocorrelation": None if found is None else vars(found)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        found = state["autocorrelation"]
+        vars(self).update({**state, "autocorrelation": None if found is None else Autocorrelation(**found)})
 
     def __repr__(self) -> str:
         """The choice and the other local minima in a table, and what deserves attention."""

@@ -1,7 +1,7 @@
 """Cheap surrogates of the selection criterion for large n: a random subsample, or (d = 1) binned data.
 
-A bin is an interval of a regular grid. To a kernel much wider than the bins, the samples of a bin are all at their
-mean. With m the prediction there without one of them, the mean of the squared leave-one-out residuals in the bin is
+With m the prediction at the mean of a bin without one of its samples, the mean of the squared leave-one-out residuals
+in the bin is
 
     (y_mean - m)^2 + variance / (1 - a)^2,
 
@@ -11,19 +11,19 @@ difference of numbers that are almost equal, as it is between all samples and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import COARSE_STEP, FINE_STEP, effective_support
 from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
+from sknw._smoothing.bins import Bins, first_of_bins
 from sknw._smoothing.smoother import Queries, Smoother
 
 # The largest number of bins, the least mean number of samples in a bin, and of bin widths in the smallest bandwidth.
@@ -91,21 +91,12 @@ class BinnedData:
     def of(cls, smoother: Smoother, sample_weight: np.ndarray, n_bins: int) -> BinnedData:
         """The samples of a smoother, sorted by their one feature, in about `n_bins` bins."""
         width = _bin_width(smoother.keys[:, 0], n_bins)
-        start = _first_of_bins(smoother.keys[:, 0], width)
-        n_each = np.diff(start, append=len(sample_weight))
-        mass = np.add.reduceat(sample_weight, start)
-        weights = sample_weight[:, np.newaxis]
-
-        def mean(columns: np.ndarray) -> np.ndarray:
-            return np.add.reduceat(weights * columns, start) / mass[:, np.newaxis]
-
-        # one column after the other, to save memory
-        keys, values = mean(smoother.keys), mean(smoother.values)
-        rest = mean(np.repeat(mass, n_each)[:, np.newaxis] - weights)[:, 0]
-        variances = mean((smoother.values - np.repeat(values, n_each, axis=0)) ** 2).mean(axis=1)
-        index = KeyIndex(keys, mass / mass.max(), values, smoother.index.offset_magnitude)
-        few = replace(smoother, values=values, index=index)
-        return cls(few, width, start, mass, rest, variances)
+        bins = Bins(sample_weight, first_of_bins(smoother.keys[:, 0], width))
+        n_each = np.diff(bins.first, append=len(sample_weight))
+        values = bins.mean(smoother.values)
+        rest = bins.mean((np.repeat(bins.mass, n_each) - sample_weight)[:, np.newaxis])[:, 0]
+        variances = bins.mean((smoother.values - np.repeat(values, n_each, axis=0)) ** 2).mean(axis=1)
+        return cls(bins.merge(smoother, values), width, bins.first, bins.mass, rest, variances)
 
     def leave_one_out(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(y_mean - m)^2, averaged over outputs, 1 - a, a / unit, and which bins are a sample alone: (b, s) each.
@@ -184,14 +175,8 @@ def _bin_width(points: np.ndarray, n_bins: int) -> float:
     n_distinct, least = len(np.unique(some)), _LEAST_RELATIVE_WIDTH * max(-points[0], points[-1])
     width, n_occupied = float(np.ptp(some) or 1.0) / n_bins, 0
     while width > least and n_occupied < n_distinct:
-        n_occupied = len(_first_of_bins(some, width / 2.0))
+        n_occupied = len(first_of_bins(some, width / 2.0))
         if n_occupied > n_bins:
             break
         width /= 2.0
     return width
-
-
-def _first_of_bins(points: np.ndarray, width: float) -> np.ndarray:
-    """The first of the sorted points in each bin."""
-    index = np.floor(points / width)
-    return np.append(0, np.flatnonzero(index[1:] != index[:-1]) + 1)

@@ -54,6 +54,14 @@ def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
         return centred
 
 
+def refuse_overflow(z: np.ndarray) -> None:
+    """Refuse coordinates that are no float64 numbers."""
+    if not np.isfinite([z.min(), z.max()]).all():
+        raise ValueError(
+            "bandwidth is too small, or w too large, for X: scaled inputs are not float64 numbers any more."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class LocalLinearSpec:
     """What pooling by local lines needs beyond the weights."""
@@ -171,10 +179,7 @@ class Smoother:
         """
         w = training.features.repeat(w)
         keys = coordinates(training.X, training.center, w)
-        if not np.isfinite([keys.min(), keys.max()]).all():
-            raise ValueError(
-                "bandwidth is too small, or w too large, for X: scaled inputs are not float64 numbers any more."
-            )
+        refuse_overflow(keys)
         offset = float(np.abs(training.center * w.T).max())
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights, unit = training.sample_weight, float(training.sample_weight.max())

@@ -59,6 +59,11 @@ class TrainingSet:
         """The sample of each given row, any for rows of weight zero: (n_given,)."""
         return np.arange(len(self.given))[self.sample]
 
+    @property
+    def sorted_rows(self) -> np.ndarray:
+        """The given rows of positive weight in the order of their samples: (at most n_given,)."""
+        return self.shares_of_given_rows().indices
+
     def take(self, samples: np.ndarray) -> TrainingSet:
         """Some of the samples, with the same centres and scales."""
         values, weights = self.values[samples], self.sample_weight[samples]
@@ -73,17 +78,22 @@ class TrainingSet:
         block: np.ndarray | None = None,
         features: FeatureMap | None = None,
         n_classes: int | None = None,
+        before: TrainingSet | None = None,
     ) -> TrainingSet:
         """The samples among the rows X (n, d), y (n,) or (n, k); all features are numbers unless `features` are given.
 
         Rows of different blocks (n,), if these are given, are not copies of each other. With `n_classes` y (n,) are
-        codes 0, 1, ... of classes, whose indicators are the values, in no other units.
+        codes 0, 1, ... of classes, whose indicators are the values, in no other units. `before` is the training set of
+        the first of these rows, without blocks: the others are merged into its order, and the result is the same.
         """
         features = FeatureMap.of_numbers(X.shape[1]) if features is None else features
         y = y.reshape(len(y), -1)
         weights = np.ones(len(X)) if sample_weight is None else sample_weight
         weights = np.where(weights < np.finfo(np.float64).tiny * weights.max(), 0.0, weights)  # as good as zero
-        rows, sample = _samples(X, y, weights, block)
+        given = np.arange(len(X))
+        if before is not None:
+            given = np.concatenate([before.sorted_rows, given[len(before.given) :]])
+        rows, sample = _samples(X, y, given[weights[given] > 0], block)
         total = weights[rows] if len(rows) == len(X) else np.bincount(sample, weights, minlength=len(rows))
         relative = total / total.max()  # equal weights of any size are 1 exactly
         with np.errstate(under="ignore"):
@@ -145,15 +155,14 @@ class TrainingSet:
 
 
 def _samples(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray, block: np.ndarray | None
+    X: np.ndarray, y: np.ndarray, given: np.ndarray, block: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A given row of each sample, and the sample of each given row.
+    """A given row of each sample, and the sample of each given row, of the rows `given` that have a weight.
 
     Rows with equal (x, y), of one block, are copies if (x, y) identifies a sample: the larger of the numbers of
     distinct x and of distinct y is at least 0.9 of the number of distinct (x, y). Neither weights nor repetition
     change that share. Elsewhere equal rows are samples that happen to agree, as in tables of few values.
     """
-    given = np.arange(len(X)) if np.all(weights > 0) else np.flatnonzero(weights > 0)
     order, (begins_x, begins_xy) = sort_rows(given, [X.T, y.T])
     is_first = np.ones(len(order), dtype=bool)
     if not begins_xy.all():
@@ -178,6 +187,8 @@ def sort_rows(rows: np.ndarray, keys: Iterable[np.ndarray]) -> tuple[np.ndarray,
     """Sort rows by groups of columns (c, n), the first column first; equal rows stay in their order.
 
     Returned as well, for each group: which of the sorted rows differ from the one before in a column so far.
+    Rows that begin as a few sorted runs take little more than a pass: the sort merges runs, and tied rows that are in
+    order are left alone.
     """
     begins, results = np.zeros(len(rows), dtype=bool), []
     begins[:1] = True
@@ -187,12 +198,19 @@ def sort_rows(rows: np.ndarray, keys: Iterable[np.ndarray]) -> tuple[np.ndarray,
             if not tied.any():
                 break
             values, run = column[rows[tied]], np.cumsum(begins)[tied]
-            if len(run) == len(rows) and run[-1] == 1:
-                ascending = slice(None) if np.all(values[:-1] <= values[1:]) else np.argsort(values, kind="stable")
-            else:
-                ascending = np.lexsort((values, run))
-            rows = rows.copy()
-            rows[tied], values = rows[tied][ascending], values[ascending]
+            falls = (values[1:] < values[:-1]) & (run[1:] == run[:-1])
+            if falls.any():
+                rows = rows.copy()
+                if len(run) == len(rows) and run[-1] == 1:
+                    ascending = np.argsort(values, kind="stable")
+                    rows, values = rows[ascending], values[ascending]
+                else:
+                    has_fall = np.zeros(run[-1] + 1, dtype=bool)
+                    has_fall[run[1:][falls]] = True
+                    unsorted = np.flatnonzero(has_fall[run])
+                    ascending = unsorted[np.lexsort((values[unsorted], run[unsorted]))]
+                    where = np.flatnonzero(tied)
+                    rows[where[unsorted]], values[unsorted] = rows[where[ascending]], values[ascending]
             differs = np.append(True, (values[1:] != values[:-1]) | (run[1:] != run[:-1]))
             begins[tied] |= differs
         results.append(begins.copy())
@@ -215,6 +233,12 @@ def take(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
         return array[rows]
     # take(): indexing with an array of rows is several times slower
     return np.take(array, rows, axis=0)
+
+
+def refuse_large(values: np.ndarray, name: str) -> None:
+    """Refuse values of which two may differ by more than can be squared, once they are divided by the difference."""
+    if not float(np.abs(values).max()) < _TOO_LARGE / 2:
+        raise ValueError(f"{name} has values too large to compute with; divide it by a constant.")
 
 
 def _standardisation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,13 @@ class Splits:
 
 # None: every sample is predicted from all others.
 LeaveOutRule = Blocks | Splits | None
+
+
+def restore_rule(stored: dict[str, Any] | None) -> LeaveOutRule:
+    """The rule whose fields were stored as a dict."""
+    if stored is None:
+        return None
+    return Splits(**stored) if "splits" in stored else Blocks(**stored)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,6 @@ def styled(defaults: dict, given: dict | None) -> dict:
 
 def position_among(value: Any, length: int, message: str) -> int:
     """A position among `length` things, checked."""
-    if isinstance(value, int | np.integer) and 0 <= value < length:
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < length:
         return int(value)
     raise ValueError(f"{message}, got {value!r}.")

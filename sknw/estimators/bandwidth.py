@@ -20,7 +20,8 @@ from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw.estimators.base import BaseSmoother, as_numbers
+from sknw.estimators.base import as_numbers
+from sknw.estimators.incremental import IncrementalSmoother
 from sknw.kernels import Kernel, Pairwise, resolve_kernel
 
 # A search is about this many passes over the data.
@@ -29,7 +30,7 @@ _PASSES_OF_A_SEARCH = 45
 _TRIED_ROWS = 3
 
 
-class BandwidthSmoother(BaseSmoother):
+class BandwidthSmoother(IncrementalSmoother):
     """Base of the estimators with a bandwidth."""
 
     # set by the subclasses' __init__
@@ -41,12 +42,19 @@ class BandwidthSmoother(BaseSmoother):
     bandwidth_search_: BandwidthSearch | None
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseSmoother._parameter_constraints,
+        **IncrementalSmoother._parameter_constraints,
         "bandwidth": [StrOptions({*CRITERIA, *RULES}), Interval(Real, 0, None, closed="neither"), "array-like"],
     }
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
-        data = self._validate_fit(X, y, sample_weight, groups)
+    def _fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        data = self._validate_fit(X, y, sample_weight, groups, classes)
         training, d = data.training, data.X.shape[1]
         selector = self.bandwidth if isinstance(self.bandwidth, str) else None
         if selector in ("aicc", "gcv") and data.rule is not None:
@@ -92,12 +100,23 @@ class BandwidthSmoother(BaseSmoother):
         warning = None
         if search is not None:
             warning = fit_warning(
-                smoother, training, validation, self._datafit(), self._skill(), search.criterion, found
+                smoother,
+                training,
+                validation,
+                self._datafit(),
+                self._skill(),
+                self._remedy,
+                search.criterion,
+                found,
             )
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         task.end()
         return self
+
+    @property
+    def _remedy(self) -> str:
+        return "Leave out features that do not matter, or learn a weight for each by attention pooling."
 
     def _autocorrelation(self, smoother: Smoother, training: TrainingSet, n_rows: int) -> Autocorrelation | None:
         """That of leave-one-out residuals, if there are residuals."""

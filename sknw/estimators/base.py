@@ -30,7 +30,15 @@ from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits, Validation, mean_of_rows, tests_of
+from sknw._smoothing.validation import (
+    Blocks,
+    LeaveOutRule,
+    Splits,
+    Validation,
+    mean_of_rows,
+    restore_rule,
+    tests_of,
+)
 from sknw._version import __version__
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import AttentionMixin
@@ -45,10 +53,10 @@ from sknw.estimators.tables import (
     is_table,
     names_the_remedy,
 )
-from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise
+from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise, resolve_kernel
 
-# What pickles hold: the public attributes of this layout.
-_STATE = 4
+# The layout of what files hold: public attributes, and settings of public types.
+_STATE = 5
 
 
 class FitData(NamedTuple):
@@ -102,8 +110,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         "scale": [StrOptions({"features", "common"})],
         "validation_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "algorithm": [StrOptions(ALGORITHMS)],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
+        "n_jobs": [Interval(Integral, None, None, closed="neither"), None],
+        "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None],
     }
 
     @validates_params
@@ -157,8 +165,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """The loss of left-out predictions."""
         raise NotImplementedError
 
-    def _find_classes(self, y: np.ndarray, is_there: np.ndarray) -> None:
-        """Set what is known of the targets (n,) once those that are there are seen."""
+    def _find_classes(self, y: np.ndarray, is_there: np.ndarray, classes: ArrayLike | None) -> None:
+        """Set what is known of the targets (n,) once those that are there are seen, or all `classes` are given."""
 
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
         """The targets as numbers, and the number of classes if they are codes of classes."""
@@ -166,6 +174,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
     def _skill(self) -> float:
         """By what part of the loss of a constant prediction that of the left-out predictions is smaller."""
+        raise NotImplementedError
+
+    @property
+    def _remedy(self) -> str:
+        """What may help where left-out predictions are no better than a constant."""
         raise NotImplementedError
 
     def _store_left_out(
@@ -185,13 +198,19 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         raise NotImplementedError
 
     def _validate_fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+        classes: ArrayLike | None = None,
     ) -> FitData:
         """The data as arrays, and the training set that they make."""
         parameters = self.get_params(deep=False)
         for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
             delattr(self, name)  # a fit that fails leaves nothing of the last one
-        self.__dict__.pop("_fitted", None)
+        for name in ("_fitted", "_growing"):
+            self.__dict__.pop(name, None)
         X = densify(X)
         checks = {"dtype": (np.float64, np.float32), **self._target_checks}
         kinds = self._feature_kinds(X)
@@ -209,7 +228,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         kinds = kinds or FeatureKinds.of_numbers(X_array.shape[1])
         self.is_categorical_ = kinds.is_categorical
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
-        self._find_classes(y_array, np.broadcast_to(True, len(y_array)) if weights is None else weights > 0)
+        is_there = np.broadcast_to(True, len(y_array)) if weights is None else weights > 0
+        self._find_classes(y_array, is_there, classes)
         rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
         features = feature_map(kinds, self.categories_, self.scale)
         training = self._training_set(X_array, y_array, weights, rule, features)
@@ -222,13 +242,14 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         sample_weight: np.ndarray | None,
         rule: LeaveOutRule,
         features: FeatureMap,
+        before: TrainingSet | None = None,
     ) -> TrainingSet:
         """The samples; of blocks in their order, so that a block is a range; of splits with a sample for each row."""
         block = rule.position if isinstance(rule, Blocks) else None
         if isinstance(rule, Splits):
             block = np.arange(len(X))
         numbers, n_classes = self._numbers_of(y)
-        return TrainingSet.of(X, numbers, sample_weight, block, features, n_classes)
+        return TrainingSet.of(X, numbers, sample_weight, block, features, n_classes, before)
 
     def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
         """What the features are; None where nothing says that they are anything but numbers."""
@@ -307,31 +328,41 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         return hasattr(self, "_fitted")
 
     def __getstate__(self) -> dict[str, Any]:
-        """The public attributes; what is made of them is made again by `__setstate__`."""
+        """The public attributes, of public types; what is made of them is made again by `__setstate__`."""
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
+        state.pop("_growing", None)
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
-            features = replace(fitted.training.features)  # without what it has made
-            state["_sknw_settings"] = *self._settings(), fitted.rule, features
+            features, rule = fitted.training.features, fitted.rule
+            state["_sknw_settings"] = {
+                "is_ordered": features.is_ordered,
+                "period": features.period,
+                "scale": "common" if features.has_common_scale else "features",
+                "leave_out": None if rule is None else vars(rule),
+                **self._settings(),
+            }
+            del state["kernel_"]
         return state
 
-    def _settings(self) -> tuple[Any, ...]:
+    def _settings(self) -> dict[str, Any]:
         """The parameters that a fitted model has as they were in fit."""
-        return self._fitted.smoother.outside, self._fitted.smoother.algorithm
+        kernel = self.kernel_.function if isinstance(self.kernel_, Pairwise) else self.kernel_
+        outside, algorithm = self._fitted.settings
+        return {"kernel": kernel, "outside": outside, "algorithm": algorithm}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the state of a pickle; one of another version warns, as those of scikit-learn do.
+        """Take over the state of a file; one of another version warns, as those of scikit-learn do.
 
         Raises
         ------
         ValueError
-            If the state has another layout, as pickles of older versions have.
+            If the state has another layout, as files of older versions have.
         """
         state = dict(state)
         version, layout = state.pop("_sknw_version", "unknown"), state.pop("_sknw_state", None)
         if layout != _STATE:
             raise ValueError(
-                f"This {type(self).__name__} was pickled by version {version} of sknw, whose pickles this version "
+                f"This {type(self).__name__} was stored by version {version} of sknw, whose files this version "
                 f"({__version__}) cannot load: refit the model."
             )
         if version != __version__:
@@ -344,23 +375,31 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
-            *settings, rule, features = settings
-            training = self._training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
-            self._restore(training, rule, *settings)
+            self._rebuild(**settings)
 
-    def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
+    def _rebuild(self, is_ordered: np.ndarray, period: np.ndarray, scale: str, leave_out: Any, **settings: Any) -> None:
         """Make again what is made in fit, from the fitted attributes and the settings."""
-        outside, algorithm = settings
+        kinds = FeatureKinds(self.is_categorical_, is_ordered, period)
+        features, rule = feature_map(kinds, self.categories_, scale), restore_rule(leave_out)
+        training = self._training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
+        self._restore(training, rule, **settings)
+
+    def _restore(self, training: TrainingSet, rule: LeaveOutRule, **settings: Any) -> None:
+        """Make the kernel and the fitted smoother again."""
+        self.kernel_ = resolve_kernel(settings.pop("kernel"))
+        self._fitted = self._fitted_smoother(training, self._remake_smoother(training, **settings), rule)
+
+    def _remake_smoother(self, training: TrainingSet, outside: str, algorithm: str) -> Smoother:
+        """The training set pooled by the fitted kernel, bandwidth or w, and ridge."""
         w, ridge = self._fitted_metric()
         line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
-        smoother = Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
-        self._fitted = self._fitted_smoother(training, smoother, rule)
+        return Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
 
 
 def as_numbers(value: object) -> np.ndarray:
-    """A parameter as an array; NaN where it does not consist of numbers."""
+    """A parameter as an array; NaN where it does not consist of numbers, as bools."""
     try:
-        return np.asarray(value, dtype=np.float64)
+        return np.array(np.nan) if np.asarray(value).dtype == bool else np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         return np.array(np.nan)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from numbers import Real
 from typing import ClassVar, Self
@@ -10,6 +11,8 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from sknw._predictive.fitted import FittedSmoother
@@ -19,6 +22,7 @@ from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation
 from sknw.estimators.base import FitData
+from sknw.estimators.incremental import can_append
 from sknw.estimators.predictive import AttentionMixin
 
 
@@ -78,12 +82,67 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         """
         return self._fit(X, y, sample_weight, groups)
 
+    @available_if(can_append)
+    @validates_params
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Fit to a first batch of rows, or append a further batch at the bandwidth or w, and smoothing, that are there.
+
+        The first call is :meth:`fit`, and chooses what is not given in numbers by the rows of this batch. Later ones,
+        also after a `fit`, take the time of their batch, and the next prediction once that of an index of all rows.
+        Predictions are those of one fit to all rows at this bandwidth and smoothing. As no row is predicted from the
+        others any more, `loo_proba_`, `loo_log_loss_` and `n_validation_` are gone after the second call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The inputs of a batch. A category may have levels that were not there before, an ordered one may not.
+        y : array-like of shape (n_samples,)
+            The class of each row.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that there will ever be; needed in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As of `fit`; a row without has weight 1. Weights of all batches together are scaled to mean 1.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator, itself.
+
+        Raises
+        ------
+        ValueError
+            If `classes` is missing in the first call, or is another one than before; if y has other classes; if X does
+            not have the features of the first call; if all weights of the batch are zero; if `cv` is not None, or `fit`
+            was given groups.
+        """
+        is_first = self._is_first_batch()
+        if is_first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if is_first:
+            return self._fit(copy(X), copy(y), copy(sample_weight), None, classes)
+        if classes is not None and set(column_or_1d(classes).tolist()) != set(self.classes_.tolist()):
+            raise ValueError(f"classes={classes!r} are not those of the first call, {self.classes_.tolist()}.")
+        return self._append(X, y, sample_weight)
+
     def _datafit(self) -> LogLoss:
         return LogLoss(None if isinstance(self.smoothing, str) else float(self.smoothing))
 
-    def _find_classes(self, y: np.ndarray, is_there: np.ndarray) -> None:
+    def _find_classes(self, y: np.ndarray, is_there: np.ndarray, classes: ArrayLike | None) -> None:
         check_classification_targets(y)
-        self.classes_ = np.unique(y[is_there])
+        self.classes_ = np.unique(y[is_there] if classes is None else column_or_1d(classes))
+        if classes is not None:
+            self._refuse_other_targets(y[is_there])
+
+    def _refuse_other_targets(self, y: np.ndarray) -> None:
+        known = self.classes_.tolist()
+        if others := set(y.tolist()) - set(known):
+            raise ValueError(f"y has labels that are not among the classes {known}: {sorted(others)}.")
 
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, int]:
         """The position of each label in `classes_`; rows of weight zero may have labels that are not there."""

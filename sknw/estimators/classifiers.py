@@ -81,7 +81,8 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         The smoothing s.
     loo_proba_ : ndarray of shape (n_samples, n_classes)
         Class probabilities of each training row, predicted without what `cv` leaves out; the mean where it is tested
-        several times, NaN where it is not tested or was not used for validation.
+        several times, NaN where it is not tested or was not used for validation. A second :meth:`partial_fit` removes
+        it, with `loo_log_loss_` and `n_validation_`.
     loo_log_loss_ : float
         The weighted log loss of `loo_proba_`, in nats.
     kernel_ : Kernel
@@ -238,7 +239,7 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
         given.
     loo_proba_ : ndarray of shape (n_samples, n_classes)
         Class probabilities of each training row, predicted without what `cv` leaves out, NaN where there is no
-        prediction.
+        prediction. A second :meth:`partial_fit` removes it, with `loo_log_loss_` and `n_validation_`.
     loo_log_loss_ : float
         The weighted log loss of `loo_proba_`, in nats.
     kernel_ : Kernel

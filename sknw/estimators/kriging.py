@@ -26,6 +26,7 @@ from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, t
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.predictive import (
     cdf_thresholds,
+    check_bool,
     check_coverage,
     check_n_samples,
     check_tests_each_once,
@@ -204,8 +205,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
 
     _parameter_constraints: ClassVar[dict] = {
         **{name: BaseSmoother._parameter_constraints[name] for name in _SHARED_PARAMETERS},
-        "w": [StrOptions({"learned"}), Real, "array-like"],
-        "power": [StrOptions({"learned"}), Real, "array-like"],
+        "w": [StrOptions({"learned"}), Interval(Real, None, None, closed="neither"), "array-like"],
+        "power": [StrOptions({"learned"}), Interval(Real, None, None, closed="neither"), "array-like"],
         "trend": [StrOptions({"constant", "linear"})],
         "noise": [StrOptions({"learned"}), Interval(Real, 0, None, closed="left")],
         "n_neighbors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
@@ -337,12 +338,14 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         threads = effective_n_threads(self.n_jobs)
         return ExactKriging.of(model, columns, training.values, training.sample_weight, threads)
 
-    def _settings(self) -> tuple[Any, ...]:
-        return self._fitted.solution.model.directions.shape[1] > 0, self._fitted.solution.n_neighbors
+    def _settings(self) -> dict[str, Any]:
+        solution = self._fitted.solution
+        return {"is_linear": solution.model.directions.shape[1] > 0, "n_neighbors": solution.n_neighbors}
 
-    def _restore(self, training: TrainingSet, rule: LeaveOutRule, *settings: Any) -> None:
-        training, _ = with_scales(training)
-        solution, validation = self._solve(training, *settings), Validation.of(rule, training)
+    def _restore(self, training: TrainingSet, rule: LeaveOutRule, **settings: Any) -> None:
+        training, is_square = with_scales(training)
+        self.kernel_ = Covariance(training.features.starts, self.w_, self.power_, is_square)
+        solution, validation = self._solve(training, **settings), Validation.of(rule, training)
         left_out = solution.left_out(validation, effective_n_threads(self.n_jobs))
         self._fitted = FittedKriging(training, solution, rule, validation, *left_out)
 
@@ -567,7 +570,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1 or `n_bootstrap` no positive integer.
+            If `coverage` is not between 0 and 1, `simultaneous` no bool or `n_bootstrap` no positive integer.
 
         Notes
         -----
@@ -575,6 +578,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         Where the function is rougher in some places than in others, the band is too narrow there.
         """
         check_coverage(coverage)
+        check_bool(simultaneous, "simultaneous")
         check_n_samples(n_bootstrap, "n_bootstrap")
         array, columns = self._validate_columns(X)
         solution, threads = self._fitted.solution, effective_n_threads(self.n_jobs)
@@ -642,7 +646,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         X : array-like of shape (n_queries, n_features)
             The queries.
         y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
-            The values, in units of y: the same for all queries (and outputs), or some for each.
+            The values, in units of y: the same for all queries (and outputs), or some for each. One of its own for each
+            query, as its observation, is ``y[:, np.newaxis]``.
 
         Returns
         -------

@@ -88,7 +88,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     category_weight_ : ndarray of shape (n_features,)
         What a mismatch in a category leaves of the weight of a sample, as of :class:`NadarayaWatsonRegressor`.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Each training row predicted without what `cv` leaves out, NaN where there is no prediction.
+        Each training row predicted without what `cv` leaves out, NaN where there is no prediction. A second
+        :meth:`partial_fit` removes it, with `loo_score_` and `n_validation_`.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int

@@ -25,7 +25,8 @@ from sknw._smoothing.local_linear import NO_RIDGE
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import BaseSmoother, as_numbers
+from sknw.estimators.base import as_numbers
+from sknw.estimators.incremental import IncrementalSmoother
 from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
@@ -34,7 +35,7 @@ _PASSES_OF_LEARNING = 500
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
 
 
-class MetricSmoother(BaseSmoother):
+class MetricSmoother(IncrementalSmoother):
     """Base of the estimators with a learned w."""
 
     # set by the subclasses' __init__
@@ -56,8 +57,8 @@ class MetricSmoother(BaseSmoother):
     _structure: str | None  # that was learned
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseSmoother._parameter_constraints,
-        "w": [StrOptions(set(STRUCTURES)), Real, "array-like"],
+        **IncrementalSmoother._parameter_constraints,
+        "w": [StrOptions(set(STRUCTURES)), Interval(Real, None, None, closed="neither"), "array-like"],
         "rank": [Interval(Integral, 1, None, closed="left"), None],
         "penalty": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -66,11 +67,18 @@ class MetricSmoother(BaseSmoother):
         "verbose": ["verbose"],
     }
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
+    def _fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
         learns = isinstance(self.w, str)
         continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
         before = (self.w_, getattr(self, "ridge_", None)) if continues else None
-        data = self._validate_fit(X, y, sample_weight, groups)
+        data = self._validate_fit(X, y, sample_weight, groups, classes)
         kernel, learned, training = self._kernel(learns), None, data.training
         n_auto = n_validation_rows(len(training), len(training.center), kernel, all_pairs=True)
         validation = self._validation(data, n_auto)
@@ -98,17 +106,11 @@ class MetricSmoother(BaseSmoother):
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
-        warning = fit_warning(smoother, training, validation, self._datafit(), self._skill()) if learned else None
+        warning = None
+        if learned:
+            warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), self._remedy)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
-        if learned and learned.at_bound:
-            warnings.warn(
-                "The learned w is at its upper bound, where the kernel is as narrow as the spacing of the samples: "
-                "every prediction is nearly the target of the nearest ones. Leave-one-out takes evenly spaced, nearly "
-                "noiseless samples for that; if there is noise, choose w, or a cv such as LeaveBlockOut.",
-                UserWarning,
-                stacklevel=4,  # the caller of fit, beyond its decorator
-            )
         if learned and not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
@@ -118,6 +120,22 @@ class MetricSmoother(BaseSmoother):
             )
         task.end()
         return self
+
+    @property
+    def _remedy(self) -> str:
+        if self._structure == "scalar":
+            return 'Leave out features that do not matter, or learn a weight for each with w="diagonal".'
+        found = "No weights of these features were found that help"
+        if self.penalty > 0:
+            return f"{found}; with few samples a smaller penalty may find some, else add other features."
+        return f"{found}: add other features, or samples."
+
+    def _check_can_append(self) -> None:
+        if isinstance(self.w, str):
+            raise AttributeError(
+                f"partial_fit takes a w in numbers, and w={self.w!r} is learned, from all rows at once: fit, and then "
+                "set_params(w=model.w_) to append rows at the w that was learned."
+            )
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return self.w_, getattr(self, "ridge_", None)

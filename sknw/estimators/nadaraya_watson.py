@@ -119,7 +119,8 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         each other. NaN for numbers.
     loo_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Each training row predicted without what `cv` leaves out; the mean where it is tested several times, NaN where
-        it is not tested or was not used for validation.
+        it is not tested or was not used for validation. A second :meth:`partial_fit` removes it, with `loo_score_` and
+        `n_validation_`.
     loo_score_ : float
         The weighted R^2 of `loo_prediction_`.
     n_validation_ : int

@@ -115,8 +115,24 @@ class AttentionMixin:
     ) -> tuple[np.ndarray, Smoother]:
         """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
         array = self._validate_inputs(X)
+        if name != "smoother":
+            self._require_left_out("A prediction interval or standard deviation")
         smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _require_left_out(self, what: str) -> None:
+        """Refuse what rests on left-out predictions where there are none.
+
+        Raises
+        ------
+        ValueError
+            If `partial_fit` has appended rows.
+        """
+        if not hasattr(self, "loo_prediction_"):
+            raise ValueError(
+                f"{what} rests on predictions of each training row from the others, and partial_fit has appended rows "
+                "without any: fit all rows at once, with this bandwidth or w in numbers."
+            )
 
     def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
         """Standardised predictions (m, g, k) of the rows with each of the values (g,) in place of that of a feature."""
@@ -156,6 +172,7 @@ class PredictiveMixin(AttentionMixin):
 
     _fitted: FittedRegression
     kernel_: Kernel
+    loo_prediction_: np.ndarray
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Predict bounds that hold a new observation with about the probability `coverage`, by the jackknife+ or CV+.
@@ -188,7 +205,7 @@ class PredictiveMixin(AttentionMixin):
         ------
         ValueError
             If `coverage` is not between 0 and 1; if `outside` is "raise" and a query is without support; if `cv` tests
-            a row several times.
+            a row several times; if rows were appended by `partial_fit`.
 
         Notes
         -----
@@ -259,8 +276,8 @@ class PredictiveMixin(AttentionMixin):
         Raises
         ------
         ValueError
-            If `coverage` is not between 0 and 1 or `n_bootstrap` no integer above 1; if `outside` is "raise" and a
-            query is without support.
+            If `coverage` is not between 0 and 1, `simultaneous` no bool or `n_bootstrap` no integer above 1; if
+            `outside` is "raise" and a query is without support; if rows were appended by `partial_fit`.
 
         Notes
         -----
@@ -283,11 +300,12 @@ class PredictiveMixin(AttentionMixin):
         .. [2] V. Chernozhukov, D. Chetverikov, K. Kato, "Anti-concentration and honest, adaptive confidence bands",
            Annals of Statistics 42 (2014) 1787-1818.
         """
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
-            raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
+        check_coverage(coverage)
+        check_bool(simultaneous, "simultaneous")
         if not _is_positive_integer(n_bootstrap) or n_bootstrap < 2:
             raise ValueError(f"n_bootstrap must be an integer of at least 2, got {n_bootstrap!r}.")
         array, smoother = self._validate_queries(X)
+        self._require_left_out("A band of the mean")
         fitted, training = self._fitted, self._fitted.training
         seeds = check_random_state(random_state).randint(2**31, size=n_bootstrap)
         residuals = training.residuals(self.loo_prediction_)
@@ -342,7 +360,8 @@ class PredictiveMixin(AttentionMixin):
         X : array-like of shape (n_queries, n_features)
             The queries.
         y : float, array-like of shape (n_values,), (n_queries, n_values) or (n_queries, n_outputs, n_values)
-            The values, in units of y: the same for all queries (and outputs), or some for each.
+            The values, in units of y: the same for all queries (and outputs), or some for each. One of its own for each
+            query, as its observation, is ``y[:, np.newaxis]``.
 
         Returns
         -------
@@ -465,6 +484,12 @@ def check_coverage(coverage: float) -> None:
         raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
 
 
+def check_bool(value: object, name: str) -> None:
+    """Refuse what is neither True nor False, as a string that would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def check_tests_each_once(tests_each_once: bool) -> None:
     """Refuse intervals where a row has several left-out predictions."""
     if not tests_each_once:
@@ -477,7 +502,8 @@ def check_tests_each_once(tests_each_once: bool) -> None:
 def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
     """The levels as an array, () or (q,); a ValueError where they are not numbers between 0 and 1."""
     try:
-        levels = np.asarray(quantiles, dtype=np.float64)
+        are_bools = np.asarray(quantiles).dtype == bool
+        levels = np.array(np.nan) if are_bools else np.asarray(quantiles, dtype=np.float64)
     except (TypeError, ValueError):
         levels = np.array(np.nan)
     if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 
-from sknw._predictive.fitted import FittedRegression
+from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._selection.autocorrelation import Autocorrelation, measure_autocorrelation
 from sknw._smoothing.datafit import SquaredError
 from sknw._smoothing.smoother import Smoother
@@ -54,7 +54,9 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
             training.clip_to_targets(loo)
         self.loo_prediction_ = loo.reshape(data.y.shape)
 
-    def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedRegression:
+    def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
+        if not hasattr(self, "loo_prediction_"):  # rows were appended
+            return FittedSmoother(training, smoother, rule)
         return FittedRegression(training, smoother, rule, training.squared_residuals(self.loo_prediction_))
 
     def _skill(self) -> float:
@@ -100,10 +102,11 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         Raises
         ------
         ValueError
-            If `outside` is "raise" and a query has no training sample in the kernel's support.
+            If `outside` is "raise" and a query has no training sample in the kernel's support; if `return_std` is true
+            and rows were appended by `partial_fit`.
         """
         array, smoother = self._validate_queries(X, "with_squares" if return_std else "smoother")
-        training, k = self._fitted.training, self._fitted.squares.shape[1]
+        training, k = self._fitted.training, self._fitted.training.values.shape[1]
         mean = np.empty((len(array), k), dtype=self._result_dtype(array))
         squares = np.empty((len(array), 2 * k if return_std else 0))
         for batch, pooled in self._pool_batches(array, smoother):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ class FeatureKinds(NamedTuple):
         is_ordered, is_categorical = is_ordered | (has_ordered_dtype & is_categorical), is_categorical | is_ordered
         period = np.zeros(d)
         for key, value in (periodic_features or {}).items():
-            if not isinstance(value, Real) or not 0 < value < np.inf:
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < np.inf:
                 raise ValueError(
                     f"periodic_features must give each feature a positive period, got {value!r} for {key!r}."
                 )
@@ -187,21 +188,71 @@ def find_categories(X: Any, kinds: FeatureKinds, is_there: np.ndarray | None) ->
         given = np.asarray(column)
         given = given if is_there is None else given[is_there]
         dtype = _dtype_of_category(column.dtype) if is_table(X) else None
-        try:
-            values = set(given.tolist())
-            levels = sorted(value for value in values if not _is_missing(value))
-        except TypeError as error:
-            raise TypeError(
-                f"The values of the categorical feature {k} cannot be sorted, and an argument must be a string or a "
-                f"number, all of one kind: {error}."
-            ) from error
-        missing = [np.nan] * (len(levels) < len(values))
+        levels, has_missing = _sorted_levels(given.tolist(), k)
         if kinds.is_ordered[k] and dtype is not None and dtype[1] is not None:
             levels = dtype[1]
-        levels = levels + missing
-        are_numbers = all(isinstance(level, Real) and not isinstance(level, bool) for level in levels)
-        categories[k] = np.array(levels, dtype=None if are_numbers and levels else object)
+        categories[k] = _as_levels(levels, has_missing)
     return categories
+
+
+def _sorted_levels(values: list[Any], k: int) -> tuple[list[Any], bool]:
+    """The distinct values of feature k that are not missing, sorted, and whether any is missing."""
+    try:
+        distinct = set(values)
+        levels = sorted(value for value in distinct if not _is_missing(value))
+    except TypeError as error:
+        raise TypeError(
+            f"The values of the categorical feature {k} cannot be sorted, and an argument must be a string or a "
+            f"number, all of one kind: {error}."
+        ) from error
+    return levels, len(levels) < len(distinct)
+
+
+def _as_levels(levels: list[Any], has_missing: bool) -> np.ndarray:
+    """Levels as they are in `Categories`."""
+    levels = levels + [np.nan] * has_missing
+    are_numbers = all(isinstance(level, Real) and not isinstance(level, bool) for level in levels)
+    return np.array(levels, dtype=None if are_numbers and levels else object)
+
+
+def append_levels(X: Any, categories: Categories, is_ordered: np.ndarray, is_there: np.ndarray | slice) -> Categories:
+    """The levels of each category, with those that only further rows X have; `categories` itself without any.
+
+    Raises
+    ------
+    TypeError
+        If the values of a category cannot be sorted.
+    ValueError
+        If an ordered category has new levels, which would move the steps between the others.
+    """
+    extended = list(categories)
+    for k, levels in enumerate(categories):
+        if levels is None:
+            continue
+        values = np.asarray(get_column(X, k))[is_there]
+        new = values[_codes(values, levels) < 0].tolist()
+        found, has_missing = _sorted_levels(new, k)
+        if found and is_ordered[k]:
+            raise ValueError(
+                f"The ordered category {k} has new levels, {found}, which would move the steps between those of the "
+                f"first batch, {levels.tolist()}: begin with an ordered dtype that has all levels."
+            )
+        if new:
+            known = [level for level in levels.tolist() if not _is_missing(level)]
+            is_missing = has_missing or len(known) < len(levels)
+            extended[k] = _as_levels(_sorted_levels(known + found, k)[0] if found else known, is_missing)
+    are_new = any(levels is not before for levels, before in zip(extended, categories, strict=True))
+    return extended if are_new else categories
+
+
+def recode(X: np.ndarray, before: Categories, categories: Categories) -> np.ndarray:
+    """X (n, d) with codes of other levels, among which are all those `before`."""
+    recoded = X.copy()
+    for k, (known, levels) in enumerate(zip(before, categories, strict=True)):
+        if known is not None and levels is not None and levels is not known:
+            codes = np.append(_codes(known, levels), -1.0)  # of unknown levels -1, the last one
+            recoded[:, k] = codes[X[:, k].astype(np.intp)]
+    return recoded
 
 
 def encode(X: Any, categories: Categories) -> np.ndarray:
@@ -241,8 +292,16 @@ def _is_missing(value: Any) -> bool:
 
 def feature_map(kinds: FeatureKinds, categories: Categories, scale: str) -> FeatureMap:
     """The map from encoded features to columns, for a `scale` of numbers, "features" or "common"."""
+    nothing = np.zeros(len(categories), dtype=np.intp)
+    return with_categories(
+        FeatureMap(nothing, kinds.is_ordered, nothing > 0, kinds.period, scale == "common"), categories
+    )
+
+
+def with_categories(features: FeatureMap, categories: Categories) -> FeatureMap:
+    """The same features with other levels of categories."""
     n_levels = np.array([0 if levels is None else len(levels) for levels in categories])
     has_missing = np.array(
         [levels is not None and len(levels) > 0 and _is_missing(levels[-1]) for levels in categories]
     )
-    return FeatureMap(n_levels, kinds.is_ordered, has_missing, kinds.period, scale == "common")
+    return replace(features, n_levels=n_levels, has_missing=has_missing)

@@ -53,6 +53,6 @@ def feature_positions(features: Sequence[int | str] | int | str | None, names: l
     listed = [features] if isinstance(features, int | np.integer | str) else list(features)
     found = [names.index(feature) if feature in names else feature for feature in listed]
     for feature in found:
-        if not isinstance(feature, int | np.integer) or not 0 <= feature < len(names):
+        if isinstance(feature, bool) or not isinstance(feature, int | np.integer) or not 0 <= feature < len(names):
             raise ValueError(f"features must be among {names}, or their positions, got {feature!r}.")
     return [int(feature) for feature in found]

@@ -1,7 +1,6 @@
 """The documentation has a page for every public name, and a checker of links that finds broken ones."""
 
 import importlib.util
-import inspect
 import re
 from pathlib import Path
 
@@ -25,9 +24,9 @@ def pages():
 
 def public_objects():
     """Every public class and function once, however many modules offer it."""
-    modules = [sknw, sknw.kernels, sknw.displays, sknw.datasets, sknw.inspection, sknw.model_selection]
+    modules = [sknw, sknw.kernels, sknw.displays, sknw.datasets, sknw.inspection, sknw.model_selection, sknw.onnx]
     objects = [getattr(module, name) for module in modules for name in module.__all__]
-    return {item for item in objects if not inspect.ismodule(item)}
+    return {item for item in objects if callable(item)}
 
 
 def resolved(name):

@@ -12,10 +12,11 @@ from sknw.datasets import make_sine_power
 
 MODULES = {
     module.__name__: module
-    for module in [sknw.datasets, sknw.displays, sknw.inspection, sknw.kernels, sknw.model_selection]
+    for module in [sknw.datasets, sknw.displays, sknw.inspection, sknw.kernels, sknw.model_selection, sknw.onnx]
 }
-PUBLIC = {name: getattr(sknw, name) for name in sknw.__all__ if not inspect.ismodule(getattr(sknw, name))}
+PUBLIC = {name: getattr(sknw, name) for name in sknw.__all__ if callable(getattr(sknw, name))}
 PUBLIC |= {name: getattr(sknw.inspection, name) for name in sknw.inspection.__all__}
+PUBLIC |= {name: getattr(sknw.onnx, name) for name in sknw.onnx.__all__}
 CLASSES = {name: public for name, public in PUBLIC.items() if inspect.isclass(public)}
 
 # What scikit-learn's own validation leaves out, too.

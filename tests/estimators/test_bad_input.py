@@ -5,8 +5,16 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor, kernels
+from sknw import (
+    AttentionPoolingRegressor,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonClassifier,
+    NadarayaWatsonRegressor,
+    kernels,
+)
 from sknw.datasets import make_sine_power
+from sknw.displays import FitDisplay
 from sknw.kernels import Gaussian, PowerExponential
 
 WITH_BANDWIDTH = [NadarayaWatsonRegressor, LocalLinearRegressor]
@@ -174,6 +182,36 @@ def test_wrong_queries_are_refused_and_named(case, Estimator, method):
     model = Estimator("gaussian", 1.0).fit(X, Y)
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(queries)
+
+
+NUMBERS = {
+    NadarayaWatsonRegressor: ["bandwidth", "validation_samples", "n_jobs", "random_state"],
+    LocalLinearRegressor: ["ridge"],
+    AttentionPoolingRegressor: ["w", "rank", "degree", "ridge", "penalty", "max_iter", "tol"],
+    KrigingRegressor: ["w", "power", "noise", "n_neighbors", "likelihood_samples", "max_iter", "tol"],
+    NadarayaWatsonClassifier: ["smoothing"],
+}
+
+
+@pytest.mark.parametrize("Estimator", NUMBERS)
+def test_true_is_no_number(Estimator):
+    of_parameters = [{name: True} for name in NUMBERS[Estimator]] + [{"periodic_features": {0: True}}]
+    if "bandwidth" in NUMBERS[Estimator]:
+        of_parameters += [{"bandwidth": [True, True]}, {"kernel": PowerExponential(True)}]
+    for parameters in of_parameters:
+        with pytest.raises(ValueError, match=r"[Tt]rue"):
+            Estimator(**parameters).fit(X, Y > 0)
+
+
+@pytest.mark.parametrize("model", [NadarayaWatsonRegressor(bandwidth=1.0), KrigingRegressor(w=1.0, power=1.0)], ids=str)
+def test_methods_refuse_what_only_counts_as_a_number_or_as_true(model):
+    model.fit(X, Y)
+    with pytest.raises(ValueError, match=r"simultaneous must be True or False, got 'no'"):
+        model.predict_mean_interval(X, simultaneous="no")
+    with pytest.raises(ValueError, match=r"quantiles must be .* got True"):
+        model.predict_quantile(X, True)
+    with pytest.raises(ValueError, match=r"target must be .* got True"):
+        FitDisplay.from_estimator(model, X, Y, target=True)
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 2.5, True, "all", [1]])

@@ -289,10 +289,11 @@ def contents(value):
     return id(value), repr(value)
 
 
-@every
-@pytest.mark.parametrize("reading", READING)
-@pytest.mark.parametrize("algorithm", ENGINES)
-def test_predicting_changes_no_attribute(algorithm, reading, Estimator):
+@pytest.mark.parametrize(
+    "row", covering_array(reading=list(READING), algorithm=ENGINES, Estimator=ESTIMATORS), ids=describe
+)
+def test_predicting_changes_no_attribute(row):
+    reading, algorithm, Estimator = row.values()
     X, y, w, Q = regression(weighted=True)
     model = Estimator("tricube", 0.9, algorithm=algorithm).fit(X, y, w)
     before = contents(vars(model))
@@ -307,16 +308,6 @@ def test_training_data_are_not_changed(Estimator):
     Estimator().fit(X, y, w).predict(Q)
     for array, copy in zip((X, y, w, Q), copies, strict=True):
         assert_array_equal(array, copy)
-
-
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_pickled_models_predict_the_same(kernel, algorithm):
-    X, y, w, Q = regression(weighted=True)
-    model = NadarayaWatsonRegressor(KERNELS[kernel][0], algorithm=algorithm).fit(X, y, w)
-    copy = pickle.loads(pickle.dumps(model))
-    assert_array_equal(copy.predict(Q), model.predict(Q))
-    assert_array_equal(copy.bandwidth_search_.factors, model.bandwidth_search_.factors)
 
 
 @every

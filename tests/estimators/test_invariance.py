@@ -169,7 +169,7 @@ class Recording(Kernel):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("method", METHODS)
 def test_n_jobs_set_after_fit_is_obeyed(method, estimator):
-    X, y, w, Q = regression(n=60, m=200, weighted=True)
+    X, y, w, Q = regression(n=60, m=80, weighted=True)
     fits = {n_jobs: model_of(estimator, Recording(), bandwidth(2), n_jobs=n_jobs).fit(X, y, w) for n_jobs in [1, 2]}
     with config_context(working_memory=0.01):
         for model in fits.values():

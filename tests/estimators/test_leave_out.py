@@ -120,7 +120,7 @@ def test_local_lines_are_those_of_refits(rule, weighted, algorithm):
 def test_the_choice_is_the_best_of_a_fine_grid(rule):
     X, y, _ = problem(1)
     model, splits = fit(rule, NadarayaWatsonRegressor(), X, y), splits_of(rule, X)
-    grid = model.bandwidth_[0] * np.geomspace(0.02, 50, 200)
+    grid = model.bandwidth_[0] * np.geomspace(0.02, 50, 60)
     scores = np.array([oracle.cross_validation(splits, X, y, [h], "gaussian") for h in grid], dtype=float)
     best = float(oracle.cross_validation(splits, X, y, model.bandwidth_, "gaussian"))
     assert best <= scores.min() * (1 + 1e-6)
@@ -141,7 +141,7 @@ def test_scores_are_those_of_grid_search_with_equal_folds():
 @pytest.mark.parametrize("rule", ["groups", "folds", "blocks of time", "repeated folds", "the past"])
 def test_the_loss_of_learning_is_that_of_refits(rule, degree):
     X, y, w = problem(2, weighted=True)
-    model = fit(rule, AttentionPoolingRegressor(degree=degree, penalty=0.0), X, y, w)
+    model = fit(rule, AttentionPoolingRegressor(degree=degree, penalty=0.0, tol=0.1), X, y, w)
     expected = oracle.cross_validation(
         splits_of(rule, X), X, y, np.diag(model.w_), "gaussian", w, ridge=model.ridge_ if degree else None
     ) / oracle.variance(y[:, np.newaxis], oracle.weights_or_ones(w, X))
@@ -434,7 +434,7 @@ def test_a_loaded_model_answers_as_it_did(rule):
 def test_many_samples_choose_as_brute_force_does(rule, d):
     """Where the search looks at a part of the samples first."""
     rng = np.random.default_rng(0)
-    n = 6000
+    n = 5200
     X = rng.uniform(size=(n, d))
     y = np.sin(12 * X[:, 0]) + 0.3 * rng.normal(size=n)
     groups = rng.integers(0, 200, n) if rule == "groups" else None

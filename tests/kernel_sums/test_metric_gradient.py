@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
 from kernel_requests import request_of
 from problems import DIFFERENTIABLE, DifferentiableCauchy, regression
 from sklearn import config_context
@@ -153,14 +154,22 @@ def test_more_keys_than_a_block_holds(algorithm):
     assert_is_scatter(request, X[rows], X, cotangent, "gaussian", algorithm)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize(
-    ("kernel", "scale"), [("gaussian", 1.0), ("exponential", 1.0), ("power 1.5", 1.0), ("gaussian", 40.0)]
+    "row",
+    covering_array(
+        [
+            *({"kernel": kernel, "scale": 1.0} for kernel in ["gaussian", "exponential", "power 1.5"]),
+            {"kernel": "gaussian", "scale": 40.0},
+        ],
+        n_outputs=[1, 3],
+        n_jobs=[1, 2],
+        left_out=["own", "groups", "blocks", "one-sided"],
+    ),
+    ids=describe,
 )
-@pytest.mark.parametrize("left_out", ["own", "groups", "blocks", "one-sided"])
-def test_every_pair_once(kernel, scale, n_outputs, n_jobs, left_out):
+def test_every_pair_once(row):
     """Means where all keys are the queries, in order; masses that cannot be divided by at the last scale."""
+    kernel, scale, n_outputs, n_jobs, left_out = row.values()
     rng = np.random.default_rng(2)
     n, d = 1033, 4
     X, y, weights = rng.normal(size=(n, d)), rng.normal(size=(n, n_outputs)), rng.uniform(0.1, 1.0, size=n)

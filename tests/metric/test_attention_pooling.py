@@ -10,6 +10,7 @@ import mlkr
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import (
     DIFFERENTIABLE,
@@ -53,10 +54,9 @@ def few(seed=0, n=40, d=3, noise=0.3):
 # w given
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("d", [1, 3])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_with_w_given_it_is_nadaraya_watson_or_local_linear_at_one_over_w(kernel, d, weighted):
+@pytest.mark.parametrize("row", covering_array(kernel=list(KERNELS), d=[1, 3], weighted=[False, True]), ids=describe)
+def test_with_w_given_it_is_nadaraya_watson_or_local_linear_at_one_over_w(row):
+    kernel, d, weighted = row.values()
     X, y, sample_weight, Q = regression(d=d, weighted=weighted)
     h, parameter = bandwidth(d), KERNELS[kernel][0]
     pairs = [
@@ -101,11 +101,18 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("algorithm", ["auto", *ENGINES])
-@pytest.mark.parametrize("ridge", [None, 0.0, [0.03, 0.3, 3.0]], ids=["mean", "line", "line with ridges"])
-@pytest.mark.parametrize("matrix", MATRICES)
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
-def test_matrices_are_the_oracles(kernel, matrix, ridge, algorithm):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        kernel=["gaussian", "exponential", "tricube"],
+        matrix=list(MATRICES),
+        ridge=[None, 0.0, [0.03, 0.3, 3.0]],
+        algorithm=["auto", *ENGINES],
+    ),
+    ids=describe,
+)
+def test_matrices_are_the_oracles(row):
+    kernel, matrix, ridge, algorithm = row.values()
     X, y, sample_weight, Q = regression(d=3, n_outputs=2, weighted=True)
     W = MATRICES[matrix]
     parameters = {} if ridge is None else {"degree": 1, "ridge": ridge}
@@ -444,9 +451,17 @@ ALGORITHMS = [
 ]
 
 
-@pytest.mark.parametrize(("kernel", "d", "algorithm"), ALGORITHMS)
-@pytest.mark.parametrize(("w", "degree"), [("diagonal", 0), ("diagonal", 1), ("full", 0)])
-def test_engines_and_threads_learn_the_same(kernel, d, algorithm, w, degree):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        [dict(zip(["kernel", "d", "algorithm"], case, strict=True)) for case in ALGORITHMS],
+        w=["diagonal", "full"],
+        degree=[0, 1],
+    ),
+    ids=describe,
+)
+def test_engines_and_threads_learn_the_same(row):
+    kernel, d, algorithm, w, degree = row.values()
     X, y = few(d=3)
     X = X[:, :d]
     dense = AttentionPoolingRegressor(kernel, w, degree=degree, algorithm="dense", tol=1e-2).fit(X, y)

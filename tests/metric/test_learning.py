@@ -5,6 +5,7 @@ import textwrap
 import numpy as np
 import oracle
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose
 from problems import DIFFERENTIABLE, ENGINES, DifferentiableCauchy, regression
 from processes import run
@@ -342,10 +343,13 @@ def standardised(model, X):
     return (model.w_.T * X.std(axis=0)).T
 
 
-@pytest.mark.parametrize("degree", [0, 1])
-@pytest.mark.parametrize("w", ["scalar", "diagonal", "low_rank", "full"])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
-def test_every_algorithm_learns_the_same_w(kernel, w, degree):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(kernel=["gaussian", "exponential"], w=["scalar", "diagonal", "low_rank", "full"], degree=[0, 1]),
+    ids=describe,
+)
+def test_every_algorithm_learns_the_same_w(row):
+    kernel, w, degree = row.values()
     rng = np.random.default_rng(2)
     X = rng.normal(size=(25, 3))
     y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=25)

@@ -10,7 +10,8 @@ from sklearn import config_context
 from sklearn.model_selection import GroupKFold, KFold
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw._predictive.mean_bands import left_out_residuals
+from sknw._predictive import mean_bands
+from sknw._predictive.mean_bands import left_out_residuals, merge_near, twice
 from sknw.model_selection import LeaveBlockOut
 
 N_BOOTSTRAP = 20
@@ -100,6 +101,29 @@ def test_many_draws_give_the_standard_error_of_the_weights():
     df = np.maximum((a @ squares / se**2).astype(float), 1)
     assert_allclose((lower + upper) / 2, twice @ y, rtol=1e-9)
     assert_allclose((upper - lower) / 2, se * oracle.student.ppf(0.975, df), rtol=0.03)
+
+
+@pytest.mark.parametrize("model", [NadarayaWatsonRegressor(bandwidth=0.5), LocalLinearRegressor(bandwidth=0.5)])
+def test_samples_that_share_an_error_have_its_standard_error(model):
+    X, y, w, Q = regression(n=400, d=1, weighted=True)
+    smoother = model.fit(X, y, w)._fitted.smoother
+    s = 1.0 + np.random.default_rng(0).uniform(size=(len(smoother.keys), 1))
+    se = []
+    for of_errors, scales in (smoother, s), merge_near(smoother, s):
+        each_alone = twice(of_errors, np.diag(scales[:, 0]))
+        se.append(np.sqrt((each_alone.pool(of_errors.queries(Q))[0] ** 2).sum(axis=1)))
+    assert len(scales) < 0.75 * len(s)
+    assert_allclose(se[1], se[0], rtol=1e-3)
+
+
+def test_many_samples_of_one_feature_share_errors(monkeypatch):
+    X, y, _, Q = regression(n=400, d=1)
+    model = LocalLinearRegressor().fit(X, y)
+    expected = model.predict_mean_interval(Q, n_bootstrap=400)
+    monkeypatch.setattr(mean_bands, "_MANY", 100)
+    actual = model.predict_mean_interval(Q, n_bootstrap=400)
+    assert_allclose(actual.mean(axis=1), expected.mean(axis=1), rtol=1e-9)
+    assert_allclose(np.diff(actual), np.diff(expected), rtol=0.2)
 
 
 def test_a_band_that_holds_everywhere_is_wider_than_one_that_holds_at_each_query():

@@ -32,6 +32,21 @@ def test_inputs_that_do_not_help_are_named_with_a_remedy():
     assert "Leave out features that do not matter" in message
 
 
+@pytest.mark.parametrize(
+    ("parameters", "remedy"),
+    [
+        ({"w": "scalar"}, 'learn a weight for each with w="diagonal"'),
+        ({"w": "diagonal"}, "a smaller penalty may find some"),
+        ({"w": "diagonal", "penalty": 0.0}, "add other features, or samples"),
+    ],
+)
+def test_attention_pooling_does_not_advise_attention_pooling(parameters, remedy):
+    messages = warnings_of(*noise(60, 2), estimator=AttentionPoolingRegressor, **parameters)
+    (message,) = [message for message in messages if "no better than the mean" in message]
+    assert remedy in message
+    assert "attention pooling" not in message
+
+
 def test_a_bandwidth_near_zero_is_named_with_a_remedy():
     """Generalised cross-validation can prefer to interpolate."""
     rng = np.random.default_rng(1)

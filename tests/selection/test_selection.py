@@ -1,13 +1,14 @@
 """The choice of the bandwidth: criteria, rules of thumb, and the search for the global minimum."""
 
 import dataclasses
+import textwrap
 import warnings
 from unittest.mock import Mock
 
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array
+from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
 from processes import run
@@ -81,12 +82,15 @@ PROBLEMS = {
 # The criterion
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("n_outputs", [None, 3])
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_scores_are_the_oracles_at_every_bandwidth_tried(criterion, kernel, n_outputs, weighted, algorithm):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        criterion=CRITERIA, kernel=list(KERNELS), n_outputs=[None, 3], weighted=[False, True], algorithm=ENGINES
+    ),
+    ids=describe,
+)
+def test_scores_are_the_oracles_at_every_bandwidth_tried(row):
+    criterion, kernel, n_outputs, weighted, algorithm = row.values()
     X, y, w, _ = regression(n=30, n_outputs=n_outputs, weighted=weighted)
     parameter, of_oracle = KERNELS[kernel]
     search = NadarayaWatsonRegressor(parameter, criterion, algorithm=algorithm).fit(X, y, w).bandwidth_search_
@@ -141,8 +145,16 @@ def test_the_problems_of_two_scales_have_several_minima(kernel):
     assert max(np.argmin(scores) for scores in little) + 20 < max(np.argmin(scores) for scores in much)
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "tophat"])
+# Three kinds of kernels on every problem, and the others on one each.
+@pytest.mark.parametrize(
+    ("kernel", "problem"),
+    [
+        (kernel, problem)
+        for i, kernel in enumerate(KERNELS)
+        for j, problem in enumerate(PROBLEMS)
+        if kernel != "tophat" and (kernel in ["gaussian", "exponential", "epanechnikov"] or i % len(PROBLEMS) == j)
+    ],
+)
 def test_choice_is_the_global_minimum_over_a_fine_grid(kernel, problem):
     parameter, _ = KERNELS[kernel]
     X, y = PROBLEMS[problem][list(KERNELS).index(kernel) % 3]
@@ -160,10 +172,15 @@ def test_choice_for_the_tophat_is_a_low_step(problem):
         assert search.scores[search.best_index] <= min(1.02 * fine.min(), np.quantile(fine, 0.05))
 
 
-@pytest.mark.parametrize("criterion", ["aicc", "gcv"])
-@pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "epanechnikov"])
-def test_choice_by_the_other_criteria_is_their_global_minimum(kernel, problem, criterion):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        criterion=["aicc", "gcv"], problem=list(PROBLEMS), kernel=["gaussian", "exponential", "epanechnikov"]
+    ),
+    ids=describe,
+)
+def test_choice_by_the_other_criteria_is_their_global_minimum(row):
+    criterion, problem, kernel = row.values()
     X, y = PROBLEMS[problem][0]
     search = NadarayaWatsonRegressor(kernel, criterion).fit(X, y).bandwidth_search_
     fine = curve(criterion, X, y, np.geomspace(search.factors[0], search.factors[-1], 400), kernel)
@@ -205,9 +222,9 @@ def test_both_engines_choose_the_same(engine):
 
 
 def large(outlier=None):
-    """6000 samples, of which one may be far off."""
+    """5200 samples, of which one may be far off."""
     rng = np.random.default_rng(5)
-    x = np.sort(rng.uniform(0, 1, 6000))
+    x = np.sort(rng.uniform(0, 1, 5200))
     y = np.sin(40 * x) + 0.5 * rng.normal(size=x.size)
     if outlier is not None:
         y[outlier] += 300
@@ -232,7 +249,7 @@ def score_of_fit(criterion, X, y, kernel, bandwidth):
 @pytest.mark.parametrize(
     ("kernel", "criterion", "outlier"),
     [
-        *[("gaussian", "loo", outlier) for outlier in [None, 500, 1500, 2500]],
+        *[("gaussian", "loo", outlier) for outlier in [None, 1500, 2500]],
         ("gaussian", "aicc", 1500),
         ("epanechnikov", "gcv", None),
     ],
@@ -244,7 +261,7 @@ def test_many_rows_are_searched_as_well_as_by_a_full_grid(kernel, criterion, out
     search = model.bandwidth_search_
     chosen = score_of_fit(criterion, X, y, kernel, model.bandwidth_)
     assert search.scores[search.best_index] == pytest.approx(chosen, rel=1e-6)
-    grid = np.geomspace(2e-3, search.bandwidths[-1, 0], 15)
+    grid = np.geomspace(2e-3, search.bandwidths[-1, 0], 10)
     fine = [score_of_fit(criterion, X, y, kernel, h) for h in grid]
     assert chosen <= min(fine) + 1e-6 * abs(min(fine))
 
@@ -441,12 +458,14 @@ def choice(model):
 
 
 CHOICES = [
-    *((NadarayaWatsonRegressor, kernel, d, 60, "loo") for kernel in KERNELS for d in [1, 2]),
+    *((NadarayaWatsonRegressor, kernel, 1, 60, "loo") for kernel in KERNELS),
+    *((NadarayaWatsonRegressor, kernel, 2, 60, "loo") for kernel in ["gaussian", "tophat", "cosine", "power 0.5"]),
     *((NadarayaWatsonRegressor, kernel, 4, 200, "gcv") for kernel in ["gaussian", "tophat", "tricube"]),
-    *((NadarayaWatsonRegressor, kernel, 1, 1100, "aicc") for kernel in ["gaussian", "tophat", "linear", "exponential"]),
+    *((NadarayaWatsonRegressor, kernel, 1, 1100, "aicc") for kernel in ["gaussian", "tophat", "exponential"]),
     (NadarayaWatsonRegressor, "gaussian", 2, 1100, "loo"),
-    *((LocalLinearRegressor, kernel, d, 30, "loo") for kernel in ["gaussian", "tophat", "exponential"] for d in [1, 2]),
-    *((LocalLinearRegressor, kernel, 1, 80, "aicc") for kernel in ["gaussian", "epanechnikov", "exponential"]),
+    *((LocalLinearRegressor, kernel, 1, 30, "loo") for kernel in ["gaussian", "exponential"]),
+    (LocalLinearRegressor, "tophat", 2, 30, "loo"),
+    *((LocalLinearRegressor, kernel, 1, 80, "aicc") for kernel in ["gaussian", "epanechnikov"]),
     (LocalLinearRegressor, "gaussian", 4, 100, "gcv"),
     (LocalLinearRegressor, "gaussian", 1, 600, "loo"),
 ]
@@ -498,13 +517,11 @@ def test_integer_weights_and_repeated_rows_choose_the_same(row):
     assert_allclose(choice(weighted), choice(repeated), rtol=1e-8)
 
 
-def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits():
+def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits(capsys):
     code = """
         import numpy as np
         from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
         from sknw.datasets import make_sine_power
-        for seed in range({n_before}):
-            NadarayaWatsonRegressor(["gaussian", "tricube"][seed % 2]).fit(*make_sine_power(150, random_state=seed))
         X, y = make_sine_power(400, random_state=0)
         for kernel in ["gaussian", "tophat", "exponential"]:
             model = NadarayaWatsonRegressor(kernel).fit(X, y)
@@ -512,8 +529,13 @@ def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits():
         model = LocalLinearRegressor().fit(X, y)
         print(model.n_validation_, model.bandwidth_[0], model.ridge_)
     """
-    fresh, late = (np.array(run(code.format(n_before=n)).split(), dtype=float) for n in [0, 100])
-    assert_allclose(late, fresh, rtol=1e-8)
+    fresh = run(code)
+    for seed in range(100):
+        NadarayaWatsonRegressor(["gaussian", "tricube"][seed % 2]).fit(*make_sine_power(150, random_state=seed))
+    capsys.readouterr()
+    exec(textwrap.dedent(code), {})
+    late = capsys.readouterr().out
+    assert_allclose(np.array(late.split(), dtype=float), np.array(fresh.split(), dtype=float), rtol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -551,11 +573,18 @@ def test_infinite_scores_give_no_numerical_warning(estimator, criterion):
 # Sample weights
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("n_outputs", [None, 2])
-@pytest.mark.parametrize("selector", SELECTORS)
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tophat", "tricube"])
-def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(kernel, selector, n_outputs, algorithm):
+@pytest.mark.parametrize(
+    "row",
+    covering_array(
+        kernel=["gaussian", "exponential", "tophat", "tricube"],
+        selector=SELECTORS,
+        n_outputs=[None, 2],
+        algorithm=ENGINES,
+    ),
+    ids=describe,
+)
+def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(row):
+    kernel, selector, n_outputs, algorithm = row.values()
     X, y, _, Q = regression(n=40, n_outputs=n_outputs)
     w = np.random.default_rng(7).integers(0, 4, 40)
     assert 0 in w

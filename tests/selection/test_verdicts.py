@@ -11,6 +11,7 @@ VERDICTS = {
     "support": "no other one in the kernel's support",
     "correlated": "residuals are autocorrelated",
     "copies": "rows with equal inputs predict each other",
+    "spacing": "as narrow as the spacing of the samples",
     "useless": "these inputs do not help",
     "nearest": "the bandwidth is near zero",
 }
@@ -179,6 +180,7 @@ CASES = [
     (lambda rng: subjects(rng, 30, 2), MEANS, "copies", {}),
     *[(scattered, estimator, "support", {"kernel": "epanechnikov"}) for estimator in BANDWIDTHS],
     (scattered, MEANS, None, {}),
+    *[(exact_on_a_grid, estimator, "spacing", {}) for estimator in (LINES, attention_lines)],
     *[(autoregression, estimator, "correlated", {}) for estimator in BANDWIDTHS],
     (lambda rng: steep(np.random.default_rng(1)), MEANS, "nearest", {"bandwidth": "gcv"}),
     (steep, MEANS, None, {}),

@@ -138,9 +138,3 @@ def test_even_nearly_noiseless_series_are_no_staircase_whatever_the_unit_of_y(sc
     lines = LocalLinearRegressor().fit(x[:, np.newaxis], y).predict(Q[:, np.newaxis])
     errors = [np.sqrt(np.mean((found - np.sin(6 * Q)) ** 2)) for found in (plain, lines)]
     assert errors[0] < 1.5 * errors[1]
-
-
-def test_w_at_its_bound_is_told():
-    x = np.linspace(0.0, 1.0, 60)[:, np.newaxis]
-    with pytest.warns(UserWarning, match="upper bound"):
-        AttentionPoolingRegressor(degree=1).fit(x, np.sin(40 * x[:, 0]))
