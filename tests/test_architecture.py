@@ -20,7 +20,7 @@ LAYERS = [
 ]
 # Within a layer: what the rooms may import of each other.
 NEIGHBOURS = {("_metric", "_selection"), ("_kriging", "_predictive")}
-ENGINES = ["tiled", "sweep", "fast_gauss", "tree"]
+ENGINES = ["tiled", "sweep", "fast_gauss", "tree", "cluster"]
 
 
 def name_of(path):
@@ -121,7 +121,7 @@ def test_private_names_of_scikit_learn_are_imported_in_one_place():
 
 def test_compilers_and_plots_are_imported_when_they_are_needed():
     """numba by the modules of compiled loops only."""
-    late = {"matplotlib", "pandas", "polars", "rich", "torch", "dask", "onnx", "skl2onnx"}
+    late = {"matplotlib", "pandas", "polars", "rich", "torch", "dask", "distributed", "onnx", "skl2onnx"}
     for module in MODULES:
         at_once = {name.split(".")[0] for name, is_at_once in imports_of(module) if is_at_once}
         assert not at_once & late, module

@@ -39,6 +39,7 @@ REFUSALS = {
     **{("pruned", kernel, d): "compact kernels" for kernel in KERNELS for d in [1, 4]},
     **{("pruned", kernel, d): "user-defined" for kernel in USER_KERNELS for d in [1, 4]},
     **{("pruned", kernel, d): None for kernel in COMPACT for d in [1, 4]},
+    **{("cluster", kernel, d): "workers on other machines" for kernel in ALL_KERNELS for d in [1, 4]},
 }
 
 

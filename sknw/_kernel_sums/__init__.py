@@ -11,5 +11,6 @@ from sknw._kernel_sums.tiled import engine as tiled
 from sknw._kernel_sums.sweep import engine as sweep  # isort: skip
 from sknw._kernel_sums.fast_gauss import engine as fast_gauss  # isort: skip
 from sknw._kernel_sums.tree import engine as tree  # isort: skip
+from sknw._kernel_sums.cluster import engine as cluster  # isort: skip
 
-__all__ = ["dense", "fast_gauss", "sweep", "tiled", "tree"]
+__all__ = ["cluster", "dense", "fast_gauss", "sweep", "tiled", "tree"]

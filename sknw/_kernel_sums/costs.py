@@ -47,6 +47,9 @@ NEAR_PAIR_ESTIMATED = 1.3
 TREE_CALL, TREE_POINT = 1e5, 20.0
 TREE_PAIR, TREE_PAIR_FEATURE = 1.1, 0.03
 
+# A cluster: the way to its workers and back, and a byte on it.
+CLUSTER_CALL, CLUSTER_BYTE = 1e8, 3.0
+
 
 def tiled_pair(form: Form, d: int) -> float:
     """A kernel evaluation by compiled brute force, in d features."""

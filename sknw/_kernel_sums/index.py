@@ -98,6 +98,10 @@ class KeyIndex:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without what engines have made."""
+        return KeyIndex, (self.keys, self.weights, self.columns, self.offset_magnitude, self.groups)
+
     def with_columns(self, columns: np.ndarray) -> KeyIndex:
         """The same keys and weights with other columns; what was made of the keys alone is shared."""
         index = KeyIndex(self.keys, self.weights, columns, self.offset_magnitude, self.groups)

@@ -128,14 +128,18 @@ def _diagonal(
     request: KernelSumRequest, query_x: np.ndarray, key_x: np.ndarray, cotangent: WeightCotangent, algorithm: str
 ) -> tuple[np.ndarray, float]:
     """The diagonal of S, and the sum of B."""
-    engine = _engine_for(request, algorithm)
-    sums = engine.metric_sums if engine else _dense_metric_sums
-    row_sums, column_sums, products = sums(request, key_x, cotangent)
+    row_sums, column_sums, products = metric_sums(request, key_x, cotangent, algorithm)
     if query_x is key_x:
         squares = (row_sums + column_sums) @ key_x**2
     else:
         squares = row_sums @ query_x**2 + column_sums @ key_x**2
     return squares - 2.0 * np.einsum("ia,ia->a", query_x, products), float(row_sums.sum())
+
+
+def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
+    """The sums of B over its rows (m,) and columns (n,), and B X of shape (m, d)."""
+    engine = _engine_for(request, algorithm)
+    return (engine.metric_sums if engine else _dense_metric_sums)(request, x, cotangent)
 
 
 def _engine_for(request: KernelSumRequest, algorithm: str) -> DifferentiatesMetric | None:

@@ -22,6 +22,7 @@ from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation
 from sknw.estimators.base import FitData
+from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.incremental import can_append
 from sknw.estimators.predictive import AttentionMixin
 
@@ -177,6 +178,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         entropy = -float(shares @ np.log(np.maximum(shares, np.finfo(np.float64).tiny)))
         return 1.0 - self.loo_log_loss_ / entropy if entropy > 0 else np.nan
 
+    @takes_dask_arrays
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the most probable class; of equally probable classes the first in `classes_`.
 
@@ -207,6 +209,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
             code[batch] = probabilities.argmax(axis=1)
         return self.classes_[code]
 
+    @takes_dask_arrays
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict class probabilities, ``(1 - smoothing_) sum_i a(x, x_i) 1[y_i = c] + smoothing_ / n_classes``.
 

@@ -24,6 +24,7 @@ from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, tests_of
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
+from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.predictive import (
     cdf_thresholds,
     check_bool,
@@ -396,13 +397,14 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
     @overload
     def predict(self, X: ArrayLike, return_std: bool) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 
+    @takes_dask_arrays
     def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict trend(x) + sum_i kappa(x, x_i) alpha_i, clamped to the range of the training targets.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features)
-            The queries.
+            The queries. For a dask array the result is lazy, in the same chunks of rows.
         return_std : bool, default=False
             Whether to return the kriging standard deviation of a new observation of mean weight as well: what is not
             known of f at the query, and the noise.

@@ -87,12 +87,13 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         kernel evaluations: floor(4e8 / min(n, E)) of n samples where n min(n, E) > 4e8. A row takes E = n evaluations,
         except that with one feature E = 40 for the named kernels, and for the Gaussian E = 400 with two
         and 20 000 with three features, as such sums do not look at all pairs. None takes all.
-    algorithm : {"auto", "dense", "fused", "sorted", "expansion", "pruned"}, default="auto"
+    algorithm : {"auto", "dense", "fused", "sorted", "expansion", "pruned", "cluster"}, default="auto"
         How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled
         brute force, many times faster, and takes every named kernel. The others do not look at every pair of query
         and sample: "sorted" takes one feature and the kernels of compact support or "exponential", "expansion" the
         Gaussian kernel with up to three features, "pruned" the kernels of compact support with any number of features.
-        "auto" takes the one that it expects to be done first.
+        "cluster" sends shards of the samples to the workers of :obj:`joblib.parallel_config`'s backend, if these are on
+        other machines, as those of dask. "auto" takes the one that it expects to be done first.
     n_jobs : int, default=None
         Threads, by joblib's conventions: None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is all
         processors.

@@ -15,6 +15,7 @@ from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation
 from sknw.estimators.base import FitData
+from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.predictive import PredictiveMixin
 
 
@@ -79,13 +80,14 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     @overload
     def predict(self, X: ArrayLike, return_std: bool) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 
+    @takes_dask_arrays
     def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict weighted means of the training targets, sum_i a(x, x_i) y_i, or values of local lines.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features)
-            The queries.
+            The queries. For a dask array the result is lazy, in the same chunks of rows.
         return_std : bool, default=False
             Whether to return the standard deviation of a new observation as well: the root of the squared left-out
             residuals pooled with the same weights, sqrt(sum_i a(x, x_i) r_i^2). With `validation_samples` below the

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from covering import covering_array, describe
 from numpy.testing import assert_allclose
 from problems import ENGINES, KERNELS, assert_close, regression
 from sklearn.dummy import DummyRegressor
@@ -10,10 +11,11 @@ from sknw import NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_average_pooling_is_the_limit_of_a_wide_bandwidth(kernel, weighted, algorithm):
+@pytest.mark.parametrize(
+    "row", covering_array(kernel=list(KERNELS), weighted=[False, True], algorithm=ENGINES), ids=describe
+)
+def test_average_pooling_is_the_limit_of_a_wide_bandwidth(row):
+    kernel, weighted, algorithm = row.values()
     X, y, w, Q = regression(n_outputs=2, weighted=weighted)
     average = DummyRegressor(strategy="mean").fit(X, y, w).predict(Q)
     wide = NadarayaWatsonRegressor(KERNELS[kernel][0], 1e30, algorithm=algorithm).fit(X, y, w)
@@ -49,10 +51,9 @@ def error(n, seed, bandwidth):
     return np.mean((NadarayaWatsonRegressor(bandwidth=bandwidth).fit(X, y).predict(Q) - truth) ** 2)
 
 
-@pytest.mark.parametrize("bandwidth", ["loo", "aicc", "gcv"])
-def test_the_error_against_the_truth_falls_at_the_optimal_rate(bandwidth):
+def test_the_error_against_the_truth_falls_at_the_optimal_rate():
     """n^(-2/5) is the best rate that any estimator reaches for a function with two derivatives (Stone 1982)."""
-    errors = [np.sqrt(np.mean([error(n, seed, bandwidth) for seed in range(15)])) for n in SIZES]
+    errors = [np.sqrt(np.mean([error(n, seed, "loo") for seed in range(15)])) for n in SIZES]
     assert -0.5 < rate(errors, SIZES) < -0.3
 
 

@@ -134,6 +134,11 @@ def name_of(check):
     return getattr(check, "func", check).__name__
 
 
+def is_compiled(model):
+    """Whether the arrays of the checks reach compiled loops, without a search that would take seconds."""
+    return model not in SLOW and model.get_params().get("algorithm") in ["fused", "pruned"]
+
+
 def checks_of(models):
     for model in models:
         for _, check in estimator_checks_generator(model):
@@ -141,8 +146,8 @@ def checks_of(models):
             if name in OF_THE_CLASS:
                 # a missing value is a level, and the first feature is where that check puts it
                 runs = model in ONE_EACH or (model is OF_TABLES and name != "check_estimators_nan_inf")
-            elif name in OF_THE_DATA or (model in SLOW and getattr(check, "keywords", {})):
-                # where a check runs several times, for other types of data, a slow model runs the first
+            elif name in OF_THE_DATA or (getattr(check, "keywords", {}) and not is_compiled(model)):
+                # where a check runs several times, the others are for data that are read-only or of float32
                 runs = model in ONE_EACH or model is OF_TABLES
             else:
                 runs = True

@@ -1,0 +1,1 @@
+"""Workers on other machines: each sums over a shard of the keys."""
