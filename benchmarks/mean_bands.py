@@ -9,6 +9,7 @@ from _common import THREADS, interleaved_times, print_machine, print_table, rati
 
 # isort: split
 import argparse
+import time
 import warnings
 
 import numpy as np
@@ -74,17 +75,16 @@ def robust(Q, X, y, model, _):
     return np.column_stack([columns["tau.bc"] - radius, columns["tau.bc"] + radius])
 
 
-def coverage_and_length(sizes, dimensions, n_sets, with_others):
+def coverage_and_length(sizes, dimensions, n_sets):
     rows = []
     for model in (LocalLinearRegressor(), NadarayaWatsonRegressor()):
         for d in dimensions:
             for n in sizes:
                 for noise in ("even", "growing"):
-                    results = [_one(model, d, n, noise, seed, with_others and n <= 500) for seed in range(n_sets)]
+                    results = [_one(model, d, n, noise, seed, with_others=n <= 500) for seed in range(n_sets)]
                     cells = [_summary([result[name] for result in results]) for name in results[0]]
                     cells += [""] * (5 - len(cells))
                     rows.append([f"{type(model).__name__[:-9]}, d = {d}, n = {n}, {noise} noise", *cells])
-                    print(*rows[-1], flush=True)
     names = ["twiced", "whole curve", "plain", "local quadratic", "nprobust"]
     print_table(f"Coverage / median length at {COVERAGE}, {N_QUERIES} queries, {n_sets} sets", ["", *names], rows)
 
@@ -179,14 +179,33 @@ def times(sizes, n_rounds):
     print_table(f"Time of 200 queries, {N_BOOTSTRAP} draws", ["", "seconds", "in units of that many columns"], rows)
 
 
+def of_many_samples(n, n_queries):
+    """The processor's seconds of a fit and of its band, one feature and one thread."""
+    rng, rows = np.random.default_rng(0), []
+    X, Q = rng.uniform(-1, 1, (n, 1)), rng.uniform(-1, 1, (n_queries, 1))
+    y = curve(X) + 0.5 * rng.normal(size=n)
+    for model in (NadarayaWatsonRegressor(), LocalLinearRegressor()):
+        model.fit(X[:1000], y[:1000]).predict_mean_interval(Q[:10])  # compiles
+        start = time.process_time()
+        model.fit(X, y)
+        fitted = time.process_time()
+        model.predict_mean_interval(Q, n_bootstrap=N_BOOTSTRAP)
+        rows.append([type(model).__name__[:-9], fitted - start, time.process_time() - fitted])
+    print_table(f"Seconds of {n} samples, {n_queries} queries, {N_BOOTSTRAP} draws", ["", "fit", "band"], rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
-    quick = parser.parse_args().quick
+    parser.add_argument("--sets", metavar="N", type=int, default=50, help="data sets of a kind (default %(default)s)")
+    parser.add_argument("--sizes", metavar="N", type=int, nargs="+", default=[200, 500, 2000])
+    options = parser.parse_args()
+    quick, n_sets = options.quick, 2 if options.quick else options.sets
     warnings.simplefilter("ignore", UserWarning)
     print_machine("nprobust-pkg")
-    coverage_and_length(*(((60,), (1, 2), 2, True) if quick else ((200, 500, 2000), (1, 2, 3), 50, True)))
-    clusters(2 if quick else 60)
+    coverage_and_length(*(((60,), (1, 2)) if quick else (options.sizes, (1, 2, 3))), n_sets)
+    clusters(n_sets)
+    of_many_samples(*((10_000, 10) if quick else (1_000_000, 1000)))
     times(*(((500,), 2) if quick else ((5000, 100_000), 5)))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sknw._predictive.fitted import FittedRegression, FittedSmoother
+from sknw._predictive.mean_bands import left_out_residuals
 from sknw._predictive.significance import significance
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import fit_warning
@@ -317,7 +318,7 @@ class SignificanceTest:
     >>> significance_test(NadarayaWatsonRegressor().fit(X, y))
     Significance by 399 bootstrap draws
     feature  statistic  p-value
-    x            9.459   0.0025 **
+    x            8.808   0.0025 **
     """
 
     statistic: np.ndarray
@@ -346,12 +347,13 @@ def significance_test(
 ) -> SignificanceTest:
     """Test for each feature whether the prediction depends on it.
 
-    The null hypothesis is that the mean of y does not change with the feature when all others stay the same. The
-    statistic is the mean square of the derivative of the fit at the training samples, each in units of its standard
-    deviation [1]_; of a category, of the predictions at all of its levels less their mean [2]_. It is compared with
-    what the null hypothesis gives by a wild bootstrap: targets are drawn anew around a twiced fit that does not see the
-    feature, at the same bandwidths, with leave-one-out residuals, whose signs are drawn; so the noise may differ from
-    place to place. Nothing is fitted again, and all draws are columns of the same kernel sums.
+    The null hypothesis is that the mean of y does not change with the feature when all others stay the same. What a
+    twiced fit explains that does not see the feature, at the same bandwidths, is taken off first. The statistic is the
+    mean square of the derivative of a fit to the rest at the training samples, each in units of its standard deviation
+    [1]_; of a category, of the predictions at all of its levels less their mean [2]_. It is compared with what the null
+    hypothesis gives by a wild bootstrap: targets are drawn anew around the fit without the feature, with errors whose
+    signs are drawn, and whose squares are those of the left-out residuals pooled around each sample; so the noise may
+    differ from place to place. No bandwidth is chosen again, and all draws are columns of the same kernel sums.
 
     Parameters
     ----------
@@ -384,10 +386,11 @@ def significance_test(
 
     Notes
     -----
-    Samples are taken as independent, copies as one. The bandwidths, or w, are taken as given: where they were learned
-    from the same data, as "diagonal" learns them, a feature that was found to matter by chance seems to matter. With
-    w = 0 the derivative of a weighted mean is 0 and the p-value 1; a local line is still tested for being linear in the
-    feature. The statistic is averaged over at most 2000 points.
+    Samples are taken as independent, copies as one; those of a group given to `fit`, or of a stretch of time with
+    :class:`~sknw.model_selection.LeaveBlockOut`, keep their own residuals and share a sign. The bandwidths, or w, are
+    taken as given: where they were learned from the same data, as "diagonal" learns them, a feature that was found to
+    matter by chance seems to matter. With w = 0 the derivative of a weighted mean is 0 and the p-value 1; a local line
+    is still tested for being linear in the feature. The statistic is averaged over at most 2000 points.
 
     References
     ----------
@@ -416,9 +419,11 @@ def significance_test(
         raise ValueError(f"n_bootstrap must be a positive integer, got {n_bootstrap!r}.")
     pool = replace(fitted.smoother, n_jobs=smoother.n_jobs)
     rng = check_random_state(random_state)
-    signs = rng.choice(np.array([-1, 1], dtype=np.int8), (len(fitted.training), int(n_bootstrap)))
+    cluster = np.arange(len(fitted.training)) if fitted.cluster is None else fitted.cluster
+    signs = rng.choice(np.array([-1, 1], dtype=np.int8), (cluster.max() + 1, int(n_bootstrap)))[cluster]
     seed = int(rng.randint(np.iinfo(np.int32).max))
-    tests = [significance(pool, fitted.training, k, signs, np.random.RandomState(seed)) for k in positions]
+    residuals = left_out_residuals(fitted, fitted.training.residuals(smoother.loo_prediction_))
+    tests = [significance(fitted, pool, k, residuals, signs, np.random.RandomState(seed)) for k in positions]
     statistic, p_value = (np.stack(of_features, axis=1) for of_features in zip(*tests, strict=True))
     shape = (*smoother.y_train_.shape[1:], len(positions))
     return SignificanceTest(

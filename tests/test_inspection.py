@@ -228,6 +228,45 @@ def test_a_category_can_be_tested_with_any_kernel():
     assert significance_test(model, "colour", n_bootstrap=99).p_value[0] == 0.01
 
 
+@pytest.mark.parametrize("settings", [(NadarayaWatsonRegressor, {}), (LocalLinearRegressor, {"ridge": 0.1})])
+def test_the_test_is_that_of_matrices_of_weights(settings):
+    estimator, parameters = settings
+    rng, h = np.random.default_rng(0), np.array([0.8, 0.9])
+    X = rng.normal(size=(30, 2))
+    X = X[np.argsort(X[:, 0])]
+    y = X[:, 0] + 0.3 * X[:, 1] + rng.normal(size=30)
+    model = estimator(bandwidth=h, **parameters).fit(X, y)
+    found = significance_test(model, 1, n_bootstrap=50)
+
+    once = estimator(bandwidth=h[0], **parameters).fit(X[:, :1], np.eye(30)).predict(X[:, :1])
+    null = 2 * once - once @ once
+    A = model.attention_weights_(X)
+    others = A - np.diag(np.diag(A))
+    M = others.sum(axis=1) ** 2 / (others**2).sum(axis=1)
+    sigma = np.sqrt(A @ ((y - model.loo_prediction_) ** 2 * M / (M + 1)))
+    v = np.random.RandomState(0).choice(np.array([-1, 1], dtype=np.int8), (30, 50))
+    targets = np.column_stack([y, (null @ y)[:, np.newaxis] + sigma[:, np.newaxis] * v])
+    slopes = estimator(bandwidth=h, **parameters).fit(X, np.eye(30)).gradient(X)[:, :, 1]
+    g = slopes @ (targets - null @ targets)
+    T = ((g / g[:, 1:].std(axis=1, keepdims=True)) ** 2).mean(axis=0)
+    assert_allclose(found.statistic, T[0], rtol=1e-8)
+    assert_allclose(found.p_value, (1 + np.sum(T[1:] >= T[0])) / 51)
+
+
+def test_a_feature_of_groups_that_share_errors_does_not_matter():
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(20), 5)
+    X = np.column_stack([rng.normal(size=100), rng.normal(size=20)[group]])
+    y = X[:, 0] + rng.normal(size=20)[group] + 0.1 * rng.normal(size=100)
+    of_groups = (None, group)
+    alone, together = (
+        significance_test(NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y, groups=g), n_bootstrap=99) for g in of_groups
+    )
+    assert alone.p_value.tolist() == [0.01, 0.01]
+    assert together.p_value[0] == 0.01
+    assert together.p_value[1] > 0.1
+
+
 @pytest.mark.parametrize("inspect", [summary, significance_test])
 def test_classifiers_and_kriging_are_refused(inspect):
     X = np.random.default_rng(0).normal(size=(20, 1))

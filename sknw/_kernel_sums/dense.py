@@ -127,7 +127,7 @@ def _weights(request: KernelSumRequest, rows: slice | np.ndarray) -> Iterator[np
             if isinstance(kernel, Pairwise):
                 weights = kernel.between(request.queries[rows] / h, request.keys / h)
             else:
-                weights = _profile(kernel, sq if h == 1.0 else sq / h**2)
+                weights = profile(kernel, sq if h == 1.0 else sq / h**2)
             weights[left_out] = 0.0
         previous = h
         yield weights
@@ -156,7 +156,7 @@ def _tiny(mass: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
             yield b, rows[start : start + size]
 
 
-def _profile(kernel: Kernel, sq: np.ndarray) -> np.ndarray:
+def profile(kernel: Kernel, sq: np.ndarray) -> np.ndarray:
     """K(u), of a user's kernel checked and copied."""
     weights = kernel.profile(sq)
     if kernel.form is not None:

@@ -73,8 +73,9 @@ def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
     rest = np.flatnonzero(lost & ~unsupported)
     if rest.size:
         neighbours = EffectiveNeighbours(smoother.value_request(queries))
-        for rows in neighbours.chunks(rest):
-            by_x[rows] = _around(smoother, queries[rows], *neighbours.of(rows), log_mass[rows])
+        for chunk in neighbours.chunks(rest):
+            rows = chunk.rows
+            by_x[rows] = _around(smoother, queries[rows], *neighbours.of(chunk), log_mass[rows])
     by_x[unsupported] = 0.0 if smoother.policy in ("nearest", "mean") else np.nan
     return by_x, unsupported
 

@@ -65,6 +65,19 @@ def left_out_residuals(fitted: FittedRegression, residuals: np.ndarray) -> np.nd
     return np.where(np.isfinite(residuals), residuals, spread)
 
 
+def with_squares(smoother: Smoother, residuals: np.ndarray) -> Smoother:
+    """The smoother that pools squared residuals (n, k), by weighted means."""
+    return smoother.without_line().with_values(residuals**2)
+
+
+def scales_of_errors(smoother: Smoother, residuals: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
+    """s (n, k), the roots of the squared residuals pooled around each sample; with clusters the residuals r."""
+    if cluster is not None:
+        return residuals
+    of_squares = with_squares(smoother, residuals)
+    return np.sqrt(of_squares.pool(of_squares.samples)[0])
+
+
 def merge_near(smoother: Smoother, scales: np.ndarray) -> tuple[Smoother, np.ndarray]:
     """The smoother with samples of its one feature that are near each other as one, and the scales of their errors."""
     bins = Bins(smoother.unit * smoother.weights, first_of_bins(smoother.keys[:, 0], _NEAR))
@@ -137,8 +150,7 @@ def mean_band(
     residuals = left_out_residuals(fitted, residuals)
     if np.isinf(residuals).any():
         return center[..., np.newaxis] + [-np.inf, np.inf], unsupported
-    of_squares = smoother.without_line().with_values(residuals**2)
-    scales = residuals if fitted.cluster is not None else np.sqrt(of_squares.pool(of_squares.samples)[0])
+    of_squares, scales = with_squares(smoother, residuals), scales_of_errors(smoother, residuals, fitted.cluster)
     if fitted.cluster is None and len(scales) > _MANY and smoother.keys.shape[1] == 1 and smoother.index.groups is None:
         smoother, scales = merge_near(smoother, scales)
     bootstrap = MultiplierBootstrap(smoother, scales, fitted.cluster, seeds)

@@ -1,19 +1,24 @@
 """Whether a feature matters: mean squared derivatives, and their distribution where it does not.
 
-With g_i the derivative of the fit in the feature at sample i, and s_i the standard deviation of g_i, the statistic is
+The mean of y is pooled without the feature, at the same bandwidths, and twiced (its residuals are smoothed once more
+and added: an order less bias): m = N y. With g_i the derivative, in the feature at sample i, of a fit to the residuals
+y - m, and s_i the standard deviation of g_i where the feature does not matter, the statistic is
 
     T = sum_i w_i (g_i / s_i)^2 / sum_i w_i
 
 (Racine 1997, the pivotal form). Of a category g_i are the predictions at each of its levels less their mean, all other
-features as they are (after Racine, Hart & Li 2006). The distribution of T where the feature does not matter is that of
-targets drawn anew around a fit that does not see it, at the same bandwidths, by a wild bootstrap:
+features as they are (after Racine, Hart & Li 2006). What the fit without the feature explains, bias included, is not
+taken for an effect of the feature. The distribution of T where the feature does not matter, and s_i, are those of
+targets drawn anew, each less its own fit without the feature:
 
-    y*_i = m_i + v_i r_i,   v_i = -1 or 1,
+    y*_i = m_i + v_i sigma_i,   v_i = -1 or 1.
 
-m the fit without the feature, twiced (its residuals are smoothed once more and added: an order less bias), and r_i
-leave-one-out residuals: of a number those of the fit itself, which are as small as the noise also where the feature
-matters; of a category those without it, as the levels of few rows are predicted badly one at a time. s_i is the
-standard deviation of g_i over these.
+The variances of errors sigma_i^2 are pooled around each sample from r_i^2 M_i / (M_i + 1): a left-out residual r_i also
+has the error of its prediction, which rests on an effective number M_i of samples. Single residuals in place of sigma_i
+would make s_i as uncertain as a variance of few numbers, which the draws do not show, and features without effect would
+be found too often. Of a number they are residuals of the fit itself, which are as small as the noise also where the
+feature matters; of a category of the fit without it, as the levels of few rows are predicted badly one at a time.
+Samples of a cluster share a v, and are not pooled.
 
 All g_i are linear in y, g = G y. With the attention a_j of a query, l_j = d log K_j / dx along the feature, l their
 mean, and for local lines A = (C + ridge I)^-1, r = M / (M + count) (see `local_linear`), x~_j = x_j - x_mean and
@@ -34,8 +39,11 @@ import numpy as np
 from sklearn import get_config
 
 from sknw._kernel_sums.dense import squared_distances
+from sknw._kernel_sums.registry import algorithm_for
+from sknw._predictive.fitted import FittedRegression
 from sknw._predictive.jackknife import log_mass_of
-from sknw._smoothing.attention import for_each_attention_block
+from sknw._predictive.mean_bands import left_out_residuals, scales_of_errors, twice
+from sknw._smoothing.attention import effective_sample_size, for_each_attention_block
 from sknw._smoothing.local_linear import shrinkage, solve
 from sknw._smoothing.smoother import Queries, Smoother, coordinates
 from sknw._smoothing.training import TrainingSet, take
@@ -48,24 +56,31 @@ _ROUNDING = 1e-10
 
 
 def significance(
-    smoother: Smoother, training: TrainingSet, feature: int, signs: np.ndarray, rng: np.random.RandomState
+    fitted: FittedRegression,
+    smoother: Smoother,
+    feature: int,
+    residuals: np.ndarray,
+    signs: np.ndarray,
+    rng: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The statistic of a feature for each output, (k,), and its p-value.
 
-    `signs` (n, b) are the v of b draws; `rng` takes the samples at which derivatives are averaged.
+    `residuals` (n, k) are the left-out ones of all samples and `signs` (n, b) the v of b draws; `rng` takes the samples
+    at which derivatives are averaged.
     """
+    training = fitted.training
     n, levels = len(training), _levels(training, feature)
     n_points = max(_MOST_POINTS // max(len(levels), 1), 1)
     samples = np.arange(n) if n <= n_points else np.sort(rng.choice(n, n_points, replace=False))
     X, weights = take(training.given, training.given_rows[samples]), training.sample_weight[samples]
-    null, validation = without_feature(smoother, training, feature), Validation.of(None, training)
-    whole = null.queries_of(validation.parts[0])
-    mean = null.pool(replace(whole, leave_out=None))[0]
-    mean = mean + null.with_values(null.values - mean).pool(replace(whole, leave_out=None))[0]
-    residuals = smoother.values - _left_out(null if len(levels) else smoother, validation)
-    residuals[np.isnan(residuals)] = 0.0  # of samples that no other supports
+    null = without_feature(smoother, training, feature)
+    if len(levels):
+        residuals = left_out_residuals(replace(fitted, smoother=null), np.full_like(residuals, np.nan))
+    residuals = np.where(np.isfinite(residuals), residuals, 0.0)  # where no sample is predicted from others
+    size = _left_out_sizes(null if len(levels) else smoother, training)[:, np.newaxis]
+    scales = scales_of_errors(smoother, residuals * np.sqrt(size / (size + 1.0)), fitted.cluster)
     found = [
-        _test(smoother, X, feature, levels, smoother.values[:, k], mean[:, k], residuals[:, k], signs, weights)
+        _test(smoother, null, X, feature, levels, smoother.values[:, k], scales[:, k], signs, weights)
         for k in range(smoother.values.shape[1])
     ]
     statistic, p_value = zip(*found, strict=True)
@@ -74,22 +89,27 @@ def significance(
 
 def _test(
     smoother: Smoother,
+    null: Smoother,
     X: np.ndarray,
     feature: int,
     levels: np.ndarray,
     y: np.ndarray,
-    mean: np.ndarray,
-    residuals: np.ndarray,
+    scales: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
 ) -> tuple[float, float]:
-    """The statistic and the p-value, of targets `y` and those drawn around `mean`, all (n,)."""
+    """The statistic and the p-value, of targets `y` (n,) and those drawn around their fit without the feature."""
+
+    def without(targets: np.ndarray) -> np.ndarray:
+        return twice(null, targets).pool(null.samples)[0]
+
+    mean = without(y[:, np.newaxis])
     size = max(int(get_config()["working_memory"] * 2**20 / (8 * len(y))), 1)
     parts = []
     for start in range(0, signs.shape[1], size):
-        targets = mean[:, np.newaxis] + residuals[:, np.newaxis] * signs[:, start : start + size]
+        targets = mean + scales[:, np.newaxis] * signs[:, start : start + size]
         targets = np.column_stack([y, targets]) if start == 0 else targets
-        parts.append(_changes(smoother, X, feature, levels, targets))
+        parts.append(_changes(smoother, X, feature, levels, targets - without(targets)))
     changes = np.concatenate(parts, axis=2)
     deviation = changes[:, :, 1:].std(axis=2, keepdims=True)
     squares = ((changes / np.where(deviation > 0, deviation, np.inf)) ** 2).mean(axis=0)
@@ -99,9 +119,14 @@ def _test(
     return float(statistics[0]), (1.0 + n_above) / (1.0 + signs.shape[1])
 
 
-def _left_out(smoother: Smoother, validation: Validation) -> np.ndarray:
-    """Leave-one-out predictions of all samples, (n, k)."""
-    return np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in smoother.left_out(validation)])
+def _left_out_sizes(smoother: Smoother, training: TrainingSet) -> np.ndarray:
+    """The effective number of samples of leave-one-out predictions, 1 where there is no other sample: (n,)."""
+    sizes = []
+    for _, part, queries, _ in smoother.left_out(Validation.of(None, training)):
+        request = part.value_request(queries)
+        size, is_alone = effective_sample_size(request, "mean", algorithm_for(request, part.algorithm))
+        sizes.append(np.where(is_alone, 1.0, size))
+    return np.concatenate(sizes)
 
 
 def without_feature(smoother: Smoother, training: TrainingSet, feature: int) -> Smoother:

@@ -101,12 +101,16 @@ class Criterion:
         return self._among(np.flatnonzero(is_near), is_row)
 
     def subsample(self, n_samples: int, n_rows: int) -> Criterion:
-        """The same for random samples and random rows among them."""
+        """The same for random samples and random rows among them; rows of lines are among the samples in any case."""
         rng = np.random.default_rng(0)
         n = len(self.smoother.keys)
         samples = np.sort(rng.choice(n, n_samples, replace=False, shuffle=False))
         is_row = np.zeros(n, dtype=bool)
-        is_row[samples[rng.choice(n_samples, n_rows, replace=False)]] = True
+        if self.smoother.line is None or len(self.validation) >= n:
+            is_row[samples[rng.choice(n_samples, n_rows, replace=False)]] = True
+        else:  # few of the validation rows are among the samples by chance
+            is_row[rng.choice(self.rows, min(n_rows, len(self.rows)), replace=False)] = True
+            samples = np.union1d(samples, np.flatnonzero(is_row))
         return self._among(samples, is_row)
 
     def _among(self, samples: np.ndarray, is_row: np.ndarray) -> Criterion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.special import expit
@@ -17,6 +17,8 @@ from sknw._smoothing.local_linear import LocalFits, shrinkage
 # 5e-7, nearly the plain local line.
 _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
+# At most so many rows, evenly among all, see all of these ridges.
+_SCANNED_ROWS = 10_000
 # With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
 # by, 1 - (tr + 2) / n, that is rounding.
 _LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-6
@@ -50,19 +52,34 @@ class RidgePath:
         return (
             self(ridge),
             int(self.unsupported.sum()),
-            self.lines.value(ridge, self.count) if with_predictions else None,
+            self._predictions(ridge) if with_predictions else None,
         )
 
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
         if self.name == "loo":
-            predictions = self.lines.value(ridge, self.count)
+            predictions = self._predictions(ridge)
             score = self.datafit.fit(self.values, predictions, self.weights).mean(
                 self.values, predictions, self.weights
             )
         else:
             score = gcv_or_aicc(self.name, *self._in_sample(ridge), self.n)
         return np.inf if np.isnan(score) else score
+
+    def _predictions(self, ridge: float) -> np.ndarray:
+        """The left-out predictions (m, k): y_mean + sum_i r a_i c_i / (v_i + ridge)."""
+        if self.lines.variances.shape[-1] == 0:
+            return self.lines.y_mean
+        predictions = np.empty_like(self.lines.y_mean)
+        for some in row_blocks(len(predictions)):
+            lines = self.lines[some]
+            predictions[some] = lines.shrunken_value(ridge, self._factor[some])
+        return predictions
+
+    @cached_property
+    def _factor(self) -> np.ndarray:
+        """r = M / (M + count), (m,)."""
+        return shrinkage(self.lines.log_samples, self.count)
 
     def _in_sample(self, ridge: float) -> tuple[float, float]:
         """The mean square of the residuals of the fit itself, and 1 - tr / n.
@@ -114,8 +131,14 @@ class RidgePath:
             return 0.0 if plain < shrunken - np.log(COUNT_MARGIN) else SLOPE_COUNT
         return 0.0 if plain * COUNT_MARGIN < shrunken else SLOPE_COUNT
 
+    def _every(self, stride: int) -> RidgePath:
+        """The same of the rows 0, stride, 2 stride, ..."""
+        rows = slice(None, None, stride)
+        values, weights = self.values[rows], self.weights[rows]
+        return replace(self, lines=self.lines[rows], unsupported=self.unsupported[rows], values=values, weights=weights)
+
     def argmin(self) -> float:
-        """The ridge with the smallest score, of equal ones the largest.
+        """The ridge with the smallest score, of equal ones the largest; of many rows some say near which it is.
 
         It is 0 or a lattice value. 0 is excluded if any local covariance is numerically singular.
         """
@@ -131,6 +154,11 @@ class RidgePath:
         def scores_at(ridges: np.ndarray) -> np.ndarray:
             return np.array([score(ridge) for ridge in ridges.tolist()])
 
+        stride = -(-len(self.values) // _SCANNED_ROWS)
+        if stride > 1:
+            some = self._every(stride)
+            best = first_minimum(np.array([some(ridge) for ridge in ridges.tolist()]))
+            ridges = ridges[max(best - 1, 0) : best + 2]
         scores = scores_at(ridges)
         best = first_minimum(scores)
         if ridges[best] == 0.0 or not np.isfinite(scores[best]):

@@ -9,6 +9,8 @@ RULES = ("scott", "silverman")
 
 # A pass of leave-one-out over the validation rows takes at most about this many kernel evaluations.
 _MAX_EVALUATIONS = 4e8
+# Local lines take at least as many rows as weighted means would, or so many.
+_LEAST_ROWS_OF_LINES = 2000
 # Kernel evaluations that one row of a fast sum counts for, by the number of features.
 _FAST_GAUSSIAN = {1: 40, 2: 400, 3: 20_000}
 _FAST_OF_ONE_FEATURE = 40
@@ -20,12 +22,14 @@ def rule_of_thumb(rule: str, n: int, d: int) -> float:
     return float(base ** (-1 / (d + 4)))
 
 
-def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False) -> int:
-    """The number of rows over which ``validation_samples="auto"`` averages the criterion.
+def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False, n_columns: int = 2) -> int:
+    """The number of rows over which ``validation_samples="auto"`` averages the criterion: at most n, at least 1.
 
-    It is n if n E <= 4e8, else max(floor(4e8 / E), 1). E is the number of kernel evaluations that the sum of one row
-    counts for: n, or at most the numbers above where there are fast sums and not `all_pairs` are needed. The formula
-    knows the kernel's form and the size of the data only: engine, machine and number of threads do not change the rows.
+    It is r = floor(4e8 / E). E is the number of kernel evaluations that the sum of one row counts for: n, or at most
+    the numbers above where there are fast sums and not `all_pairs` are needed. Local lines sum c columns, the weights,
+    y, x, x x' and x y, in place of 2, the weights and y; of more than 2000 rows they take 2 r / c, but at least 2000.
+    The formula knows the kernel's form and the size of the data only: engine, machine and number of threads do not
+    change the rows.
     """
     form, evaluations = kernel.form, n
     if form is not None and not all_pairs:
@@ -33,4 +37,5 @@ def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False
             evaluations = min(n, _FAST_GAUSSIAN.get(d, n))
         elif d == 1 and form.power in ((1, 2, 3) if kernel.is_compact else (1,)):
             evaluations = min(n, _FAST_OF_ONE_FEATURE)
-    return n if n * evaluations <= _MAX_EVALUATIONS else max(int(_MAX_EVALUATIONS / evaluations), 1)
+    rows = int(_MAX_EVALUATIONS / evaluations)
+    return min(n, max(2 * rows // n_columns, min(rows, _LEAST_ROWS_OF_LINES), 1))

@@ -28,15 +28,13 @@ from sknw._selection.line_search import (
     score_tolerance,
 )
 from sknw._selection.result import BandwidthSearch
-from sknw._selection.surrogate import BinnedCriterion, SubsampledCriterion
+from sknw._selection.surrogate import SCAN_ROWS, BinnedCriterion, SubsampledCriterion
 
 # The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
 # The lattice points between bandwidths then, and around how many minima.
 _FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE // 512, 1))
-# Up to this many rows the scan takes all; of more it takes this many, or a tenth. The refinement takes all of them.
-_SCAN_ROWS = 2000
-# With more samples the scan takes a surrogate: for weighted means by a smooth kernel, and otherwise.
-_MAX_SMOOTH, _MAX_SAMPLES = 5000, 20_000
+# With more samples the scan takes a surrogate: of weighted means by a smooth and by a compact kernel, of local lines.
+_MAX_SMOOTH, _MAX_COMPACT, _MAX_LINES = 5000, 20_000, SCAN_ROWS
 # A surrogate's minimum whose score is higher than its least one by a larger ratio cannot be the minimum on all samples;
 # neither can one whose score on all samples is higher than the best so far by a larger ratio.
 _SCAN_ERROR, _HOPELESS = 0.1, 1e-3
@@ -108,12 +106,12 @@ def search_bandwidth(
     history = History(criterion, on_candidate)
     is_of_means = criterion.smoother.line is None
     # compact kernels, whose criterion has kinks, ask for many bandwidths on all samples as long as that takes little
-    is_smooth = is_of_means and not kernel.is_compact
+    few = (_MAX_COMPACT if kernel.is_compact else _MAX_SMOOTH) if is_of_means else _MAX_LINES
     minima, is_complete = [], False
     can_merge = keys.shape[1] == 1 and is_of_means and criterion.validation.leaves_one_out and criterion.datafit.can_bin
     surrogate = BinnedCriterion if can_merge else SubsampledCriterion
     with suppress(SearchStopped):
-        if len(keys) <= (_MAX_SMOOTH if is_smooth else _MAX_SAMPLES) or not criterion.validation.has_one_order:
+        if len(keys) <= few or not criterion.validation.has_one_order:
             minima = _search_few(criterion, history, grid)
         else:
             minima = _search_many(criterion, history, grid, surrogate.of(criterion))
@@ -144,8 +142,8 @@ def search_bandwidth(
 def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:
     """Scan some rows, then all of them near the minima; return the local minima, refined if they can win."""
     scan_criterion, n_rows = criterion, len(criterion.validation)
-    if n_rows > _SCAN_ROWS:
-        scan_criterion = criterion.on_rows(max(_SCAN_ROWS, n_rows // 10))
+    if n_rows > SCAN_ROWS:
+        scan_criterion = criterion.on_rows(max(SCAN_ROWS, n_rows // 10))
     scan = history.add(scan_criterion, grid)
     if scan_criterion is not criterion:
         near = (local_minima(scan)[:, np.newaxis] + np.arange(-2, 3)).ravel()

@@ -30,6 +30,8 @@ from sknw._smoothing.smoother import Queries, Smoother
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
 # A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
+# The same of local lines, whose subsample is all samples up to that number.
+_MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS = 10_000, 2000
 # Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
 # the size of rounding.
 _COUNTED, _LEAST_RELATIVE_WIDTH = 20_000, 2.0**-40
@@ -45,7 +47,6 @@ class SubsampledCriterion:
 
     # what a refinement on all samples must be expected to gain, relative to the score
     least_gain: ClassVar[float] = 1e-5
-    has_all_samples: ClassVar[bool] = False
     n_local_rows: ClassVar[int] = _SUBSAMPLE_ROWS
 
     criterion: Criterion
@@ -55,8 +56,12 @@ class SubsampledCriterion:
     def of(cls, criterion: Criterion) -> SubsampledCriterion:
         """The surrogate of a criterion of many samples; the subsample does not depend on `random_state`."""
         n, d = criterion.smoother.keys.shape
-        n_samples = min(_MAX_SUBSAMPLE, n // 2)
-        return cls(criterion.subsample(n_samples, _SUBSAMPLE_ROWS), (n / n_samples) ** (1 / (4 + d)))
+        if criterion.smoother.line is None:
+            n_samples, n_rows = min(_MAX_SUBSAMPLE, n // 2), _SUBSAMPLE_ROWS
+        else:
+            n_samples, n_rows = min(_MAX_SUBSAMPLE_OF_LINES, n), min(SCAN_ROWS, len(criterion.validation))
+        some = criterion.on_rows(n_rows) if n_samples == n else criterion.subsample(n_samples, n_rows)
+        return cls(some, (n / len(some.smoother.keys)) ** (1 / (4 + d)))
 
     def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows, as those of a `Criterion`."""
@@ -64,8 +69,15 @@ class SubsampledCriterion:
 
     def n_wide(self, grid: np.ndarray) -> int:
         """How many bandwidths of a descending grid are large enough: in coarse steps few samples see each other."""
+        if self.has_all_samples:
+            return len(grid)
         is_fine = grid[:-1] / grid[1:] < 2.0 ** ((FINE_STEP + COARSE_STEP) / (2 * OCTAVE))
         return 1 + int(np.count_nonzero(is_fine))
+
+    @property
+    def has_all_samples(self) -> bool:
+        """Whether only the rows are fewer, and every bandwidth can be scored."""
+        return self.bandwidth_inflation == 1.0
 
     @property
     def curvature_ratio(self) -> float:

@@ -158,8 +158,7 @@ class LocalFits(_PerQuery):
     @classmethod
     def of(cls, moments: LocalMoments, x: np.ndarray) -> LocalFits:
         """From the moments around the queries x (..., d)."""
-        variances, axes = np.linalg.eigh(moments.xx)
-        axes = np.swapaxes(axes, -2, -1)
+        variances, axes = _principal_axes(moments.xx)
         scores = (axes @ (x - moments.x_mean)[..., np.newaxis])[..., 0]
         size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2  # of what each v_i is made from
         known, least = ACCURATE * size, _ROUNDING * size
@@ -199,7 +198,10 @@ class LocalFits(_PerQuery):
 
     def _inverse(self, ridge: float | np.ndarray) -> np.ndarray:
         total = self.variances + np.asarray(ridge)[..., np.newaxis]
-        return np.divide(1.0, total, out=np.zeros_like(total), where=total > self.least)
+        has_slope = total > self.least
+        if has_slope.all():
+            return np.divide(1.0, total, out=total)
+        return np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
 
 
 def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.ndarray, size: float) -> LocalFits:
@@ -212,13 +214,28 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.nd
     root = np.sqrt(p)[..., np.newaxis]
     missing = max(x.shape[2] - x.shape[1], 0)  # as many singular values as features
     design, targets = (np.pad(root * a, [(0, 0), (0, missing), (0, 0)]) for a in (x, y))
-    left, deviations, axes = np.linalg.svd(design, full_matrices=False)
+    if x.shape[2] == 1:  # the axis is x itself
+        deviations = np.sqrt(np.einsum("mla,mla->ma", design, design))
+        left = np.divide(
+            design, deviations[:, np.newaxis], out=np.zeros_like(design), where=deviations[:, np.newaxis] > 0
+        )
+        axes = np.ones((len(x), 1, 1))
+    else:
+        left, deviations, axes = np.linalg.svd(design, full_matrices=False)
     deviations[deviations < _ROUNDING_OF_DEVIATIONS * np.maximum(deviations[:, :1], size)] = 0.0
     covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
     variances, scores = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
     least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
     mean_variance, nothing = variances.mean(axis=-1), np.zeros_like(least)
     return LocalFits(y_mean, variances, scores, covariances, nothing, least, log_samples, mean_variance)
+
+
+def _principal_axes(xx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The eigenvalues of C (..., d, d) and the eigenvectors as rows (..., d, d)."""
+    if xx.shape[-1] == 1:
+        return xx[..., 0], np.ones_like(xx)
+    variances, directions = np.linalg.eigh(xx)
+    return variances, np.swapaxes(directions, -2, -1)
 
 
 def moments_around(

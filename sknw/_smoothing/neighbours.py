@@ -12,6 +12,8 @@ from sknw._kernel_sums.request import KernelSumRequest
 # The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
 _CHUNK_BYTES = 2**25
+# So many keys near are a few, and the number of queries that have few and look for them together.
+_FEW, _CHUNK_OF_FEW = 24, 512
 # With more columns than this there are fewer queries.
 _FEW_COLUMNS = 8
 # A weight below exp(-60) = 1e-26 of the largest is negligible.
@@ -24,65 +26,143 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
+class Chunk:
+    """Queries whose neighbours are found together.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (m,)
+    n_near : int or None
+        No more keys are near enough to any of them; None where these are more than a few.
+    """
+
+    rows: np.ndarray
+    n_near: int | None
+
+
+@dataclass(frozen=True, eq=False)
 class EffectiveNeighbours:
     """The neighbours of queries with support, at the first bandwidth of a request."""
 
     request: KernelSumRequest
 
-    def chunks(self, rows: np.ndarray, n_columns: int = 1) -> list[np.ndarray]:
-        """The queries `rows` in chunks, for `n_columns` of each key; those of a chunk are near each other."""
-        if self._radius_is_known:
+    def chunks(self, rows: np.ndarray, n_columns: int = 1) -> list[Chunk]:
+        """The queries `rows` in chunks, for `n_columns` of each key; those with many keys near are near each other."""
+        chunks: list[Chunk] = []
+        if self.radius_is_known and len(rows):
+            distance, nearest = self._nearest(rows)
+            counts = self.request.index.tree.query_ball_point(
+                self._in_units_of_tree(rows), self._radii(distance) / self.request.index.max_abs_key, return_length=True
+            )
+            order = np.argsort(counts, kind="stable")
+            few = order[: np.searchsorted(counts[order], _FEW, side="right")]
+            for start in range(0, len(few), _CHUNK_OF_FEW):
+                some = few[start : start + _CHUNK_OF_FEW]
+                chunks.append(Chunk(rows[some], max(int(counts[some[-1]]), 1)))
             rank = np.empty(len(self.request.keys), dtype=np.intp)
             rank[self.request.index.tree.indices] = np.arange(len(rank))  # neighbours are neighbours in the tree
-            rows = rows[np.argsort(rank[self._nearest(rows)[1]], kind="stable")]
+            many = order[len(few) :]
+            rows = rows[many[np.argsort(rank[nearest[many]], kind="stable")]]
         most = _CHUNK_BYTES // (8 * len(self.request.keys) * -(-n_columns // _FEW_COLUMNS))
         size = min(_CHUNK, max(most, 1))
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
+        return chunks + [Chunk(rows[start : start + size], None) for start in range(0, len(rows), size)]
 
-    def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keys (m, l) and weights (m, l) of the queries `rows` (m,).
+    def of(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        """Keys (m, l) and weights (m, l) of the queries of a chunk.
 
         Each row of weights sums to 1; they are zero where a query has fewer than l neighbours.
         """
-        here, near = self.request.take(rows), self._keys_near(rows)
-        leave_out = None if here.leave_out is None else here.leave_out.among(near)
-        here = replace(here, index=here.index.take(near), leave_out=leave_out)
-        weights = dense.weight_rows(here, slice(None))
-        weights[weights < np.exp(-_NEGLIGIBLE_EXPONENT) * weights.max(axis=1, keepdims=True)] = 0.0
-        n_most = int(np.count_nonzero(weights, axis=1).max())
-        largest = np.argpartition(weights, -n_most, axis=1)[:, -n_most:]
-        weights = np.take_along_axis(weights, largest, axis=1)
-        return near[largest], weights / weights.sum(axis=1, keepdims=True)
+        rows = chunk.rows
+        if chunk.n_near is not None:
+            k = range(1, min(chunk.n_near, len(self.request.index)) + 1)
+            keys = self.request.index.tree.query(self._in_units_of_tree(rows), k=k)[1]
+            weights = self._weights_of(rows, keys)
+        else:
+            here, near = self.request.take(rows), self._all_keys
+            if self.radius_is_known:
+                near = self.keys_near(rows, self._nearest(rows)[0])
+            leave_out = None if here.leave_out is None else here.leave_out.among(near)
+            here = replace(here, index=here.index.take(near), leave_out=leave_out)
+            keys, weights = near[np.newaxis], dense.weight_rows(here, slice(None))
+        keys, weights = _effective(keys, weights)
+        return keys, weights / weights.sum(axis=1, keepdims=True)
 
-    def _keys_near(self, rows: np.ndarray) -> np.ndarray:
-        """All keys, ascending, that may have a non-negligible weight at one of the queries `rows`."""
-        index = self.request.index
-        if not self._radius_is_known:
-            return np.arange(len(index))
-        queries = self.request.queries[rows]
+    def _weights_of(self, rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """K w of some keys (m, l) of each query, each row up to a factor."""
+        request = self.request
+        sq = ((request.queries[rows, np.newaxis] - request.keys[keys]) ** 2).sum(axis=2)
+        sq /= request.bandwidths[0] ** 2
+        is_out = np.zeros(keys.shape, dtype=bool)
+        if request.leave_out is not None:
+            here = request.leave_out[rows]
+            is_out = (here.first[:, np.newaxis] <= keys) & (keys < here.last[:, np.newaxis])
+        if not request.kernel.reaches_everywhere:
+            return np.where(is_out, 0.0, dense.profile(request.kernel, sq)) * request.weights[keys]
+        exponents = np.where(is_out, -np.inf, request.kernel.log_profile(sq))
+        return np.exp(exponents - exponents.max(axis=1, keepdims=True)) * request.weights[keys]
+
+    def _in_units_of_tree(self, rows: np.ndarray) -> np.ndarray:
+        return self.request.queries[rows] / self.request.index.max_abs_key
+
+    def keys_near(self, rows: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """All keys, ascending, that may have a non-negligible weight at one of the queries `rows`.
+
+        Their nearest keys are at most at the `distance`, in units of the largest coordinate of a key, (m,).
+        """
+        queries, size = self.request.queries[rows], self.request.index.max_abs_key
         middle = 0.5 * (queries.min(axis=0) + queries.max(axis=0))
-        radius = (np.linalg.norm(queries - middle, axis=1) + self._radii(rows)).max() * (1.0 + _ROUNDING)
-        found = index.tree.query_ball_point(middle / index.max_abs_key, radius / index.max_abs_key)
+        radius = (np.linalg.norm(queries - middle, axis=1) + self._radii(distance)).max() * (1.0 + _ROUNDING)
+        found = self.request.index.tree.query_ball_point(middle / size, radius / size)
         return np.sort(np.array(found, dtype=np.intp))
 
-    def _radii(self, rows: np.ndarray) -> np.ndarray:
-        """Within which distance the keys of non-negligible weight at the queries `rows` are: (m,)."""
+    def most_distance(self, log_samples: np.ndarray) -> np.ndarray:
+        """The most that the nearest key is away if n keys sum up to M = sum_j K_j w_j / K(0), given log M: (m,).
+
+        The largest K_j / K(0) is at least M / n, as no weight is above 1; in units of the largest coordinate of a key.
+        """
+        kernel = self.request.kernel
+        if kernel.is_compact:
+            return np.broadcast_to(np.inf, log_samples.shape)
+        assert kernel.form is not None
+        exponent = np.maximum(np.log(len(self.request.keys)) - log_samples, 0.0)
+        distance = self.request.bandwidths[0] * (exponent / kernel.form.rate) ** (1 / kernel.form.power)
+        return distance / self.request.index.max_abs_key
+
+    def _radii(self, distance: np.ndarray) -> np.ndarray:
+        """Within which distance the keys of non-negligible weight are, with the nearest at `distance`: (m,)."""
         kernel, h = self.request.kernel, self.request.bandwidths[0]
         if kernel.is_compact:
-            return np.full(len(rows), h * kernel.support)
+            return np.full(len(distance), h * kernel.support * (1.0 + _ROUNDING))
         assert kernel.form is not None
         rate, power = kernel.form.rate, kernel.form.power
         exponent = _NEGLIGIBLE_EXPONENT - np.log(self.request.index.smallest_weight)
-        distance = self.request.index.max_abs_key * self._nearest(rows)[0]
-        return h * ((distance / h) ** power + exponent / rate) ** (1 / power)
+        distance = self.request.index.max_abs_key * distance
+        return h * ((distance / h) ** power + exponent / rate) ** (1 / power) * (1.0 + _ROUNDING)
 
     def _nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return nearest_keys(self.request, self.request.queries[rows] / self.request.index.max_abs_key, rows)
+        return nearest_keys(self.request, self._in_units_of_tree(rows), rows)
 
     @property
-    def _radius_is_known(self) -> bool:
+    def radius_is_known(self) -> bool:
+        """Whether keys can be near or far by their distance."""
         kernel = self.request.kernel
         return kernel.form is not None or kernel.is_compact
+
+    @property
+    def _all_keys(self) -> np.ndarray:
+        return np.arange(len(self.request.index))
+
+
+def _effective(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The non-negligible ones among weights (m, l), and their keys, given for each row or (1, l) for all of them."""
+    weights[weights < np.exp(-_NEGLIGIBLE_EXPONENT) * weights.max(axis=1, keepdims=True)] = 0.0
+    row, place = np.nonzero(weights)
+    count = np.bincount(row, minlength=len(weights))
+    to = row, np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    found_keys = np.zeros((len(weights), count.max()), dtype=np.intp)
+    found = np.zeros(found_keys.shape)
+    found_keys[to], found[to] = np.broadcast_to(keys, weights.shape)[row, place], weights[row, place]
+    return found_keys, found
 
 
 def nearest_keys(request: KernelSumRequest, queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

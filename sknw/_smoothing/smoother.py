@@ -31,6 +31,9 @@ from sknw.kernels import Kernel
 
 # Of moments in a search, seven digits are enough.
 _LOSS_IN_SEARCH = 1e-9
+# Queries whose sums have lost digits are summed anew about the middle of a cell, which is so many bandwidths wide: with
+# two hundred between the middle and a query, the mean square is about 4e4 times the variance. Fewer queries do not pay.
+_CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
@@ -126,6 +129,16 @@ class Queries:
         leave_out = None if self.leave_out is None else self.leave_out[rows]
         groups = None if self.groups is None else self.groups[rows]
         return Queries(self.z[rows], self.x[rows], leave_out, groups)
+
+
+def _cells(z: np.ndarray, width: float) -> Iterator[np.ndarray]:
+    """The points z (m, r) of each cell of a grid that holds many."""
+    cell = np.floor(z / width)
+    order = np.lexsort(cell.T)
+    is_other = np.any(cell[order[1:]] != cell[order[:-1]], axis=1)
+    for points in np.split(order, np.flatnonzero(is_other) + 1):
+        if len(points) >= _MANY_IN_CELL:
+            yield points
 
 
 class LeftOutBatch(NamedTuple):
@@ -333,20 +346,36 @@ class Smoother:
         moments, extra, unsupported = self._moments(queries, bandwidths)
         lines, ridge = LocalFits.of(moments, queries.x), self.line.ridge
         size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
-        lost = lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
+
+        def is_lost(moments: LocalMoments, lines: LocalFits) -> np.ndarray:
+            return lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
+
+        lost = is_lost(moments, lines) & ~unsupported
+        self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
             return lines_around(p, x, y, log_samples, size)
 
-        self._fit_neighbours(lines, lost & ~unsupported, fit, queries, bandwidths)
+        self._fit_neighbours(lines, lost, fit, queries, bandwidths)
         return lines, extra, unsupported
 
     def lines_for_any_ridge(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """As `lines`, for a search: from the neighbours only where sums of squares leave nothing at all."""
         moments, _, unsupported = self._moments(queries, bandwidths)
-        lost = np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
-        self._fit_neighbours(moments, lost & ~unsupported, moments_around, queries, bandwidths)
-        return LocalFits.of(moments, queries.x), unsupported
+        lines = LocalFits.of(moments, queries.x)
+
+        def is_lost(moments: LocalMoments, _: LocalFits) -> np.ndarray:
+            return np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
+
+        lost = is_lost(moments, lines) & ~unsupported
+        self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
+
+        def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
+            query = np.zeros((len(x), x.shape[2]))
+            return LocalFits.of(moments_around(p, x, y, query, log_samples), query)
+
+        self._fit_neighbours(lines, lost, fit, queries, bandwidths)
+        return lines, unsupported
 
     @property
     def takes_krylov_spaces(self) -> bool:
@@ -393,6 +422,38 @@ class Smoother:
         log_samples = sums.log_mass() - self.log_at_zero(queries, bandwidths)
         return LocalMoments.of(of_lines, log_samples, d, k), extra, unsupported
 
+    def _fit_by_cells(
+        self,
+        found: LocalFits,
+        lost: np.ndarray,
+        is_lost: Callable[[LocalMoments, LocalFits], np.ndarray],
+        queries: Queries,
+        bandwidths: np.ndarray,
+    ) -> None:
+        """Replace lines `found` where digits were `lost` (b, m), which then is no longer true, by sums in cells.
+
+        A cell is a few bandwidths wide, and the sums over the keys near its queries are about its middle.
+        """
+        assert self.line is not None
+        n_values, log_unit = self.values.shape[1] - self.n_extra, np.log(self.unit)
+        algorithm = "dense" if self.algorithm == "dense" else "auto"  # another engine may suit so few keys
+        for b in np.flatnonzero(lost.any(axis=1)).tolist():
+            rows, h = np.flatnonzero(lost[b]), bandwidths[b : b + 1]
+            neighbours = EffectiveNeighbours(self.value_request(queries, h))
+            if not neighbours.radius_is_known:
+                return
+            for of_cell in _cells(queries.z[rows], _CELL_WIDTH * float(h[0])):
+                here = rows[of_cell]
+                near = neighbours.keys_near(here, neighbours.most_distance(found.log_samples[b, here] - log_unit))
+                middle, part = queries.x[here].mean(axis=0), queries[here]
+                few = replace(self.take(near), values=self.values[near, :n_values], n_extra=0, algorithm=algorithm)
+                few = few.with_line(replace(self.line, x=self.line.x[near] - middle))
+                leave_out = None if part.leave_out is None else part.leave_out.among(near)
+                part = replace(part, x=part.x - middle, leave_out=leave_out)
+                moments, _, _ = few._moments(part, h)
+                lines = LocalFits.of(moments, part.x)
+                found[b, here], lost[b, here] = lines[0], is_lost(moments, lines)[0]
+
     def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
         """The logarithm of what a sample of weight 1, of weights of mean 1, adds to sum_j K_j w_j at itself.
 
@@ -420,8 +481,8 @@ class Smoother:
             def fit_chunks(
                 some: slice, b: int = b, neighbours: EffectiveNeighbours = neighbours, chunks: list = chunks
             ) -> None:
-                for rows in chunks[some]:
-                    keys, p = neighbours.of(rows)
+                for chunk in chunks[some]:
+                    rows, (keys, p) = chunk.rows, neighbours.of(chunk)
                     x0 = queries.x[rows]
                     found[b, rows] = fit(p, x[keys] - x0[:, np.newaxis], values[keys], x0, found.log_samples[b, rows])
 

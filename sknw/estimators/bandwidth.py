@@ -18,6 +18,7 @@ from sknw._selection.result import BandwidthSearch
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._smoothing.local_linear import n_line_columns
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw.estimators.base import as_numbers
@@ -67,9 +68,11 @@ class BandwidthSmoother(IncrementalSmoother):
         kernel = resolve_kernel(self.kernel)
         if selector is not None and isinstance(kernel, Pairwise):
             self._warn_of_no_width(kernel, training.X[:_TRIED_ROWS] - training.center)
-        validation = self._validation(data, n_validation_rows(len(training), len(training.center), kernel))
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
+        n_columns = 2 if line is None else 1 + n_line_columns(line.x.shape[1], 1)
+        n_rows = n_validation_rows(len(training), len(training.center), kernel, n_columns=n_columns)
+        validation = self._validation(data, n_rows)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         search = predictions = None
         if selector is None:

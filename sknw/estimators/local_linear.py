@@ -61,7 +61,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples the criterion and `loo_score_` are averaged over, as of
-        :class:`NadarayaWatsonRegressor`.
+        :class:`NadarayaWatsonRegressor`. Where "auto" takes r = floor(4e8 / min(n, E)) > 2000 samples there, it takes
+        2 r / c here, but at least 2000: a line of d columns sums c = 2 + 2 d + d (d + 1) / 2 columns in place of 2.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None

@@ -291,7 +291,9 @@ class PredictiveMixin(AttentionMixin):
         middle rests on samples. A simultaneous band takes c from the bootstrap distribution of the largest deviation.
         Rows of one group given to `fit` share a v, and have their own residuals for s; so do rows of a stretch of time
         with :class:`~sknw.model_selection.LeaveBlockOut`: dependence within them widens the band. All residuals count:
-        those of rows that `validation_samples` has left out are computed here.
+        those of rows that `validation_samples` has left out are computed here. Of more than 5000 samples of one
+        feature, those within a thirty-second of a bandwidth share an error, which changes se by less than one part in
+        1000.
 
         References
         ----------

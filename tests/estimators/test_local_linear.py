@@ -19,6 +19,8 @@ from problems import (
 from sklearn.gaussian_process.kernels import RBF
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._selection import ridge_path
+from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw.datasets import make_sine_power
 
 CRITERIA = ["loo", "aicc", "gcv"]
@@ -441,3 +443,54 @@ def test_standard_deviations_pool_the_residuals_of_the_lines():
     mean, std = model.predict(Q, return_std=True)
     assert_array_equal(mean, model.predict(Q))
     assert_close(std, oracle.std(Q, X, y, [0.9, 0.9], "tricube", w, residuals=residuals), y)
+
+
+def two_clusters(d, offset, seed=0):
+    """Samples in two clusters of some thirty bandwidths of 1, a hundred thousand apart: sums about zero lose digits."""
+    rng = np.random.default_rng(seed)
+    X = 30.0 ** (1 / d) * rng.uniform(size=(220, d)) + 1e5 * (np.arange(220) % 2)[:, np.newaxis] + offset
+    return X, rng.uniform(0.5, 2.0, len(X)), np.sin(X @ np.ones((d, 2)) + [0.0, 1.0])
+
+
+CLUSTERS = covering_array(
+    kernel=["gaussian", "exponential", "tricube"],
+    d=[1, 2],
+    n_outputs=[1, 2],
+    weighted=[False, True],
+    ridge=[0.0, 1e-12],
+    offset=[0.0, 1e6],
+    algorithm=["auto", "dense"],
+    groups=[False, True],
+)
+
+
+@pytest.mark.parametrize("case", CLUSTERS, ids=describe)
+def test_sums_in_cells_are_the_oracles(case):
+    d, kernel, ridge = case["d"], case["kernel"], case["ridge"]
+    X, w, y = two_clusters(d, case["offset"])
+    w, y = w if case["weighted"] else None, y[:, : case["n_outputs"]]
+    block = 5 if case["groups"] else 1
+    groups = np.arange(len(X)) // block if case["groups"] else None
+    model = LocalLinearRegressor(kernel, 2.0, ridge=ridge, algorithm=case["algorithm"]).fit(X, y, w, groups=groups)
+    rows, s = [0, 1, 100, 219], oracle.scales(X, w)
+    splits = [(np.flatnonzero(np.arange(len(X)) // block != i // block), [i]) for i in rows]
+    left_out = oracle.left_out(splits, X, y, 2.0 * np.ones(d), kernel, w, ridge=ridge)
+    expected = np.array([predictions[0] for _, predictions in left_out])
+    assert_allclose(model.loo_prediction_.reshape(len(X), -1)[rows], expected.astype(np.float64), atol=1e-9)
+    Q = X[:160] + 0.1
+    expected = oracle.predict(Q[::40], X, y, 2.0 * np.ones(d), kernel, w, ridge=ridge, s=s).astype(np.float64)
+    assert_allclose(model.predict(Q).reshape(len(Q), -1)[::40], expected, atol=1e-9)
+
+
+def test_sums_in_cells_need_no_neighbours(monkeypatch):
+    X, _, y = two_clusters(1, 1e6)
+    model = LocalLinearRegressor(bandwidth=2.0, ridge=0.0).fit(X, y)
+    monkeypatch.setattr(EffectiveNeighbours, "of", None)
+    assert model.predict(X).shape == y.shape
+
+
+def test_the_ridge_of_many_rows_is_nearly_the_best(monkeypatch):
+    X, y = make_sine_power(600, random_state=0)
+    best = LocalLinearRegressor(bandwidth=0.6).fit(X, y).loo_score_
+    monkeypatch.setattr(ridge_path, "_SCANNED_ROWS", 100)
+    assert_allclose(LocalLinearRegressor(bandwidth=0.6).fit(X, y).loo_score_, best, rtol=1e-6)

@@ -63,7 +63,7 @@ def test_a_pickle_is_little_more_than_the_public_arrays(name, d, weighted):
     [
         NadarayaWatsonRegressor(),
         NadarayaWatsonRegressor(RBF(), 0.5, periodic_features={0: 5.0}, cv=LeaveBlockOut(2)),
-        LocalLinearRegressor("tricube", 1.0, cv=[(np.arange(90), np.arange(90, 160))]),
+        LocalLinearRegressor("tricube", 1.0, scale="common", cv=[(np.arange(90), np.arange(90, 160))]),
         AttentionPoolingRegressor(w=1.0, ordered_features=[1], cv=3),
         KrigingRegressor(0.5, 1.5, noise=0.1),
         NadarayaWatsonClassifier(bandwidth=0.5),

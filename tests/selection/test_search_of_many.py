@@ -8,10 +8,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ALGORITHMS, takes
 
-from sknw import NadarayaWatsonRegressor
+from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._selection.criterion import Criterion
 from sknw._selection.surrogate import _MAX_SUBSAMPLE, BinnedCriterion, BinnedData
-from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.kernels import resolve_kernel
@@ -87,6 +87,20 @@ def test_choice_is_the_minimum_over_all_samples(sample, kernel):
     best = search.scores[search.best_index]
     assert best <= scores.min() * (1 + 1e-4) + 1e-12
     assert_allclose(best, criterion_of(X, y, kernel)(search.factors[[search.best_index]])[0] * y.var(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("kernel", "d"), [("gaussian", 1), ("epanechnikov", 1), ("gaussian", 2)])
+def test_choice_of_lines_is_nearly_the_minimum_over_all_samples(kernel, d):
+    X, y = sine(2600, d=d)
+    model = LocalLinearRegressor(kernel).fit(X, y)
+    assert model.bandwidth_search_.is_comparable.sum() < 15  # the scan takes fewer rows
+    c = model.bandwidth_[0] / X[:, 0].std()
+    training = TrainingSet.of(X, y, None)
+    line = LocalLinearSpec.of(training, 0.0)
+    smoother = Smoother.of(training, resolve_kernel(kernel), 1 / training.scales, "nearest", "auto", None, line)
+    criterion = Criterion("loo", smoother, training, Validation.of(None, training), None)
+    scores = criterion(c * np.geomspace(8.0, 0.3, 25))[0]
+    assert criterion(np.array([c]))[0][0] <= scores.min() * (1 + 1e-3)
 
 
 @pytest.mark.parametrize("criterion", ["loo", "aicc", "gcv"])

@@ -560,6 +560,13 @@ def test_validation_rows_follow_from_the_size_of_the_data_and_the_kernel(n, d, k
     )
 
 
+@pytest.mark.parametrize(("n", "expected"), [(2000, 2000), (7559, 7559), (7600, 7518), (54_000, 2857), (10**9, 2857)])
+def test_validation_rows_of_lines_count_their_columns(n, expected):
+    assert n_validation_rows(n, 3, resolve_kernel("gaussian"), n_columns=14) == expected
+    # fewer than 2000 are those of weighted means
+    assert n_validation_rows(400_000, 8, resolve_kernel("gaussian"), n_columns=54) == 1000
+
+
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
 def test_infinite_scores_give_no_numerical_warning(estimator, criterion):

@@ -147,10 +147,10 @@ def test_neighbours_are_the_samples_of_weight(kernel, width, leave_out):
     supported = np.flatnonzero(expected.any(axis=1))
     expected[supported] /= expected[supported].sum(axis=1, keepdims=True)
     neighbours, seen = EffectiveNeighbours(request), []
-    for rows in neighbours.chunks(supported):
-        of_rows, p = neighbours.of(rows)
+    for chunk in neighbours.chunks(supported):
+        rows, (of_rows, p) = chunk.rows, neighbours.of(chunk)
         found = np.zeros((len(rows), len(keys)))
-        np.put_along_axis(found, of_rows, p, axis=1)
+        np.add.at(found, (np.arange(len(rows))[:, np.newaxis], of_rows), p)
         assert_allclose(found, expected[rows], rtol=1e-11, atol=1e-25)
         seen.extend(rows)
     assert sorted(seen) == supported.tolist()
