@@ -73,6 +73,15 @@ class Loss:
             by_w = features.sum(by_w) * w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
+    def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
+        """L alone."""
+        whole, rows = self._smoother_at(w, ridge), self.validation.rows
+        ridge = self.training.features.repeat(ridge)
+        left_out = whole.left_out(self.validation)
+        predictions = np.concatenate([pool_with_vjp(part, queries, ridge).values for _, part, queries, _ in left_out])
+        values, weights = whole.values[rows], self.training.sample_weight[rows]
+        return self.datafit.fit(values, predictions, weights).mean(values, predictions, weights)
+
     def slopes(self, w: np.ndarray, ridge: float) -> np.ndarray:
         """The slopes of the left-out local lines with one ridge, of shape (m, c, k)."""
         line = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0).along_rows()

@@ -152,10 +152,20 @@ class Validation:
         return self[np.flatnonzero(np.isin(self.rows, rows))]
 
     def among(self, samples: np.ndarray, is_row: np.ndarray) -> Validation:
-        """The same within some ascending `samples`, of those for which `is_row` is true; all are renumbered."""
-        assert self.has_one_order
-        some = self.parts[0][is_row[self.parts[0].rows]]
-        return Validation((Tests(np.searchsorted(samples, some.rows), some.leave_out.among(samples)),))
+        """The same within some ascending `samples`, of those for which `is_row` is true; all are renumbered.
+
+        Without those that nothing is left to predict from.
+        """
+        parts = []
+        for part in self.parts:
+            some, keys, known = part[np.flatnonzero(is_row[part.rows])], None, samples
+            if part.keys is not None:
+                known = np.flatnonzero(np.isin(part.keys, samples, assume_unique=True))
+                keys = np.searchsorted(samples, part.keys[known])
+            leave_out = some.leave_out.among(known)
+            few = Tests(np.searchsorted(samples, some.rows), leave_out, keys, part.split)
+            parts.append(few[leave_out.last - leave_out.first < len(known)])
+        return Validation(tuple(filter(len, parts)) or (parts[0],))
 
     def batches(self, size: int) -> Iterator[tuple[slice, Tests]]:
         """Batches of predictions from the same keys, and where they are among all."""

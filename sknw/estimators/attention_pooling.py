@@ -77,8 +77,12 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Whether each number has its own standard deviation or all share one, for ``w="scalar"``, the penalty and the
         ridge, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
-        How many training samples the loss and `loo_score_` are averaged over, as of :class:`NadarayaWatsonRegressor`;
-        "auto" counts n kernel evaluations for each row, and so takes all of up to 20 000 samples.
+        How many training samples, drawn among those that `cv` tests, the loss and `loo_score_` are averaged over; each
+        is predicted without what `cv` leaves out. "auto" takes all of up to 20 000 samples. Of n more, w and the ridge
+        are learned from 2000 + 50 p random samples, at most 10 000, for the p numbers of w, and then multiplied by
+        the power of n that leave-one-out of eight times as many shows to suit; groups are drawn as a whole where there
+        are enough. `loo_score_` rests on max(2e8 / n, 400) samples, each predicted from all others. With numbers for w
+        "auto" takes 4e8 / n of these. None takes all, and an int so many, both for learning and for the score.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
@@ -87,9 +91,10 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Whether `fit` starts from the w and ridge of the fit before, if there is one of the same structure and number of
         features.
     random_state : int, RandomState instance or None, default=None
-        Draws the validation samples where not all are taken.
+        Draws the validation samples where not all are taken. Which of many samples w is learned from does not depend on
+        it.
     verbose : int, default=0
-        1 prints the loss of every iteration.
+        1 prints the loss of every iteration, and of how many samples it is.
 
     Attributes
     ----------
@@ -103,7 +108,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Iterations of the last minimisation, at least 1, also where w was given.
     loss_path_ : ndarray
         The loss at the start of the last minimisation and after each iteration: mean squared error of the left-out
-        predictions, in units of the variance of y and averaged over outputs. Empty where w was given.
+        predictions, in units of the variance of y and averaged over outputs. Of more than 20 000 samples it is that of
+        the samples that w was learned from, predicted from each other. Empty where w was given.
     kernel_ : Kernel
         The kernel object used.
     is_categorical_ : ndarray of shape (n_features,)
@@ -117,9 +123,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Each training row predicted without what `cv` leaves out, NaN where there is no prediction. A second
         :meth:`partial_fit` removes it, with `loo_score_` and `n_validation_`.
     loo_score_ : float
-        The weighted R^2 of `loo_prediction_`.
+        The weighted R^2 of `loo_prediction_`, at the w that is used, whatever samples it was learned from.
     n_validation_ : int
-        The number of samples that `loo_score_` rests on.
+        The number of samples that `loo_score_` rests on, each predicted from all others that `cv` keeps.
     X_train_ : ndarray of shape (n_samples, n_features)
         The keys; of categories the position of each value in `categories_`.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)

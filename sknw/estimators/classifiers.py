@@ -211,7 +211,8 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
     scale : {"features", "common"}, default="features"
         Whether each number has its own standard deviation or all share one, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
-        How many training samples the loss is averaged over, as of :class:`AttentionPoolingRegressor`.
+        How many training samples the loss and `loo_log_loss_` are averaged over, and how w is learned from many
+        samples, as of :class:`AttentionPoolingRegressor`.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None

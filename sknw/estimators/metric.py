@@ -16,21 +16,24 @@ from sknw._metric import optimizer
 from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
+from sknw._metric.subsample import MORE, PREDICTED, TYPICAL_EXPONENT, draw_samples, extrapolate, scale_metric
 from sknw._selection.criterion import Criterion
 from sknw._selection.diagnostics import fit_warning
-from sknw._selection.rules import n_validation_rows
+from sknw._selection.rules import n_learning_samples, n_validation_rows, n_validation_rows_of_learning
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.local_linear import NO_RIDGE
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import as_numbers
+from sknw.estimators.base import FitData, as_numbers
 from sknw.estimators.incremental import IncrementalSmoother
 from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
+# What only needs few predictions, once w is learned from some of many samples, takes about so many.
+_LOOKED_AT = 200
 # Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
 
@@ -80,16 +83,23 @@ class MetricSmoother(IncrementalSmoother):
         before = (self.w_, getattr(self, "ridge_", None)) if continues else None
         data = self._validate_fit(X, y, sample_weight, groups, classes)
         kernel, learned, training = self._kernel(learns), None, data.training
-        n_auto = n_validation_rows(len(training), len(training.center), kernel, all_pairs=True)
-        validation = self._validation(data, n_auto)
+        n, d = len(training), data.X.shape[1]
+        if learns:
+            self._check_structure(training)
+        n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
+        if self._learns_from_some(n, d):
+            n_auto = n_validation_rows_of_learning(n)
+        validation = looked_at = self._validation(data, n_auto)
+        if self._learns_from_some(n, d):
+            looked_at = validation[:: -(-len(validation) // _LOOKED_AT)]
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
         if learns:
             with one_blas_thread():
-                learned = self._learn(training, kernel, validation, before, task.step)
+                learned = self._learn(data, kernel, validation, before, task.step)
             w = training.in_units_of_x(learned.w)
         else:
-            w = self._given_w(data.X.shape[1])
+            w = self._given_w(d)
             if w.ndim == 2:
                 _refuse_matrix(training.features, "w as a matrix")
         smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
@@ -100,7 +110,7 @@ class MetricSmoother(IncrementalSmoother):
             line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
             smoother = smoother.with_line(line)
             if isinstance(self._ridge, str):
-                self.slope_count_ = Criterion("loo", smoother, training, validation).best_count(line.ridge)
+                self.slope_count_ = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
                 smoother = smoother.with_count(self.slope_count_)
         self._store_fit(data, smoother, validation)
         self.w_, self._structure = w, str(self.w) if learns else None
@@ -108,7 +118,7 @@ class MetricSmoother(IncrementalSmoother):
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
         warning = None
         if learned:
-            warning = fit_warning(smoother, training, validation, self._datafit(), self._skill(), self._remedy)
+            warning = fit_warning(smoother, training, looked_at, self._datafit(), self._skill(), self._remedy)
         if warning is not None:
             warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
         if learned and not learned.converged:
@@ -157,38 +167,87 @@ class MetricSmoother(IncrementalSmoother):
 
     def _learn(
         self,
-        training: TrainingSet,
+        data: FitData,
         kernel: Kernel,
         validation: Validation,
         before: tuple[np.ndarray, np.ndarray | None] | None,
         on_iteration: Callable[[], bool],
     ) -> MetricFit:
-        """The learned w, of standardised inputs."""
-        d, structure = len(training.scales), str(self.w)
-        if structure in ("low_rank", "full"):
-            _refuse_matrix(training.features, f'w="{structure}"')
-        rank = d if structure == "full" else min(d, 3) if self.rank is None else self.rank
-        if structure == "low_rank" and rank > d:
-            raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
-        if structure in ("low_rank", "full"):
-            self._refuse_many_entries(len(training), d, rank)
+        """The learned w, of standardised inputs; of many samples from some."""
+        training, progress = data.training, Progress(on_iteration, self.verbose, type(self).__name__)
+        n, d = len(training), len(training.scales)
+        if before is not None and before[0].shape == self._shape(d):
+            ridge = np.full(d, optimizer.START_RIDGE) if before[1] is None else before[1]
+            start = (before[0].T * training.scales).T, ridge
+        else:
+            start = None
+        if not self._learns_from_some(n, d):
+            return self._minimise(self._learner(training, kernel, validation, progress), start)
+        groups = None if data.rule is None or data.rule.groups is None else data.rule.groups[training.given_rows]
+        rng, n_few = np.random.default_rng(0), self._n_learning_samples(n, d)
+
+        def learner_of(n_samples: int, n_predicted: int) -> MetricOptimizer:
+            samples = draw_samples(n_samples, n, data.validation, groups, rng)
+            some = data.validation.among(samples, np.isin(np.arange(n), samples, assume_unique=True))
+            if len(some) > n_predicted:
+                some = some[np.sort(rng.choice(len(some), n_predicted, replace=False))]
+            return self._learner(training.take(samples), kernel, some, progress)
+
+        few = learner_of(n_few, n)
+        n_few = len(few.loss.training)
+        if start is not None:
+            start = scale_metric(*start, (n_few / n) ** TYPICAL_EXPONENT, few.learns_ridge)
+        learned = self._minimise(few, start)
+        return extrapolate(learned, learner_of(MORE * n_few, int(PREDICTED * n_few)), n_few, n)
+
+    def _minimise(self, learner: MetricOptimizer, start: tuple[np.ndarray, np.ndarray] | None) -> MetricFit:
+        """The minimum from a start, or the best of those from all starts."""
+        structure = str(self.w)
+        if start is not None:
+            learned = learner.minimise(*start, structure)
+        else:
+            learned = optimizer.learn(learner, structure, self._shape(len(learner.loss.training.scales))[-1])
+        return optimizer.sharpen(learner, optimizer.prune_features(learner, learned))
+
+    def _learner(
+        self, training: TrainingSet, kernel: Kernel, validation: Validation, progress: Progress
+    ) -> MetricOptimizer:
+        """The minimisation of the loss of a training set."""
         line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
-        learner = MetricOptimizer(
+        is_given = self._ridge is not None and not isinstance(self._ridge, str)
+        return MetricOptimizer(
             loss=Loss(smoother, training, validation, self._datafit()),
-            given_ridge=None if self._ridge is None or isinstance(self._ridge, str) else self._given_ridge(d),
-            penalty=0.0 if structure == "scalar" else self.penalty,
+            given_ridge=self._given_ridge(len(training.scales)) if is_given else None,
+            penalty=0.0 if self.w == "scalar" else self.penalty,
             max_iter=self.max_iter,
             tol=self.tol,
-            progress=Progress(on_iteration, self.verbose, type(self).__name__),
+            progress=progress,
         )
-        shape = (d, rank) if structure in ("low_rank", "full") else (d,)
-        if before is not None and before[0].shape == shape:
-            ridge = np.full(d, optimizer.START_RIDGE) if before[1] is None else before[1]
-            learned = learner.minimise((before[0].T * training.scales).T, ridge, structure)
-        else:
-            learned = optimizer.learn(learner, structure, rank)
-        return optimizer.sharpen(learner, optimizer.prune_features(learner, learned))
+
+    def _shape(self, d: int) -> tuple[int, ...]:
+        """The shape of the w that is learned."""
+        if self.w not in ("low_rank", "full"):
+            return (d,)
+        return d, d if self.w == "full" else min(d, 3) if self.rank is None else self.rank
+
+    def _n_learning_samples(self, n: int, d: int) -> int:
+        """From how many of n samples w is learned where the number of validation samples is not given."""
+        return n_learning_samples(n, 1 if self.w == "scalar" else int(np.prod(self._shape(d))))
+
+    def _learns_from_some(self, n: int, d: int) -> bool:
+        is_learned = isinstance(self.w, str)
+        return is_learned and self.validation_samples == "auto" and self._n_learning_samples(n, d) < n
+
+    def _check_structure(self, training: TrainingSet) -> None:
+        """Refuse a matrix w that the features, their number or memory do not allow."""
+        if self.w not in ("low_rank", "full"):
+            return
+        _refuse_matrix(training.features, f'w="{self.w}"')
+        d, rank = self._shape(len(training.scales))
+        if rank > d:
+            raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
+        self._refuse_many_entries(len(training), d, rank)
 
     def _refuse_many_entries(self, n: int, d: int, rank: int) -> None:
         """Refuse a matrix w that takes too much memory to learn."""
