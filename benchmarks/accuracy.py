@@ -22,6 +22,7 @@ import scipy
 import sklearn
 from _accuracy_data import datasets, splits
 from _accuracy_peers import PEERS_INSTALLED
+from _accuracy_picture import draw
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor, VotingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -248,6 +249,7 @@ def main():
     parser.add_argument("--rows", metavar="N", type=int, default=1500, help="rows to train on (default %(default)s)")
     parser.add_argument("--models", metavar="REGEX", default="", help="only models whose name matches")
     parser.add_argument("--datasets", metavar="REGEX", default="", help="only data sets whose name matches")
+    parser.add_argument("--picture", metavar="FILE", help="draw the errors against the time of a fit")
     parser.add_argument("--quick", action="store_true", help="few and small: only shows that everything runs")
     options = parser.parse_args()
 
@@ -258,6 +260,11 @@ def main():
     print_machine(threads=1)
     table = results(names, data, 1 if options.quick else options.splits, options.rows, Cache(options.cache))
     print_results(table, names)
+    if options.picture:
+        reference = "GP ARD" if "GP ARD" in names else names[0]
+        rmse, seconds = summarised(table, "rmse", np.mean), summarised(table, "seconds", np.median)
+        points = {m: (median(seconds, m), np.exp(np.mean(np.log(ratios(rmse, m, reference))))) for m in names}
+        draw(points, set(OURS), reference, options.picture)
 
 
 if __name__ == "__main__":
