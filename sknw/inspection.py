@@ -377,7 +377,8 @@ def significance_test(
     TypeError
         If `est` is no smoother, or a classifier or :class:`~sknw.KrigingRegressor`.
     ValueError
-        If there is no such feature; if the kernel has no derivative, as "tophat", and a feature is no category.
+        If there is no such feature; if the kernel has no derivative, as "tophat", and a feature is no category; if
+        `partial_fit` has appended rows.
 
     See Also
     --------
@@ -412,6 +413,7 @@ def significance_test(
     array([ True, False])
     """
     smoother, fitted = _regressor(est, "significance_test")
+    smoother._require_left_out("A test of significance")
     names = feature_names(smoother)
     positions = feature_positions(features, names)
     if not smoother.is_categorical_[positions].all():

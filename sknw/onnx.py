@@ -29,7 +29,8 @@ _CLASSIFIERS = (NadarayaWatsonClassifier, AttentionPoolingClassifier)
 _FEW_COLUMNS = 8
 # The error that matrix products may put on the exponent of a Gaussian.
 _PRODUCT_TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
-# Queries farther from the centre, in bandwidths, are drawn nearer: their squares, and products with keys, are finite.
+# Queries farther from the centre, in bandwidths, are drawn nearer, and keys are refused: their squares, and products of
+# the two, are finite.
 _FARTHEST = {"float64": 1e140, "float32": 1e16}
 
 
@@ -47,7 +48,9 @@ def register() -> None:
     other than "nearest", features that are not numbers.
 
     The graph computes in the type of its input. Its predictions agree with those of the model to about 1e-10 in float64
-    and 1e-4 in float32, in units of the range of y. A batch of m queries takes memory for m times n numbers.
+    and 1e-4 in float32, in units of the range of y, where no bandwidth is below a thousandth of the range of its
+    feature. A batch of m queries takes memory for m times n numbers. Conversion raises ValueError where numbers are too
+    large for the type.
 
     Raises
     ------
@@ -171,8 +174,28 @@ class _Graph:
 
     def constant(self, numbers: np.ndarray | float) -> str:
         """Add numbers, and return their name."""
-        array = np.asarray(numbers, dtype=self.dtype)
+        array = self.rounded(numbers)
         return self._constant(self.proto_type, array.shape, array.ravel())
+
+    def rounded(self, numbers: np.ndarray | float) -> np.ndarray:
+        """The numbers in the type of the graph.
+
+        Raises
+        ------
+        ValueError
+            If they are too large for it.
+        """
+        with np.errstate(over="ignore"):
+            array = np.asarray(numbers, dtype=self.dtype)
+        self._refuse_unless(bool(np.isfinite(array).all()))
+        return array
+
+    def _refuse_unless(self, is_possible: bool) -> None:
+        if not is_possible:
+            raise ValueError(
+                f"X, y, or X in bandwidths, is too large for a graph in {self.dtype}: give to_onnx an array of "
+                "float64, or divide X and y by constants."
+            )
 
     def labels(self, classes: np.ndarray) -> str:
         """Add labels of classes, integers or strings, and return their name."""
@@ -190,12 +213,12 @@ class _Graph:
         training, smoother, form = model._fitted.training, model._fitted.smoother, _form(model)
         assert form is not None
         # keys as far from the rounded centre, in units of the rounded w, as queries will be
-        center, w = (numbers.astype(self.dtype).astype(np.float64) for numbers in (smoother.center, smoother.w))
-        keys = coordinates(training.X, center, w)
+        center, w = (self.rounded(numbers).astype(np.float64) for numbers in (smoother.center, smoother.w))
+        keys, farthest = coordinates(training.X, center, w), _FARTHEST[self.dtype.name]
+        self._refuse_unless(bool(np.abs(keys).max() <= farthest))
         z = self.add("Sub", self.input, self.constant(center))
         z = self.add("Mul" if w.ndim == 1 else "MatMul", z, self.constant(w))
-        farthest = _FARTHEST[self.dtype.name]
-        z = self.add("Clip", z, self.constant(-farthest), self.constant(farthest))
+        z = self.add("Min", self.add("Max", z, self.constant(-farthest)), self.constant(farthest))
         if form.power == 2 and self._products_are_accurate(keys):
             exponents = self._by_products(z, keys, form.rate)
         else:

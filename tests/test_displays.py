@@ -398,6 +398,7 @@ def test_effects_of_two_classes_are_those_of_predict_proba():
         inside = EffectDisplay.from_estimator(model[-1], features=0, target=target)
         whole = EffectDisplay.from_estimator(model, X, 0, target=target)
         assert_allclose(inside.average[0], whole.average[0], rtol=0, atol=1e-12)
+    assert_array_equal(EffectDisplay.from_estimator(model[-1], features=0).average[0], inside.average[0])
     grid = model[0].inverse_transform(np.array([[inside.values[0][0], 0.0]]))[0, 0]
     X[:, 0] = grid
     assert_allclose(inside.average[0][0], model.predict_proba(X)[:, 1].mean(), rtol=0, atol=1e-12)

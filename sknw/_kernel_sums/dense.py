@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -184,16 +185,30 @@ def _not_weights(kernel: Kernel) -> ValueError:
 
 
 def squared_distances(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarray:
-    """||q_i - z_j||^2 of the queries `rows`, of shape (len(rows), n)."""
-    queries, keys = request.queries[rows], request.keys
+    """||q_i - z_j||^2 of the queries `rows`, of shape (len(rows), n); not to be written to.
+
+    Those of few keys themselves are kept: the batches of a search, and sums and their derivatives, take the same ones.
+    """
+    n = len(request.keys)
     ok = request.gemm_distances_ok(np.float64, rows)
+    are_kept = request.queries is request.keys and 8 * n * n <= _BLOCK_BYTES
+    if not are_kept or request.kernel.form is None:  # a user's kernel might write to them
+        return _squared_distances(request, rows, ok)
+    by_products = bool(ok.all())
+    make = partial(_squared_distances, request, slice(None), np.full(n, by_products))
+    return request.index.of_keys(("squared distances", by_products), make)[rows]
+
+
+def _squared_distances(request: KernelSumRequest, rows: slice | np.ndarray, ok: np.ndarray) -> np.ndarray:
+    """As `squared_distances`, by matrix products for the queries for which that is accurate."""
+    queries, keys = request.queries[rows], request.keys
     if not ok.any():
         return _by_differences(queries, keys)
     with np.errstate(over="ignore", invalid="ignore"):  # of far queries, which are done again
         sq = queries @ keys.T
         sq *= -2.0
         sq += squared_norms(queries)[:, np.newaxis]
-        sq += request.index.of_keys("squared norms", lambda: squared_norms(keys))
+        sq += request.index.squared_norms
         np.maximum(sq, 0.0, out=sq)
     if not ok.all():
         sq[~ok] = _by_differences(queries[~ok], keys)

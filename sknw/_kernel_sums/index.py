@@ -156,10 +156,10 @@ class KeyIndex:
         """The largest coordinate of a key."""
         return float(np.abs(self.keys).max()) or 1.0
 
-    @cached_property
-    def squared_radius(self) -> float:
-        """The largest squared distance of a key from the centre."""
-        return float(squared_norms(self.keys).max())
+    @property
+    def squared_norms(self) -> np.ndarray:
+        """The squared distance of each key from the centre: (n,)."""
+        return self.of_keys("squared norms", lambda: squared_norms(self.keys))
 
     @cached_property
     def smallest_weight(self) -> float:

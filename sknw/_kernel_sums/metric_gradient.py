@@ -81,8 +81,10 @@ def metric_gradient(
         The engine of the sums.
     w : ndarray of shape (d, r)
     """
-    row_sums, column_sums, products = metric_sums(request, key_x, cotangent, algorithm)
-    query_z, key_z = query_x @ w, key_x @ w
+    engine, query_z, key_z = _engine_for(request, algorithm), query_x @ w, key_x @ w
+    if engine is None:
+        return _dense_metric_gradient(request, (query_x, key_x), (query_z, key_z), cotangent)
+    row_sums, column_sums, products = engine.metric_sums(request, key_x, cotangent)
     of_queries = query_x.T @ (row_sums[:, np.newaxis] * query_z - products @ w)
     return of_queries + key_x.T @ (column_sums[:, np.newaxis] * key_z) - products.T @ query_z
 
@@ -127,14 +129,23 @@ def _diagonal(
 ) -> tuple[np.ndarray, float]:
     """The diagonal of S, and the sum of B."""
     row_sums, column_sums, products = metric_sums(request, key_x, cotangent, algorithm)
-    squares = row_sums @ query_x**2 + column_sums @ key_x**2
+    if query_x is key_x:
+        squares = (row_sums + column_sums) @ key_x**2
+    else:
+        squares = row_sums @ query_x**2 + column_sums @ key_x**2
     return squares - 2.0 * np.einsum("ia,ia->a", query_x, products), float(row_sums.sum())
 
 
 def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
-    algorithm = algorithm_for(request, algorithm)
-    engine = dispatcher.choose_capable(DifferentiatesMetric, request, algorithm, refusal="metric_refusal")  # type: ignore[type-abstract]
+    """The sums of B over its rows (m,) and columns (n,), and B X of shape (m, d)."""
+    engine = _engine_for(request, algorithm)
     return (engine.metric_sums if engine else _dense_metric_sums)(request, x, cotangent)
+
+
+def _engine_for(request: KernelSumRequest, algorithm: str) -> DifferentiatesMetric | None:
+    """The engine of the sums; None: NumPy."""
+    algorithm = algorithm_for(request, algorithm)
+    return dispatcher.choose_capable(DifferentiatesMetric, request, algorithm, refusal="metric_refusal")  # type: ignore[type-abstract]
 
 
 # The sums of B over its rows (m,) and columns (n,), and B X of shape (m, d).
@@ -148,17 +159,44 @@ def _dense_metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: Weig
     lock = Lock()
 
     def block(rows: slice) -> None:
-        sq = dense.squared_distances(request, rows)
-        first, taken = cotangent.p[rows, :1], cotangent.e[rows, :1]
-        if not cotangent.is_of_means:
-            first, taken = first + cotangent.p[rows, 1:] @ x.T, taken + cotangent.e[rows, 1:] @ x.T
-        second = cotangent.g[rows] @ request.columns.T - taken
-        b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
-        b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
-        b[request.left_out_entries(rows)] = 0.0
+        b = _rows_of_b(request, x, cotangent, rows)
         row_sums[rows], products[rows] = b.sum(axis=1), b @ x
         with lock:
             column_sums[:] += b.sum(axis=0)
 
     for_each_chunk(block, m, dense.rows_per_block(request), request.n_threads, uses_blas=True)
     return row_sums, column_sums, products
+
+
+def _dense_metric_gradient(
+    request: KernelSumRequest,
+    x: tuple[np.ndarray, np.ndarray],
+    z: tuple[np.ndarray, np.ndarray],
+    cotangent: WeightCotangent,
+) -> np.ndarray:
+    """S W from the x and the z = x W of queries and keys, by the products B Z and B'Z: z has fewer columns than x."""
+    (query_x, key_x), (query_z, key_z) = x, z
+    of_queries, of_keys, lock = np.empty_like(query_z), np.zeros_like(key_z), Lock()
+
+    def block(rows: slice) -> None:
+        b = _rows_of_b(request, key_x, cotangent, rows)
+        of_queries[rows] = b.sum(axis=1)[:, np.newaxis] * query_z[rows] - b @ key_z
+        of_these_keys = b.sum(axis=0)[:, np.newaxis] * key_z - b.T @ query_z[rows]
+        with lock:
+            of_keys[:] += of_these_keys
+
+    for_each_chunk(block, len(query_z), dense.rows_per_block(request), request.n_threads, uses_blas=True)
+    return query_x.T @ of_queries + key_x.T @ of_keys
+
+
+def _rows_of_b(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, rows: slice) -> np.ndarray:
+    """Some rows of B, for the inputs x (n, d) of the keys."""
+    sq = dense.squared_distances(request, rows)
+    first, taken = cotangent.p[rows, :1], cotangent.e[rows, :1]
+    if not cotangent.is_of_means:
+        first, taken = first + cotangent.p[rows, 1:] @ x.T, taken + cotangent.e[rows, 1:] @ x.T
+    second = cotangent.g[rows] @ request.columns.T - taken
+    b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
+    b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
+    b[request.left_out_entries(rows)] = 0.0
+    return b

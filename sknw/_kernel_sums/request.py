@@ -146,9 +146,10 @@ class KernelSumRequest:
     @cached_property
     def squared_radii(self) -> np.ndarray:
         """The squared distance of each query, or of the furthest key, from the centre, in the least bandwidth: (m,)."""
+        of_keys = self.index.squared_norms
+        of_queries = of_keys if self.queries is self.keys else squared_norms(self.queries)
         with np.errstate(over="ignore"):
-            largest = np.maximum(squared_norms(self.queries), self.index.squared_radius)
-            return largest / self.bandwidths[-1] ** 2
+            return np.maximum(of_queries, of_keys.max()) / self.bandwidths[-1] ** 2
 
     def take(self, rows: np.ndarray | slice) -> KernelSumRequest:
         """The sums of some of the queries."""

@@ -20,7 +20,7 @@ from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, 
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.smoother import LeftOutBatch, LocalLinearSpec, Queries, Smoother
-from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Validation
 
@@ -66,7 +66,7 @@ class Loss:
             cotangent, batch_by_ridge = pooled.vjp(g)
             request = smoother.value_request(queries)
             x = self.x if keys is None else self.x[keys]
-            of_batch = request, self.x[rows], x, cotangent, smoother.algorithm
+            of_batch = request, take_rows(self.x, rows), x, cotangent, smoother.algorithm
             by_w += metric_diagonal(*of_batch) if w.ndim == 1 else metric_gradient(*of_batch, w)
             by_ridge[: len(batch_by_ridge)] += batch_by_ridge  # weighted means have none
         if w.ndim == 1:

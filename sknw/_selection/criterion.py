@@ -13,7 +13,7 @@ from sknw._kernel_sums.registry import kernel_sums
 from sknw._selection.ridge_path import Evaluation, RidgePath
 from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.local_linear import LocalFits
-from sknw._smoothing.smoother import Queries, Smoother
+from sknw._smoothing.smoother import FindLines, FoundLines, Queries, Smoother
 from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Validation
@@ -149,7 +149,9 @@ class Criterion:
     def _ridge_paths(self, factors: np.ndarray) -> list[RidgePath]:
         """The criterion as a function of the ridge, at each bandwidth."""
         batches = []
-        for where, smoother, queries, _ in self.smoother.left_out(self.validation, len(factors)):
+        # Krylov spaces take the bandwidths one by one
+        n_together = 1 if self.name == "loo" and self.smoother.takes_krylov_spaces else len(factors)
+        for where, smoother, queries, _ in self.smoother.left_out(self.validation, n_together):
             find = self._means if smoother.line is None else self._lines
             lines, unsupported = find(smoother, queries, factors)
             policy = UnsupportedPolicy(smoother.policy, smoother.value_request(queries))
@@ -161,12 +163,18 @@ class Criterion:
         count = 0.0 if self.smoother.line is None else self.smoother.line.count
         return [RidgePath(self.name, count, lines[i], unsupported[i], *shared) for i in range(len(factors))]
 
-    def _lines(self, smoother: Smoother, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
+    def _lines(self, smoother: Smoother, queries: Queries, factors: np.ndarray) -> FoundLines:
         """Local lines around the rows, and which rows have no support."""
         if self.ridge is None:
-            return smoother.lines_for_any_ridge(queries, factors)
-        lines, _, unsupported = smoother.with_ridge(self.ridge).lines(queries, factors)
-        return lines, unsupported
+            find: FindLines = smoother.lines_for_any_ridge
+        else:
+            with_ridge = smoother.with_ridge(self.ridge)
+
+            def find(queries: Queries, factors: np.ndarray) -> FoundLines:
+                lines, _, unsupported = with_ridge.lines(queries, factors)
+                return lines, unsupported
+
+        return smoother.without_leverage(find, queries, factors) if self.name == "loo" else find(queries, factors)
 
     def _means(self, smoother: Smoother, queries: Queries, factors: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """Weighted means at the rows, as lines without axes, and which rows have no support."""

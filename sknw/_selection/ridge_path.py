@@ -144,8 +144,7 @@ class RidgePath:
         """
         lines = self.lines
         weights = np.where(self.unsupported, 0.0, self.weights)
-        variances = np.where(lines.variances > lines.least, lines.variances, 0.0).mean(axis=1)
-        variance = float(weights @ variances) / max(weights.sum(), self.weights.min())
+        variance = float(weights @ lines.mean_variance) / max(weights.sum(), self.weights.min())
         unit = round(lattice_point(variance or 1.0) / _RIDGE_STEP)
         ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
         if not np.any(lines.is_ill_conditioned(0.0) & ~self.unsupported):

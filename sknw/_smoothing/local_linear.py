@@ -83,6 +83,11 @@ class _PerQuery:
         by_attribute = zip(*(vars(batch).values() for batch in batches), strict=True)
         return cls(*(np.concatenate(arrays, axis=1) for arrays in by_attribute))
 
+    @classmethod
+    def stacked(cls, at_bandwidths: Sequence[Self]) -> Self:
+        """Those of the same queries at several bandwidths, which become the first axis."""
+        return cls(*(np.stack(arrays) for arrays in zip(*(vars(one).values() for one in at_bandwidths), strict=True)))
+
 
 @dataclass(frozen=True, eq=False)
 class LocalMoments(_PerQuery):
@@ -148,6 +153,7 @@ class LocalFits(_PerQuery):
     known: np.ndarray  # from here on variances with the ridge are accurate, (..., d)
     least: np.ndarray  # variances below are rounding, (..., d)
     log_samples: np.ndarray  # log M, (...)
+    mean_variance: np.ndarray  # of all axes, (...)
 
     @classmethod
     def of(cls, moments: LocalMoments, x: np.ndarray) -> LocalFits:
@@ -157,13 +163,16 @@ class LocalFits(_PerQuery):
         size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2  # of what each v_i is made from
         known, least = ACCURATE * size, _ROUNDING * size
         variances = np.maximum(variances, 0.0)
-        return cls(moments.y_mean, variances, scores, axes @ moments.xy, known, least, moments.log_samples)
+        mean_variance = np.where(variances > least, variances, 0.0).mean(axis=-1)
+        covariances = axes @ moments.xy
+        return cls(moments.y_mean, variances, scores, covariances, known, least, moments.log_samples, mean_variance)
 
     @classmethod
     def of_means(cls, means: np.ndarray, log_samples: np.ndarray) -> LocalFits:
         """Weighted means (..., k), as lines that have no axes."""
         no_axes = np.empty((*log_samples.shape, 0))
-        return cls(means, *(no_axes,) * 2, np.empty((*no_axes.shape, means.shape[-1])), *(no_axes,) * 2, log_samples)
+        covariances = np.empty((*no_axes.shape, means.shape[-1]))
+        return cls(means, no_axes, no_axes, covariances, no_axes, no_axes, log_samples, np.zeros_like(log_samples))
 
     def value(self, ridge: float | np.ndarray, count: float) -> np.ndarray:
         """m of shape (..., k), at one ridge or at one for each query."""
@@ -217,7 +226,8 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.nd
     covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
     variances, scores = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
     least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
-    return LocalFits(y_mean, variances, scores, covariances, np.zeros_like(least), least, log_samples)
+    mean_variance, nothing = variances.mean(axis=-1), np.zeros_like(least)
+    return LocalFits(y_mean, variances, scores, covariances, nothing, least, log_samples, mean_variance)
 
 
 def _principal_axes(xx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

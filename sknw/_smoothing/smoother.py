@@ -12,7 +12,9 @@ from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
+from sknw._smoothing.attention import weight_rows
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.krylov import krylov_lines
 from sknw._smoothing.local_linear import (
     LocalFits,
     LocalMoments,
@@ -37,6 +39,10 @@ _MOMENT_BYTES = 2**26
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
 _POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
+# Local lines (b, m, ...) and which queries had no support (b, m), and how these are found at bandwidths (b,).
+FoundLines = tuple[LocalFits, np.ndarray]
+FindLines = Callable[["Queries", np.ndarray], FoundLines]
+
 # The bandwidths of a smoother that is pooled at its own one only.
 _OWN_BANDWIDTH = np.ones(1)
 
@@ -49,6 +55,12 @@ def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
             return centred @ w
         centred *= w
         return centred
+
+
+def _largest_offset(center: np.ndarray, w: np.ndarray) -> float:
+    """The largest of the products center w of which z = (x - center) w would be differences."""
+    with np.errstate(over="ignore"):
+        return float(np.abs(center * w.T).max())
 
 
 def refuse_overflow(z: np.ndarray) -> None:
@@ -187,7 +199,7 @@ class Smoother:
         w = training.features.repeat(w)
         keys = coordinates(training.X, training.center, w)
         refuse_overflow(keys)
-        offset = float(np.abs(training.center * w.T).max())
+        offset = _largest_offset(training.center, w)
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights, unit = training.sample_weight, float(training.sample_weight.max())
         groups = training.features.groups(take(training.given, training.rows), w)
@@ -220,7 +232,7 @@ class Smoother:
 
     def with_metric(self, w: np.ndarray, keys: np.ndarray) -> Smoother:
         """The same at z = (x - center) w, given that of the training samples, for the w of the columns."""
-        offset = float(np.abs(self.center * w.T).max())
+        offset = _largest_offset(self.center, w)
         groups = self.index.groups
         if groups is not None:
             groups = replace(groups, sq=float(w[groups.columns.start] ** 2))
@@ -319,9 +331,12 @@ class Smoother:
     def _pool_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         if self.line is None:
             means, unsupported = kernel_sums(self.request(queries), self.algorithm).into_means()
-        else:
+        elif self.n_extra:
             lines, extra, unsupported = self.lines(queries)
             means = np.concatenate([lines.value(self.line.ridge, self.line.count), extra], axis=-1)
+        else:
+            lines, unsupported = self.without_leverage(lambda *given: self.lines(*given)[::2], queries, _OWN_BANDWIDTH)
+            means = lines.value(self.line.ridge, self.line.count)
         if unsupported.any():
             UnsupportedPolicy(self.policy, self.value_request(queries)).put(means, unsupported)
         return means[0], unsupported[0]
@@ -367,6 +382,30 @@ class Smoother:
 
         self._fit_neighbours(lines, lost, fit, queries, bandwidths)
         return lines, unsupported
+
+    @property
+    def takes_krylov_spaces(self) -> bool:
+        """Whether local lines can do without all principal axes: of wide data and one target."""
+        return self.line is not None and self.line.basis is not None and self.values.shape[1] == 1
+
+    def without_leverage(self, find: FindLines, queries: Queries, bandwidths: np.ndarray) -> FoundLines:
+        """As `find`, of which the values alone are asked for: where `takes_krylov_spaces`, mostly in these."""
+        if not self.takes_krylov_spaces:
+            return find(queries, bandwidths)
+        assert self.line is not None
+        sums = kernel_sums(self.value_request(queries, bandwidths), self.algorithm)
+        log_samples, unsupported = sums.log_mass() - self.log_at_zero(queries, bandwidths), sums.mass == 0
+        at_bandwidths = []
+        for b in range(len(bandwidths)):
+            at_this = bandwidths[b : b + 1]
+            p = weight_rows(self.value_request(queries, at_this), self.algorithm)(slice(None))
+            p /= np.where(unsupported[b], 1.0, p.sum(axis=1))[:, np.newaxis]
+            lines, is_accurate = krylov_lines(p, self.line.x, self.values[:, 0], queries.x, log_samples[b])
+            others = np.flatnonzero(~is_accurate & ~unsupported[b])
+            if others.size:
+                lines[others] = find(queries[others], at_this)[0][0]
+            at_bandwidths.append(lines)
+        return LocalFits.stacked(at_bandwidths), unsupported
 
     def local_moments(self, queries: Queries) -> tuple[LocalMoments, np.ndarray]:
         """Weighted means and covariances (1, m, ...) around the queries, and which had no support.

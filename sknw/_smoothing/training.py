@@ -89,7 +89,8 @@ class TrainingSet:
         features = FeatureMap.of_numbers(X.shape[1]) if features is None else features
         y = y.reshape(len(y), -1)
         weights = np.ones(len(X)) if sample_weight is None else sample_weight
-        weights = np.where(weights < np.finfo(np.float64).tiny * weights.max(), 0.0, weights)  # as good as zero
+        weights = np.ldexp(weights, -np.frexp(weights.max())[1])  # no digit changes, and sums of copies are finite
+        weights[weights < np.finfo(np.float64).tiny] = 0.0  # as good as zero
         given = np.arange(len(X))
         if before is not None:
             given = np.concatenate([before.sorted_rows, given[len(before.given) :]])

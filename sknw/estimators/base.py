@@ -168,6 +168,10 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     def _find_classes(self, y: np.ndarray, is_there: np.ndarray, classes: ArrayLike | None) -> None:
         """Set what is known of the targets (n,) once those that are there are seen, or all `classes` are given."""
 
+    def _as_kept(self, y: np.ndarray) -> np.ndarray:
+        """The targets as `y_train_` keeps them."""
+        return y
+
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
         """The targets as numbers, and the number of classes if they are codes of classes."""
         raise NotImplementedError
@@ -227,6 +231,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             self.categories_ = [None] * X_array.shape[1]
         kinds = kinds or FeatureKinds.of_numbers(X_array.shape[1])
         self.is_categorical_ = kinds.is_categorical
+        y_array = self._as_kept(y_array)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
         is_there = np.broadcast_to(True, len(y_array)) if weights is None else weights > 0
         self._find_classes(y_array, is_there, classes)
@@ -333,7 +338,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         state.pop("_growing", None)
         fitted = state.pop("_fitted", None)
         if fitted is not None:  # as they were in fit
-            features, rule = fitted.training.features, fitted.rule
+            features, rule = fitted.features, fitted.rule
             state["_sknw_settings"] = {
                 "is_ordered": features.is_ordered,
                 "period": features.period,

@@ -96,8 +96,8 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
 
         The first call is :meth:`fit`, and chooses what is not given in numbers by the rows of this batch. Later ones,
         also after a `fit`, take the time of their batch, and the next prediction once that of an index of all rows.
-        Predictions are those of one fit to all rows at this bandwidth and smoothing. As no row is predicted from the
-        others any more, `loo_proba_`, `loo_log_loss_` and `n_validation_` are gone after the second call.
+        Predictions are those of one fit to all rows at this bandwidth or w, and smoothing. As no row is predicted from
+        the others any more, `loo_proba_`, `loo_log_loss_` and `n_validation_` are gone after the second call.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if is_first:
             return self._fit(copy(X), copy(y), copy(sample_weight), None, classes)
-        if classes is not None and set(column_or_1d(classes).tolist()) != set(self.classes_.tolist()):
+        if classes is not None and _distinct_labels(classes).tolist() != self.classes_.tolist():
             raise ValueError(f"classes={classes!r} are not those of the first call, {self.classes_.tolist()}.")
         return self._append(X, y, sample_weight)
 
@@ -136,18 +136,22 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
 
     def _find_classes(self, y: np.ndarray, is_there: np.ndarray, classes: ArrayLike | None) -> None:
         check_classification_targets(y)
-        self.classes_ = np.unique(y[is_there] if classes is None else column_or_1d(classes))
+        self.classes_ = np.unique(y[is_there]) if classes is None else _distinct_labels(classes)
         if classes is not None:
             self._refuse_other_targets(y[is_there])
 
     def _refuse_other_targets(self, y: np.ndarray) -> None:
         known = self.classes_.tolist()
         if others := set(y.tolist()) - set(known):
-            raise ValueError(f"y has labels that are not among the classes {known}: {sorted(others)}.")
+            raise ValueError(f"y has labels that are not among the classes {known}: {sorted(others, key=str)}.")
 
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, int]:
         """The position of each label in `classes_`; rows of weight zero may have labels that are not there."""
-        return np.searchsorted(self.classes_, y), len(self.classes_)
+        try:
+            return np.searchsorted(self.classes_, y), len(self.classes_)
+        except TypeError as error:
+            known = self.classes_.tolist()
+            raise TypeError(f"y has labels of another kind than the classes {known}: {error}.") from error
 
     def _store_left_out(
         self,
@@ -265,3 +269,11 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
     def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
         pooled = super()._individual_curves(rows, feature, values)
         return LogLoss(self.smoothing_).probabilities(pooled.reshape(-1, pooled.shape[-1])).reshape(pooled.shape)
+
+
+def _distinct_labels(classes: ArrayLike) -> np.ndarray:
+    """The distinct labels among `classes`, sorted."""
+    try:
+        return np.unique(column_or_1d(classes))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"classes must be a list of labels, all of one kind; got {classes!r}.") from error

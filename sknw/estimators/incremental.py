@@ -99,9 +99,9 @@ class IncrementalSmoother(BaseSmoother):
 
         The first call is :meth:`fit`, and chooses what is not given in numbers by the rows of this batch. Later ones,
         also after a `fit`, take the time of their batch, and the next prediction once that of an index of all rows.
-        Predictions are those of one fit to all rows at this bandwidth and ridge. As no row is predicted from the others
-        any more, `loo_prediction_`, `loo_score_` and `n_validation_` are gone after the second call, and intervals and
-        standard deviations with them.
+        Predictions are those of one fit to all rows at this bandwidth or w, ridge and `slope_count_`. As no row is
+        predicted from the others any more, `loo_prediction_`, `loo_score_` and `n_validation_` are gone after the
+        second call, and intervals and standard deviations with them.
 
         Parameters
         ----------
@@ -186,10 +186,12 @@ class IncrementalSmoother(BaseSmoother):
             else:
                 array, targets = validate_data(self, X, y, reset=False, **checks)
         if targets.shape[1:] != self.y_train_.shape[1:]:
-            shape = ", ".join(["n_samples", *map(str, self.y_train_.shape[1:])])
-            raise ValueError(f"y must have the outputs of the first call, a shape of ({shape}); got {targets.shape}.")
+            shape = "(n_samples,)" if self.y_train_.ndim == 1 else f"(n_samples, {self.y_train_.shape[1]})"
+            raise ValueError(f"y must have the outputs of the first call, a shape of {shape}; got {targets.shape}.")
+        targets = self._as_kept(targets)
         self._refuse_other_targets(targets[is_there])
+        self._numbers_of(targets)  # refuses labels that cannot be compared with the classes
         refuse_large(array, "X")
-        w = features.repeat(self._fitted_metric()[0])
-        refuse_overflow(coordinates(features.columns(array), np.zeros(len(w)), 2.0 * w))
+        w, first = features.repeat(self._fitted_metric()[0]), features.columns(self.X_train_[:1])[0]
+        refuse_overflow(coordinates(features.columns(array), first.astype(np.float64), 2.0 * w))
         return Batch(array, targets, weights, categories, features)

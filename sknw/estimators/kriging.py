@@ -21,6 +21,7 @@ from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, tests_of
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
@@ -52,6 +53,11 @@ class FittedKriging:
     validation: Validation  # all left-out predictions that the rule asks for
     residuals: np.ndarray  # theirs, standardised, NaN where there is none, (p, k)
     variances: np.ndarray  # of these, (p,)
+
+    @property
+    def features(self) -> FeatureMap:
+        """The columns that the features become."""
+        return self.training.features
 
     @cached_property
     def tests_each_once(self) -> bool:

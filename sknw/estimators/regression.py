@@ -36,6 +36,14 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     def _datafit(self) -> SquaredError:
         return SquaredError()
 
+    def _as_kept(self, y: np.ndarray) -> np.ndarray:
+        if y.dtype.kind in "biuf":
+            return y
+        try:
+            return y.astype(np.float64)  # strings of numbers
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"y must consist of numbers: {error}.") from error
+
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, None]:
         return y, None
 

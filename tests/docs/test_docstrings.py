@@ -69,7 +69,8 @@ def test_methods_and_properties_are_documented(name):
     assert errors_of(MEMBERS[name], LEFT_OUT | LEFT_OUT_OF_MEMBERS) == []
 
 
-@pytest.mark.parametrize("name", MODULES)
+# numpydoc finds the source of a module by its first definition, and a package has none
+@pytest.mark.parametrize("name", [name for name, module in MODULES.items() if not hasattr(module, "__path__")])
 def test_modules_are_documented(name):
     assert errors_of(MODULES[name], LEFT_OUT | LEFT_OUT_OF_MEMBERS) == []
 

@@ -409,7 +409,6 @@ def test_intervals_reach_as_far_as_predictions(outside):
 
 
 def test_a_fit_is_drawn_without_interval_where_there_is_none():
-    pytest.importorskip("matplotlib")
     X, y, _ = problem(1)
     display = FitDisplay.from_estimator(fit("repeated folds", NadarayaWatsonRegressor(), X, y), X, y)
     assert np.isnan(display.interval).all()

@@ -132,6 +132,18 @@ def test_rows_without_a_weight_have_weight_one():
     assert_same_answers(model, clone(MODELS["mean"]).fit(X, y, w), Q)
 
 
+def test_weights_of_copies_may_have_a_sum_that_is_no_number():
+    X, y, _, Q = regression(n=40)
+    model, expected = clone(MODELS["mean"]), clone(MODELS["mean"])
+    for _ in range(3):
+        model.partial_fit(X, y, np.full(40, 1e308)).predict(Q)
+        expected.partial_fit(X, y)
+    assert_array_equal(model.predict(Q), expected.predict(Q))
+    assert_array_equal(
+        clone(model).fit(np.tile(X, (3, 1)), np.tile(y, 3), np.full(120, 1e306)).predict(Q), model.predict(Q)
+    )
+
+
 def test_what_rests_on_left_out_predictions_says_why_it_is_gone():
     X, y, _, Q = regression()
     model = append(clone(MODELS["mean"]), X, y, n=1)
@@ -143,12 +155,12 @@ def test_what_rests_on_left_out_predictions_says_why_it_is_gone():
         lambda: model.predict_interval(Q),
         lambda: model.predict_mean_interval(Q),
         lambda: summary(model),
+        lambda: significance_test(model),
         lambda: FitDisplay.from_estimator(model, X, y),
     ]:
         with pytest.raises(ValueError, match=r"rests on predictions of each training row.*partial_fit"):
             ask()
     assert not [name for name in vars(model) if name.startswith("loo_") or name == "n_validation_"]
-    assert significance_test(model, n_bootstrap=19).p_value.shape == (2,)
     assert model.fit(X, y).predict_interval(Q).shape == (len(Q), 2)
 
 
@@ -170,7 +182,8 @@ def test_a_refused_batch_changes_nothing():
     huge = np.where(np.arange(len(X))[:, np.newaxis] == 7, 1e304, X)
     for batch, message in [
         ((X[:, :1], y), "1 features"),
-        ((X, np.column_stack([y, y])), "y must have the outputs of the first call"),
+        ((X, np.column_stack([y, y])), r"outputs of the first call, a shape of \(n_samples,\); got"),
+        ((X, np.full(len(X), "a")), "y must consist of numbers"),
         ((np.where(X > 1, np.nan, X), y), "NaN"),
         ((X, y[:-1]), "inconsistent"),
         ((X, y, np.zeros(len(X))), r"(?i)weight.*zero"),
@@ -184,6 +197,10 @@ def test_a_refused_batch_changes_nothing():
     narrow = AttentionPoolingRegressor(w=1e10).partial_fit(X, y)
     with pytest.raises(ValueError, match="bandwidth is too small, or w too large"):
         narrow.partial_fit(X * 1e300, y)
+    constant = NadarayaWatsonRegressor(bandwidth=1e-10).fit(np.full((3, 1), 1e300), [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="bandwidth is too small, or w too large"):
+        constant.partial_fit([[0.0]], [1.0])
+    assert_array_equal(constant.predict([[1e300]]), [2.0])
 
 
 def test_classes_are_given_in_the_first_call():
@@ -194,6 +211,9 @@ def test_classes_are_given_in_the_first_call():
         model.partial_fit(X, labels)
     with pytest.raises(ValueError, match=r"not among the classes.*'cc'"):
         model.partial_fit(X, labels, classes=["a", "b"])
+    for classes in ["abc", [["a", "b", "cc"]], ["a", "b", "cc", None]]:
+        with pytest.raises(ValueError, match="classes must be a list of labels"):
+            model.partial_fit(X, labels, classes=classes)
     is_a = labels == "a"
     model.partial_fit(X[is_a], labels[is_a], classes=["cc", "b", "a"])
     assert_array_equal(model.classes_, ["a", "b", "cc"])
@@ -202,6 +222,11 @@ def test_classes_are_given_in_the_first_call():
         model.partial_fit(X, labels, classes=["a", "b"])
     with pytest.raises(ValueError, match=r"not among the classes.*'d'"):
         model.partial_fit(X[:1], ["d"])
+    for others in [None, "d"], [3, "d"]:  # of kinds that cannot be sorted
+        with pytest.raises(ValueError, match=r"not among the classes.*'d'"):
+            model.partial_fit(X[:2], np.array(others, dtype=object))
+    with pytest.raises(TypeError, match="another kind than the classes"):  # even without a weight
+        model.partial_fit(X[:2], np.array(["a", 3], dtype=object), sample_weight=[1.0, 0.0])
     model.partial_fit(X[~is_a], labels[~is_a], classes=["a", "b", "cc"])
     expected = clone(model).set_params(smoothing=model.smoothing_).fit(X, labels)
     assert_allclose(model.predict_proba(X), expected.predict_proba(X), rtol=1e-12)
@@ -246,8 +271,10 @@ def test_batches_are_taken_as_predict_takes_queries():
     with pytest.raises(ValueError, match="feature names"):
         model.partial_fit(frame[["b", "a"]], y)
     model = clone(MODELS["mean"]).partial_fit(csr_array(X), y.astype("f4")).partial_fit(X.astype("f4").tolist(), y)
-    whole = np.concatenate([X, X.astype("f4")]), np.concatenate([y.astype("f4"), y])
+    model.partial_fit(Q, Q[:, 0].astype(str))
+    whole = np.concatenate([X, X.astype("f4"), Q]), np.concatenate([y.astype("f4"), y, Q[:, 0]])
     assert_same_answers(model, clone(model).fit(*whole), Q)
+    assert_same_answers(model, clone(model).fit(whole[0], whole[1].astype(str)), Q)
 
 
 def test_the_next_batch_may_be_written_into_the_same_array():
@@ -318,6 +345,7 @@ def test_a_batch_costs_what_it_holds(monkeypatch):
         model.partial_fit(X_batch, y_batch)
         rooms.add(id(model.X_train_.base))
     assert len(rooms) <= 5
+    pickle.dumps(model)
     assert made == []
     model.predict(Q)
     model.predict(Q)

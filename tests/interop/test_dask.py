@@ -5,6 +5,8 @@ import signal
 import time
 from threading import Timer
 
+import dask.array
+import distributed
 import joblib
 import numpy as np
 import pytest
@@ -18,10 +20,6 @@ from sknw import AttentionPoolingRegressor, NadarayaWatsonClassifier, NadarayaWa
 from sknw._kernel_sums import cluster
 from sknw._kernel_sums.cluster.workers import DaskShards
 from sknw._kernel_sums.registry import ENGINES
-
-dask = pytest.importorskip("dask")
-pytest.importorskip("dask.array")
-distributed = pytest.importorskip("distributed")
 
 CLUSTER = ENGINES["cluster"]
 

@@ -130,6 +130,29 @@ def test_a_query_gets_the_nearest_sample_however_far_it_is():
             assert_allclose(run(model, Q.astype(dtype))[0][:, 0], [1.0, 1.0, 3.0, 3.0], rtol=1e-6)
 
 
+@both
+def test_graphs_for_old_runtimes(dtype):
+    X, y, w, Q = problem(2, dtype)
+    for kernel in ["gaussian", "exponential"]:
+        model = NadarayaWatsonRegressor(kernel, 0.5).fit(X, y, w)
+        graph = skl2onnx.to_onnx(model, Q[:1], target_opset=9)
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        assert_agrees(session.run(None, {"X": Q})[0], model.predict(Q), dtype)
+
+
+def test_numbers_that_the_type_does_not_hold_are_refused():
+    X, y, _, _ = problem(2)
+    for model in [
+        NadarayaWatsonRegressor(bandwidth=1e-40).fit(X, y),
+        NadarayaWatsonRegressor("exponential", 1e-20).fit(X, y),  # the square of X in bandwidths
+        NadarayaWatsonRegressor(bandwidth=1e100).fit(X * 1e100 + 1e100, y),
+        NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y * 1e100),
+    ]:
+        with pytest.raises(ValueError, match=r"too large for a graph in float32: give to_onnx an array of float64"):
+            skl2onnx.to_onnx(model, X[:1].astype("float32"))
+        assert_agrees(run(model, model.X_train_)[0], model.predict(model.X_train_), "float64")
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [

@@ -7,11 +7,14 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor
+from sknw._kernel_sums.dense import squared_distances
+from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.request import KernelSumRequest
 from sknw._metric.loss import Loss
 from sknw._smoothing.smoother import LocalLinearSpec
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.kernels import Gaussian
+from sknw.kernels import Epanechnikov, Gaussian
 
 
 def wide(n=24, d=40, m=5):
@@ -58,6 +61,38 @@ def test_slopes_of_left_out_lines_are_those_of_all_columns(monkeypatch):
 def test_a_search_of_lines_takes_the_rows_for_coordinates():
     X, y, Q = wide(n=20, d=200)
     assert np.all(np.isfinite(LocalLinearRegressor().fit(X, y).predict(Q)))
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-3])  # well conditioned; and so badly that rows take all axes
+def test_krylov_spaces_give_the_values_of_all_principal_axes(smallest):
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(30, 60)) * np.geomspace(1.0, smallest, 60)
+    X, y = factors @ rng.normal(size=(60, 300)), factors[:, 0] + 0.1 * rng.normal(size=30)
+    training = TrainingSet.of(X, y, None)
+    validation, line = Validation.of(None, training), LocalLinearSpec.of(training, 0.0)
+    estimator = LocalLinearRegressor()
+    smoother = estimator._build_smoother(training, Gaussian(), 1 / training.scales, validation, 1, line)
+    queries = smoother.queries_of(validation.parts[0])
+    bandwidths = np.array([500.0, 20.0, 4.0])
+    assert smoother.takes_krylov_spaces
+    expected, _ = smoother.lines_for_any_ridge(queries, bandwidths)
+    found, unsupported = smoother.without_leverage(smoother.lines_for_any_ridge, queries, bandwidths)
+    assert not unsupported.any()
+    assert np.array_equal(found.is_ill_conditioned(0.0), expected.is_ill_conditioned(0.0))
+    for ridge in [1e-3, 0.1, 10.0, *([] if expected.is_ill_conditioned(0.0).any() else [0.0])]:
+        assert_allclose(found.value(ridge, 0.2), expected.value(ridge, 0.2), atol=1e-10)
+    assert_allclose(found.mean_variance, expected.mean_variance, rtol=1e-9)
+
+
+def test_squared_distances_of_few_keys_are_kept_and_right():
+    X = np.random.default_rng(0).normal(size=(20, 30))
+    index = KeyIndex(X, np.ones(20), X[:, :1])
+    for kernel in [Gaussian(), Epanechnikov()]:
+        request = KernelSumRequest(kernel, index, X)
+        kept = squared_distances(request, slice(None))
+        assert squared_distances(request, slice(None)).base is kept.base
+        others = squared_distances(KernelSumRequest(kernel, index, X.copy()), slice(3, 5))
+        assert_allclose(kept[3:5], others, atol=1e-12)
 
 
 def test_a_full_matrix_of_many_features_is_refused_with_memory_and_time():
