@@ -391,7 +391,8 @@ def significance_test(
     :class:`~sknw.model_selection.LeaveBlockOut`, keep their own residuals and share a sign. The bandwidths, or w, are
     taken as given: where they were learned from the same data, as "diagonal" learns them, a feature that was found to
     matter by chance seems to matter. With w = 0 the derivative of a weighted mean is 0 and the p-value 1; a local line
-    is still tested for being linear in the feature. The statistic is averaged over at most 2000 points.
+    is still tested for being linear in the feature. A constant feature has the statistic 0 and the p-value 1. The
+    statistic is averaged over at most 2000 points.
 
     References
     ----------

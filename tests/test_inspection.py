@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -192,6 +192,15 @@ def test_a_feature_without_weight_has_the_p_value_one_and_lines_still_test_it():
     found = significance_test(means, "a", n_bootstrap=99)
     assert (found.statistic[0], found.p_value[0]) == (0.0, 1.0)
     assert significance_test(lines, "a", n_bootstrap=99).p_value[0] == 0.01
+
+
+def test_a_constant_feature_has_the_p_value_one():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(40, 2)), np.full(40, 7.3)])
+    y = X[:, :2] + rng.normal(size=(40, 2))
+    found = significance_test(LocalLinearRegressor(bandwidth=0.8, ridge=0.0).fit(X, y), 2, n_bootstrap=49)
+    assert_array_equal(found.statistic, np.zeros((2, 1)))
+    assert_array_equal(found.p_value, np.ones((2, 1)))
 
 
 def test_of_many_rows_some_points_are_tested_in_batches(monkeypatch):

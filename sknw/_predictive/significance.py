@@ -69,6 +69,8 @@ def significance(
     at which derivatives are averaged.
     """
     training = fitted.training
+    if np.ptp(training.given[training.given_rows, feature]) == 0:  # a statistic would be a ratio of rounding errors
+        return np.zeros(smoother.values.shape[1]), np.ones(smoother.values.shape[1])
     n, levels = len(training), _levels(training, feature)
     n_points = max(_MOST_POINTS // max(len(levels), 1), 1)
     samples = np.arange(n) if n <= n_points else np.sort(rng.choice(n, n_points, replace=False))

@@ -29,7 +29,7 @@ _NEAREST, _NO_NOISE = 1.2, 0.95
 # Left-out predictions that rest on fewer samples may be those of copies. These have made the choice if without them a
 # wider bandwidth has a score lower by this ratio; bandwidths are tried in such steps.
 _COPIES, _LOWER, _STEP = 4.0, 0.9, 4.0
-# Lines on one feature, whose w may not be larger, are as narrow as its spacing where so little more would make them.
+# Lines on one feature count as narrow as its spacing if a factor of w below this makes them so: learned w stop there.
 _AT_SPACING = 1.01
 
 

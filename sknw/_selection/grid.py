@@ -18,8 +18,8 @@ FINE_STEP, COARSE_STEP = OCTAVE // 2, OCTAVE
 _NEGLIGIBLE_EXPONENT, _GAUSSIAN_REACH = 18.0, 6.0
 # The largest number of keys whose spacing is measured, and of keys among which it is measured.
 _SPACED_KEYS, _MOST_KEYS = 2000, 20_000
-# A kernel is as narrow as the spacing of samples where the distance of a sample to the nearest other one, that of so
-# many samples, is this many effective supports.
+# A kernel is as narrow as the spacing of samples where, of the distances of samples to the nearest other one, the
+# quantile of the first number is the second number of effective supports.
 _TYPICAL, _SUPPORTS_PER_SPACING = 0.1, 2.0
 
 

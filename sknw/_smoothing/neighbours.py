@@ -12,7 +12,7 @@ from sknw._kernel_sums.request import KernelSumRequest
 # The largest number of queries that look for their neighbours together, and of bytes of weights of all keys then.
 _CHUNK = 128
 _CHUNK_BYTES = 2**25
-# So many keys near are a few, and the number of queries that have few and look for them together.
+# A query with at most the first number of keys near has few; the second is how many of these look for them together.
 _FEW, _CHUNK_OF_FEW = 24, 512
 # With more columns than this there are fewer queries.
 _FEW_COLUMNS = 8

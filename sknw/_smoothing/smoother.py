@@ -31,8 +31,8 @@ from sknw.kernels import Kernel
 
 # Of moments in a search, seven digits are enough.
 _LOSS_IN_SEARCH = 1e-9
-# Queries whose sums have lost digits are summed anew about the middle of a cell, which is so many bandwidths wide: with
-# two hundred between the middle and a query, the mean square is about 4e4 times the variance. Fewer queries do not pay.
+# The width of a cell in bandwidths: with two hundred between its middle and a query, the mean square is about 4e4 times
+# the variance. A cell of fewer queries than the second number does not pay.
 _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
@@ -438,7 +438,8 @@ class Smoother:
     ) -> None:
         """Replace lines `found` where digits were `lost` (b, m), which then is no longer true, by sums in cells.
 
-        A cell is a few bandwidths wide, and the sums over the keys near its queries are about its middle.
+        The sums of a cell are those over the keys near its queries, with inputs as seen from its middle: there squares
+        are not much larger than variances.
         """
         assert self.line is not None
         n_values, log_unit = self.values.shape[1] - self.n_extra, np.log(self.unit)
