@@ -40,7 +40,8 @@ def is_dask_array(X: Any) -> bool:
 def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> Any:
     X = X.rechunk({1: -1})
     # of what type and shape an answer is
-    example = getattr(model, name)(model.X_train_[:1].astype(X.dtype), *arguments, **settings)
+    row = model.X_train_[:1].astype(X.dtype if X.dtype.kind == "f" else np.float64)
+    example = getattr(model, name)(row, *arguments, **settings)
     is_pair = isinstance(example, tuple)
     example = _stacked(example)
     shape: dict[str, Any] = {"drop_axis": 1}

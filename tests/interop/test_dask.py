@@ -64,6 +64,12 @@ def test_predictions_of_a_dask_array_are_lazy_and_in_its_chunks(has_cluster, req
         assert sum(str(key).startswith("_model") for key in client.who_has()) == 1  # the model was sent once
 
 
+def test_a_dask_array_of_integers_is_predicted():
+    X, Q = np.array([[0.5], [1.0], [2.0]]), np.array([[1], [2]])
+    model = NadarayaWatsonRegressor("epanechnikov", bandwidth=0.25, outside="raise").fit(X, [0.0, 1.0, 2.0])
+    assert_allclose(model.predict(dask.array.from_array(Q)).compute(), [1.0, 2.0])
+
+
 def test_shards_stay_on_their_workers(client, sends_everything):
     request = random_request(Cauchy(), n=300, m=40, leave_out="groups", n_columns=2, bandwidths=(3.0, 1.0))
     with joblib.parallel_config("dask"):
