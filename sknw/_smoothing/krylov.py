@@ -50,7 +50,7 @@ def krylov_lines(
     v = np.divide(c, norm[:, np.newaxis], out=np.zeros_like(c), where=is_open[:, np.newaxis])
     pivot, corner, before = np.ones(m), np.ones(m), np.zeros(m)  # the last pivot of T, and |e_k'T^-1 e_1|
     n_steps = 0
-    while n_steps < alpha.shape[1] and is_open.any():
+    while n_steps < alpha.shape[1] and (n_steps == 0 or is_open.any()):
         k, n_steps = n_steps, n_steps + 1
         t = p * (v @ x.T - np.einsum("md,md->m", v, x_mean)[:, np.newaxis])
         w = t @ x - t.sum(axis=1)[:, np.newaxis] * x_mean - before[:, np.newaxis] * last

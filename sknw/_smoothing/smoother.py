@@ -386,7 +386,8 @@ class Smoother:
     @property
     def takes_krylov_spaces(self) -> bool:
         """Whether local lines can do without all principal axes: of wide data and one target."""
-        return self.line is not None and self.line.basis is not None and self.values.shape[1] == 1
+        n, k = self.values.shape
+        return self.line is not None and self.line.basis is not None and n > 1 and k == 1
 
     def without_leverage(self, find: FindLines, queries: Queries, bandwidths: np.ndarray) -> FoundLines:
         """As `find`, of which the values alone are asked for: where `takes_krylov_spaces`, mostly in these."""
@@ -398,7 +399,7 @@ class Smoother:
         at_bandwidths = []
         for b in range(len(bandwidths)):
             at_this = bandwidths[b : b + 1]
-            p = weight_rows(self.value_request(queries, at_this), self.algorithm)(slice(None))
+            p = weight_rows(self.value_request(queries, at_this), self.algorithm)(slice(0, len(queries)))
             p /= np.where(unsupported[b], 1.0, p.sum(axis=1))[:, np.newaxis]
             lines, is_accurate = krylov_lines(p, self.line.x, self.values[:, 0], queries.x, log_samples[b])
             others = np.flatnonzero(~is_accurate & ~unsupported[b])
