@@ -12,6 +12,7 @@ from _common import print_machine, print_table
 # isort: split
 import argparse
 import re
+import sys
 import time
 import warnings
 from itertools import islice
@@ -253,20 +254,55 @@ def print_results(found, names, options):
         ["", "test - left out", "absolute value", "gain, %"],
         rows,
     )
-    curves = []
-    for b in range(len(BINS) - 1):
-        cells = []
-        for name in names:
-            count, total, hits = np.sum(
-                [np.array(split["bins"])[:, b] for row in found.values() for split in row.get(name, [])], axis=0
-            )
-            cells += [total / count if count else None, hits / count if count else None]
-        curves.append([f"{BINS[b]:g} to {BINS[b + 1]:g}", *(None if c is None else float(c) for c in cells)])
+    of_models = calibration(found, names)
     print_table(
         "Calibration over all tables: of probabilities between two bounds their mean, and the share that came true",
         ["", *(f"{name}: {what}" for name in names for what in ("mean", "true"))],
-        curves,
+        [
+            [
+                f"{BINS[b]:g} to {BINS[b + 1]:g}",
+                *(None if np.isnan(c) else c for name in names for c in of_models[name][b]),
+            ]
+            for b in range(len(BINS) - 1)
+        ],
     )
+
+
+def calibration(found, names):
+    """Of each model, in each bin of probabilities, their mean and the share that came true: arrays (bins, 2)."""
+    curves = {}
+    for name in names:
+        bins = np.sum([split["bins"] for row in found.values() for split in row.get(name, [])], axis=0)
+        count, total, hits = bins.astype(float)
+        with np.errstate(invalid="ignore"):  # 0 / 0: an empty bin
+            curves[name] = np.column_stack([total, hits]) / count[:, np.newaxis]
+    return curves
+
+
+def draw_calibration(curves, path):
+    """A panel for each model: the share that came true against the mean probability."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    n_columns = min(4, len(curves))
+    n_rows = -(-len(curves) // n_columns)
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(2.4 * n_columns, 2.5 * n_rows), layout="constrained", sharex=True, sharey=True
+    )
+    axes = np.atleast_1d(axes).ravel()
+    for ax, (name, curve) in zip(axes, curves.items(), strict=False):
+        ax.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--")
+        ax.plot(*curve.T, color="#0072B2" if name in OURS else "#D55E00", marker="o", markersize=4)
+        ax.set(title=name, aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[len(curves) :]:
+        ax.remove()
+    figure.supxlabel("mean predicted probability")
+    figure.supylabel("share that came true")
+    figure.savefig(path, dpi=150)
+    print(f"saved {path}", file=sys.stderr)
 
 
 def main():
@@ -277,6 +313,7 @@ def main():
     parser.add_argument("--rows", metavar="N", type=int, default=2000, help="training rows (default %(default)s)")
     parser.add_argument("--models", metavar="REGEX", default="", help="only models whose name matches")
     parser.add_argument("--datasets", metavar="REGEX", default="", help="only tables whose name matches")
+    parser.add_argument("--picture", metavar="FILE", help="draw the calibration curves")
     parser.add_argument("--quick", action="store_true", help="few and small: only shows that everything runs")
     options = parser.parse_args()
     names = [name for name in MODELS if re.search(options.models, name)]
@@ -284,7 +321,10 @@ def main():
     if options.quick:
         data, options.rows, options.splits = islice(data, 2), 100, 1
     print_machine(threads=1)
-    print_results(results(names, data, options, Cache(options.cache)), names, options)
+    found = results(names, data, options, Cache(options.cache))
+    print_results(found, names, options)
+    if options.picture:
+        draw_calibration(calibration(found, names), options.picture)
 
 
 if __name__ == "__main__":
