@@ -108,7 +108,7 @@ def _same(data: Any) -> Any:
 
 
 class JoblibWorkers:
-    """Processes of which only joblib knows, each with one thread."""
+    """The worker processes of a joblib backend other than dask's, each with one thread."""
 
     def __init__(self, backend: ParallelBackendBase) -> None:
         self.identity, self.number = type(backend).__qualname__, backend.effective_n_jobs(-1)
