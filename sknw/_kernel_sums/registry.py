@@ -94,6 +94,20 @@ class DifferentiatesSums(Protocol):
 
 
 @runtime_checkable
+class SumsLines(Protocol):
+    """Sums of which local lines of one feature are made, with inputs as seen from the query."""
+
+    def line_refusal(self, request: KernelSumRequest) -> str | None:
+        """As `Engine.refusal`, for these sums."""
+
+    def line_sums(self, request: KernelSumRequest) -> ScaledSums:
+        """sum_j K_j w_j (1, V_j, s_j, s_j V_j, s_j^2) with s_j = z_j - q: 2 + 2 k moments.
+
+        Errors are relative to the mass times 1, h and h^2, and for the columns V times the mean of |V|.
+        """
+
+
+@runtime_checkable
 class DifferentiatesMetric(Protocol):
     """The sums over pairs that the derivative of pooled values in the metric needs."""
 
@@ -248,6 +262,15 @@ def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSum
     if engine.is_compiled and takes_groups(request):
         return group_sums(request, lambda part: kernel_sums(part, algorithm_for(part, algorithm)))
     return dispatcher.compute(engine, request)
+
+
+def line_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums | None:
+    """The sums of `SumsLines`; None where the engine that takes the request has none."""
+    engine = dispatcher.choose(request, algorithm)
+    if not isinstance(engine, SumsLines) or engine.line_refusal(request):
+        return None
+    dispatcher.has_loaded(engine)
+    return engine.line_sums(request)
 
 
 def form_refusal(request: KernelSumRequest, takes_slopes: bool = False) -> str | None:

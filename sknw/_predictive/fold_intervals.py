@@ -75,7 +75,7 @@ def _left_out_at(
     leave_out, m, k = LeaveOut(*ranges.T), len(queries), smoother.values.shape[1]
     found, mass = np.full((len(ranges), m, k), np.nan), np.zeros((len(ranges), m, k + 1))
     request = smoother.value_request(queries)
-    columns = smoother.index.columns
+    columns = smoother.request(queries).columns
 
     def block(rows: slice, attention: np.ndarray) -> None:
         log_mass = log_mass_of(request, rows, attention)

@@ -110,9 +110,9 @@ class LocalMoments(_PerQuery):
         return cls(x_mean, y_mean, xx, xy, squares, log_samples)
 
     def has_cancellation(self, ridge: float) -> np.ndarray:
-        """Where a variance with the ridge is less than `ACCURATE` of the square x_mean^2 taken off: bool (...)."""
+        """Where a variance with the ridge is less than `ACCURATE` of the square that it was made from: bool (...)."""
         variances = np.diagonal(self.xx, axis1=-2, axis2=-1)
-        return np.any(variances + ridge < ACCURATE * self.x_mean**2, axis=-1)
+        return np.any(variances + ridge < ACCURATE * self.squares, axis=-1)
 
     def equivalent_kernel_and_slope(self, x: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """v = (C + ridge I)^-1 (x - x_mean) at queries x (..., d), and s = (C + ridge I)^-1 c, (..., d, k).
@@ -158,13 +158,18 @@ class LocalFits(_PerQuery):
     @classmethod
     def of(cls, moments: LocalMoments, x: np.ndarray) -> LocalFits:
         """From the moments around the queries x (..., d)."""
-        variances, axes = _principal_axes(moments.xx)
-        scores = (axes @ (x - moments.x_mean)[..., np.newaxis])[..., 0]
-        size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2  # of what each v_i is made from
+        scores, covariances = x - moments.x_mean, moments.xy
+        if moments.xx.shape[-1] == 1:  # the axis is the input itself
+            variances, size = moments.xx[..., 0], moments.squares
+        else:
+            variances, directions = np.linalg.eigh(moments.xx)
+            axes = np.swapaxes(directions, -2, -1)
+            scores, covariances = (axes @ scores[..., np.newaxis])[..., 0], axes @ covariances
+            # of what each v_i is made from
+            size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2
         known, least = ACCURATE * size, _ROUNDING * size
         variances = np.maximum(variances, 0.0)
         mean_variance = np.where(variances > least, variances, 0.0).mean(axis=-1)
-        covariances = axes @ moments.xy
         return cls(moments.y_mean, variances, scores, covariances, known, least, moments.log_samples, mean_variance)
 
     @classmethod
@@ -228,14 +233,6 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.nd
     least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
     mean_variance, nothing = variances.mean(axis=-1), np.zeros_like(least)
     return LocalFits(y_mean, variances, scores, covariances, nothing, least, log_samples, mean_variance)
-
-
-def _principal_axes(xx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The eigenvalues of C (..., d, d) and the eigenvectors as rows (..., d, d)."""
-    if xx.shape[-1] == 1:
-        return xx[..., 0], np.ones_like(xx)
-    variances, directions = np.linalg.eigh(xx)
-    return variances, np.swapaxes(directions, -2, -1)
 
 
 def moments_around(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex
-from sknw._kernel_sums.registry import kernel_sums
+from sknw._kernel_sums.registry import kernel_sums, line_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.attention import weight_rows
@@ -164,7 +164,7 @@ class Smoother:
     """Training samples and everything that decides how they are pooled.
 
     The index holds their z = (x - center) w, x the columns of their features, their sample weights, all positive and
-    the largest 1, and the columns that pooling needs the sums of.
+    the largest 1, and what is pooled.
     """
 
     features: FeatureMap
@@ -200,10 +200,9 @@ class Smoother:
         keys = coordinates(training.X, training.center, w)
         refuse_overflow(keys)
         offset = _largest_offset(training.center, w)
-        columns = training.values if line is None else line_columns(line.x, training.values)
         weights, unit = training.sample_weight, float(training.sample_weight.max())
         groups = training.features.groups(take(training.given, training.rows), w)
-        index = KeyIndex(keys, weights if unit == 1.0 else weights / unit, columns, offset, groups)
+        index = KeyIndex(keys, weights if unit == 1.0 else weights / unit, training.values, offset, groups)
         data = training.features, training.center, w, training.values
         return cls(*data, index, kernel, outside, algorithm, n_jobs, unit, line=line)
 
@@ -224,7 +223,7 @@ class Smoother:
 
     def with_line(self, line: LocalLinearSpec) -> Smoother:
         """The same by local lines."""
-        return replace(self, line=line, index=self.index.with_columns(line_columns(line.x, self.values)))
+        return replace(self, line=line, index=self.index.with_columns(self.values))
 
     def without_line(self) -> Smoother:
         """The same by weighted means."""
@@ -250,17 +249,11 @@ class Smoother:
 
     def with_values(self, values: np.ndarray) -> Smoother:
         """The same with other values to pool (n, k)."""
-        columns = values if self.line is None else line_columns(self.line.x, values)
-        return replace(self, values=values, index=self.index.with_columns(columns), n_extra=0)
+        return replace(self, values=values, index=self.index.with_columns(values), n_extra=0)
 
     def with_means(self, extra: np.ndarray) -> Smoother:
         """The same, which also pools further values (n, e), by weighted means."""
-        return replace(
-            self,
-            values=np.hstack([self.values, extra]),
-            index=self.index.with_columns(np.hstack([self.index.columns, extra])),
-            n_extra=extra.shape[1],
-        )
+        return replace(self.with_values(np.hstack([self.values, extra])), n_extra=extra.shape[1])
 
     def queries(self, X: np.ndarray) -> Queries:
         """The rows of X (m, d) as queries."""
@@ -296,7 +289,21 @@ class Smoother:
         return replace(self, line=line, values=self.values[keys], index=index)
 
     def request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
-        """The kernel sums that pooling at `queries` takes; `bandwidths` in units of the smoother's own."""
+        """The kernel sums of the values, or of the columns of local lines and of the extra values."""
+        request = self.value_request(queries, bandwidths)
+        if self.line is None:
+            return request
+        index = self.index.of_columns("line", lambda: self.index.with_columns(self._line_columns()))
+        return replace(request, index=index)
+
+    def _line_columns(self) -> np.ndarray:
+        """The columns (n, c) of which lines need the sums, and the extra values."""
+        assert self.line is not None
+        values, extra = np.split(self.values, [self.values.shape[1] - self.n_extra], axis=1)
+        return np.hstack([line_columns(self.line.x, values), extra])
+
+    def value_request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
+        """The kernel sums of the values alone; `bandwidths` in units of the smoother's own."""
         return KernelSumRequest(
             kernel=self.kernel,
             index=self.index,
@@ -307,14 +314,6 @@ class Smoother:
             n_jobs=self.n_jobs,
             query_groups=queries.groups,
         )
-
-    def value_request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
-        """The kernel sums of the values alone."""
-        request = self.request(queries, bandwidths)
-        if self.line is None:
-            return request
-        index = self.index.of_columns("values", lambda: self.index.with_columns(self.values))
-        return replace(request, index=index)
 
     def pool(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means or local lines at the queries (m, k), and which queries had no support (m,).
@@ -349,15 +348,16 @@ class Smoother:
         Where sums of squares are not accurate enough for the ridge, from the effective neighbours of the query.
         """
         assert self.line is not None
-        moments, extra, unsupported = self._moments(queries, bandwidths)
-        lines, ridge = LocalFits.of(moments, queries.x), self.line.ridge
+        moments, x, extra, unsupported = self._moments(queries, bandwidths)
+        lines, ridge = LocalFits.of(moments, x), self.line.ridge
         size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
 
         def is_lost(moments: LocalMoments, lines: LocalFits) -> np.ndarray:
             return lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
 
         lost = is_lost(moments, lines) & ~unsupported
-        self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
+        if x is queries.x:
+            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
             return lines_around(p, x, y, log_samples, size)
@@ -367,14 +367,15 @@ class Smoother:
 
     def lines_for_any_ridge(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """As `lines`, for a search: from the neighbours only where sums of squares leave nothing at all."""
-        moments, _, unsupported = self._moments(queries, bandwidths)
-        lines = LocalFits.of(moments, queries.x)
+        moments, x, _, unsupported = self._moments(queries, bandwidths)
+        lines = LocalFits.of(moments, x)
 
         def is_lost(moments: LocalMoments, _: LocalFits) -> np.ndarray:
             return np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
 
         lost = is_lost(moments, lines) & ~unsupported
-        self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
+        if x is queries.x:
+            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
             query = np.zeros((len(x), x.shape[2]))
@@ -414,20 +415,43 @@ class Smoother:
         Where variances are not accurate enough for the ridge, from the effective neighbours of the query.
         """
         assert self.line is not None
-        moments, _, unsupported = self._moments(queries, _OWN_BANDWIDTH)
+        moments, x, _, unsupported = self._moments(queries, _OWN_BANDWIDTH)
+        moments = replace(moments, x_mean=moments.x_mean + (queries.x - x))
         lost = moments.has_cancellation(self.line.ridge) & ~unsupported
         self._fit_neighbours(moments, lost, moments_around, queries, _OWN_BANDWIDTH)
         return moments, unsupported
 
-    def _moments(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalMoments, np.ndarray, np.ndarray]:
-        """Moments, the weighted means of the extra values, and which queries had no support."""
+    def _moments(
+        self, queries: Queries, bandwidths: np.ndarray
+    ) -> tuple[LocalMoments, np.ndarray, np.ndarray, np.ndarray]:
+        """Moments, the inputs of the queries in their coordinates, weighted means of the extra values, no support.
+
+        Of one input these are its differences from the query, where the engine sums them: then no digits are lost.
+        """
         assert self.line is not None
-        sums = kernel_sums(self.request(queries, bandwidths), self.algorithm)
-        means, unsupported = sums.into_means()
-        d, k = self.line.x.shape[1], self.values.shape[1] - self.n_extra
-        of_lines, extra = np.split(means, [n_line_columns(d, k)], axis=-1)
-        log_samples = sums.log_mass() - self.log_at_zero(queries, bandwidths)
-        return LocalMoments.of(of_lines, log_samples, d, k), extra, unsupported
+        sums = line_sums(self.value_request(queries, bandwidths), self.algorithm) if self.has_one_input else None
+        d, n_values = self.line.x.shape[1], self.values.shape[1]
+        k = n_values - self.n_extra
+        log_at_zero = self.log_at_zero(queries, bandwidths)
+        if sums is None:
+            sums = kernel_sums(self.request(queries, bandwidths), self.algorithm)
+            log_samples, (means, unsupported) = sums.log_mass() - log_at_zero, sums.into_means()
+            of_lines, extra = np.split(means, [n_line_columns(d, k)], axis=-1)
+            return LocalMoments.of(of_lines, log_samples, d, k), queries.x, extra, unsupported
+        log_samples, (means, unsupported) = sums.log_mass() - log_at_zero, sums.into_means()
+        y_mean, extra, z_mean, zy, _, zz = np.split(means, np.cumsum([k, self.n_extra, 1, k, self.n_extra]), axis=-1)
+        per_z = 1.0 / float(self.w.ravel()[0] * self.line.scales[0])
+        xx, xy = per_z**2 * (zz - z_mean**2), per_z * (zy - z_mean * y_mean)
+        # rounding of the sums is relative to the square of the bandwidth
+        squares = per_z**2 * (zz + bandwidths[:, np.newaxis, np.newaxis] ** 2)
+        one = (..., np.newaxis, slice(None))
+        moments = LocalMoments(per_z * z_mean, y_mean, xx[one], xy[one], squares, log_samples)
+        return moments, np.zeros(1), extra, unsupported
+
+    @property
+    def has_one_input(self) -> bool:
+        """Whether there are lines, and their only input is a multiple of z."""
+        return self.line is not None and self.line.x.shape[1] == 1 == self.keys.shape[1] and self.w.ravel()[0] > 0
 
     def _fit_by_cells(
         self,
@@ -458,8 +482,8 @@ class Smoother:
                 few = few.with_line(replace(self.line, x=self.line.x[near] - middle))
                 leave_out = None if part.leave_out is None else part.leave_out.among(near)
                 part = replace(part, x=part.x - middle, leave_out=leave_out)
-                moments, _, _ = few._moments(part, h)
-                lines = LocalFits.of(moments, part.x)
+                moments, x, _, _ = few._moments(part, h)
+                lines = LocalFits.of(moments, x)
                 found[b, here], lost[b, here] = lines[0], is_lost(moments, lines)[0]
 
     def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
@@ -468,7 +492,7 @@ class Smoother:
         Of shape (b, 1), or (b, m) for a kernel that is not a function of the distance. Such a kernel may be zero there;
         any others then count as very many samples.
         """
-        at_zero = np.maximum(self.request(queries, bandwidths).weight_at_zero(), np.finfo(np.float64).tiny)
+        at_zero = np.maximum(self.value_request(queries, bandwidths).weight_at_zero(), np.finfo(np.float64).tiny)
         return np.log(at_zero) - np.log(self.unit)
 
     def _fit_neighbours(

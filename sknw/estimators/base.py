@@ -297,7 +297,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """The training set pooled with the w of the features, by the engine that suits `n_passes` of validation."""
         smoother = Smoother.of(training, kernel, w, self.outside, self.algorithm, self.n_jobs, line)
         tests = validation.parts[0]
-        request = smoother.of_split(tests).request(smoother.queries_of(tests))
+        of_split, queries = smoother.of_split(tests), smoother.queries_of(tests)
+        request = of_split.value_request(queries) if of_split.has_one_input else of_split.request(queries)
         return replace(smoother, algorithm=choose_algorithm(request, self.algorithm, n_passes))
 
     def _store_fit(

@@ -40,10 +40,10 @@ def bytes_of_moments(n_cells: int, n_columns: int, d: int) -> int:
     return 8 * n_columns * P**d * n_cells
 
 
-def translation_matrices(width: float, reach: int) -> np.ndarray:
-    """C_jk(D) as [(reach - D, k), j], for cells of `width` bandwidths.
+def translation_matrices(width: float, reach: int, power: int = 0) -> np.ndarray:
+    """C_jk(D) of (-u)^power exp(-u^2 / 2) as [(reach - D, k), j], for cells of `width` bandwidths.
 
-    The values of the kernel at the P Chebyshev nodes of both cells, transformed in both to coefficients.
+    The values of the function at the P Chebyshev nodes of both cells, transformed in both to coefficients.
     """
     angles = np.pi * (np.arange(P) + 0.5) / P
     to_coefficients = 2.0 / P * np.cos(np.arange(P)[:, np.newaxis] * angles)
@@ -51,11 +51,18 @@ def translation_matrices(width: float, reach: int) -> np.ndarray:
     nodes = np.cos(angles) / 2.0
     distance = np.arange(reach, -reach - 1, -1)[:, np.newaxis, np.newaxis]
     u = width * (distance + nodes - nodes[:, np.newaxis])  # [D, node of the key, node of the query]
-    return np.ascontiguousarray((to_coefficients @ np.exp(-(u**2) / 2) @ to_coefficients.T).reshape(-1, P))
+    values = (-u) ** power * np.exp(-(u**2) / 2)
+    return np.ascontiguousarray((to_coefficients @ values @ to_coefficients.T).reshape(-1, P))
 
 
 @lru_cache(maxsize=16)
-def error_factors(width: float, reach: int, n_columns: int) -> np.ndarray:
-    """exp(-gap^2 / 4) of cells D = -reach..reach apart, for every column: (2 reach + 1, n_columns)."""
-    gap = np.maximum(np.abs(np.arange(-reach, reach + 1)) - 1, 0) * width
-    return np.repeat(np.exp(-(gap**2) / 4)[:, np.newaxis], n_columns, axis=1)
+def error_factors(width: float, reach: int, n_sums: int, n_columns: int) -> np.ndarray:
+    """(1 + u / sqrt(P))^p exp(-gap^2 / 4) of cells D = -reach..reach apart, for every sum: (2 reach + 1, n_sums).
+
+    With u^p for the sums from number p `n_columns` on, u is the largest distance of two points. By Cramer's bound the
+    derivatives f^(P) of u^p exp(-u^2 / 2) are at most (u + sqrt(P))^p times as large as those of exp(-u^2 / 2), and the
+    unit of errors is sqrt(P)^p.
+    """
+    distance, power = np.abs(np.arange(-reach, reach + 1))[:, np.newaxis], np.arange(n_sums) // n_columns
+    gap, furthest = np.maximum(distance - 1, 0) * width, (distance + 1) * width
+    return (1.0 + furthest / np.sqrt(P)) ** power * np.exp(-(gap**2) / 4)

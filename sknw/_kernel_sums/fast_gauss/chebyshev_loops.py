@@ -171,7 +171,7 @@ def _leave_out_own(totals, good, own, weights, values, scale, start, n, largest_
             left_out = weights[key]
             mass[i] -= left_out
             good[i] = largest_loss * left_out <= mass[i]
-            for v in range(1, len(totals)):
+            for v in range(1, 1 + len(values)):  # what comes after is zero at the query
                 removed = left_out * values[v - 1, key]
                 totals[v, i] -= removed
                 good[i] &= largest_loss * abs(removed) <= mass[i] * scale[v]

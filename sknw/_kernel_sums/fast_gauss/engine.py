@@ -98,8 +98,21 @@ class FastGauss(Engine):
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums, one bandwidth after the other, from the narrowest: neighbours share cells and moments."""
+        return self._sums(request, 1 + request.columns.shape[1])
+
+    def line_refusal(self, request: KernelSumRequest) -> str | None:
+        """As `refusal`, for lines: of one feature, and no ranges of keys left out."""
+        if request.has_ranges or request.keys.shape[1] > 1:
+            return "sums for lines with one feature only, and at most the own key left out"
+        return self.refusal(request)
+
+    def line_sums(self, request: KernelSumRequest) -> ScaledSums:
+        """As of `registry.SumsLines`."""
+        return self._sums(request, 3 + 2 * request.columns.shape[1])
+
+    def _sums(self, request: KernelSumRequest, n_sums: int) -> ScaledSums:
         n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
-        sums = np.zeros((n_bandwidths, 1 + request.columns.shape[1], n_queries))
+        sums = np.zeros((n_bandwidths, n_sums, n_queries))
         log_scale = np.zeros((n_bandwidths, n_queries))
         points, width = Points(request), 0.0
         set_sums = GaussianLine(points).set_sums if points.d == 1 else partial(_set_sums, points)
@@ -231,7 +244,7 @@ class _Expansion:
         d `CELL_ERROR` sum_s exp(-gap_s^2 / 4) sum_(j in s) |w V|_j, and all the keys that are not near.
         """
         width = self.keys.width * self.bandwidth.per_unit
-        near = self._spread(sizes, stops, error_factors(width, self.n_near, self.n_columns))
+        near = self._spread(sizes, stops, error_factors(width, self.n_near, self.n_columns, self.n_columns))
         return self.d * CELL_ERROR * near + self.points.total * np.exp(-(self.bandwidth.reach**2) / 2)
 
     def _spread(self, amounts: np.ndarray, stops: list[TranslationStage], factors: np.ndarray) -> np.ndarray:

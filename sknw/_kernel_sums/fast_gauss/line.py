@@ -34,18 +34,24 @@ class GaussianLine:
         self.left_out = own, *points.ranges(self.line.order, self.line.key_order)
 
     def set_sums(self, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
-        """Set the sums (1 + k, m) and their scale (m,) at a bandwidth, given the width of cells."""
-        line, c, m = self.line, len(sums), len(log_scale)
-        of_cells = self.points.index.of_bandwidth(("moments", width), lambda: self._moments(width, c))
+        """Set the sums (c, m) and their scale (m,) at a bandwidth, given the width of cells.
+
+        c = 1 + k; or 3 + 2 k, the sums of `registry.SumsLines`.
+        """
+        line, c, m, n_columns = self.line, len(sums), len(log_scale), 1 + len(self.line.columns)
+        of_cells = self.points.index.of_bandwidth(("moments", width), lambda: self._moments(width, n_columns))
         relative_width = width * bandwidth.per_unit
         reach = int(np.ceil(bandwidth.reach / relative_width))
+        power = np.arange(c) // n_columns  # of s = key - query, with which a sum is multiplied
+        unit = bandwidth.per_unit**-power
         done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
         of_queries, of_keys = (line.queries[np.newaxis], self.left_out), (line.keys, line.weights, line.columns)
-        grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach))
-        decay = CELL_ERROR * error_factors(relative_width, reach, c)
-        rest = self.points.total * np.exp(-(bandwidth.reach**2) / 2)
-        errors = (decay, rest, self.points.scale, TOLERANCE, LARGEST_LOSS)
+        grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach, bandwidth.per_unit, 1 + power[-1]))
+        decay = CELL_ERROR * unit * error_factors(relative_width, reach, c, n_columns)
+        column = np.arange(c) % n_columns
+        rest = self.points.total[column] * unit * bandwidth.reach**power * np.exp(-(bandwidth.reach**2) / 2)
+        errors = (decay, rest, self.points.scale[column] * unit, TOLERANCE, LARGEST_LOSS)
         costs = (LINE_SUM, LINE_KEY, LINE_CELL, COEFFICIENT_POINT, LINE_TRANSLATION)
         direct = (bandwidth.rate, bandwidth.log_small_part, SMALLEST_EXPONENT)
 
@@ -74,7 +80,11 @@ class GaussianLine:
         return keys.cells[:, 2].astype(np.float64), keys.start, in_rows, sizes
 
 
-@lru_cache(maxsize=16)
-def _matrices_in_rows(width: float, reach: int) -> np.ndarray:
-    """The `translation_matrices`, transposed."""
-    return np.ascontiguousarray(translation_matrices(width, reach).T)
+def _matrices_in_rows(width: float, reach: int, per_unit: float, n_powers: int) -> np.ndarray:
+    """The `translation_matrices` for each power of s, in the unit of the keys, transposed."""
+    return np.stack([per_unit**-p * _transposed(width, reach, p) for p in range(n_powers)])
+
+
+@lru_cache(maxsize=48)
+def _transposed(width: float, reach: int, power: int) -> np.ndarray:
+    return np.ascontiguousarray(translation_matrices(width, reach, power).T)

@@ -26,6 +26,17 @@ def _scaled(weights, column, n):
     return total
 
 
+@inner(REORDERED)
+def _times_differences(weights, keys, query, n):
+    """weights[j] *= keys[j] - query; the sum of them."""
+    wide_vectors()
+    total = 0.0
+    for j in range(n):
+        weights[j] *= keys[j] - query
+        total += weights[j]
+    return total
+
+
 @inner()
 def _nearest(keys, query, place, i, left_out):
     """The index of the nearest of sorted keys, `place` of them below query i, not left out; -1 if there is none."""
@@ -60,7 +71,8 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
 
         exp(-rate x^2) >= exp(-log_small_part) w exp(-rate a^2)
 
-    Sums whose exponents are all below `smallest_exponent` are relative to the nearest key.
+    Sums whose exponents are all below `smallest_exponent` are relative to the nearest key. Those of lines, more than
+    1 + k, go on with the factor s = key - query, and end with s^2 times the mass.
 
     Parameters
     ----------
@@ -72,7 +84,7 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
     own, ranges, numbers = left_out
     keys, weights, values = of_keys
     rate, log_small_part, smallest_exponent = direct
-    log_base = -rate / np.log(2.0)
+    log_base, c = -rate / np.log(2.0), 1 + len(values)
     work = np.empty(TILE)
     place = first_place = last_place = np.int64(0)
     for i in range(begin, end):
@@ -113,6 +125,11 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
             sums[0, i] += _scaled(work, weights[start : start + n], n)
             for v in range(len(values)):
                 sums[v + 1, i] += product(work, values[v, start : start + n], n)
+            if len(sums) > c:
+                sums[c, i] += _times_differences(work, keys[start : start + n], query, n)
+                for v in range(len(values)):
+                    sums[c + v + 1, i] += product(work, values[v, start : start + n], n)
+                sums[2 * c, i] += _times_differences(work, keys[start : start + n], query, n)
 
 
 @inner()
@@ -125,7 +142,8 @@ def _expansion_pays(n_queries, n_near, n_cells, n_columns, costs):
 
 @inner()
 def _translate(coefficients, bound, cell, low, high, cells, moments, sizes, matrices, decay):
-    """Set the coefficients (P, 1 + k) in a cell from the cells low..high of the keys, and add up the error bound."""
+    """Set the coefficients (P, c) in a cell from the cells low..high of the keys, and add up the error bound."""
+    n_columns = len(moments)
     for v in range(len(bound)):
         for k in range(len(coefficients)):
             coefficients[k, v] = 0.0
@@ -138,9 +156,10 @@ def _translate(coefficients, bound, cell, low, high, cells, moments, sizes, matr
             stop += 1
         at, n = (reach + np.int64(cells[first]) - cell) * P, (stop - first) * P
         for v in range(len(bound)):
-            add_products(coefficients, v, moments[v, first * P : stop * P], matrices, at, n)
+            column = v % n_columns
+            add_products(coefficients, v, moments[column, first * P : stop * P], matrices[v // n_columns], at, n)
             for s in range(first, stop):
-                bound[v] += sizes[s, v] * decay[reach + cell - np.int64(cells[s]), v]
+                bound[v] += sizes[s, column] * decay[reach + cell - np.int64(cells[s]), v]
         first = stop
 
 
@@ -150,8 +169,8 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
 
     Parameters
     ----------
-    sums, done : arrays of shape (1 + k, m), (m,), zero
-        Of all queries.
+    sums, done : arrays of shape (c, m), (m,), zero
+        Of all queries; c = 1 + k, or of lines 3 + 2 k, the last ones with the factors s and s^2, s = key - query.
     first, last : int
         The queries to look at, those from `first` to before `last`.
     of_queries : tuple (queries, left_out)
@@ -161,9 +180,9 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
     of_cells : tuple of arrays (cells, start, moments, sizes) of shapes (s,), (s + 1,), (1 + k, s P), (s, 1 + k)
         The cells of the keys, whole numbers in float64.
     grid : tuple (width, largest_index, matrices)
-        The matrices (P, (2 r + 1) P) translate by up to r cells.
+        The matrices (1 or 3, P, (2 r + 1) P), for each power of s, translate by up to r cells.
     errors : tuple (decay, rest, scale, tolerance, largest_loss)
-        Of shapes (2 r + 1, 1 + k), (1 + k,), (1 + k,): bounds for cells in reach, as a part of their size; the bound
+        Of shapes (2 r + 1, c), (c,), (c,): bounds for cells in reach, as a part of their size; the bound
         for all that is further; and what `evaluate` compares them with.
     costs : tuple
         See `_expansion_pays`.

@@ -8,7 +8,8 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from types import ModuleType
 
 import numpy as np
@@ -63,20 +64,18 @@ class Sweep(Engine):
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; queries and keys are sorted once for all bandwidths."""
-        n_queries, n_columns = len(request.queries), 1 + request.columns.shape[1]
-        sums = np.empty((len(request.bandwidths), n_columns, n_queries))
-        log_scale = np.zeros((len(request.bandwidths), n_queries))
-        line = SortedRequest.of(request)
         set_sums = _set_compact_sums if request.kernel.is_compact else _set_exponential_sums
-        for b, h in enumerate(request.bandwidths.tolist()):
-            is_in_order = isinstance(line.order, slice)
-            part = sums[b] if is_in_order else np.empty((n_columns, n_queries))
-            scale = set_sums(part, request, line, h)
-            if not is_in_order:
-                scatter_rows(sums[b], line.order, part)
-            if scale is not None:
-                log_scale[b, line.order] = scale
-        return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
+        return _sums(request, 1 + request.columns.shape[1], set_sums)
+
+    def line_refusal(self, request: KernelSumRequest) -> str | None:
+        """As `refusal`, for lines: compact polynomial kernels, and no ranges of keys left out."""
+        if request.has_ranges or request.form.family != "polynomial":
+            return "sums for lines with compact polynomial kernels only, and at most the own key left out"
+        return self.refusal(request)
+
+    def line_sums(self, request: KernelSumRequest) -> ScaledSums:
+        """As of `registry.SumsLines`."""
+        return _sums(request, 3 + 2 * request.columns.shape[1], partial(_set_compact_sums, degree=1))
 
     def derivative_refusal(self, request: KernelSumRequest) -> str | None:
         """The kernel exp(-rate u) of one feature, without own keys."""
@@ -104,21 +103,40 @@ class Sweep(Engine):
 register(Sweep())
 
 
-# Below, sums (1 + k, m) are in the order of the line, and without the own keys; what is returned is the scale (m,), or
-# None where it is zero everywhere.
+def _sums(request: KernelSumRequest, n_sums: int, set_sums: Callable[..., np.ndarray | None]) -> ScaledSums:
+    """All `n_sums` sums, which ``set_sums(sums, request, line, h)`` sets at each bandwidth."""
+    n_queries, n_bandwidths = len(request.queries), len(request.bandwidths)
+    sums, log_scale = np.empty((n_bandwidths, n_sums, n_queries)), np.zeros((n_bandwidths, n_queries))
+    line = SortedRequest.of(request)
+    for b, h in enumerate(request.bandwidths.tolist()):
+        is_in_order = isinstance(line.order, slice)
+        part = sums[b] if is_in_order else np.empty((n_sums, n_queries))
+        scale = set_sums(part, request, line, h)
+        if not is_in_order:
+            scatter_rows(sums[b], line.order, part)
+        if scale is not None:
+            log_scale[b, line.order] = scale
+    return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
 
-def _set_compact_sums(sums: np.ndarray, request: KernelSumRequest, line: SortedRequest, h: float) -> None:
-    """Sums of a compact kernel at bandwidth h."""
+# Below, sums (1 + k or more, m) are in the order of the line, and without the own keys; what is returned is the scale
+# (m,), or None where it is zero everywhere.
+
+
+def _set_compact_sums(
+    sums: np.ndarray, request: KernelSumRequest, line: SortedRequest, h: float, degree: int = 0
+) -> None:
+    """Sums of a compact kernel at bandwidth h; with degree 1 those of lines."""
     loops, form = _loops(), request.form
     power, exponent = (int(form.power), form.exponent) if form.family == "polynomial" else (0, 1)
-    kernel = ((0.0,) * (1 + max(power * exponent, 1 - power)), (0,) * power, (0,) * exponent)
+    n_moments = 1 + max(power * exponent, 1 - power) + 2 * degree
+    kernel = ((0.0,) * n_moments, (0,) * power, (0,) * exponent, (0,) * (2 * degree))
     radius = _radius(h, includes_edge=exponent == 0)
     columns = (line.keys, line.weights, line.columns)
 
     def states_of_keys() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         begin, end = loops.cells_of_blocks(line.keys, radius)
-        states = np.empty((2, 2, len(begin), 1 + len(line.columns), len(kernel[0])))
+        states = np.empty((2, 2, len(begin), 1 + len(line.columns), n_moments))
 
         def set_states(sides: slice) -> None:
             for side in range(sides.start, sides.stop):
@@ -128,7 +146,7 @@ def _set_compact_sums(sums: np.ndarray, request: KernelSumRequest, line: SortedR
         return begin, end, states
 
     begin, end, states = request.index.of_bandwidth(("states", kernel, h), states_of_keys)
-    terms = _terms(power, exponent)
+    terms = h ** np.arange(1.0 + 2 * degree)[:, np.newaxis, np.newaxis] * _terms(power, exponent, 2 * degree)
 
     def sum_some(some: slice) -> None:
         loops.compact_sums(
@@ -140,10 +158,12 @@ def _set_compact_sums(sums: np.ndarray, request: KernelSumRequest, line: SortedR
 
 
 @lru_cache(maxsize=32)
-def _terms(power: int, exponent: int) -> np.ndarray:
-    """K^(m)(0) / m! binomial(m, k) of K = (1 - (1 - v)^power)^exponent, [m, k]."""
-    taylor = ((1.0 - Polynomial([1.0, -1.0]) ** power) ** exponent).coef
-    return taylor[:, np.newaxis] * pascal(len(taylor), kind="lower", exact=False)
+def _terms(power: int, exponent: int, highest: int) -> np.ndarray:
+    """K^(m)(0) / m! binomial(m, k) of K = (1 - v)^p (1 - (1 - v)^power)^exponent, [p, m, k], p from 0 to `highest`."""
+    u = Polynomial([1.0, -1.0])
+    kernels = [u**p * (1.0 - u**power) ** exponent for p in range(highest + 1)]
+    taylor = np.array([np.pad(kernel.coef, (0, highest - p)) for p, kernel in enumerate(kernels)])
+    return taylor[..., np.newaxis] * pascal(taylor.shape[1], kind="lower", exact=False)
 
 
 def _set_exponential_sums(

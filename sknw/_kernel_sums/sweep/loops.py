@@ -16,6 +16,9 @@ Keys come in blocks of as many, and blocks in cells no wider than the window on 
 window, the block with the query and those at the edges are summed directly. Between, there are on either side the rest
 of the query's cell, perhaps whole cells, and a part of one that ends at the block at the edge: states of all of these
 are there for every block.
+
+Lines need sums with the factors s and s^2, s = x_j - query, as well. There K is multiplied by (h u)^p = h^p (1 - v)^p,
+a polynomial of p degrees more, with the same states.
 """
 
 from __future__ import annotations
@@ -141,15 +144,15 @@ def set_states(inner, outer, kernel, mirrored, per_h, keys, weights, values, beg
     Parameters
     ----------
     inner, outer : arrays of shape (b + 1, 1 + k, degree + 1)
-    kernel : tuple (zeros, powers, exponents)
+    kernel : tuple (zeros, powers, exponents, line)
         The state without any key, and tuples as long as the numbers in (1 - u^power)^exponent; no powers: the cosine.
-        The compiler knows them for constants.
+        `line` is as long as the highest power of s, 2 for lines, else 0. The compiler knows them for constants.
     mirrored : bool
     per_h : float
     keys, weights, values : arrays of shape (n,), (n,), (k, n)
     begin, end : arrays of shape (b + 1,), from `cells_of_blocks`
     """
-    zeros, powers, _ = kernel
+    zeros, powers, _, _ = kernel
     is_cosine = len(powers) == 0
     n_blocks, c = len(begin) - 1, 1 + len(values)
     block, columns = np.empty(BLOCK), np.empty((c, BLOCK))
@@ -192,10 +195,14 @@ def _anchor(keys, b, mirrored):
 
 
 @inner(REORDERED)
-def _direct(query, block, columns, v0, v1, left_out, h, per_h, radius, powers, exponents):
-    """sum_j K((query - block[j]) / h) (columns[v0, j], columns[v1, j]), but for the key j = left_out."""
+def _direct(query, block, columns, v0, v1, left_out, h, per_h, radius, kernel):
+    """sum_j K((query - block[j]) / h) (columns[v0, j], columns[v1, j]), but for the key j = left_out.
+
+    For lines also the same sums times s = block[j] - query, and that of the first column times s^2.
+    """
     wide_vectors()
-    total0 = total1 = 0.0
+    _, powers, exponents, line = kernel
+    total0 = total1 = first0 = first1 = second0 = 0.0
     for j in range(3 * BLOCK):
         distance = abs(query - block[j])
         u, v = distance * per_h, (h - distance) * per_h
@@ -210,10 +217,17 @@ def _direct(query, block, columns, v0, v1, left_out, h, per_h, radius, powers, e
         weight = 1.0
         for _ in range(len(exponents)):
             weight *= base
-        weight = weight if (distance <= radius) & (j != left_out) else 0.0
+        near = (distance <= radius) & (j != left_out)
+        weight = weight if near else 0.0
         total0 += weight * columns[v0, j]
         total1 += weight * columns[v1, j]
-    return total0, total1
+        if len(line) > 0:
+            from_query = block[j] - query if near else 0.0
+            weight *= from_query
+            first0 += weight * columns[v0, j]
+            first1 += weight * columns[v1, j]
+            second0 += weight * from_query * columns[v0, j]
+    return total0, total1, first0, first1, second0
 
 
 @inner(_FASTMATH)
@@ -224,12 +238,12 @@ def _set_series(series, kernel, mirrored, states, b, stop, at, inside, per_h, ke
     These are the keys of the cells from that of b up to that before `stop`, and of the cell of the block `at` up to it.
     """
     inner, outer = states[0], states[1]
-    zeros, powers, _ = kernel
-    is_cosine = len(powers) == 0
+    zeros, powers, _, _ = kernel
+    is_cosine, n_columns = len(powers) == 0, outer.shape[1]
     anchor = cell_anchor = _anchor(keys, end[at] - 1 if mirrored else begin[at], mirrored) if inside else 0.0
     if (b < stop) != mirrored:
         anchor = _anchor(keys, b, mirrored)
-    for v in range(len(series)):
+    for v in range(n_columns):
         state, part = zeros, b
         while (part < stop) != mirrored:
             delta = abs(_anchor(keys, part, mirrored) - anchor) * per_h
@@ -242,16 +256,20 @@ def _set_series(series, kernel, mirrored, states, b, stop, at, inside, per_h, ke
             for k in range(len(zeros)):
                 series[v, k] = state[k]
         else:
-            for i in range(len(zeros)):
-                series[v, i] = 0.0
-                for k in range(len(zeros) - i):
-                    series[v, i] += terms[i + k, k] * state[k]
+            for q in range(v, len(series), n_columns):
+                p = q // n_columns
+                sign = -1.0 if p == 1 and not mirrored else 1.0
+                for i in range(len(zeros)):
+                    total = 0.0
+                    for k in range(len(zeros) - i):
+                        total += terms[p, i + k, k] * state[k]
+                    series[q, i] = sign * total
     return anchor
 
 
 @inner(_FASTMATH)
 def _value(series, side, v, a, kernel):
-    zeros, powers, _ = kernel
+    zeros, powers, _, _ = kernel
     last = len(zeros) - 1
     if len(powers) == 0:
         return series[side, v, 0] * sine(1.0 - a) + series[side, v, last] * sine(a)
@@ -267,33 +285,35 @@ def compact_sums(
 ):
     """sums[v, first + r] = sum_j K((queries[r] - keys[j]) / h) w_j V_jv over the keys within `radius`.
 
+    For lines then the same with the factor s_j = keys[j] - queries[r], and that of the mass with the factor s_j^2.
+
     Parameters
     ----------
-    sums : array of shape (1 + k, any)
+    sums : array of shape (1 + k, any), of lines (3 + 2 k, any)
         With the place of the first query; not a part of an array, which would be compiled apart and round otherwise.
     first : int
-    kernel : tuple (zeros, powers, exponents), see `set_states`
+    kernel : tuple (zeros, powers, exponents, line), see `set_states`
     h, radius : float
         Bandwidth, and the largest distance with a positive weight.
     keys, weights, values : arrays of shape (n,), (n,), (k, n), keys ascending
     begin, end : arrays of `cells_of_blocks`
     states : array of shape (2, 2, b + 1, 1 + k, degree + 1)
         Those of `set_states`, left and right of a query.
-    terms : array of shape (degree + 1, degree + 1)
-        The numbers K^(m)(0) / m! binomial(m, k), [m, k], with K as a function of v.
+    terms : array of shape (1 or 3, degree + 1, degree + 1)
+        The numbers K^(m)(0) / m! binomial(m, k), [p, m, k], with K, times h^p (1 - v)^p, as a function of v.
     queries, place : arrays of shape (m,), ascending
         The queries and how many keys stand before each.
     is_own : bool array of shape (m,)
         Whether the key at its place is the query itself, which is left out.
     """
-    zeros, powers, exponents = kernel
-    per_h, n_blocks, c = 1.0 / h, len(begin) - 1, len(sums)
+    zeros, powers, exponents, line = kernel
+    per_h, n_blocks, n_columns, c = 1.0 / h, len(begin) - 1, 1 + len(values), len(sums)
     series, anchors = np.empty((2, c, len(zeros))), np.empty(2)
     # what the sums on either side, and those at the edges and at the query, are at present made of
     made_of, filled = np.empty((2, 3), dtype=np.int64), np.empty(3, dtype=np.int64)
     for i in range(3):
         made_of[0, i] = made_of[1, i] = filled[i] = -2
-    block, columns = np.empty(3 * BLOCK), np.empty((c, 3 * BLOCK))
+    block, columns = np.empty(3 * BLOCK), np.empty((n_columns, 3 * BLOCK))
     left, right = bool(0), bool(1)  # not literals, for each of which the others would be compiled once more
     low = high = max(place[0] // BLOCK - 1, 0)
     while low > 0 and queries[0] - _anchor(keys, low - 1, right) <= radius:
@@ -326,17 +346,27 @@ def compact_sums(
         # within [0, 1] wherever there are keys
         left_a = min(max((h - (query - anchors[0])) * per_h, 0.0), 1.0)
         right_a = min(max((h - (anchors[1] - query)) * per_h, 0.0), 1.0)
-        for v in range(0, c, 2):
-            other = min(v + 1, c - 1)
-            total, total_of_other = _direct(
-                query, block, columns, v, other, left_out, h, per_h, radius, powers, exponents
+        for v in range(0, n_columns, 2):
+            other = min(v + 1, n_columns - 1)
+            total, total_of_other, moment, moment_of_other, second = _direct(
+                query, block, columns, v, other, left_out, h, per_h, radius, kernel
             )
             for side in range(2):
                 a = right_a if side else left_a
                 total += _value(series, side, v, a, kernel)
                 total_of_other += _value(series, side, other, a, kernel)
+                if len(line) > 0:
+                    moment += _value(series, side, n_columns + v, a, kernel)
+                    moment_of_other += _value(series, side, n_columns + other, a, kernel)
+                    if v == 0:
+                        second += _value(series, side, 2 * n_columns, a, kernel)
             sums[other, first + r] = total_of_other
             sums[v, first + r] = total
+            if len(line) > 0:
+                sums[n_columns + other, first + r] = moment_of_other
+                sums[n_columns + v, first + r] = moment
+                if v == 0:
+                    sums[2 * n_columns, first + r] = second
 
 
 # The exponential
