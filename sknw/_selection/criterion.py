@@ -53,14 +53,17 @@ class Criterion:
         tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven & Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a
         score does not exist.
         """
-        scores, n_unsupported, _ = zip(*self.evaluate(factors, with_predictions=False), strict=True)
+        scores, n_unsupported, _, _ = zip(*self.evaluate(factors, with_predictions=False), strict=True)
         return np.array(scores), np.array(n_unsupported)
 
     def evaluate(self, factors: np.ndarray, with_predictions: bool) -> Iterator[Evaluation]:
         """Yield the `Evaluation` at each bandwidth factor, given in descending order."""
         line, k = self.smoother.line, self.smoother.values.shape[1]
         d = 0 if line is None else line.x.shape[1]
-        size = max(_BATCH_BYTES // (8 * len(self.validation) * (2 * d + d * k + k + 4)), 1)
+        size = _BATCH_BYTES // (8 * len(self.validation) * (2 * d + d * k + k + 4))
+        if line is not None:  # fewer bandwidths rather than several batches of rows
+            size = min(size, self.smoother.batch_size() // len(self.validation))
+        size = max(size, 1)
         for start in range(0, len(factors), size):
             paths = self._ridge_paths(factors[start : start + size])
             # a list, so that the memory of a batch is free when the next one begins
@@ -137,8 +140,11 @@ class Criterion:
             return self.ridge
         return self._ridge_paths(np.array([factor]))[0].argmin()
 
-    def best_count(self, ridge: float) -> float:
-        """The count of lines at the smoother's bandwidth and a ridge: `SLOPE_COUNT`, or 0 if that is much better."""
+    def best_count(self, ridge: float) -> tuple[float, np.ndarray]:
+        """The count of lines at the smoother's bandwidth and a ridge: `SLOPE_COUNT`, or 0 if that is much better.
+
+        And the left-out predictions (m, k) of the rows with this count.
+        """
         return replace(self, ridge=ridge)._ridge_paths(np.ones(1))[0].best_count(ridge)
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:

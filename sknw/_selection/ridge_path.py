@@ -29,8 +29,9 @@ _EXACT_FIT = SCORE_TOL**2
 # second number, as it does where the target is a line.
 SLOPE_COUNT, COUNT_MARGIN = 0.2, 1.3
 
-# The score, the number of rows without support, and the leave-one-out predictions (m, k) of the rows, if asked for.
-Evaluation = tuple[float, int, np.ndarray | None]
+# The score, the number of rows without support, the ridge, and the leave-one-out predictions (m, k) of the rows, if
+# asked for.
+Evaluation = tuple[float, int, float, np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class RidgePath:
         return (
             self(ridge),
             int(self.unsupported.sum()),
+            ridge,
             self._predictions(ridge) if with_predictions else None,
         )
 
@@ -124,12 +126,16 @@ class RidgePath:
             total += np.einsum("m,mk,mk", self.weights[some], residuals, residuals)
         return float(total / (self.weights.sum() * means.shape[1]))
 
-    def best_count(self, ridge: float) -> float:
-        """`SLOPE_COUNT`, or 0 if that divides the mean square at a ridge by more than `COUNT_MARGIN`."""
-        plain, shrunken = (replace(self, count=count)(ridge) for count in (0.0, SLOPE_COUNT))
-        if self.name == "aicc":
-            return 0.0 if plain < shrunken - np.log(COUNT_MARGIN) else SLOPE_COUNT
-        return 0.0 if plain * COUNT_MARGIN < shrunken else SLOPE_COUNT
+    def best_count(self, ridge: float) -> tuple[float, np.ndarray]:
+        """`SLOPE_COUNT`, or 0 if that divides the mean square at a ridge by more than `COUNT_MARGIN`.
+
+        And the left-out predictions (m, k) with this count.
+        """
+        paths = [replace(self, count=count) for count in (0.0, SLOPE_COUNT)]
+        plain, shrunken = (path(ridge) for path in paths)
+        is_plain = plain < shrunken - np.log(COUNT_MARGIN) if self.name == "aicc" else plain * COUNT_MARGIN < shrunken
+        best = paths[0 if is_plain else 1]
+        return best.count, best._predictions(ridge)
 
     def _every(self, stride: int) -> RidgePath:
         """The same of the rows 0, stride, 2 stride, ..."""

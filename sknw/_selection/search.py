@@ -58,8 +58,8 @@ class History:
         self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_surrogate: dict[Callable, dict[float, tuple[float, int]]] = {}
-        # the best bandwidth on all rows, and the leave-one-out predictions there if they are kept
-        self.best_score, self.best_factor, self.best_predictions = np.inf, 0.0, None
+        # the best bandwidth on all rows, its ridge, and the leave-one-out predictions there if they are kept
+        self.best_score, self.best_factor, self.best_ridge, self.best_predictions = np.inf, 0.0, 0.0, None
 
     def add(self, criterion: Criterion | BinnedCriterion | SubsampledCriterion, factors: np.ndarray) -> np.ndarray:
         """Return the scores at `factors`, in descending order; new ones are evaluated in batches."""
@@ -68,16 +68,16 @@ class History:
         new = np.array([factor for factor in dict.fromkeys(factors.tolist()) if factor not in seen])
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
-            evaluations: Iterable[tuple[Any, Any, Any]]
+            evaluations: Iterable[tuple[Any, Any, Any, Any]]
             if is_all:
                 evaluations = self.criterion.evaluate(batch, self.keeps_predictions)
             else:
-                evaluations = zip(*criterion(batch), repeat(None, len(batch)), strict=True)
-            for factor, (score, n_unsupported, predictions) in zip(batch.tolist(), evaluations, strict=True):
+                evaluations = zip(*criterion(batch), repeat(None, len(batch)), repeat(None, len(batch)), strict=True)
+            for factor, (score, n_unsupported, ridge, predictions) in zip(batch.tolist(), evaluations, strict=True):
                 seen[factor] = (float(score), int(n_unsupported))
                 margin = score_tolerance(score) * (1 if factor < self.best_factor else -1)
                 if is_all and score < self.best_score - margin:
-                    self.best_score, self.best_factor = float(score), factor
+                    self.best_score, self.best_factor, self.best_ridge = float(score), factor, ridge
                     self.best_predictions = None if predictions is None else predictions.copy()
                 if self.on_candidate():
                     raise SearchStopped
@@ -90,7 +90,7 @@ class History:
 
 def search_bandwidth(
     criterion: Criterion, on_candidate: Callable[[], bool]
-) -> tuple[BandwidthSearch, np.ndarray | None]:
+) -> tuple[BandwidthSearch, float | None, np.ndarray | None]:
     """Find the factor c that minimises `criterion` over all bandwidths that make a difference.
 
     A scan of a geometric grid (`bandwidth_grid`) finds the local minima; each that can still win is refined in log c
@@ -99,7 +99,8 @@ def search_bandwidth(
     the scan takes a surrogate of the criterion (`surrogate`): its choice is surely low, and mostly the lowest to 1e-4.
 
     `on_candidate` is called after each bandwidth, and ends the search with the best so far by returning True. Returned
-    as well: the leave-one-out predictions (m, k) of the rows at the chosen bandwidth, if the search has kept them.
+    as well: the ridge, and the leave-one-out predictions (m, k) of the rows, at the chosen bandwidth, if the search has
+    seen it on all rows and kept them.
     """
     keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
     grid, has_equal_keys = bandwidth_grid(criterion.smoother.index, kernel)
@@ -136,7 +137,8 @@ def search_bandwidth(
         has_duplicates=bool(has_equal_keys),
         is_comparable=np.isin(factors, eligible),
     )
-    return result, history.best_predictions if history.best_factor == best_factor else None
+    is_kept = history.best_factor == best_factor
+    return result, history.best_ridge if is_kept else None, history.best_predictions if is_kept else None
 
 
 def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:

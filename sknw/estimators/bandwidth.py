@@ -74,7 +74,7 @@ class BandwidthSmoother(IncrementalSmoother):
         n_rows = n_validation_rows(len(training), len(training.center), kernel, n_columns=n_columns)
         validation = self._validation(data, n_rows)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
-        search = predictions = None
+        search = best_ridge = predictions = None
         if selector is None:
             bandwidth = self._given_bandwidth(d)
         elif selector in RULES:
@@ -84,14 +84,16 @@ class BandwidthSmoother(IncrementalSmoother):
                 training, kernel, 1 / training.scales, validation, _PASSES_OF_A_SEARCH, line
             )
             criterion = Criterion(selector, smoother, training, validation, fixed_ridge, self._datafit())
-            search, predictions = search_bandwidth(criterion, task.step)
+            search, best_ridge, predictions = search_bandwidth(criterion, task.step)
             bandwidth = search.bandwidths[search.best_index]
             del smoother, criterion  # before the next ones are made: they take much memory
         smoother = self._build_smoother(training, kernel, _inverse(bandwidth), validation, 1, line)
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, validation, fixed_ridge)
-            self.ridge_ = criterion.best_ridge(1.0)
-            self.slope_count_ = criterion.best_count(self.ridge_) if fixed_ridge is None else 0.0
+            self.ridge_ = criterion.best_ridge(1.0) if best_ridge is None else best_ridge
+            self.slope_count_ = 0.0
+            if fixed_ridge is None:
+                self.slope_count_, predictions = criterion.best_count(self.ridge_)
             smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
         smoother = replace(smoother, algorithm=self.algorithm)

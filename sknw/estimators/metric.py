@@ -82,7 +82,8 @@ class MetricSmoother(IncrementalSmoother):
         continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
         before = (self.w_, getattr(self, "ridge_", None)) if continues else None
         data = self._validate_fit(X, y, sample_weight, groups, classes)
-        kernel, learned, training = self._kernel(learns), None, data.training
+        kernel, training = self._kernel(learns), data.training
+        learned = predictions = None
         n, d = len(training), data.X.shape[1]
         if learns:
             self._check_structure(training)
@@ -110,9 +111,10 @@ class MetricSmoother(IncrementalSmoother):
             line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
             smoother = smoother.with_line(line)
             if isinstance(self._ridge, str):
-                self.slope_count_ = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
+                self.slope_count_, of_rows = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
+                predictions = of_rows if looked_at is validation else None
                 smoother = smoother.with_count(self.slope_count_)
-        self._store_fit(data, smoother, validation)
+        self._store_fit(data, smoother, validation, predictions)
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
