@@ -10,6 +10,7 @@ import argparse
 import time
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
@@ -88,6 +89,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
     quick = parser.parse_args().quick
     n_calls, divisor = (1, 100) if quick else (3, 1)
+    threadpool_limits(1)  # processor time would count threads of BLAS that wait
     print_machine(threads=1)
     for kernel in KERNELS:
         for d in (1, 2, 3):  # to compile

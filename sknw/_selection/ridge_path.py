@@ -150,7 +150,8 @@ class RidgePath:
         """
         lines = self.lines
         weights = np.where(self.unsupported, 0.0, self.weights)
-        variance = float(weights @ lines.mean_variance) / max(weights.sum(), self.weights.min())
+        # einsum: threads of BLAS take longer to begin than a product of so many rows
+        variance = float(np.einsum("m,m", weights, lines.mean_variance)) / max(weights.sum(), self.weights.min())
         unit = round(lattice_point(variance or 1.0) / _RIDGE_STEP)
         ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
         if not np.any(lines.is_ill_conditioned(0.0) & ~self.unsupported):

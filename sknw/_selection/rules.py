@@ -29,20 +29,23 @@ def rule_of_thumb(rule: str, n: int, d: int) -> float:
 def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False, n_columns: int = 2) -> int:
     """The number of rows over which ``validation_samples="auto"`` averages the criterion: at most n, at least 1.
 
-    It is r = floor(4e8 / E). E is the number of kernel evaluations that the sum of one row counts for: n, or at most
-    the numbers above where there are fast sums and not `all_pairs` are needed. Local lines sum c columns, the weights,
+    It is r = floor(4e8 / E), with E = n where `all_pairs` are needed, else that of `evaluations_per_row`. Local lines sum c columns, the weights,
     y, x, x x' and x y, in place of 2, the weights and y; of more than 2000 rows they take 2 r / c, but at least 2000.
     The formula knows the kernel's form and the size of the data only: engine, machine and number of threads do not
     change the rows.
     """
-    form, evaluations = kernel.form, n
-    if form is not None and not all_pairs:
-        if form.family == "exponential" and form.power == 2:
-            evaluations = min(n, _FAST_GAUSSIAN.get(d, n))
-        elif d == 1 and form.power in ((1, 2, 3) if kernel.is_compact else (1,)):
-            evaluations = min(n, _FAST_OF_ONE_FEATURE)
-    rows = int(_MAX_EVALUATIONS / evaluations)
+    rows = int(_MAX_EVALUATIONS / (n if all_pairs else evaluations_per_row(n, d, kernel)))
     return min(n, max(2 * rows // n_columns, min(rows, _LEAST_ROWS_OF_LINES), 1))
+
+
+def evaluations_per_row(n: int, d: int, kernel: Kernel) -> int:
+    """The number of kernel evaluations that the sum of one row counts for: n, or less where there are fast sums."""
+    form = kernel.form
+    if form is not None and form.family == "exponential" and form.power == 2:
+        return min(n, _FAST_GAUSSIAN.get(d, n))
+    if form is not None and d == 1 and form.power in ((1, 2, 3) if kernel.is_compact else (1,)):
+        return min(n, _FAST_OF_ONE_FEATURE)
+    return n
 
 
 def n_learning_samples(n: int, n_numbers: int) -> int:

@@ -36,8 +36,9 @@ _FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE 
 # With more samples the scan takes a surrogate: of weighted means by a smooth and by a compact kernel, of local lines.
 _MAX_SMOOTH, _MAX_COMPACT, _MAX_LINES = 5000, 20_000, SCAN_ROWS
 # A surrogate's minimum whose score is higher than its least one by a larger ratio cannot be the minimum on all samples;
-# neither can one whose score on all samples is higher than the best so far by a larger ratio.
-_SCAN_ERROR, _HOPELESS = 0.1, 1e-3
+# neither can one whose score on all samples is higher than the best so far by a larger ratio. With the best ridge lines
+# depend little on the bandwidth: a step from their minimum gains less.
+_SCAN_ERROR, _HOPELESS, _HOPELESS_OF_LINES = 0.1, 1e-3, 1e-5
 # Bandwidths that share the distances.
 _BATCH = 8
 # Predictions at the best bandwidth are kept if they fit in this many bytes.
@@ -203,10 +204,12 @@ def _search_many(
             searches = [(search, index) for search, index in searches if index < n_wide - 1]
             searches.insert(0, (history.search(local, narrow), first + lowest))
     on_all, minima = history.search(criterion, grid), []
-    for search, index in searches:
-        minimum, curvature = search.minimize(search.bracket(grid[index]), surrogate.least_gain)
-        score, best = history.add(criterion, np.array([minimum]))[0], history.best_score
-        if score <= best + _HOPELESS * abs(best):
+    hopeless = _HOPELESS if criterion.smoother.line is None else _HOPELESS_OF_LINES
+    found = [search.minimize(search.bracket(grid[index]), surrogate.least_gain) for search, index in searches]
+    scores = np.array([history.add(criterion, np.array([minimum]))[0] for minimum, _ in found])
+    for index in np.argsort(scores, kind="stable").tolist():
+        minimum, curvature = found[index]
+        if scores[index] <= history.best_score + hopeless * abs(history.best_score):
             start = on_all.bracket(minimum)
             curvature *= surrogate.curvature_ratio
             if curvature > 0.0:  # two values are enough

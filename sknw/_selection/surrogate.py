@@ -23,6 +23,7 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.grid import COARSE_STEP, FINE_STEP, effective_support
 from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
+from sknw._selection.rules import evaluations_per_row
 from sknw._smoothing.bins import Bins, first_of_bins
 from sknw._smoothing.smoother import Queries, Smoother
 
@@ -30,8 +31,9 @@ from sknw._smoothing.smoother import Queries, Smoother
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
 # A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
-# The same of local lines, whose subsample is all samples up to that number.
-_MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS = 10_000, 2000
+# The same of local lines, whose subsample is all samples up to that number, or up to the last one where the sum of a row
+# counts for so few kernel evaluations: fast sums of one feature.
+_MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS, _FEW_EVALUATIONS, _MAX_SUBSAMPLE_ON_A_LINE = 10_000, 2000, 100, 50_000
 # Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
 # the size of rounding.
 _COUNTED, _LEAST_RELATIVE_WIDTH = 20_000, 2.0**-40
@@ -47,7 +49,6 @@ class SubsampledCriterion:
 
     # what a refinement on all samples must be expected to gain, relative to the score
     least_gain: ClassVar[float] = 1e-5
-    n_local_rows: ClassVar[int] = _SUBSAMPLE_ROWS
 
     criterion: Criterion
     bandwidth_inflation: float
@@ -59,7 +60,9 @@ class SubsampledCriterion:
         if criterion.smoother.line is None:
             n_samples, n_rows = min(_MAX_SUBSAMPLE, n // 2), _SUBSAMPLE_ROWS
         else:
-            n_samples, n_rows = min(_MAX_SUBSAMPLE_OF_LINES, n), min(SCAN_ROWS, len(criterion.validation))
+            is_fast = evaluations_per_row(n, d, criterion.smoother.kernel) <= _FEW_EVALUATIONS
+            most = _MAX_SUBSAMPLE_ON_A_LINE if is_fast else _MAX_SUBSAMPLE_OF_LINES
+            n_samples, n_rows = min(most, n), min(SCAN_ROWS, len(criterion.validation))
         some = criterion.on_rows(n_rows) if n_samples == n else criterion.subsample(n_samples, n_rows)
         return cls(some, (n / len(some.smoother.keys)) ** (1 / (4 + d)))
 
@@ -78,6 +81,13 @@ class SubsampledCriterion:
     def has_all_samples(self) -> bool:
         """Whether only the rows are fewer, and every bandwidth can be scored."""
         return self.bandwidth_inflation == 1.0
+
+    @property
+    def n_local_rows(self) -> int:
+        """See `Criterion.local_subsamples`, which takes four times as many of one feature."""
+        smoother = self.criterion.smoother
+        is_of_means = smoother.line is None
+        return _SUBSAMPLE_ROWS if is_of_means or smoother.keys.shape[1] > 1 else _SUBSAMPLE_ROWS // 4
 
     @property
     def curvature_ratio(self) -> float:
