@@ -53,10 +53,10 @@ def seconds_of(run, n_calls):
     return min(seconds)
 
 
-def growth(sizes, n_calls):
+def growth(features, sizes, n_calls):
     """Seconds of a fit, and how many times longer one of 5 % more samples takes."""
     rows = []
-    for d in (1, 2, 3):
+    for d in features:
         for kernel in KERNELS:
             for n in sizes:
                 seconds = [
@@ -87,7 +87,9 @@ def beside_means(title, problems, n_calls):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
-    quick = parser.parse_args().quick
+    parser.add_argument("--features", nargs="+", type=int, default=[1, 2, 3], help="of the table of growth")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     n_calls, divisor = (1, 100) if quick else (3, 1)
     threadpool_limits(1)  # processor time would count threads of BLAS that wait
     print_machine(threads=1)
@@ -114,7 +116,7 @@ def main():
         [(kernel, {"kernel": kernel}, *rounded) for kernel in KERNELS],
         n_calls,
     )
-    growth((300,) if quick else SIZES, n_calls)
+    growth(arguments.features, (300,) if quick else SIZES, n_calls)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,9 @@ def rule_of_thumb(rule: str, n: int, d: int) -> float:
 def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False, n_columns: int = 2) -> int:
     """The number of rows over which ``validation_samples="auto"`` averages the criterion: at most n, at least 1.
 
-    It is r = floor(4e8 / E), with E = n where `all_pairs` are needed, else that of `evaluations_per_row`. Local lines sum c columns, the weights,
-    y, x, x x' and x y, in place of 2, the weights and y; of more than 2000 rows they take 2 r / c, but at least 2000.
+    It is r = floor(4e8 / E), with E = n where `all_pairs` are needed, else that of `evaluations_per_row`. Local lines
+    sum c columns, the weights, y, x, x x' and x y, in place of 2, the weights and y; of more than 2000 rows they take
+    2 r / c, but at least 2000.
     The formula knows the kernel's form and the size of the data only: engine, machine and number of threads do not
     change the rows.
     """

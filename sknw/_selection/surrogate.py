@@ -31,7 +31,7 @@ from sknw._smoothing.smoother import Queries, Smoother
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
 # A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
-# The same of local lines, whose subsample is all samples up to that number, or up to the last one where the sum of a row
+# The same of local lines, whose subsample is all samples up to that number; up to the last one where the sum of a row
 # counts for so few kernel evaluations: fast sums of one feature.
 _MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS, _FEW_EVALUATIONS, _MAX_SUBSAMPLE_ON_A_LINE = 10_000, 2000, 100, 50_000
 # Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of

@@ -306,7 +306,7 @@ def compact_sums(
     is_own : bool array of shape (m,)
         Whether the key at its place is the query itself, which is left out.
     """
-    zeros, powers, exponents, line = kernel
+    zeros, _, _, line = kernel
     per_h, n_blocks, n_columns, c = 1.0 / h, len(begin) - 1, 1 + len(values), len(sums)
     series, anchors = np.empty((2, c, len(zeros))), np.empty(2)
     # what the sums on either side, and those at the edges and at the query, are at present made of
