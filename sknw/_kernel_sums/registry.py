@@ -39,6 +39,9 @@ class WritesWeights(Protocol):
 class ListsPairs(Protocol):
     """Sparse kernel weights, of the pairs in the support."""
 
+    def pairs_refusal(self, request: KernelSumRequest) -> str | None:
+        """As `Engine.refusal`, for these."""
+
     def weight_pairs(self, request: KernelSumRequest) -> csr_array:
         """K(q_i, z_j) w_j at the first bandwidth, of shape (m, n): no zeros among them, columns ascending."""
 
@@ -231,10 +234,17 @@ dispatcher = Dispatcher()
 
 
 def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> str:
-    """The name of the engine that `Dispatcher.choose` takes; "auto" if it takes several requests."""
+    """The algorithm for `n_passes` requests like this one, at other bandwidths or of some of the queries.
+
+    "auto" stays that, so that each gets the engine that suits it, once it is known that compiled loops are worth loading.
+    """
     if algorithm == "auto" and takes_groups(request):
         return algorithm
-    return dispatcher.choose(request, algorithm, n_passes).name
+    engine = dispatcher.choose(request, algorithm, n_passes)
+    if algorithm != "auto" or not engine.is_compiled:
+        return engine.name
+    dispatcher.has_loaded(engine)
+    return algorithm
 
 
 def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:

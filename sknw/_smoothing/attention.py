@@ -82,7 +82,7 @@ def sparse_attention(
     def among_given(weights: csr_array) -> csr_array:
         return largest(weights @ shares, top_k)
 
-    engine = dispatcher.choose_capable(ListsPairs, request, algorithm)  # type: ignore[type-abstract]
+    engine = dispatcher.choose_capable(ListsPairs, request, algorithm, refusal="pairs_refusal")  # type: ignore[type-abstract]
     if engine is not None:
         weights = engine.weight_pairs(request)
         unsupported = np.diff(weights.indptr) == 0

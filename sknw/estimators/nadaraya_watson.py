@@ -91,7 +91,8 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled
         brute force, many times faster, and takes every named kernel. The others do not look at every pair of query
         and sample: "sorted" takes one feature and the kernels of compact support or "exponential", "expansion" the
-        Gaussian kernel with up to three features, "pruned" the kernels of compact support with any number of features.
+        Gaussian kernel with up to three features, "pruned" every named kernel with any number of features, and skips
+        the samples that are too far away to change a sum.
         "cluster" sends shards of the samples to the workers of :obj:`joblib.parallel_config`'s backend, if these are on
         other machines, as those of dask. "auto" takes the one that it expects to be done first.
     n_jobs : int, default=None

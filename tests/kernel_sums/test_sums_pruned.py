@@ -21,8 +21,8 @@ from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.dense import weight_rows
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
 from sknw._kernel_sums.request import LeaveOut
-from sknw._kernel_sums.tree.engine import largest_squared_distance
-from sknw.kernels import Epanechnikov, Gaussian, Kernel, PolynomialForm, resolve_kernel
+from sknw._kernel_sums.tree.compact import largest_squared_distance
+from sknw.kernels import Epanechnikov, Kernel, PolynomialForm, resolve_kernel
 
 NAMES = oracle.COMPACT
 PRUNED, DENSE = ENGINES["pruned"], ENGINES["dense"]
@@ -218,8 +218,6 @@ def test_listed_weights_are_the_dense_ones(case):
 @pytest.mark.parametrize(
     ("kernel", "reason"),
     [
-        (Gaussian(), "compact kernels only"),
-        ("exponential", "compact kernels only"),
         (FourthPower(), "power of 1, 2 or 3"),
         (FifthExponent(), "the exponents"),
         (Unbounded(), "user-defined"),
