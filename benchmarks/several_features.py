@@ -1,10 +1,10 @@
 """Two to six features and many rows, beside nearest neighbours by a kd-tree and histogram boosting: times and errors.
 
 Two kinds of data: uniform features, where nearly all pairs of a query and a row count as soon as there are a few
-features, and clusters far from each other, where the far ones are skipped. "brute force" is the same Gaussian model with
-algorithm="fused", which computes all pairs.
-Models have their defaults, which choose the bandwidth, and predict new rows. Each has one thread, and seconds are of the
-processor: other work on the machine disturbs them least.
+features, and clusters far from each other, where the far ones are skipped. "brute force" is the same Gaussian model
+with algorithm="fused", which computes all pairs.
+Models have their defaults, which choose the bandwidth, and predict new rows. Each has one thread, and seconds are of
+the processor: other work on the machine disturbs them least.
 """
 
 from _common import print_machine, print_table

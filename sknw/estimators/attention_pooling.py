@@ -94,7 +94,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Draws the validation samples where not all are taken. Which of many samples w is learned from does not depend on
         it.
     verbose : int, default=0
-        1 prints the loss of every iteration, and of how many samples it is.
+        1 prints the loss of every iteration, and of how many samples it is; and how far a long prediction is, as of
+        :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------

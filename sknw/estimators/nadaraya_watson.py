@@ -101,6 +101,9 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken. The random parts of the samples that the search for a
         bandwidth looks at first are always the same ones.
+    verbose : int, default=0
+        1 prints, of a prediction that is expected to take more than 5 seconds, how long that is, before it begins, and
+        then how much of it is done.
 
     Attributes
     ----------
@@ -195,6 +198,7 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         algorithm: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -208,3 +212,4 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose

@@ -206,7 +206,7 @@ def test_listed_weights_are_the_dense_ones(case):
     rng = np.random.default_rng(10)
     keys, queries = rng.normal(size=(700, d)), rng.normal(size=(300, d))
     request = request_of(name, keys, queries, leave_out_of(700, 300, kind), bandwidths=[0.5 * np.sqrt(d)])
-    weights, expected = PRUNED.weight_pairs(request), weight_rows(request, slice(None))
+    weights, expected = PRUNED.weight_pairs(request, 0.0, None), weight_rows(request, slice(None))
     assert weights.has_canonical_format
     assert_array_equal(np.diff(weights.indptr), np.count_nonzero(expected, axis=1))
     assert_allclose(weights.toarray(), expected, rtol=0, atol=1e-14)

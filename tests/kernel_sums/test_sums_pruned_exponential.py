@@ -16,6 +16,8 @@ from kernel_requests import (
 from numpy.testing import assert_array_equal
 from problems import KERNELS
 
+from sknw import NadarayaWatsonRegressor
+from sknw._kernel_sums.dense import weight_rows
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
 from sknw._kernel_sums.request import LeaveOut
 from sknw.kernels import resolve_kernel
@@ -119,3 +121,48 @@ def test_threads_and_other_queries_change_nothing_but_rounding():
     rows = np.random.default_rng(6).permutation(4000)[:300]
     part = PRUNED.compute(request.take(rows))
     assert_same_sums(part, type(one)(*(array[:, rows] for array in vars(one).values())), rtol=1e-12)
+
+
+# Sparse weights
+
+
+@pytest.mark.parametrize(
+    "case",
+    covering_array(name=NAMES, d=[1, 2, 6], kind=LEFT_OUT, h=[20.0, 1.0, 0.01], top_k=[None, 1, 3, 2000]),
+    ids=describe,
+)
+def test_listed_weights_are_the_largest_of_the_dense_ones(case):
+    d, kind, top_k = case["d"], case["kind"], case["top_k"]
+    keys, queries = clusters(900, d), np.vstack([clusters(29, d, seed=2), np.full((1, d), 1e3)])
+    request = request_of(KERNELS[case["name"]][0], keys, queries, leave_out_of(900, 30, kind), bandwidths=[case["h"]])
+    listed = PRUNED.weight_pairs(request, 1e-80, top_k)
+    assert listed.has_canonical_format
+    with np.errstate(under="ignore"):
+        expected = weight_rows(request, slice(None))
+        expected /= expected.sum(axis=1, keepdims=True)
+        expected[expected < 1e-80] = 0.0
+        if top_k is not None and top_k < 900:
+            expected[expected < (1 - 1e-8) * np.sort(expected)[:, [-top_k]]] = 0.0
+        expected /= expected.sum(axis=1, keepdims=True)
+    found = listed.toarray() / listed.sum(axis=1)[:, np.newaxis]
+    assert_array_equal(found > 0, expected > 0)
+    assert np.abs(found - expected).max() < 1e-9
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 4])
+def test_attention_is_that_of_the_dense_engine(top_k):
+    """With copies among the samples, ties, and weights of zero."""
+    rng = np.random.default_rng(7)
+    X = np.repeat(rng.integers(0, 5, (150, 3)).astype(float), 2, axis=0) * [1.0, 40.0, 1.0]
+    y, w = rng.normal(size=300), rng.choice([0.0, 1.0, 2.0], 300)
+    y[1::4] = y[::4]
+    Q = np.vstack([X[:40] + 0.25, np.full((1, 3), 1e4)])
+    pruned, dense = (
+        NadarayaWatsonRegressor(bandwidth=0.4, algorithm=name)
+        .fit(X, y, w)
+        .attention_weights_(Q, sparse_output=True, top_k=top_k)
+        for name in ["pruned", "dense"]
+    )
+    assert_array_equal(pruned.indptr, dense.indptr)
+    assert_array_equal(pruned.indices, dense.indices)
+    assert np.abs(pruned.data - dense.data).max() < 1e-12

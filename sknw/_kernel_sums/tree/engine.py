@@ -31,6 +31,7 @@ from sknw._kernel_sums.tree.compact import EXPONENTS, CompactSums
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.exponential import SMALLEST_WEIGHT, exponential_sums, skipped_share
 from sknw._kernel_sums.tree.pairs import Pairs
+from sknw._kernel_sums.tree.sparse_weights import sparse_weights
 
 # Queries and keys whose distances stand for all others when the cost is estimated.
 _SAMPLE = (48, 512)
@@ -69,15 +70,17 @@ class Tree(Engine):
         pairs = Pairs(request, pays)
         return CompactSums(pairs).compute() if request.kernel.is_compact else exponential_sums(pairs, pays)
 
-    def pairs_refusal(self, request: KernelSumRequest) -> str | None:
-        """Of compact kernels alone most weights are zero."""
-        return self.refusal(request) if request.kernel.is_compact else "lists the pairs of compact kernels only"
-
-    def weight_pairs(self, request: KernelSumRequest) -> csr_array:
+    def weight_pairs(self, request: KernelSumRequest, negligible: float, top_k: int | None) -> csr_array:
         """As of `registry.ListsPairs`."""
-        request = replace(request, bandwidths=request.bandwidths[:1])
-        weights = CompactSums(Pairs(request, _trees_pay(request))).weights()
-        weights.eliminate_zeros()
+        masses = request.index.of_columns("no columns", request.index.without_columns)
+        request = replace(request, bandwidths=request.bandwidths[:1], index=masses)
+        pays = _trees_pay(request)
+        pairs = Pairs(request, pays)
+        if request.kernel.is_compact:
+            weights = CompactSums(pairs).weights()
+            weights.eliminate_zeros()
+        else:
+            weights = sparse_weights(pairs, pays, negligible, top_k)
         weights.sort_indices()
         return weights
 

@@ -35,7 +35,7 @@ def _gap(lower, upper, node, low, high):
 
 
 @inner()
-def _push_children(stack, gaps, n_nodes, node, first, last, keys, low, high):
+def push_children(stack, gaps, n_nodes, node, first, last, keys, low, high):
     """Both children of a node of keys, the one nearer to the box of queries on top."""
     r = (last - first) // 2
     left, right = _gap(keys[1], keys[2], node + 1, low, high), _gap(keys[1], keys[2], node + 2 * r, low, high)
@@ -49,7 +49,7 @@ def _push_children(stack, gaps, n_nodes, node, first, last, keys, low, high):
 
 
 @inner(MULTIPLY_ADD)
-def _set_powers(tile, n, power):
+def set_powers(tile, n, power):
     """u^power from u^2, in place, of the first n elements."""
     wide_vectors()
     if power == 1.0:
@@ -77,6 +77,15 @@ def _add_two_sums(sums, near, tile, rate, furthest, columns):
 
 
 @inner()
+def squared_reach(distance, power):
+    """u^2 from u^power, zero if that is negative."""
+    distance = max(distance, 0.0)
+    if power == 1.0:
+        return distance * distance
+    return distance if power == 2.0 else distance ** (2.0 / power)
+
+
+@inner()
 def _set_reach(reach, reaches, sums, shift, rates, log_share, smallest, power):
     """For each query the squared distance beyond which keys are skipped, by bandwidth and the largest; returns the max.
 
@@ -87,13 +96,8 @@ def _set_reach(reach, reaches, sums, shift, rates, log_share, smallest, power):
         reach[i] = 0.0
         for f in range(rates.size):
             log_sum = np.log2(max(sums[f, i, 0], smallest))
-            distance = max(shift[i] + (log_sum + log_share) / rates[f], 0.0)
-            if power == 1.0:
-                distance *= distance
-            elif power != 2.0:
-                distance **= 2.0 / power
-            reaches[f, i] = distance
-            reach[i] = max(reach[i], distance)
+            reaches[f, i] = squared_reach(shift[i] + (log_sum + log_share) / rates[f], power)
+            reach[i] = max(reach[i], reaches[f, i])
         largest = max(largest, reach[i])
     return largest
 
@@ -150,7 +154,7 @@ def add_sums(
                 continue
             node, s, end = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
             if end - s > 1:
-                n_nodes = _push_children(stack, gaps_of_nodes, n_nodes, node, s, end, keys, low, high)
+                n_nodes = push_children(stack, gaps_of_nodes, n_nodes, node, s, end, keys, low, high)
                 continue
             n_near = queries_in_reach(near, gaps, points, stop - start, keys, s, reach)
             for r in range(0, n_near, ROWS):
@@ -161,7 +165,7 @@ def add_sums(
                     for a in range(some.size):
                         reach[some[a]] = min(reach[some[a]], smallest_of(tile[a]))
                     continue
-                _set_powers(flat_tile, some.size * BLOCK, power)
+                set_powers(flat_tile, some.size * BLOCK, power)
                 for a in range(some.size):
                     if shift[start + some[a]] != 0.0:
                         subtract(tile[a], shift[start + some[a]])
