@@ -44,10 +44,6 @@ class Groups:
         """The squared distance of the point in the middle, of group -1, to all groups."""
         return 0.5 * self.sq * (1.0 - 1.0 / self.n_groups)
 
-    def without_columns(self) -> KeyIndex:
-        """The same keys and weights, of which the mass is asked for alone."""
-        return self.with_columns(np.empty((len(self), 0)))
-
     def take(self, rows: np.ndarray | slice) -> Groups:
         """Those of some of the keys."""
         return replace(self, number=self.number[rows])
