@@ -1,8 +1,8 @@
 """Two to six features and many rows, beside nearest neighbours by a kd-tree and histogram boosting: times and errors.
 
 Two kinds of data: uniform features, where nearly all pairs of a query and a row count as soon as there are a few
-features, and clusters far from each other, where the far ones are skipped. "brute force" is the same Gaussian model
-with algorithm="fused", which computes all pairs.
+features, and clusters far from each other, where the far ones are skipped. "brute force" is the Gaussian model at
+the same bandwidth with algorithm="fused", which computes all pairs.
 Models have their defaults, which choose the bandwidth, and predict new rows. Each has one thread, and seconds are of
 the processor: other work on the machine disturbs them least.
 """
@@ -47,7 +47,6 @@ DATA = {make.__name__: make for make in (uniform, clustered)}
 def models():
     return {
         "gaussian": NadarayaWatsonRegressor(random_state=0),
-        "gaussian, brute force": NadarayaWatsonRegressor(algorithm="fused", random_state=0),
         "exponential": NadarayaWatsonRegressor("exponential", random_state=0),
         "epanechnikov": NadarayaWatsonRegressor("epanechnikov", random_state=0),
         "KNeighbors, kd_tree": KNeighborsRegressor(algorithm="kd_tree"),
@@ -71,18 +70,25 @@ def main():
     sizes, n_test = ([2000], 500) if arguments.quick else (arguments.sizes, 10_000)
     threadpool_limits(1)
     print_machine(threads=1)
-    for model in models().values():  # compiles, and loads what is compiled
+    pruned = NadarayaWatsonRegressor(bandwidth=0.1, algorithm="pruned")
+    for model in (*models().values(), pruned):  # compiles, and loads what is compiled
         model.fit(*uniform(5000, 2, np.random.default_rng(1))).predict(np.zeros((1, 2)))
     for data in arguments.data:
         for d in arguments.features:
             rows = []
             for n in sizes:
                 X, y = DATA[data](n + n_test, d, np.random.default_rng(1))
-                for name, model in models().items():
+                of_all = models()
+                for name, model in of_all.items():
                     fit, _ = seconds_of(lambda model=model, n=n, X=X, y=y: model.fit(X[:n], y[:n]))
                     predict, predicted = seconds_of(lambda model=model, n=n, X=X: model.predict(X[n:]))
                     error = float(np.sqrt(np.mean((predicted - y[n:]) ** 2)))
                     rows.append([f"{name}, n = {n:,}", fit, predict, error])
+                h = of_all["gaussian"].bandwidth_
+                brute_force = NadarayaWatsonRegressor(bandwidth=h, algorithm="fused", validation_samples=100)
+                brute_force.fit(X[:n], y[:n])
+                predict, _ = seconds_of(lambda model=brute_force, n=n, X=X: model.predict(X[n:]))
+                rows.append([f"gaussian, brute force, n = {n:,}", None, predict, None])
             header = ["", "seconds of fit", f"seconds to predict {n_test:,}", "test RMSE"]
             print_table(f"{data.capitalize()}, {d} features (noise {NOISE})", header, rows)
 
