@@ -10,6 +10,7 @@ numba is imported, and the loops compiled (once a machine: they are cached on di
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -30,6 +31,7 @@ from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.tree.compact import EXPONENTS, CompactSums
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.exponential import SMALLEST_WEIGHT, exponential_sums, skipped_share
+from sknw._kernel_sums.tree.metric_gradient import metric_sums
 from sknw._kernel_sums.tree.pairs import Pairs
 from sknw._kernel_sums.tree.sparse_weights import sparse_weights
 
@@ -83,6 +85,17 @@ class Tree(Engine):
             weights = sparse_weights(pairs, pays, negligible, top_k)
         weights.sort_indices()
         return weights
+
+    def metric_refusal(self, request: KernelSumRequest) -> str | None:
+        """Kernels exp(-rate u^power) with a power up to 2."""
+        form = request.kernel.form
+        if form is None or form.family != "exponential" or form.power > 2:
+            return "differentiates exp(-rate u^power) with a power up to 2"
+        return self.refusal(request)
+
+    def metric_sums(self, request: KernelSumRequest, x: np.ndarray, cotangent: Any) -> Any:
+        """As of `registry.DifferentiatesMetric`."""
+        return metric_sums(request, x, cotangent, _trees_pay(request))
 
 
 register(Tree())
