@@ -33,23 +33,20 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
     shift = cotangent.log_mass[queries.order] / (np.log(2.0) * rate)
     smallest = np.log2(skipped_share(request.index) / _LARGEST_GROWTH)
     reach = np.maximum(shift + smallest / rate, 0.0) ** (2.0 / power)
-    sums, column_sums, lock = (
-        np.zeros((len(shift), 1 + x.shape[1])),
-        np.zeros(len(keys.leaf) * keys.blocks.shape[2]),
-        Lock(),
-    )
+    sums, column_sums = np.zeros((len(shift), 1 + x.shape[1])), np.zeros((len(keys.leaf), keys.blocks.shape[2]))
+    lock = Lock()
 
     def add(part: slice) -> None:
-        columns = np.zeros((len(keys.leaf), keys.blocks.shape[2]))
+        columns = np.zeros_like(column_sums)
         metric_loops.add_metric_sums(
             *(sums, columns, queries.arrays, keys.arrays, *of_queries, *of_keys, pairs.left_out),
             *(reach, shift, power, rate, furthest, part.start, part.stop),
         )
         with lock:
-            column_sums[:] += columns.ravel()
+            column_sums[:] += columns
 
     for_each_chunk(add, len(queries.leaf), CHUNK, request.n_threads)
     slope = -0.5 * request.form.rate * power
     by_query, by_key = np.empty_like(sums), np.empty(len(x))
-    by_query[queries.order], by_key[keys.order] = slope * sums, slope * column_sums[: len(x)]
+    by_query[queries.order], by_key[keys.order] = slope * sums, slope * column_sums.ravel()[: len(x)]
     return by_query[:, 0], by_key, by_query[:, 1:]
