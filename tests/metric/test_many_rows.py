@@ -17,12 +17,11 @@ N = 1200
 
 @pytest.fixture
 def many_are_few(monkeypatch):
-    """More than 500 samples count as many, of which 150 and 25 for each number are learned from."""
-    monkeypatch.setattr(rules, "_MAX_EVALUATIONS", 500**2)
+    """Learned from are 150 samples and 25 for each number, and the score is that of 250 of N samples."""
     monkeypatch.setattr(rules, "_LEARNED_FROM", 150)
     monkeypatch.setattr(rules, "_PER_NUMBER", 25)
     monkeypatch.setattr(rules, "_LEAST_ROWS_OF_SCORE", 100)
-    monkeypatch.setattr(rules, "_EVALUATIONS_OF_SCORE", 250 * N)
+    monkeypatch.setattr(rules, "_MAX_EVALUATIONS", 250 * N)
 
 
 def data(n=N, seed=0):
@@ -33,10 +32,10 @@ def data(n=N, seed=0):
 
 
 def test_rows_follow_from_the_numbers_of_samples_and_of_what_is_learned():
-    assert n_learning_samples(20_000, 6) == 20_000
-    assert n_learning_samples(20_001, 6) == n_learning_samples(10**6, 6) == 2300
+    assert [n_learning_samples(n, 6) for n in (2299, 2300, 2301, 10**6)] == [2299, 2300, 2300, 2300]
     assert n_learning_samples(10**6, 1000) == 10_000
-    assert [n_validation_rows_of_learning(n) for n in (25_000, 100_000, 10**6)] == [8000, 2000, 400]
+    rows = [n_validation_rows_of_learning(n) for n in (300, 20_000, 25_000, 100_000, 10**7)]
+    assert rows == [300, 20_000, 16_000, 4000, 400]
 
 
 def validation_of(n, rule):
