@@ -79,7 +79,7 @@ def growth(data, sizes, reference):
             of_reference = seconds
         fits += [(n, name, seconds[name], seconds["boosting"], rmse(models[name], X_test, y_test)) for name in models]
     rows = [
-        [f"{name}, n = {n:,}", s, s / s_boosting, s / of_reference[name] if name in of_reference else "", error]
+        [f"{name}, n = {n:,}", s, s / s_boosting, s / of_reference[name] if name in of_reference else None, error]
         for n, name, s, s_boosting, error in fits
     ]
     header = ["", "processor seconds of fit", "times boosting", f"times n = {reference:,}", "test RMSE"]

@@ -11,13 +11,15 @@ from sknw._selection import rules
 from sknw._selection.rules import n_learning_samples, n_validation_rows_of_learning
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Blocks, Splits, Validation
+from sknw.estimators import metric
 
 N = 1200
 
 
 @pytest.fixture
 def many_are_few(monkeypatch):
-    """Learned from are 150 samples and 25 for each number, and the score is that of 250 of N samples."""
+    """Learned from are 150 samples and 25 for each number, the score is that of 250 of N, and 5 n_s are less than N."""
+    monkeypatch.setattr(metric, "MORE", 5)
     monkeypatch.setattr(rules, "_LEARNED_FROM", 150)
     monkeypatch.setattr(rules, "_PER_NUMBER", 25)
     monkeypatch.setattr(rules, "_LEAST_ROWS_OF_SCORE", 100)
@@ -125,6 +127,29 @@ def test_structures_weights_and_what_is_left_out_are_as_of_all_rows(options):
     assert model.loo_score_ > (0.7 if model.w_.ndim == 1 and options.get("w") != "scalar" else 0.4)
     if "ridge" in options:
         assert_array_equal(model.ridge_, 0.1)
+
+
+@pytest.mark.usefixtures("many_are_few")
+@pytest.mark.parametrize("degree", [0, 1])
+def test_a_few_rows_more_than_are_learned_from_make_no_step(degree):
+    X, y, _ = data(226)
+    w, ridge = [], []
+    for n in (225, 226):
+        model = AttentionPoolingRegressor(degree=degree).fit(X[:n], y[:n])
+        w.append(model.w_)
+        ridge.append(model.ridge_ if degree else np.ones(3))
+    assert_allclose(w[1], w[0], rtol=0.05, atol=0.05)
+    assert_allclose(ridge[1], ridge[0], rtol=0.2)
+
+
+@pytest.mark.usefixtures("many_are_few")
+def test_whole_groups_that_make_all_rows_are_learned_from_as_all_rows():
+    X, y, _ = data(230)
+    groups = np.repeat(np.arange(23), 10)
+    some, every = (
+        AttentionPoolingRegressor(validation_samples=rows).fit(X, y, groups=groups) for rows in ("auto", None)
+    )
+    assert_array_equal(some.w_, every.w_)
 
 
 @pytest.mark.usefixtures("many_are_few")
