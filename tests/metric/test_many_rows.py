@@ -1,12 +1,15 @@
 """Learning w from some of many samples: which these are, and what w becomes at all of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold, TimeSeriesSplit
 
 from sknw import AttentionPoolingClassifier, AttentionPoolingRegressor
-from sknw._metric.subsample import draw_samples
+from sknw._metric.optimizer import MetricFit
+from sknw._metric.subsample import draw_samples, extrapolate
 from sknw._selection import rules
 from sknw._selection.rules import n_learning_samples, n_validation_rows_of_learning
 from sknw._smoothing.training import TrainingSet
@@ -150,6 +153,14 @@ def test_whole_groups_that_make_all_rows_are_learned_from_as_all_rows():
         AttentionPoolingRegressor(validation_samples=rows).fit(X, y, groups=groups) for rows in ("auto", None)
     )
     assert_array_equal(some.w_, every.w_)
+
+
+def test_what_a_callback_stops_grows_by_the_typical_power():
+    stopped = SimpleNamespace(stopped=True)
+    learner = SimpleNamespace(progress=stopped, learns_ridge=True, loss=SimpleNamespace(training=range(1600)))
+    learned = extrapolate(MetricFit(np.ones(2), np.full(2, 0.1), 0.0, [1.0], False), learner, 200, 64 * 200)
+    assert_allclose(learned.w, 2.0)
+    assert_allclose(learned.ridge, 0.025)
 
 
 @pytest.mark.usefixtures("many_are_few")
