@@ -141,7 +141,7 @@ class Criterion:
         return self._ridge_paths(np.array([factor]))[0].argmin()
 
     def best_count(self, ridge: float) -> tuple[float, np.ndarray]:
-        """The count of lines at the smoother's bandwidth and a ridge: `SLOPE_COUNT`, or 0 if that is much better.
+        """The count of lines at the smoother's bandwidth and a ridge: the largest that is not much worse.
 
         And the left-out predictions (m, k) of the rows with this count.
         """
