@@ -84,39 +84,41 @@ def beside_means(title, problems, n_calls):
     print_table(title, ["", "n", "means", "lines", "ratio", "validated"], rows)
 
 
+PARTS = ("positions", "line", "rounded", "growth")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="tables; all by default")
     parser.add_argument("--features", nargs="+", type=int, default=[1, 2, 3], help="of the table of growth")
     arguments = parser.parse_args()
-    quick = arguments.quick
-    n_calls, divisor = (1, 100) if quick else (3, 1)
+    n_calls, divisor = (1, 100) if arguments.quick else (3, 1)
     threadpool_limits(1)  # processor time would count threads of BLAS that wait
     print_machine(threads=1)
     for kernel in KERNELS:
-        for d in (1, 2, 3):  # to compile
+        for d in arguments.features:  # to compile
             fit(LocalLinearRegressor, kernel, d, 2500), fit(NadarayaWatsonRegressor, kernel, d, 2500)
-    positions = make_positions(290_000 // divisor)
-    beside_means(
-        "Narrow windows: positions with ties, bandwidth given, fit and predict",
-        [
-            (f"{kernel}, {h}", {"kernel": kernel, "bandwidth": float(h)}, *positions)
-            for kernel in KERNELS
-            for h in (200, 2000)
-        ],
-        n_calls,
-    )
-    line = make_data(1_000_000 // divisor, 1)
-    beside_means(
-        "One feature, fit and predict", [(kernel, {"kernel": kernel}, *line) for kernel in KERNELS], min(n_calls, 2)
-    )
-    rounded = make_rounded(54_000 // divisor)
-    beside_means(
-        "Three rounded features, fit and predict",
-        [(kernel, {"kernel": kernel}, *rounded) for kernel in KERNELS],
-        n_calls,
-    )
-    growth(arguments.features, (300,) if quick else SIZES, n_calls)
+    if "positions" in arguments.parts:
+        positions = make_positions(290_000 // divisor)
+        beside_means(
+            "Narrow windows: positions with ties, bandwidth given, fit and predict",
+            [
+                (f"{kernel}, {h}", {"kernel": kernel, "bandwidth": float(h)}, *positions)
+                for kernel in KERNELS
+                for h in (200, 2000)
+            ],
+            n_calls,
+        )
+    for part, title, data in [
+        ("line", "One feature, fit and predict", lambda: make_data(1_000_000 // divisor, 1)),
+        ("rounded", "Three rounded features, fit and predict", lambda: make_rounded(54_000 // divisor)),
+    ]:
+        if part in arguments.parts:
+            X_and_y = data()
+            beside_means(title, [(kernel, {"kernel": kernel}, *X_and_y) for kernel in KERNELS], min(n_calls, 2))
+    if "growth" in arguments.parts:
+        growth(arguments.features, (300,) if arguments.quick else SIZES, n_calls)
 
 
 if __name__ == "__main__":
