@@ -78,6 +78,8 @@ class KeyIndex:
         The largest coordinate that centring took away: inputs were rounded in proportion to it.
     groups : Groups or None
         What is known of groups of the keys; they say nothing that the keys do not.
+    metric : (KeyIndex, w) or None
+        An index whose keys times w are these.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class KeyIndex:
     ) -> None:
         self.groups = groups
         self.keys, self.weights, self.columns, self.offset_magnitude = keys, weights, columns, offset_magnitude
+        self.metric: tuple[KeyIndex, np.ndarray] | None = None
         self._of_keys: dict[Hashable, Any] = {}
         self._of_columns: dict[Hashable, Any] = {}
         self._of_bandwidths: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
@@ -107,6 +110,27 @@ class KeyIndex:
         index = KeyIndex(self.keys, self.weights, columns, self.offset_magnitude, self.groups)
         index._of_keys = self._of_keys
         return index
+
+    def in_metric(self, w: np.ndarray, offset_magnitude: float) -> KeyIndex:
+        """The keys times w, one number for each of their columns, (d,), or a matrix (d, r)."""
+        keys, groups = self.keys * w if w.ndim == 1 else self.keys @ w, self.groups
+        if groups is not None:
+            groups = replace(groups, sq=float(groups.sq * w[groups.columns.start] ** 2))
+        index = KeyIndex(keys, self.weights, self.columns, offset_magnitude, groups)
+        index.metric = self, w
+        return index
+
+    def same_keys(self, name: Hashable, columns: np.ndarray) -> KeyIndex:
+        """`with_columns`, once for the columns of this name; in a metric they are those of the keys before."""
+
+        def make() -> KeyIndex:
+            index = self.with_columns(columns)
+            if self.metric is not None:
+                before, w = self.metric
+                index.metric = before.same_keys(name, columns), w
+            return index
+
+        return self.of_columns(name, make)
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         """Some of the keys, or all in another order."""

@@ -238,6 +238,10 @@ class Smoother:
             groups = replace(groups, sq=float(w[groups.columns.start] ** 2))
         return replace(self, w=w, index=KeyIndex(keys, self.weights, self.index.columns, offset, groups))
 
+    def in_metric(self, w: np.ndarray, by: np.ndarray) -> Smoother:
+        """The same at z = (x - center) w, the present z times `by`, for the w of the columns."""
+        return replace(self, w=w, index=self.index.in_metric(by, _largest_offset(self.center, w)))
+
     def with_ridge(self, ridge: float) -> Smoother:
         """The same lines with another ridge."""
         assert self.line is not None
@@ -313,8 +317,7 @@ class Smoother:
         request = self.request(queries, bandwidths)
         if self.line is None:
             return request
-        index = self.index.of_columns("values", lambda: self.index.with_columns(self.values))
-        return replace(request, index=index)
+        return replace(request, index=self.index.same_keys("values", self.values))
 
     def pool(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means or local lines at the queries (m, k), and which queries had no support (m,).

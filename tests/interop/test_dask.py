@@ -18,7 +18,7 @@ from sklearn.model_selection import cross_val_score
 
 from sknw import AttentionPoolingRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
 from sknw._kernel_sums import cluster
-from sknw._kernel_sums.cluster.workers import DaskShards
+from sknw._kernel_sums.workers import DaskShards
 from sknw._kernel_sums.registry import ENGINES
 
 CLUSTER = ENGINES["cluster"]
