@@ -80,7 +80,11 @@ class KeyIndex:
         What is known of groups of the keys; they say nothing that the keys do not.
     metric : (KeyIndex, w) or None
         An index whose keys times w are these.
+    engine : str or None
+        The name of the only engine that has the keys; None: all have.
     """
+
+    engine: str | None = None
 
     def __init__(
         self,
@@ -176,9 +180,27 @@ class KeyIndex:
         )
 
     @cached_property
+    def ranges(self) -> np.ndarray:
+        """The least and the largest coordinates of the keys: (2, d)."""
+        return np.array([self.keys.min(axis=0), self.keys.max(axis=0)])
+
+    @cached_property
     def max_abs_key(self) -> float:
         """The largest coordinate of a key."""
-        return float(np.abs(self.keys).max()) or 1.0
+        return float(np.abs(self.ranges).max()) or 1.0
+
+    @property
+    def has_equal_keys(self) -> bool:
+        """Whether two keys are equal: only those with the same weighted sum of coordinates are compared."""
+        sums = self.keys @ np.sqrt(np.arange(2.0, 2.0 + self.keys.shape[1]))
+        order = np.argsort(sums)
+        sums = sums[order]
+        same = np.flatnonzero(sums[1:] == sums[:-1])
+        return bool(np.any(np.all(self.keys[order[same]] == self.keys[order[same + 1]], axis=1)))
+
+    def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
+        """The n keys whose largest difference in a coordinate from a point is smallest, the first of them first."""
+        return smallest(np.abs(self.keys - point).max(axis=1), n)
 
     @property
     def squared_norms(self) -> np.ndarray:
@@ -197,6 +219,14 @@ class KeyIndex:
         return self.of_keys(
             "tree", lambda: cKDTree(self.keys / self.max_abs_key, balanced_tree=False, compact_nodes=False)
         )
+
+
+def smallest(values: np.ndarray, n: int) -> np.ndarray:
+    """The positions of the n smallest values in ascending order of these; of equal values the first ones."""
+    some = np.arange(len(values))
+    if n < len(values):
+        some = np.flatnonzero(values <= np.partition(values, n - 1)[n - 1])
+    return some[np.argsort(values[some], kind="stable")][:n]
 
 
 def squared_norms(points: np.ndarray) -> np.ndarray:

@@ -1,14 +1,22 @@
-"""Shards of the keys, as their workers have them."""
+"""Shards of the keys, as their workers have them, and an index of keys that are nowhere else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any, NoReturn
 
 import numpy as np
 
-from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.index import KeyIndex, smallest
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._kernel_sums.workers import DaskShards
+
+NEEDS_ALL_ROWS = (
+    "This needs the training rows in the memory of this process, and fit has left those of a dask array on the workers "
+    "of its cluster. fit to X.compute() instead; predict works with both."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +92,132 @@ class Shard:
         index = self.index.in_metric(w, offset_magnitude)
         self._in_metric[:] = [(w, index)]
         return index
+
+
+class DistantRows:
+    """An array (n, d) in shards on workers, of which some rows, or one column, can be fetched by an index.
+
+    `find` returns the rows of a shard that are in the memory of its worker.
+    """
+
+    ndim = 2
+
+    def __init__(self, shards: DaskShards, find: Callable[[Any], np.ndarray], n_columns: int) -> None:
+        self._shards, self._find = shards, find
+        self.shape = shards.homes[-1].rows.stop, n_columns
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # a search asks for the same ones again and again
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray | slice | tuple[slice, int]) -> np.ndarray:
+        if isinstance(rows, tuple):
+            return np.concatenate(self._shards.map(_column, self._find, rows[1]))
+        rows = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
+        if not len(rows):
+            return np.empty((0, self.shape[1]))
+        last = self._last
+        if last is not None and np.array_equal(last[0], rows):
+            return last[1]
+        order = np.argsort(rows, kind="stable")
+        ends = np.searchsorted(rows[order], [home.rows.stop for home in self._shards.homes])
+        parts = np.split(rows[order], ends[:-1])
+        parts = [part - home.rows.start for part, home in zip(parts, self._shards.homes, strict=True)]
+        fetched = np.concatenate(self._shards.map(_rows, self._find, parts))
+        found = np.empty_like(fetched)
+        found[order] = fetched
+        self._last = rows, found
+        return found
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise ValueError(NEEDS_ALL_ROWS)
+
+
+class ShardedIndex(KeyIndex):
+    """Keys in shards on workers, which stay there, with their weights and columns."""
+
+    engine = "cluster"
+
+    def __init__(
+        self,
+        shards: DaskShards,
+        weights: np.ndarray,
+        columns: np.ndarray,
+        offset_magnitude: float,
+        ranges: np.ndarray | None = None,
+    ) -> None:
+        if ranges is None:
+            of_shards = np.array(shards.map(_ranges))
+            ranges = np.array([of_shards[:, 0].min(axis=0), of_shards[:, 1].max(axis=0)])
+        keys: Any = DistantRows(shards, _keys, ranges.shape[1])
+        super().__init__(keys, weights, columns, offset_magnitude)
+        self.shards, self.ranges = shards, ranges
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For workers of the same cluster, who ask for sums over the keys: without weights and columns."""
+        nothing = np.empty((0, self.columns.shape[1]))
+        return ShardedIndex, (self.shards, self.weights[:0], nothing, self.offset_magnitude, self.ranges)
+
+    def with_columns(self, columns: np.ndarray) -> KeyIndex:
+        own = [columns[home.rows] for home in self.shards.homes]
+        shards = self.shards.derive(_with_columns, own)
+        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.ranges)
+
+    def in_metric(self, w: np.ndarray, offset_magnitude: float) -> NoReturn:
+        raise ValueError(NEEDS_ALL_ROWS)
+
+    @property
+    def has_equal_keys(self) -> bool:
+        """As of the base, for keys that are sorted: equal ones of different shards are next to each other."""
+        has_equal, first, last = zip(*self.shards.map(_equal_keys), strict=True)
+        return any(has_equal) or any(np.array_equal(*pair) for pair in zip(last[:-1], first[1:], strict=True))
+
+    def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
+        distances, keys = map(np.concatenate, zip(*self.shards.map(_nearest_in_max_norm, point, n), strict=True))
+        return keys[smallest(distances, n)]
+
+    def find(self, task: Callable[..., np.ndarray], request: KernelSumRequest) -> np.ndarray:
+        """The keys, ascending, whose numbers in their shard ``task(request about the shard)`` returns."""
+        found = self.shards.map(_find, task, Question.of(request), self.max_abs_key)
+        return np.concatenate([keys + home.rows.start for keys, home in zip(found, self.shards.homes, strict=True)])
+
+
+# tasks of a worker
+
+
+def _rows(shard: Any, find: Callable[[Any], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    return find(shard)[rows]
+
+
+def _column(shard: Any, find: Callable[[Any], np.ndarray], column: int) -> np.ndarray:
+    return find(shard)[:, column]
+
+
+def _keys(shard: Shard) -> np.ndarray:
+    return shard.index.keys
+
+
+def _ranges(shard: Shard) -> np.ndarray:
+    return shard.index.ranges
+
+
+def _with_columns(shard: Shard, columns: np.ndarray) -> Shard:
+    return Shard(shard.index.with_columns(columns), shard.start)
+
+
+def _equal_keys(shard: Shard) -> tuple[bool, np.ndarray, np.ndarray]:
+    """Whether two keys are equal, the first key and the last one."""
+    return shard.index.has_equal_keys, shard.index.keys[0], shard.index.keys[-1]
+
+
+def _nearest_in_max_norm(shard: Shard, point: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest differences in a coordinate of the nearest keys, and their numbers among all."""
+    keys = shard.index.nearest_in_max_norm(point, n)
+    return np.abs(shard.index.keys[keys] - point).max(axis=1), shard.start + keys
+
+
+def _find(
+    shard: Shard, task: Callable[[KernelSumRequest], np.ndarray], question: Question, max_abs_key: float
+) -> np.ndarray:
+    shard.index.max_abs_key = max_abs_key  # of all keys
+    return task(shard.request(question, 1))

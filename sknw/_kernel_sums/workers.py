@@ -144,11 +144,12 @@ def _of_shard(data: tuple[Any, ...], i: int) -> tuple[Any, ...]:
     return tuple(one[i] if isinstance(one, list) else one for one in data)
 
 
-def submit(client: Any, address: str, task: Callable[..., Any], *arguments: Any) -> Any:
-    """The future of a task, at that worker of dask as long as it lives."""
+def submit(client: Any, address: str | None, task: Callable[..., Any], *arguments: Any) -> Any:
+    """The future of a task, at that worker of dask as long as it lives; None: where dask likes."""
+    place = {} if address is None else {"workers": [address], "allow_other_workers": True}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph")
-        return client.submit(task, *arguments, workers=[address], allow_other_workers=True, pure=False)
+        return client.submit(task, *arguments, pure=False, **place)
 
 
 @contextmanager

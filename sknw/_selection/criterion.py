@@ -94,9 +94,8 @@ class Criterion:
                 is_near[order[start : start + 2 * n_rows]] = True
                 is_row[order[start + n_rows // 2 : start + n_rows + n_rows // 2]] = True
             else:
-                distance = np.abs(keys - keys[start]).max(axis=1)
-                near = np.argpartition(distance, [n_rows // _N_LOCAL, _PER_ROW * n_rows])
-                is_near[near[: _PER_ROW * n_rows]] = True
+                near = self.smoother.index.nearest_in_max_norm(keys[start : start + 1], _PER_ROW * n_rows)
+                is_near[near] = True
                 is_row[near[: n_rows // _N_LOCAL]] = True
         return self._among(np.flatnonzero(is_near), is_row)
 

@@ -24,7 +24,7 @@ from sknw._smoothing.local_linear import (
     n_line_columns,
 )
 from sknw._smoothing.neighbours import EffectiveNeighbours
-from sknw._smoothing.training import TrainingSet, take
+from sknw._smoothing.training import TrainingSet, coordinates
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Tests, Validation
 from sknw.kernels import Kernel
@@ -45,16 +45,6 @@ FindLines = Callable[["Queries", np.ndarray], FoundLines]
 
 # The bandwidths of a smoother that is pooled at its own one only.
 _OWN_BANDWIDTH = np.ones(1)
-
-
-def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """z = (x - center) w for the rows of X, in float64 whatever the type of X: an offset must not cost digits."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = X - center  # the centre is float64
-        if w.ndim == 2:
-            return centred @ w
-        centred *= w
-        return centred
 
 
 def _largest_offset(center: np.ndarray, w: np.ndarray) -> float:
@@ -197,13 +187,11 @@ class Smoother:
         Refused where z has values that are no float64 numbers.
         """
         w = training.features.repeat(w)
-        keys = coordinates(training.X, training.center, w)
-        refuse_overflow(keys)
-        offset = _largest_offset(training.center, w)
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights, unit = training.sample_weight, float(training.sample_weight.max())
-        groups = training.features.groups(take(training.given, training.rows), w)
-        index = KeyIndex(keys, weights if unit == 1.0 else weights / unit, columns, offset, groups)
+        weights = weights if unit == 1.0 else weights / unit
+        index = training.key_index(w, weights, columns, _largest_offset(training.center, w))
+        refuse_overflow(index.ranges)
         data = training.features, training.center, w, training.values
         return cls(*data, index, kernel, outside, algorithm, n_jobs, unit, line=line)
 
@@ -285,7 +273,8 @@ class Smoother:
 
     def queries_of(self, tests: Tests) -> Queries:
         """The samples that are tested as queries."""
-        in_order = len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
+        is_here = self.index.engine is None
+        in_order = is_here and len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
         z = self.keys if in_order else self.keys[tests.rows]
         groups = None if self.index.groups is None else self.index.groups.number[tests.rows]
         return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out, groups)

@@ -218,5 +218,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.verbose = verbose
 
     @property
+    def _keeps_shards(self) -> bool:
+        return not self.degree
+
+    @property
     def _keeps_range(self) -> bool:
         return self._structure is not None and bool(self.slope_count_)

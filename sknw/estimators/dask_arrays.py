@@ -1,4 +1,4 @@
-"""Predictions at the rows of a dask array: lazy, and in the chunks of the array."""
+"""dask arrays: predictions at their rows, lazy and in their chunks, and fits to rows that stay on a cluster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
+
+# As many rows, or one feature, are brought into this process by fit.
+FEW_ROWS = 20_000
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -37,10 +40,41 @@ def is_dask_array(X: Any) -> bool:
     return type(X).__module__.startswith("dask.array") and hasattr(X, "map_blocks")
 
 
+def client_that_keeps(X: Any) -> Any | None:
+    """The client of the cluster on whose workers `fit` leaves the rows of X; None where it takes them itself.
+
+    It takes few rows, and one feature, which takes no more memory than the targets; and all without a cluster.
+    """
+    client = _client() if is_dask_array(X) and X.ndim == 2 and X.shape[1] > 1 else None
+    if client is None:
+        return None
+    if np.isnan(X.shape[0]):
+        X.compute_chunk_sizes()
+    return client if X.shape[0] > FEW_ROWS else None
+
+
+def gather_targets(y: Any, X: Any, client: Any) -> tuple[np.ndarray, list[Any]]:
+    """The targets here, and those of each chunk of the dask array X: where they are, if y is a dask array as well."""
+    if not is_dask_array(y) or y.dtype.kind not in "biuf":
+        y = np.asarray(y)
+        chunks = np.split(y, np.cumsum(X.chunks[0])[:-1]) if len(y) == len(X) else []
+        return y, chunks
+    chunks = client.compute(y.rechunk((X.chunks[0], *y.shape[1:])).to_delayed().ravel().tolist())
+    return np.concatenate(client.gather(chunks)), chunks
+
+
+def _client() -> Any | None:
+    """The client of a cluster, if there is one."""
+    try:
+        return sys.modules["distributed"].get_client()
+    except (KeyError, ValueError):
+        return None
+
+
 def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> Any:
     X = X.rechunk({1: -1})
     # of what type and shape an answer is
-    row = model.X_train_[:1].astype(X.dtype if X.dtype.kind == "f" else np.float64)
+    row = np.asarray(model.X_train_[:1]).astype(X.dtype if X.dtype.kind == "f" else np.float64)
     example = getattr(model, name)(row, *arguments, **settings)
     is_pair = isinstance(example, tuple)
     example = _stacked(example)
@@ -69,9 +103,8 @@ def _sent_once(model: Any) -> Any:
     """The model in the graph of dask; with a cluster it is sent to this once, in the first call."""
     import dask
 
-    try:
-        client = sys.modules["distributed"].get_client()
-    except (KeyError, ValueError):  # threads or processes of this machine
+    client = _client()
+    if client is None:  # threads or processes of this machine
         return dask.delayed(model, name=f"{type(model).__name__}-{uuid4().hex}")
     futures = _sent.setdefault(model._fitted, {})
     if client.id not in futures:

@@ -207,3 +207,7 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
+
+    @property
+    def _keeps_shards(self) -> bool:
+        return True

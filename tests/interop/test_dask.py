@@ -18,8 +18,8 @@ from sklearn.model_selection import cross_val_score
 
 from sknw import AttentionPoolingRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
 from sknw._kernel_sums import cluster
-from sknw._kernel_sums.workers import DaskShards
 from sknw._kernel_sums.registry import ENGINES
+from sknw._kernel_sums.workers import DaskShards
 
 CLUSTER = ENGINES["cluster"]
 

@@ -20,7 +20,7 @@ from sknw._kernel_sums.metric_gradient import MetricSums, WeightCotangent, metri
 from sknw._kernel_sums.registry import ENGINES, Engine, dispatcher, kernel_sums, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
-from sknw._kernel_sums.shards import Question, Shard
+from sknw._kernel_sums.shards import Question, Shard, ShardedIndex
 from sknw._kernel_sums.threads import distant_backend
 from sknw._kernel_sums.workers import Shards, workers_of
 
@@ -32,8 +32,8 @@ class Cluster(Engine):
     leaves_out_ranges = True
 
     def refusal(self, request: KernelSumRequest) -> str | None:
-        """Takes every request while a joblib backend of distant workers is active."""
-        if distant_backend() is None:
+        """Takes requests about keys on workers, and all while a joblib backend of distant workers is active."""
+        if request.index.engine is None and distant_backend() is None:
             return "needs a joblib backend with workers on other machines, as in joblib.parallel_config('dask')"
         return None
 
@@ -73,6 +73,8 @@ class Cluster(Engine):
         """The shards of an index, or of the one whose keys are times w those of this."""
         if index.metric is not None:
             return self._shards(index.metric[0])
+        if isinstance(index, ShardedIndex):
+            return index.shards
         workers = workers_of(distant_backend())
         return index.of_columns(
             ("shards", workers.identity), lambda: workers.keep(lambda n_shards: Shard.split(index, n_shards))
