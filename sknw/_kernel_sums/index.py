@@ -208,6 +208,11 @@ class KeyIndex:
         return self.of_keys("squared norms", lambda: squared_norms(self.keys))
 
     @cached_property
+    def mean(self) -> np.ndarray:
+        """sum_j w_j V_j / sum_j w_j: (k,)."""
+        return (self.weights[:, np.newaxis] * self.columns).sum(axis=0) / self.weights.sum()
+
+    @cached_property
     def smallest_weight(self) -> float:
         """The least of the weights."""
         return float(self.weights.min())

@@ -97,12 +97,12 @@ class Shard:
 class DistantRows:
     """An array (n, d) in shards on workers, of which some rows, or one column, can be fetched by an index.
 
-    `find` returns the rows of a shard that are in the memory of its worker.
+    ``find(shard, rows)`` returns rows of a shard that is in the memory of its worker.
     """
 
     ndim = 2
 
-    def __init__(self, shards: DaskShards, find: Callable[[Any], np.ndarray], n_columns: int) -> None:
+    def __init__(self, shards: DaskShards, find: Callable[[Any, Any], np.ndarray], n_columns: int) -> None:
         self._shards, self._find = shards, find
         self.shape = shards.homes[-1].rows.stop, n_columns
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # a search asks for the same ones again and again
@@ -119,11 +119,11 @@ class DistantRows:
         last = self._last
         if last is not None and np.array_equal(last[0], rows):
             return last[1]
-        order = np.argsort(rows, kind="stable")
-        ends = np.searchsorted(rows[order], [home.rows.stop for home in self._shards.homes])
+        order, homes = np.argsort(rows, kind="stable"), self._shards.homes
+        ends = np.searchsorted(rows[order], [home.rows.stop for home in homes])
         parts = np.split(rows[order], ends[:-1])
-        parts = [part - home.rows.start for part, home in zip(parts, self._shards.homes, strict=True)]
-        fetched = np.concatenate(self._shards.map(_rows, self._find, parts))
+        parts = [part - home.rows.start for part, home in zip(parts, homes, strict=True)]
+        fetched = np.concatenate(self._shards.map(self._find, parts))
         found = np.empty_like(fetched)
         found[order] = fetched
         self._last = rows, found
@@ -154,14 +154,19 @@ class ShardedIndex(KeyIndex):
         self.shards, self.ranges = shards, ranges
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For workers of the same cluster, who ask for sums over the keys: without weights and columns."""
-        nothing = np.empty((0, self.columns.shape[1]))
-        return ShardedIndex, (self.shards, self.weights[:0], nothing, self.offset_magnitude, self.ranges)
+        """For workers of the same cluster, who ask for sums over the keys: without what has a number for each."""
+        data = self.shards, self.weights[:0], self.columns[:0], self.offset_magnitude, self.ranges
+        return ShardedIndex, data, {"mean": self.mean}
 
     def with_columns(self, columns: np.ndarray) -> KeyIndex:
         own = [columns[home.rows] for home in self.shards.homes]
         shards = self.shards.derive(_with_columns, own)
         return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.ranges)
+
+    def take(self, rows: np.ndarray | slice) -> KeyIndex:
+        d, k = self.keys.shape[1], self.columns.shape[1]
+        keys, weights, columns = np.split(DistantRows(self.shards, _everything, d + 1 + k)[rows], [d, d + 1], axis=1)
+        return KeyIndex(keys, weights[:, 0], columns, self.offset_magnitude)
 
     def in_metric(self, w: np.ndarray, offset_magnitude: float) -> NoReturn:
         raise ValueError(NEEDS_ALL_ROWS)
@@ -185,16 +190,18 @@ class ShardedIndex(KeyIndex):
 # tasks of a worker
 
 
-def _rows(shard: Any, find: Callable[[Any], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    return find(shard)[rows]
+def _column(shard: Any, find: Callable[[Any, Any], np.ndarray], column: int) -> np.ndarray:
+    return find(shard, slice(None))[:, column]
 
 
-def _column(shard: Any, find: Callable[[Any], np.ndarray], column: int) -> np.ndarray:
-    return find(shard)[:, column]
+def _keys(shard: Shard, rows: np.ndarray) -> np.ndarray:
+    return shard.index.keys[rows]
 
 
-def _keys(shard: Shard) -> np.ndarray:
-    return shard.index.keys
+def _everything(shard: Shard, rows: np.ndarray) -> np.ndarray:
+    """Keys, weights and columns side by side."""
+    index = shard.index
+    return np.column_stack([index.keys[rows], index.weights[rows], index.columns[rows]])
 
 
 def _ranges(shard: Shard) -> np.ndarray:

@@ -96,11 +96,22 @@ class DaskShards:
     """
 
     def __init__(self, kept: list[Any], homes: list[Home]) -> None:
-        self.kept, self.homes = kept, homes
+        self.homes, self._keys = homes, [future.key for future in kept]
+        self._kept: list[Any] | None = kept
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For workers of the same cluster."""
-        return DaskShards, (self.kept, self.homes)
+    def __getstate__(self) -> dict[str, Any]:
+        """For workers of the same cluster, who find the shards by their keys when they need them."""
+        return {**vars(self), "_kept": None}
+
+    @property
+    def kept(self) -> list[Any]:
+        """The futures of the shards."""
+        if self._kept is None:
+            from distributed import Future, get_client
+
+            client = get_client()
+            self._kept = [Future(key, client) for key in self._keys]
+        return self._kept
 
     def derive(self, task: Callable[..., Any], *data: Any) -> DaskShards:
         """Keep ``task(shard, *data)`` where each shard is; of data in a list each shard gets its own."""
@@ -161,9 +172,11 @@ def _outside_of_the_pool() -> Iterator[None]:
     is_task = hasattr(thread_state, "execution_state")
     if is_task:
         secede()
-    yield
-    if is_task:
-        rejoin()
+    try:
+        yield
+    finally:
+        if is_task:
+            rejoin()
 
 
 def _same(data: Any) -> Any:

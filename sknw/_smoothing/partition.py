@@ -260,12 +260,12 @@ def _samples_of_shard(
     return ShardSamples(shard.x[kept], values, np.ones(len(values)) if weights is None else weights, start)
 
 
-def _inputs(shard: ShardSamples) -> np.ndarray:
-    return shard.x
+def _inputs(shard: ShardSamples, rows: np.ndarray) -> np.ndarray:
+    return shard.x[rows]
 
 
-def _columns(shard: ShardSamples, features: FeatureMap) -> np.ndarray:
-    return features.columns(shard.x)
+def _columns(shard: ShardSamples, rows: np.ndarray, features: FeatureMap) -> np.ndarray:
+    return features.columns(shard.x[rows])
 
 
 def _moments(shard: ShardSamples, features: FeatureMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

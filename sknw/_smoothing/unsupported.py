@@ -120,9 +120,9 @@ def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
 
 def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
     """Weighted means of all values that are not left out."""
-    weights, moments = request.weights, request.weights[:, np.newaxis] * request.columns
     if request.leave_out is None:
-        return np.broadcast_to(moments.sum(axis=0) / weights.sum(), (len(rows), moments.shape[1]))
+        return np.broadcast_to(request.index.mean, (len(rows), request.columns.shape[1]))
+    weights, moments = request.weights, request.weights[:, np.newaxis] * request.columns
     left_out = request.leave_out[rows]
     mass, sums = (sums_of_others(a, left_out) for a in (weights[:, np.newaxis], moments))
     return sums / np.where(mass > 0, mass, np.nan)  # of none there is no mean

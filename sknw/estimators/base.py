@@ -41,7 +41,7 @@ from sknw._smoothing.validation import (
     tests_of,
 )
 from sknw._version import __version__
-from sknw.estimators.dask_arrays import client_that_keeps, gather_targets
+from sknw.estimators.dask_arrays import client_that_keeps, gather_targets, is_dask_array
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import AttentionMixin
 from sknw.estimators.tables import (
@@ -375,7 +375,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
         state.pop("_growing", None)
         fitted = state.pop("_fitted", None)
-        if fitted is not None and isinstance(fitted.training, ShardedTrainingSet):
+        if fitted is not None and is_dask_array(self.X_train_):
             raise ValueError(
                 f"This {type(self).__name__} cannot be stored or copied: its training rows are on the workers of a "
                 "cluster. Store its bandwidth_ or w_, and fit with these numbers."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -12,6 +13,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
+
+from sknw._predictive.fitted import FittedRegression
+from sknw._smoothing.training import TrainingSet
 
 # As many rows, or one feature, are brought into this process by fit.
 FEW_ROWS = 20_000
@@ -91,6 +95,10 @@ def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[
 
 
 def _predict_chunk(chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> np.ndarray:
+    if isinstance(model, tuple):
+        kind, attributes = model
+        model = kind.__new__(kind)
+        vars(model).update(attributes)
     return _stacked(getattr(model, name)(chunk, *arguments, **settings))
 
 
@@ -106,14 +114,32 @@ def _sent_once(model: Any) -> Any:
     client = _client()
     if client is None:  # threads or processes of this machine
         return dask.delayed(model, name=f"{type(model).__name__}-{uuid4().hex}")
-    futures = _sent.setdefault(model._fitted, {})
-    if client.id not in futures:
+    futures, name, sent = _sent.setdefault(model._fitted, {}), client.id, model
+    if is_dask_array(model.X_train_):
+        sent = type(model), _without_rows(model)
+        name += " with residuals" * ("with_squares" in vars(model._fitted))
+    if name not in futures:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
-            futures[client.id] = client.submit(_model, model, pure=False)
-    return futures[client.id]
+            futures[name] = client.submit(_model, sent, pure=False)
+    return futures[name]
 
 
 def _model(model: Any) -> Any:
     """As the result of a task the model is sent again where a worker has died."""
     return model
+
+
+def _without_rows(model: Any) -> dict[str, Any]:
+    """The attributes of a regressor whose rows are on workers, for predictions there: without one for each row."""
+    fitted, training, none = model._fitted, model._fitted.training, slice(0, 0)
+    of_y = training.values[none], training.y_center, training.y_scales, training.y_range
+    of_x = np.empty((0, len(training.features))), training.features, none, training.center, training.scales
+    few = TrainingSet(*of_x, *of_y, training.sample_weight[none], none, training.share[none])
+    light = FittedRegression(few, replace(fitted.smoother, values=few.values), None, fitted.squares[none])
+    if "with_squares" in vars(fitted):
+        squares = fitted.with_squares
+        vars(light)["with_squares"] = replace(squares, values=squares.values[none])
+        vars(light)["mean_squares"] = fitted.mean_squares
+    rows = {name: getattr(model, name)[none] for name in ("y_train_", "loo_prediction_")}
+    return {**vars(model), **rows, "X_train_": few.given, "sample_weight_": None, "_fitted": light}
