@@ -163,6 +163,16 @@ def submit(client: Any, address: str | None, task: Callable[..., Any], *argument
         return client.submit(task, *arguments, pure=False, **place)
 
 
+def chunks_of(client: Any, array: Any) -> list[Any]:
+    """The futures of the chunks of a dask array, row by row."""
+    from dask.core import flatten
+    from distributed import futures_of
+
+    kept = client.persist(array)
+    futures = {future.key: future for future in futures_of(kept)}
+    return [futures[key] for key in flatten(kept.__dask_keys__())]
+
+
 @contextmanager
 def _outside_of_the_pool() -> Iterator[None]:
     """Within it a task of a worker that waits for other tasks leaves its thread to them."""

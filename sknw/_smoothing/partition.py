@@ -19,7 +19,7 @@ from sklearn.utils import check_array
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.shards import DistantRows, Shard, ShardedIndex
-from sknw._kernel_sums.workers import DaskShards, DaskWorkers, Home, submit
+from sknw._kernel_sums.workers import DaskShards, DaskWorkers, Home, chunks_of, submit
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.training import (
     TrainingSet,
@@ -130,7 +130,7 @@ class ShardedTrainingSet(TrainingSet):
 def partition(X: Any, y_chunks: list[Any], is_there: np.ndarray | None, client: Any) -> DaskShards:
     """The rows in shards of about equal size, each sorted, in the memory of the workers: futures of `SortedRows`."""
     workers = DaskWorkers(client)
-    x_chunks = client.compute(X.to_delayed().ravel().tolist())
+    x_chunks = chunks_of(client, X)
     ends = [slice(*pair) for pair in pairwise(np.cumsum([0, *X.chunks[0]]).tolist())]
     there = [None if is_there is None else is_there[rows] for rows in ends]
     chunks = [

@@ -131,7 +131,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         ----------
         X : array-like of shape (n_samples, n_features)
             Training inputs, the keys. Categories may be strings, numbers or missing. Sparse X becomes dense, in all
-            methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then.
+            methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then. The
+            rows of a dask array may stay on the workers of its cluster.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -12,8 +12,10 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from sknw._kernel_sums.workers import chunks_of
 from sknw._predictive.fitted import FittedRegression
 from sknw._smoothing.training import TrainingSet
 
@@ -59,11 +61,14 @@ def client_that_keeps(X: Any) -> Any | None:
 
 def gather_targets(y: Any, X: Any, client: Any) -> tuple[np.ndarray, list[Any]]:
     """The targets here, and those of each chunk of the dask array X: where they are, if y is a dask array as well."""
-    if not is_dask_array(y) or y.dtype.kind not in "biuf":
-        y = np.asarray(y)
-        chunks = np.split(y, np.cumsum(X.chunks[0])[:-1]) if len(y) == len(X) else []
-        return y, chunks
-    chunks = client.compute(y.rechunk((X.chunks[0], *y.shape[1:])).to_delayed().ravel().tolist())
+    is_numeric = is_dask_array(y) and y.dtype.kind in "biuf"
+    y = y if is_numeric else np.asarray(y)
+    if is_numeric and np.isnan(y.shape[0]):
+        y.compute_chunk_sizes()
+    check_consistent_length(X, y)
+    if not is_numeric:
+        return y, np.split(y, np.cumsum(X.chunks[0])[:-1])
+    chunks = chunks_of(client, y.rechunk((X.chunks[0], *y.shape[1:])))
     return np.concatenate(client.gather(chunks)), chunks
 
 

@@ -6,7 +6,6 @@ import time
 from threading import Timer
 
 import dask.array
-import distributed
 import joblib
 import numpy as np
 import pytest
@@ -22,13 +21,6 @@ from sknw._kernel_sums.registry import ENGINES
 from sknw._kernel_sums.workers import DaskShards
 
 CLUSTER = ENGINES["cluster"]
-
-
-@pytest.fixture(scope="module")
-def client():
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with distributed.LocalCluster(**settings) as processes, distributed.Client(processes) as client:
-        yield client
 
 
 @pytest.fixture
