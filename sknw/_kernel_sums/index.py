@@ -175,9 +175,13 @@ class KeyIndex:
     @property
     def weighted_columns(self) -> np.ndarray:
         """w_j (1, V_j), of shape (n, 1 + k)."""
-        return self.of_columns(
-            "weighted", lambda: self.weights[:, np.newaxis] * np.column_stack([np.ones(len(self)), self.columns])
-        )
+        return self.of_columns("weighted", self._weigh_columns)
+
+    def _weigh_columns(self) -> np.ndarray:
+        weighted = np.empty((len(self), 1 + self.columns.shape[1]))
+        weighted[:, 0] = self.weights
+        np.multiply(self.columns, self.weights[:, np.newaxis], out=weighted[:, 1:])
+        return weighted
 
     @cached_property
     def ranges(self) -> np.ndarray:

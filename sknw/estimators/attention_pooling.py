@@ -78,11 +78,12 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         ridge, as of :class:`NadarayaWatsonRegressor`.
     validation_samples : int, "auto" or None, default="auto"
         How many training samples, drawn among those that `cv` tests, the loss and `loo_score_` are averaged over; each
-        is predicted without what `cv` leaves out. "auto" takes all of up to 20 000 samples. Of n more, w and the ridge
-        are learned from 2000 + 50 p random samples, at most 10 000, for the p numbers of w, and then multiplied by
-        the power of n that leave-one-out of eight times as many shows to suit; groups are drawn as a whole where there
-        are enough. `loo_score_` rests on max(2e8 / n, 400) samples, each predicted from all others. With numbers for w
-        "auto" takes 4e8 / n of these. None takes all, and an int so many, both for learning and for the score.
+        is predicted without what `cv` leaves out. "auto" learns w and the ridge from 2000 + 50 p samples, at most
+        10 000, for the p numbers of w, or from all n if these are fewer. Of more they are drawn at random, groups as a
+        whole where there are enough, and w and the ridge are then multiplied by the power of n that leave-one-out of
+        eight times as many, or of all, shows to suit. `loo_score_` rests on max(4e8 / n, 400) samples, each predicted
+        from all others, which are all while n is at most 20 000. With numbers for w it rests on 4e8 / n. None takes
+        all, and an int so many, both for learning and for the score.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
@@ -108,8 +109,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Iterations of the last minimisation, at least 1, also where w was given.
     loss_path_ : ndarray
         The loss at the start of the last minimisation and after each iteration: mean squared error of the left-out
-        predictions, in units of the variance of y and averaged over outputs. Of more than 20 000 samples it is that of
-        the samples that w was learned from, predicted from each other. Empty where w was given.
+        predictions, in units of the variance of y and averaged over outputs. It is that of the samples that w was
+        learned from, predicted from each other. Empty where w was given.
     kernel_ : Kernel
         The kernel object used.
     is_categorical_ : ndarray of shape (n_features,)

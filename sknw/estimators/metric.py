@@ -33,8 +33,6 @@ from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
-# What only needs few predictions, once w is learned from some of many samples, takes about so many.
-_LOOKED_AT = 200
 # Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
 
@@ -90,15 +88,15 @@ class MetricSmoother(IncrementalSmoother):
         if learns and isinstance(training, ShardedTrainingSet) and not self._learns_from_some(n, d):
             raise ValueError(
                 f"w={self.w!r} is learned from all {n} samples with validation_samples={self.validation_samples!r}, "
-                "and fit leaves the rows of a dask array on the workers of its cluster: fit to X.compute(), or with "
-                'more samples choose validation_samples="auto", which learns from some.'
+                "and fit leaves the rows of a dask array on the workers of its cluster: fit to X.compute(), or choose "
+                'validation_samples="auto", with which some of many samples are enough.'
             )
-        n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
-        if self._learns_from_some(n, d):
+        if learns:
             n_auto = n_validation_rows_of_learning(n)
-        validation = looked_at = self._validation(data, n_auto)
-        if self._learns_from_some(n, d):
-            looked_at = validation[:: -(-len(validation) // _LOOKED_AT)]
+        else:
+            n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
+        validation = self._validation(data, n_auto)
+        looked_at = validation[::2] if self._learns_from_some(n, d) else validation
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
         if learns:

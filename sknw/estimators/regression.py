@@ -22,7 +22,7 @@ from sknw.estimators.predictive import PredictiveMixin
 class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     """The regressor's part of a smoother; it comes before `BaseSmoother`."""
 
-    _target_checks: ClassVar[dict] = {"multi_output": True, "y_numeric": True}
+    _target_checks: ClassVar[dict] = {"multi_output": True}
 
     # set by fit
     loo_prediction_: np.ndarray
@@ -40,9 +40,12 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         if y.dtype.kind in "biuf":
             return y
         try:
-            return y.astype(np.float64)  # strings of numbers
+            numbers = y.astype(np.float64)  # objects, and strings of numbers
         except (TypeError, ValueError) as error:
             raise ValueError(f"y must consist of numbers: {error}.") from error
+        if not np.isfinite(numbers).all():
+            raise ValueError("Input y contains NaN or infinity, or None: y must consist of finite numbers.")
+        return numbers
 
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, None]:
         return y, None
