@@ -69,7 +69,9 @@ def test_shards_stay_on_their_workers(client, sends_everything):
             assert_same_sums(CLUSTER.compute(request), ENGINES["dense"].compute(request), 1e-12)
     (kept,) = (made for made in request.index._of_columns.values() if isinstance(made, DaskShards))
     where = client.who_has(kept.kept)
-    assert sorted(address for addresses in where.values() for address in addresses) == kept.addresses
+    assert sorted(address for addresses in where.values() for address in addresses) == [
+        home.address for home in kept.homes
+    ]
 
 
 def test_a_fit_is_that_of_one_process(client, sends_everything):
