@@ -92,6 +92,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     algorithm: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
+    verbose: int
 
     # set by fit
     is_categorical_: np.ndarray
@@ -114,6 +115,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Interval(Integral, None, None, closed="neither"), None],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None],
+        "verbose": ["verbose"],
     }
 
     @validates_params

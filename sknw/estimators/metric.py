@@ -48,7 +48,6 @@ class MetricSmoother(IncrementalSmoother):
     max_iter: int
     tol: float
     warm_start: bool
-    verbose: int
 
     # set by fit
     w_: np.ndarray
@@ -66,7 +65,6 @@ class MetricSmoother(IncrementalSmoother):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "verbose": ["verbose"],
     }
 
     def _fit(

@@ -49,7 +49,7 @@ FITS = [
     (NadarayaWatsonRegressor(bandwidth=0.4, validation_samples=50, random_state=0), True, 2),
     (NadarayaWatsonRegressor("tricube", bandwidth=[0.2, 0.4], periodic_features={1: 3.0}), False, None),
     (NadarayaWatsonRegressor("epanechnikov", bandwidth=0.1, outside="mean", scale="common"), True, None),
-    (NadarayaWatsonRegressor(bandwidth="silverman"), False, None),
+    (NadarayaWatsonRegressor(bandwidth="silverman", verbose=1), False, None),
     (AttentionPoolingRegressor("exponential", w=[1.0, 2.0]), True, None),
 ]
 

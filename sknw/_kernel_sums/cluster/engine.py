@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from joblib import parallel_config
 
-from sknw._kernel_sums.costs import CLUSTER_BYTE, CLUSTER_CALL
+from sknw._kernel_sums.costs import CLUSTER_BYTE, CLUSTER_CALL, DENSE_PAIR, tiled_pair
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.metric_gradient import MetricSums, WeightCotangent, metric_sums
 from sknw._kernel_sums.registry import ENGINES, Engine, dispatcher, kernel_sums, register
@@ -39,14 +39,18 @@ class Cluster(Engine):
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
         """The share of a worker in the time of the quickest other engine, and the way to the workers and back."""
-        others = [engine for engine in ENGINES.values() if engine is not self and engine.refusal(request) is None]
-        seconds = min(engine.estimate_seconds(request) for engine in others)
+        index, form = request.index, request.kernel.form
         n_sums = len(request.bandwidths) * len(request.queries) * (2 + request.columns.shape[1])
         n_sent = n_sums + request.queries.size
-        if request.index.metric is None:
-            n_sent += request.keys.size + request.columns.size
-        workers = workers_of(distant_backend())
-        return seconds / workers.number + 1e-9 * (CLUSTER_CALL + 8 * CLUSTER_BYTE * n_sent)
+        if isinstance(index, ShardedIndex):  # which no other engine knows: brute force
+            pair = DENSE_PAIR if form is None else tiled_pair(form, request.keys.shape[1])
+            seconds, n_workers = 1e-9 * pair * request.n_pairs, len(index.shards.homes)
+        else:
+            others = [engine for engine in ENGINES.values() if engine is not self and engine.refusal(request) is None]
+            seconds = min(engine.estimate_seconds(request) for engine in others)
+            n_workers = workers_of(distant_backend()).number
+            n_sent += 0 if index.metric is not None else request.keys.size + request.columns.size
+        return seconds / n_workers + 1e-9 * (CLUSTER_CALL + 8 * CLUSTER_BYTE * n_sent)
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; a request that takes less time than the way to the workers is computed here."""
