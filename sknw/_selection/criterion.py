@@ -79,11 +79,12 @@ class Criterion:
     def local_subsamples(self, n_rows: int) -> Criterion:
         """The same on some rows and the samples near them only: at small bandwidths those far away do not matter.
 
-        With one feature these are runs of consecutive samples, with several boxes around random samples.
+        With one feature these are runs of consecutive samples, with several boxes around random samples. Where not all
+        samples are rows, few would be in boxes by chance: then rows keep all samples.
         """
         keys = self.smoother.keys
         n, d = keys.shape
-        if n <= 2 * _N_LOCAL * n_rows:
+        if n <= 2 * _N_LOCAL * n_rows or (d > 1 and len(self.validation) < n):
             return self.on_rows(min(n_rows, len(self.validation)))
         first = np.random.default_rng(0).integers(0, n - 2 * n_rows, _N_LOCAL)
         is_near, is_row = np.zeros((2, n), dtype=bool)
@@ -101,12 +102,12 @@ class Criterion:
         return self._among(np.flatnonzero(is_near), is_row)
 
     def subsample(self, n_samples: int, n_rows: int) -> Criterion:
-        """The same for random samples and random rows among them; rows of lines are among the samples in any case."""
+        """The same for random samples and random rows among them."""
         rng = np.random.default_rng(0)
         n = len(self.smoother.keys)
         samples = np.sort(rng.choice(n, n_samples, replace=False, shuffle=False))
         is_row = np.zeros(n, dtype=bool)
-        if self.smoother.line is None or len(self.validation) >= n:
+        if len(self.validation) >= n:
             is_row[samples[rng.choice(n_samples, n_rows, replace=False)]] = True
         else:  # few of the validation rows are among the samples by chance
             is_row[rng.choice(self.rows, min(n_rows, len(self.rows)), replace=False)] = True

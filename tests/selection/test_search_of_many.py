@@ -250,3 +250,13 @@ def test_a_lone_sample_that_is_not_validated_is_no_obstacle(outside):
     assert np.isfinite(search.scores[search.best_index])
     assert search.bandwidths[search.best_index, 0] < np.ptp(X)
     assert search.n_unsupported == 0
+
+
+def test_few_validation_rows_among_many_samples_are_all_in_the_scans():
+    """By chance hardly one of them is among the samples that a scan takes."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(9000, 4))
+    y = np.sin(6 * X.sum(axis=1)) + 0.3 * rng.normal(size=9000)
+    some, many = (NadarayaWatsonRegressor(validation_samples=n, random_state=0).fit(X, y) for n in (5, 300))
+    assert some.n_validation_ == 5
+    assert abs(np.log(some.bandwidth_[0] / many.bandwidth_[0])) < 0.7
