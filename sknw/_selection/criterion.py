@@ -35,6 +35,7 @@ class Criterion:
     validation: Validation  # the left-out predictions that it is averaged over
     ridge: float | None = 0.0  # of local lines; None takes the best one at every bandwidth
     datafit: Datafit = field(default_factory=SquaredError)
+    all_tests: Validation | None = None  # those of which `validation` are some, from which subsamples draw; None: these
 
     def __post_init__(self) -> None:
         if self.name not in self.datafit.criteria:
@@ -79,12 +80,11 @@ class Criterion:
     def local_subsamples(self, n_rows: int) -> Criterion:
         """The same on some rows and the samples near them only: at small bandwidths those far away do not matter.
 
-        With one feature these are runs of consecutive samples, with several boxes around random samples. Where not all
-        samples are rows, few would be in boxes by chance: then rows keep all samples.
+        With one feature these are runs of consecutive samples, with several boxes around random samples.
         """
         keys = self.smoother.keys
         n, d = keys.shape
-        if n <= 2 * _N_LOCAL * n_rows or (d > 1 and len(self.validation) < n):
+        if n <= 2 * _N_LOCAL * n_rows:
             return self.on_rows(min(n_rows, len(self.validation)))
         first = np.random.default_rng(0).integers(0, n - 2 * n_rows, _N_LOCAL)
         is_near, is_row = np.zeros((2, n), dtype=bool)
@@ -95,19 +95,18 @@ class Criterion:
                 is_near[order[start : start + 2 * n_rows]] = True
                 is_row[order[start + n_rows // 2 : start + n_rows + n_rows // 2]] = True
             else:
-                distance = np.abs(keys - keys[start]).max(axis=1)
-                near = np.argpartition(distance, [n_rows // _N_LOCAL, _PER_ROW * n_rows])
-                is_near[near[: _PER_ROW * n_rows]] = True
+                near = self.smoother.index.nearest_in_max_norm(keys[start : start + 1], _PER_ROW * n_rows)
+                is_near[near] = True
                 is_row[near[: n_rows // _N_LOCAL]] = True
         return self._among(np.flatnonzero(is_near), is_row)
 
     def subsample(self, n_samples: int, n_rows: int) -> Criterion:
-        """The same for random samples and random rows among them."""
+        """The same for random samples and random rows among them; rows of lines are among the samples in any case."""
         rng = np.random.default_rng(0)
         n = len(self.smoother.keys)
         samples = np.sort(rng.choice(n, n_samples, replace=False, shuffle=False))
         is_row = np.zeros(n, dtype=bool)
-        if len(self.validation) >= n:
+        if self.smoother.line is None or len(self.validation) >= n:
             is_row[samples[rng.choice(n_samples, n_rows, replace=False)]] = True
         else:  # few of the validation rows are among the samples by chance
             is_row[rng.choice(self.rows, min(n_rows, len(self.rows)), replace=False)] = True
@@ -119,8 +118,10 @@ class Criterion:
         # another engine may suit so few samples
         algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
         few = replace(self.smoother.take(samples), algorithm=algorithm)
-        validation = self.validation.among(samples, is_row)
-        return replace(self, smoother=few, training=self.training.take(samples), validation=validation)
+        tests = self.validation if self.all_tests is None else self.all_tests
+        validation = tests.among(samples, is_row)
+        few_samples = self.training.take(samples)
+        return replace(self, smoother=few, training=few_samples, validation=validation, all_tests=None)
 
     @cached_property
     def _weights(self) -> np.ndarray:
