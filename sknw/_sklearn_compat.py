@@ -74,7 +74,12 @@ class NotebookViewMixin:
 
 def check_sample_weight(sample_weight: Any, X: np.ndarray) -> np.ndarray:
     """Sample weights as a float64 array of shape (len(X),), non-negative and not all zero."""
-    sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    try:
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    except ValueError as error:
+        if "sample_weight" in str(error):
+            raise
+        raise ValueError(f"sample_weight must be non-negative numbers, one for each row of X: {error}.") from error
     if not np.any(sample_weight):
         raise ValueError("sample_weight must not be all zero: at least one sample must have a positive weight.")
     return sample_weight

@@ -108,6 +108,10 @@ class KeyIndex:
         index._of_keys = self._of_keys
         return index
 
+    def without_columns(self) -> KeyIndex:
+        """The same keys and weights, of which the mass is asked for alone."""
+        return self.with_columns(np.empty((len(self), 0)))
+
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         """Some of the keys, or all in another order."""
         groups = None if self.groups is None else self.groups.take(rows)
@@ -147,9 +151,13 @@ class KeyIndex:
     @property
     def weighted_columns(self) -> np.ndarray:
         """w_j (1, V_j), of shape (n, 1 + k)."""
-        return self.of_columns(
-            "weighted", lambda: self.weights[:, np.newaxis] * np.column_stack([np.ones(len(self)), self.columns])
-        )
+        return self.of_columns("weighted", self._weigh_columns)
+
+    def _weigh_columns(self) -> np.ndarray:
+        weighted = np.empty((len(self), 1 + self.columns.shape[1]))
+        weighted[:, 0] = self.weights
+        np.multiply(self.columns, self.weights[:, np.newaxis], out=weighted[:, 1:])
+        return weighted
 
     @cached_property
     def max_abs_key(self) -> float:

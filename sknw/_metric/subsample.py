@@ -2,13 +2,13 @@
 
 A pass of leave-one-out over n samples takes n^2 kernel evaluations. The best w of n samples is that of n_s random ones
 times a common factor, which grows as a power of n: with noise, of exponent 1 / (4 + d) where d features need a narrow
-kernel (Stone 1982), and without noise of up to 1 / d. So w is learned from n_s samples, as ever, and the exponent a is
+kernel (Stone 1982), and without noise of up to 1 / d. So w is learned from n_s samples, and the exponent a is
 measured at N, several times n_s:
 
     w(n) = (n / n_s)^a w(n_s),   ridge(n) = (n / n_s)^(-2a) ridge(n_s),
 
 where (N / n_s)^a is the factor at which w(N) has the least leave-one-out loss among N samples, of which some are
-predicted. A ridge that is given stays as it is.
+predicted; where n is smaller than N, N is n. A ridge that is given stays as it is.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ def scale_metric(w: np.ndarray, ridge: np.ndarray, factor: float, learns_ridge: 
 def extrapolate(learned: MetricFit, learner: MetricOptimizer, n_few: int, n: int) -> MetricFit:
     """What was `learned` from `n_few` samples as it is at n, by the loss of N samples, that of the `learner`.
 
-    An exact fit, whose target is a line, stays as it is.
+    An exact fit, whose target is a line, stays as it is, as does what was learned from all samples: groups are whole.
+    Where no further iteration is wanted the exponent is the typical one.
     """
-    progress, n_many = learner.progress, len(learner.loss.training)
-    if progress.stopped or learned.path[-1] < EXACT_FIT:
+    progress, n_many, exponent = learner.progress, len(learner.loss.training), TYPICAL_EXPONENT
+    if n_few == n or learned.path[-1] < EXACT_FIT:
         return learned
 
     def losses(widths: np.ndarray) -> np.ndarray:
@@ -77,8 +78,9 @@ def extrapolate(learned: MetricFit, learner: MetricOptimizer, n_few: int, n: int
                 progress(loss, "common factor of", len(learner.loss.validation))
         return found
 
-    search = ParabolicSearch(losses, n_few / n_many, 1.0)
-    width, _ = search.minimize(search.bracket((n_few / n_many) ** TYPICAL_EXPONENT), _LEAST_GAIN)
-    exponent = np.log(width) / np.log(n_few / n_many)
+    if not progress.stopped:
+        search = ParabolicSearch(losses, n_few / n_many, 1.0)
+        width, _ = search.minimize(search.bracket((n_few / n_many) ** exponent), _LEAST_GAIN)
+        exponent = np.log(width) / np.log(n_few / n_many)
     w, ridge = scale_metric(learned.w, learned.ridge, (n / n_few) ** exponent, learner.learns_ridge)
     return replace(learned, w=w, ridge=ridge)

@@ -14,10 +14,10 @@ _LEAST_ROWS_OF_LINES = 2000
 # Kernel evaluations that one row of a fast sum counts for, by the number of features.
 _FAST_GAUSSIAN = {1: 40, 2: 400, 3: 20_000}
 _FAST_OF_ONE_FEATURE = 40
-# Of more samples than can all be validated, w is learned from so many, and so many more for each of its numbers.
+# A w is learned from at most so many samples, so many more for each of its numbers, and never more than the last.
 _LEARNED_FROM, _PER_NUMBER, _MOST_LEARNED_FROM = 2000, 50, 10_000
-# Kernel evaluations of the score of such a w, and its rows at least.
-_EVALUATIONS_OF_SCORE, _LEAST_ROWS_OF_SCORE = 2e8, 400
+# Rows that the score of a learned w is averaged over at least.
+_LEAST_ROWS_OF_SCORE = 400
 
 
 def rule_of_thumb(rule: str, n: int, d: int) -> float:
@@ -46,13 +46,13 @@ def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False
 
 
 def n_learning_samples(n: int, n_numbers: int) -> int:
-    """From how many of n samples a w of `n_numbers` numbers is learned: all of up to 20 000.
+    """From how many of n samples a w of `n_numbers` numbers is learned: 2000 + 50 n_numbers, at most 10 000 and n.
 
-    Of more 2000 + 50 n_numbers, at most 10 000: samples enough for each number, and a bounded cost.
+    Samples enough for each number, and a bounded cost; without a step, as all samples are taken while they are fewer.
     """
-    return n if n * n <= _MAX_EVALUATIONS else min(_LEARNED_FROM + _PER_NUMBER * n_numbers, _MOST_LEARNED_FROM)
+    return min(n, _LEARNED_FROM + _PER_NUMBER * n_numbers, _MOST_LEARNED_FROM)
 
 
 def n_validation_rows_of_learning(n: int) -> int:
-    """The rows that the score of a w that was learned from some of n samples is averaged over: max(2e8 / n, 400)."""
-    return max(int(_EVALUATIONS_OF_SCORE / n), _LEAST_ROWS_OF_SCORE)
+    """The rows that the score of a learned w is averaged over: max(4e8 / n, 400), at most n."""
+    return min(n, max(int(_MAX_EVALUATIONS / n), _LEAST_ROWS_OF_SCORE))

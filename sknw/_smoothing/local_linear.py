@@ -47,10 +47,14 @@ NO_RIDGE = 1e-14
 
 def line_columns(x: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The columns (y, x, x x', x y) of which a line needs the sums, for x (n, d) and values (n, k)."""
-    rows, columns = np.triu_indices(x.shape[1])
-    products = x[:, rows] * x[:, columns]
-    mixed = x[:, :, np.newaxis] * values[:, np.newaxis, :]
-    return np.hstack([values, x, products, mixed.reshape(len(x), -1)])
+    (n, d), k = x.shape, values.shape[1]
+    columns = np.empty((n, n_line_columns(d, k)))
+    _, _, products, mixed = np.split(columns, np.cumsum([k, d, d * (d + 1) // 2]), axis=1)
+    columns[:, :k], columns[:, k : k + d] = values, x
+    for i, end in enumerate(np.cumsum(np.arange(d, 0, -1)).tolist()):
+        np.multiply(x[:, i:], x[:, i, np.newaxis], out=products[:, end - d + i : end])
+        np.multiply(values, x[:, i, np.newaxis], out=mixed[:, i * k : (i + 1) * k])
+    return columns
 
 
 def n_line_columns(d: int, k: int) -> int:

@@ -32,8 +32,6 @@ from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
-# What only needs few predictions, once w is learned from some of many samples, takes about so many.
-_LOOKED_AT = 200
 # Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
 
@@ -49,7 +47,6 @@ class MetricSmoother(IncrementalSmoother):
     max_iter: int
     tol: float
     warm_start: bool
-    verbose: int
 
     # set by fit
     w_: np.ndarray
@@ -67,7 +64,6 @@ class MetricSmoother(IncrementalSmoother):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "verbose": ["verbose"],
     }
 
     def _fit(
@@ -86,12 +82,12 @@ class MetricSmoother(IncrementalSmoother):
         n, d = len(training), data.X.shape[1]
         if learns:
             self._check_structure(training)
-        n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
-        if self._learns_from_some(n, d):
+        if learns:
             n_auto = n_validation_rows_of_learning(n)
-        validation = looked_at = self._validation(data, n_auto)
-        if self._learns_from_some(n, d):
-            looked_at = validation[:: -(-len(validation) // _LOOKED_AT)]
+        else:
+            n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
+        validation = self._validation(data, n_auto)
+        looked_at = validation[::2] if self._learns_from_some(n, d) else validation
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
         if learns:

@@ -10,6 +10,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 
 from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._selection.autocorrelation import Autocorrelation, measure_autocorrelation
+from sknw._selection.ridge_path import MUCH_LARGER
 from sknw._smoothing.datafit import SquaredError
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
@@ -22,16 +23,14 @@ from sknw.estimators.predictive import PredictiveMixin
 class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     """The regressor's part of a smoother; it comes before `BaseSmoother`."""
 
-    _target_checks: ClassVar[dict] = {"multi_output": True, "y_numeric": True}
+    _target_checks: ClassVar[dict] = {"multi_output": True}
 
     # set by fit
     loo_prediction_: np.ndarray
     loo_score_: float
 
-    @property
-    def _keeps_range(self) -> bool:
-        """Whether lines are kept within the range of the targets, as weighted means are."""
-        return False
+    # Whether lines are kept within the range of the targets, as weighted means are; set by fit where that is chosen.
+    _keeps_range = False
 
     def _datafit(self) -> SquaredError:
         return SquaredError()
@@ -40,9 +39,12 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         if y.dtype.kind in "biuf":
             return y
         try:
-            return y.astype(np.float64)  # strings of numbers
+            numbers = y.astype(np.float64)  # objects, and strings of numbers
         except (TypeError, ValueError) as error:
             raise ValueError(f"y must consist of numbers: {error}.") from error
+        if not np.isfinite(numbers).all():
+            raise ValueError("Input y contains NaN or infinity, or None: y must consist of finite numbers.")
+        return numbers
 
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, None]:
         return y, None
@@ -131,6 +133,24 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         with np.errstate(invalid="ignore"):  # 0 / 0: no residual
             variance = np.where(pooled_known == 0, self._fitted.mean_squares, pooled_squares / pooled_known)
         return mean, (training.y_scales * np.sqrt(variance)).astype(mean.dtype).reshape(mean.shape)
+
+
+def keeps_range(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> bool:
+    """Whether left-out predictions lose little where each is kept within the range of the other targets.
+
+    They lose much where the target is a line with little noise: that goes on beyond the samples.
+    """
+    if len(y) < 2:
+        return True
+    ordered = np.sort(y, axis=0)
+    smallest = np.where(y == ordered[0], ordered[1], ordered[0])
+    largest = np.where(y == ordered[-1], ordered[-2], ordered[-1])
+    known = np.isfinite(prediction)
+    plain, kept = (
+        float((weights @ np.where(known, y - found, 0.0) ** 2).sum())
+        for found in (prediction, np.clip(prediction, smallest, largest))
+    )
+    return kept <= MUCH_LARGER * plain
 
 
 def weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:

@@ -59,23 +59,32 @@ def as_table(X: Any) -> Any:
 
 @contextmanager
 def names_the_remedy(estimator: object) -> Iterator[None]:
-    """Say what helps where the validation of X has found missing numbers.
+    """Say what helps where the validation of X has found missing numbers or strings.
 
     Raises
     ------
     ValueError
-        The one that was raised, with the remedy if it is about missing values.
+        The one that was raised, with the remedy if it is about missing values or strings.
     """
+    name = type(estimator).__name__
     try:
         yield
     except ValueError as error:
-        if not str(error).startswith("Input X contains NaN"):
+        message = str(error)
+        if message.startswith("Input X contains NaN"):
+            message = (
+                f"Input X contains NaN. {name} takes missing values in categories, where they are a level, and not in "
+                f"numbers: impute these first, as by make_pipeline(IterativeImputer(add_indicator=True), {name}()). "
+                f"See {_PAGE}"
+            )
+        elif message.startswith("could not convert string to float"):
+            message = (
+                f"Input X must consist of numbers and categories: {message}. Name the features that hold labels in "
+                "categorical_features, or give these columns of the data frame the dtype 'category'."
+            )
+        else:
             raise
-        raise ValueError(
-            f"Input X contains NaN. {type(estimator).__name__} takes missing values in categories, where they are a "
-            "level, and not in numbers: impute these first, as by make_pipeline(IterativeImputer(add_indicator=True), "
-            f"{type(estimator).__name__}()). See {_PAGE}"
-        ) from error
+        raise ValueError(message) from error
 
 
 class FeatureKinds(NamedTuple):

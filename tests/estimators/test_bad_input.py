@@ -102,7 +102,7 @@ CASES = [
     ),
     (AttentionPoolingRegressor, {"w": "low_rank", "rank": 3}, "rank must be .* rank=3 and n_features = 2"),
     *((AttentionPoolingRegressor, {"kernel": kernel}, "no derivative") for kernel in ["tophat", np.add]),
-    (AttentionPoolingRegressor, {"algorithm": "pruned"}, "algorithm='pruned'.*usable here"),
+    (AttentionPoolingRegressor, {"algorithm": "sorted"}, "algorithm='sorted'.*usable here"),
     (AttentionPoolingRegressor, {"algorithm": "sorted", "w": 1.0}, "algorithm='sorted'.*usable here"),
 ]
 
@@ -128,7 +128,7 @@ DATA = {
     "infinity in X": ((INF, Y), "X contains infinity"),
     "one-dimensional X": ((Y, Y), "2D array"),
     "three-dimensional X": ((X[np.newaxis], Y), "dim 3"),
-    "text in X": ((np.full((20, 2), "a"), Y), "convert string|numeric"),
+    "text in X": ((np.full((20, 2), "a"), Y), "X must consist of numbers and categories.*categorical_features"),
     "no rows": ((X[:0], Y[:0]), "0 sample"),
     "no features": ((X[:, :0], Y), "0 feature"),
     "complex X": ((X + 1j, Y), "[Cc]omplex"),
@@ -136,7 +136,10 @@ DATA = {
     "infinity in y": ((X, INF[:, 1] + 0 * Y + np.where(np.arange(20) == 0, np.inf, 0)), "y contains infinity"),
     "too short a y": ((X, Y[:-1]), "inconsistent numbers of samples"),
     "no y": ((X, None), "requires y to be passed"),
-    "text in y": ((X, np.full(20, "a")), "convert string|could not convert"),
+    "text in y": ((X, np.full(20, "a")), "y must consist of numbers"),
+    "objects in y": ((X, np.full(20, "a", dtype=object)), "y must consist of numbers"),
+    "None in y": ((X, np.array([None] + [1.0] * 19)), "y contains NaN"),
+    "text in weights": ((X, Y, np.full(20, "a")), "sample_weight must be non-negative numbers"),
     "three-dimensional y": ((X, Y[:, np.newaxis, np.newaxis]), "dim 3"),
     "too few weights": ((X, Y, np.ones(19)), r"sample_weight"),
     "two-dimensional weights": ((X, Y, np.ones((20, 1))), "[Ss]ample.?weight"),
@@ -167,6 +170,7 @@ def test_wrong_data_are_refused_and_named(case, Estimator, chooses):
 QUERIES = {
     "NaN": (NAN, "X contains NaN"),
     "infinity": (INF, "X contains infinity"),
+    "text": (np.full((3, 2), "a"), "X must consist of numbers and categories"),
     "one feature too few": (X[:, :1], "X has 1 features, but .*Regressor is expecting 2 features"),
     "one feature too many": (np.ones((3, 3)), "X has 3 features, but .*Regressor is expecting 2 features"),
     "one dimension": (X[0], "2D array"),

@@ -1,28 +1,32 @@
 """Learning w from some of many samples: which these are, and what w becomes at all of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold, TimeSeriesSplit
 
 from sknw import AttentionPoolingClassifier, AttentionPoolingRegressor
-from sknw._metric.subsample import draw_samples
+from sknw._metric.optimizer import MetricFit
+from sknw._metric.subsample import draw_samples, extrapolate
 from sknw._selection import rules
 from sknw._selection.rules import n_learning_samples, n_validation_rows_of_learning
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Blocks, Splits, Validation
+from sknw.estimators import metric
 
 N = 1200
 
 
 @pytest.fixture
 def many_are_few(monkeypatch):
-    """More than 500 samples count as many, of which 150 and 25 for each number are learned from."""
-    monkeypatch.setattr(rules, "_MAX_EVALUATIONS", 500**2)
+    """Learned from are 150 samples and 25 for each number, the score is that of 250 of N, and 5 n_s are less than N."""
+    monkeypatch.setattr(metric, "MORE", 5)
     monkeypatch.setattr(rules, "_LEARNED_FROM", 150)
     monkeypatch.setattr(rules, "_PER_NUMBER", 25)
     monkeypatch.setattr(rules, "_LEAST_ROWS_OF_SCORE", 100)
-    monkeypatch.setattr(rules, "_EVALUATIONS_OF_SCORE", 250 * N)
+    monkeypatch.setattr(rules, "_MAX_EVALUATIONS", 250 * N)
 
 
 def data(n=N, seed=0):
@@ -33,10 +37,10 @@ def data(n=N, seed=0):
 
 
 def test_rows_follow_from_the_numbers_of_samples_and_of_what_is_learned():
-    assert n_learning_samples(20_000, 6) == 20_000
-    assert n_learning_samples(20_001, 6) == n_learning_samples(10**6, 6) == 2300
+    assert [n_learning_samples(n, 6) for n in (2299, 2300, 2301, 10**6)] == [2299, 2300, 2300, 2300]
     assert n_learning_samples(10**6, 1000) == 10_000
-    assert [n_validation_rows_of_learning(n) for n in (25_000, 100_000, 10**6)] == [8000, 2000, 400]
+    rows = [n_validation_rows_of_learning(n) for n in (300, 20_000, 25_000, 100_000, 10**7)]
+    assert rows == [300, 20_000, 16_000, 4000, 400]
 
 
 def validation_of(n, rule):
@@ -126,6 +130,37 @@ def test_structures_weights_and_what_is_left_out_are_as_of_all_rows(options):
     assert model.loo_score_ > (0.7 if model.w_.ndim == 1 and options.get("w") != "scalar" else 0.4)
     if "ridge" in options:
         assert_array_equal(model.ridge_, 0.1)
+
+
+@pytest.mark.usefixtures("many_are_few")
+@pytest.mark.parametrize("degree", [0, 1])
+def test_a_few_rows_more_than_are_learned_from_make_no_step(degree):
+    X, y, _ = data(226)
+    w, ridge = [], []
+    for n in (225, 226):
+        model = AttentionPoolingRegressor(degree=degree).fit(X[:n], y[:n])
+        w.append(model.w_)
+        ridge.append(model.ridge_ if degree else np.ones(3))
+    assert_allclose(w[1], w[0], rtol=0.05, atol=0.05)
+    assert_allclose(ridge[1], ridge[0], rtol=0.2)
+
+
+@pytest.mark.usefixtures("many_are_few")
+def test_whole_groups_that_make_all_rows_are_learned_from_as_all_rows():
+    X, y, _ = data(230)
+    groups = np.repeat(np.arange(23), 10)
+    some, every = (
+        AttentionPoolingRegressor(validation_samples=rows).fit(X, y, groups=groups) for rows in ("auto", None)
+    )
+    assert_array_equal(some.w_, every.w_)
+
+
+def test_what_a_callback_stops_grows_by_the_typical_power():
+    stopped = SimpleNamespace(stopped=True)
+    learner = SimpleNamespace(progress=stopped, learns_ridge=True, loss=SimpleNamespace(training=range(1600)))
+    learned = extrapolate(MetricFit(np.ones(2), np.full(2, 0.1), 0.0, [1.0], False), learner, 200, 64 * 200)
+    assert_allclose(learned.w, 2.0)
+    assert_allclose(learned.ridge, 0.025)
 
 
 @pytest.mark.usefixtures("many_are_few")
