@@ -92,7 +92,7 @@ def steps(n_rounds):
     Each round has other data: how many iterations a minimisation takes varies more than anything else.
     """
     rows = []
-    for n in (2250, 2350, 19_500):
+    for n in (2250, 19_500):
         row = [f"n = {n:,}"]
         for degree in (0, 1):
             seconds = []
@@ -122,7 +122,7 @@ def main():
         if part != "steps":
             growth(part, sizes, reference)
     if "steps" in arguments.parts:
-        steps(1 if arguments.quick else 6)
+        steps(1 if arguments.quick else 3)
 
 
 if __name__ == "__main__":
