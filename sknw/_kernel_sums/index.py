@@ -108,6 +108,10 @@ class KeyIndex:
         index._of_keys = self._of_keys
         return index
 
+    def without_columns(self) -> KeyIndex:
+        """The same keys and weights, of which the mass is asked for alone."""
+        return self.with_columns(np.empty((len(self), 0)))
+
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         """Some of the keys, or all in another order."""
         groups = None if self.groups is None else self.groups.take(rows)

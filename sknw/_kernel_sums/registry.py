@@ -37,10 +37,14 @@ class WritesWeights(Protocol):
 
 @runtime_checkable
 class ListsPairs(Protocol):
-    """Sparse kernel weights, of the pairs in the support."""
+    """Sparse kernel weights."""
 
-    def weight_pairs(self, request: KernelSumRequest) -> csr_array:
-        """K(q_i, z_j) w_j at the first bandwidth, of shape (m, n): no zeros among them, columns ascending."""
+    def weight_pairs(self, request: KernelSumRequest, negligible: float, top_k: int | None) -> csr_array:
+        """K(q_i, z_j) w_j at the first bandwidth, of shape (m, n), each row up to a factor, columns ascending.
+
+        Without zeros, and without weights below the part `negligible` of the sum of the row if the kernel does not end.
+        With `top_k` at least the k largest weights of each row, and all that are equal to one of these.
+        """
 
 
 class Blocks(Protocol):
@@ -231,10 +235,23 @@ dispatcher = Dispatcher()
 
 
 def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> str:
-    """The name of the engine that `Dispatcher.choose` takes; "auto" if it takes several requests."""
+    """The algorithm for `n_passes` requests like this one, at other bandwidths or of some of the queries.
+
+    "auto" stays that where compiled loops are worth loading, and each request then gets the engine that suits it.
+    """
     if algorithm == "auto" and takes_groups(request):
         return algorithm
-    return dispatcher.choose(request, algorithm, n_passes).name
+    engine = dispatcher.choose(request, algorithm, n_passes)
+    if algorithm != "auto" or not engine.is_compiled:
+        return engine.name
+    dispatcher.has_loaded(engine)
+    return algorithm
+
+
+def expected_seconds(request: KernelSumRequest, algorithm: str) -> tuple[str, float]:
+    """The engine that computes a request, and about how long it takes."""
+    engine = dispatcher.choose(request, algorithm)
+    return engine.name, engine.estimate_seconds(request) / request.n_threads
 
 
 def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:

@@ -138,7 +138,7 @@ class Criterion:
         return self._ridge_paths(np.array([factor]))[0].argmin()
 
     def best_count(self, ridge: float) -> float:
-        """The count of lines at the smoother's bandwidth and a ridge: `SLOPE_COUNT`, or 0 if that is much better."""
+        """The count of lines at the smoother's bandwidth and a ridge: the largest that is not much worse."""
         return replace(self, ridge=ridge)._ridge_paths(np.ones(1))[0].best_count(ridge)
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:

@@ -25,9 +25,9 @@ _LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-6
 # A mean square below this is an exact fit but for rounding; its logarithm says nothing.
 _EXACT_FIT = SCORE_TOL**2
 
-# The count of local lines whose ridge is chosen. It is given up where it multiplies the mean square by more than the
-# second number, as it does where the target is a line.
-SLOPE_COUNT, COUNT_MARGIN = 0.2, 1.3
+# The counts that local lines whose ridge is chosen may have. A mean square is much larger than another from this factor
+# on: noise in leave-one-out does not reach it.
+SLOPE_COUNTS, MUCH_LARGER = (0.2, 0.02, 0.002, 0.0), 1.2
 
 # The score, the number of rows without support, and the leave-one-out predictions (m, k) of the rows, if asked for.
 Evaluation = tuple[float, int, np.ndarray | None]
@@ -125,11 +125,11 @@ class RidgePath:
         return float(total / (self.weights.sum() * means.shape[1]))
 
     def best_count(self, ridge: float) -> float:
-        """`SLOPE_COUNT`, or 0 if that divides the mean square at a ridge by more than `COUNT_MARGIN`."""
-        plain, shrunken = (replace(self, count=count)(ridge) for count in (0.0, SLOPE_COUNT))
-        if self.name == "aicc":
-            return 0.0 if plain < shrunken - np.log(COUNT_MARGIN) else SLOPE_COUNT
-        return 0.0 if plain * COUNT_MARGIN < shrunken else SLOPE_COUNT
+        """The first of `SLOPE_COUNTS` whose mean square at a ridge is not much larger than the smallest."""
+        scores = np.array([replace(self, count=count)(ridge) for count in SLOPE_COUNTS])
+        smallest = scores.min()
+        most = smallest + np.log(MUCH_LARGER) if self.name == "aicc" else smallest * MUCH_LARGER
+        return SLOPE_COUNTS[int(np.argmax(scores <= most))]
 
     def _every(self, stride: int) -> RidgePath:
         """The same of the rows 0, stride, 2 stride, ..."""

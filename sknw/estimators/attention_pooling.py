@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sknw._sklearn_compat import Interval, StrOptions
+from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.validation import Validation
+from sknw.estimators.base import FitData
 from sknw.estimators.metric import MetricSmoother
-from sknw.estimators.regression import RegressionMixin
+from sknw.estimators.regression import RegressionMixin, keeps_range
 from sknw.kernels import Kernel
 
 
@@ -45,8 +48,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         The number of columns of a "low_rank" w. None: 3, or n_features where that is smaller.
     degree : {0, 1}, default=0
         0 pools the targets, 1 local lines as :class:`LocalLinearRegressor` does, which is more accurate on smooth
-        targets. Where w and the ridge are learned and `slope_count_` is not 0, predictions are kept within the range of
-        the training targets; left-out predictions, gradients and intervals are those before that.
+        targets. Where w and the ridge are learned, predictions are kept within the range of the training targets,
+        unless this would multiply the mean squared error of the left-out predictions by more than 1.2, as for a target
+        that is nearly a line. Left-out predictions, gradients and intervals are those before that.
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
@@ -95,7 +99,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Draws the validation samples where not all are taken. Which of many samples w is learned from does not depend on
         it.
     verbose : int, default=0
-        1 prints the loss of every iteration, and of how many samples it is.
+        1 prints the loss of every iteration, and of how many samples it is; and how far a long prediction is, as of
+        :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------
@@ -218,6 +223,16 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    @property
-    def _keeps_range(self) -> bool:
-        return self._structure is not None and bool(self.slope_count_)
+    def _store_left_out(
+        self,
+        data: FitData,
+        smoother: Smoother,
+        validation: Validation,
+        predictions: np.ndarray,
+        of_samples: np.ndarray,
+        loo: np.ndarray,
+    ) -> None:
+        super()._store_left_out(data, smoother, validation, predictions, of_samples, loo)
+        chooses = isinstance(self.w, str) and isinstance(self._ridge, str)
+        values, weights = data.training.values, data.training.sample_weight
+        self._keeps_range = chooses and keeps_range(values, of_samples, weights)

@@ -90,6 +90,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     algorithm: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
+    verbose: int
 
     # set by fit
     is_categorical_: np.ndarray
@@ -112,6 +113,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Interval(Integral, None, None, closed="neither"), None],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None],
+        "verbose": ["verbose"],
     }
 
     @validates_params

@@ -69,6 +69,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         Threads, by joblib's conventions, as of :class:`NadarayaWatsonRegressor`.
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken, as of :class:`NadarayaWatsonRegressor`.
+    verbose : int, default=0
+        1 prints how far a long prediction is, as of :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------
@@ -79,7 +81,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     ridge_ : float
         The ridge used.
     slope_count_ : float
-        The c of the factor M / (M + c) of the slopes: 0.2, or 0 where that is much better; 0 for a ridge in numbers.
+        The c of the factor M / (M + c) of the slopes: the largest of 0.2, 0.02, 0.002 and 0 that multiplies the least
+        of their mean squared errors by at most 1.2; 0 for a ridge in numbers.
     kernel_ : Kernel
         The kernel object used.
     is_categorical_ : ndarray of shape (n_features,)
@@ -153,6 +156,7 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         algorithm: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -167,3 +171,4 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose

@@ -49,7 +49,6 @@ class MetricSmoother(IncrementalSmoother):
     max_iter: int
     tol: float
     warm_start: bool
-    verbose: int
 
     # set by fit
     w_: np.ndarray
@@ -67,7 +66,6 @@ class MetricSmoother(IncrementalSmoother):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "verbose": ["verbose"],
     }
 
     def _fit(

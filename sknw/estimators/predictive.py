@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Literal
@@ -23,6 +23,7 @@ from sknw._predictive.quantiles import probabilities, sample_indices
 from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
+from sknw.estimators.progress import report_progress
 from sknw.estimators.tables import Categories, as_table, densify, encode, names_the_remedy
 from sknw.kernels import Kernel, Pairwise
 
@@ -39,6 +40,7 @@ class AttentionMixin:
     is_categorical_: np.ndarray
     categories_: Categories
     n_jobs: int | None
+    verbose: int
 
     def attention_weights_(
         self, X: ArrayLike, *, sparse_output: bool = False, top_k: int | None = None
@@ -153,7 +155,12 @@ class AttentionMixin:
 
     def _pool_batches(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield batches of the rows of an array of queries, and what is pooled there."""
-        for batch in smoother.batches(len(array)):
+        of_equal_size = smoother.batches(len(array))
+        batches: Iterable[slice] = of_equal_size
+        if self.verbose:
+            first = smoother.queries(array[of_equal_size[0]])
+            batches = report_progress(type(self).__name__, smoother, first, len(array), of_equal_size)
+        for batch in batches:
             pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
             self._raise_outside(smoother, unsupported)
             yield batch, pooled

@@ -10,6 +10,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 
 from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._selection.autocorrelation import Autocorrelation, measure_autocorrelation
+from sknw._selection.ridge_path import MUCH_LARGER
 from sknw._smoothing.datafit import SquaredError
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
@@ -28,10 +29,8 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     loo_prediction_: np.ndarray
     loo_score_: float
 
-    @property
-    def _keeps_range(self) -> bool:
-        """Whether lines are kept within the range of the targets, as weighted means are."""
-        return False
+    # Whether lines are kept within the range of the targets, as weighted means are; set by fit where that is chosen.
+    _keeps_range = False
 
     def _datafit(self) -> SquaredError:
         return SquaredError()
@@ -134,6 +133,24 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
         with np.errstate(invalid="ignore"):  # 0 / 0: no residual
             variance = np.where(pooled_known == 0, self._fitted.mean_squares, pooled_squares / pooled_known)
         return mean, (training.y_scales * np.sqrt(variance)).astype(mean.dtype).reshape(mean.shape)
+
+
+def keeps_range(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> bool:
+    """Whether left-out predictions lose little where each is kept within the range of the other targets.
+
+    They lose much where the target is a line with little noise: that goes on beyond the samples.
+    """
+    if len(y) < 2:
+        return True
+    ordered = np.sort(y, axis=0)
+    smallest = np.where(y == ordered[0], ordered[1], ordered[0])
+    largest = np.where(y == ordered[-1], ordered[-2], ordered[-1])
+    known = np.isfinite(prediction)
+    plain, kept = (
+        float((weights @ np.where(known, y - found, 0.0) ** 2).sum())
+        for found in (prediction, np.clip(prediction, smallest, largest))
+    )
+    return kept <= MUCH_LARGER * plain
 
 
 def weighted_r2(y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> float:

@@ -104,6 +104,34 @@ def test_exact_lines_are_not_shrunken(model, d):
     assert_allclose(model.predict(Q / 4), Q / 4 @ slope + 5.0, rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize(("noise", "keeps_range"), [(1e-3, False), (0.5, True)])
+def test_learned_lines_keep_the_range_of_y_unless_that_loses_much(noise, keeps_range):
+    X, _, _, _ = regression(n=40, d=2)
+    y, far = X @ [1.0, 2.0], 1.5 * X
+    model = AttentionPoolingRegressor(w="scalar", degree=1).fit(X, y + noise * np.random.default_rng(0).normal(size=40))
+    predictions, targets = model.predict(far), model.y_train_
+    assert keeps_range == (targets.min() <= predictions.min() and predictions.max() <= targets.max())
+    if not keeps_range:
+        assert_allclose(predictions, far @ [1.0, 2.0], rtol=0, atol=0.05)
+    assert_allclose(pickle.loads(pickle.dumps(model)).predict(far), predictions, rtol=1e-12)
+
+
+def test_the_count_is_the_largest_that_is_not_much_worse():
+    X, y, _, _ = regression(n=30, d=2)
+    counts = set()
+    for noise in (0.001, 0.01, 0.1, 1.0):
+        targets = X @ [10.0, 5.0] + noise * y
+        model = LocalLinearRegressor(bandwidth=1.0).fit(X, targets)
+        errors = {}
+        for count in (0.2, 0.02, 0.002, 0.0):
+            lines = oracle.Counted(model.ridge_, count)
+            left_out = oracle.leave_one_out(X, targets, [1.0, 1.0], "gaussian", ridge=lines)
+            errors[count] = np.mean((left_out - targets) ** 2)
+        assert model.slope_count_ == next(c for c, error in errors.items() if error <= 1.2 * min(errors.values()))
+        counts.add(model.slope_count_)
+    assert len(counts) > 2
+
+
 def test_a_ridge_in_numbers_is_all_there_is():
     X, y, _, _ = regression(n=30, d=2)
     assert LocalLinearRegressor(ridge=0.1).fit(X, y).slope_count_ == 0.0
