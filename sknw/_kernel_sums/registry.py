@@ -20,6 +20,7 @@ from sknw._kernel_sums.groups import group_sums, takes_groups
 from sknw._kernel_sums.ranges import RangeSums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw._kernel_sums.shards import NEEDS_ALL_ROWS
 
 # Capabilities, which an engine may have.
 
@@ -140,6 +141,11 @@ class Dispatcher:
         ValueError
             If the algorithm asked for cannot take the request; says why, and which can.
         """
+        only = request.index.engine
+        if only is not None and algorithm in ("auto", only):
+            return ENGINES[only]
+        if only is not None:
+            raise ValueError(f"algorithm={algorithm!r} needs the samples here, and they are elsewhere: give {only!r}.")
         if algorithm == "auto":
             return self._quickest(request, n_passes)
         engine = ENGINES.get(algorithm)
@@ -163,6 +169,10 @@ class Dispatcher:
         expected to be done first. The engine's work is `work` times that of its sums; `refusal` names the
         method that says why it cannot.
         """
+        only = request.index.engine
+        if only is not None and not isinstance(ENGINES[only], capability):
+            raise ValueError(NEEDS_ALL_ROWS)
+        algorithm = only or algorithm
         able = [e for e in ENGINES.values() if isinstance(e, capability) and getattr(e, refusal)(request) is None]
         if algorithm != "auto":
             asked = self.choose(request, algorithm)

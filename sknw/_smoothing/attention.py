@@ -154,6 +154,8 @@ def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         size = mass * (mass / squares.mass[0]) * np.exp(scale)
     rows = np.flatnonzero(unsupported | (sums.log_scale[0] < -_LARGEST_LOG_SCALE))
+    if request.index.engine is not None:  # no attention can be written, and a few digits less are enough there
+        rows = rows[:0]
 
     def of_attention(block: slice, attention: np.ndarray) -> None:
         size[rows[block]] = 1.0 / (attention**2 @ (1.0 / request.weights))
