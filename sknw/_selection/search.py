@@ -188,6 +188,8 @@ def _search_many(
 
     At bandwidths too small for the surrogate, the scan takes local subsamples.
     """
+    is_of_means = criterion.smoother.line is None
+    hopeless = _HOPELESS if is_of_means else _HOPELESS_OF_LINES
     n_wide = surrogate.n_wide(grid)
     scan = history.add(surrogate, grid[:n_wide])
     indices = _by_score(local_minima(scan), scan)
@@ -202,14 +204,13 @@ def _search_many(
         if scores[lowest] < scores[0] - margin:
             # the end of the first scan then is no minimum
             searches = [(search, index) for search, index in searches if index < n_wide - 1]
-            searches.insert(0, (history.search(local, narrow), first + lowest))
+            of_local = history.search(local, narrow), first + lowest
+            searches.insert(0 if is_of_means else len(searches), of_local)
     on_all, minima = history.search(criterion, grid), []
-    hopeless = _HOPELESS if criterion.smoother.line is None else _HOPELESS_OF_LINES
-    found = [search.minimize(search.bracket(grid[index]), surrogate.least_gain) for search, index in searches]
-    scores = np.array([history.add(criterion, np.array([minimum]))[0] for minimum, _ in found])
-    for index in np.argsort(scores, kind="stable").tolist():
-        minimum, curvature = found[index]
-        if scores[index] <= history.best_score + hopeless * abs(history.best_score):
+    for search, index in searches:
+        minimum, curvature = search.minimize(search.bracket(grid[index]), surrogate.least_gain)
+        score, best = history.add(criterion, np.array([minimum]))[0], history.best_score
+        if score <= best + hopeless * abs(best):
             start = on_all.bracket(minimum)
             curvature *= surrogate.curvature_ratio
             if curvature > 0.0:  # two values are enough
