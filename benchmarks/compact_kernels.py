@@ -55,7 +55,7 @@ def engines(shapes, sizes, features, bandwidths, n_rounds):
         seconds = interleaved_times(competitors, n_rounds)
         taken = min(competitors, key=lambda name, r=request: ENGINES[name].estimate_seconds(r))
         best = min(seconds, key=lambda name, s=seconds: np.median(s[name]))
-        in_reach = np.diff(ENGINES["pruned"].weight_pairs(request).indptr).mean() / n
+        in_reach = np.diff(ENGINES["pruned"].weight_pairs(request, 0.0, None).indptr).mean() / n
         rows.append(
             [
                 f"{shape.__name__}, n = {n}, m = {m}, d = {d}, h = {h}",

@@ -439,6 +439,7 @@ def _regressor(est: BaseSmoother | Pipeline, name: str) -> tuple[BaseSmoother, F
     smoother, _ = smoother_and_inputs(est)
     if not (isinstance(smoother, RegressionMixin) and isinstance(smoother._fitted, FittedSmoother)):
         raise TypeError(f"{name} takes regressors with non-negative weights, got {type(smoother).__name__}.")
+    smoother._require_rows_here()
     return smoother, smoother._fitted
 
 

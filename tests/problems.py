@@ -25,7 +25,7 @@ def takes(kernel, d, algorithm):
         return d == 1 and kernel in [*oracle.COMPACT, "exponential"]
     if algorithm == "expansion":
         return d <= 3 and kernel == "gaussian"
-    return algorithm != "pruned" or kernel in oracle.COMPACT
+    return True
 
 
 def engine_cases(kernels, dimensions, accepted=True):

@@ -36,9 +36,7 @@ REFUSALS = {
     **{("sorted", kernel, 4): "one feature" for kernel in [*COMPACT, "exponential"]},
     **{("expansion", kernel, 1): "Gaussian" for kernel in ALL_KERNELS},
     **{("expansion", "gaussian", 1): None, ("expansion", "gaussian", 4): "features"},
-    **{("pruned", kernel, d): "compact kernels" for kernel in KERNELS for d in [1, 4]},
-    **{("pruned", kernel, d): "user-defined" for kernel in USER_KERNELS for d in [1, 4]},
-    **{("pruned", kernel, d): None for kernel in COMPACT for d in [1, 4]},
+    **{("pruned", kernel, d): None if kernel in KERNELS else "user-defined" for kernel in ALL_KERNELS for d in [1, 4]},
     **{("cluster", kernel, d): "workers on other machines" for kernel in ALL_KERNELS for d in [1, 4]},
 }
 

@@ -78,7 +78,13 @@ class KeyIndex:
         The largest coordinate that centring took away: inputs were rounded in proportion to it.
     groups : Groups or None
         What is known of groups of the keys; they say nothing that the keys do not.
+    metric : (KeyIndex, w) or None
+        An index whose keys times w are these.
+    engine : str or None
+        The name of the only engine that has the keys; None: all have.
     """
+
+    engine: str | None = None
 
     def __init__(
         self,
@@ -90,6 +96,7 @@ class KeyIndex:
     ) -> None:
         self.groups = groups
         self.keys, self.weights, self.columns, self.offset_magnitude = keys, weights, columns, offset_magnitude
+        self.metric: tuple[KeyIndex, np.ndarray] | None = None
         self._of_keys: dict[Hashable, Any] = {}
         self._of_columns: dict[Hashable, Any] = {}
         self._of_bandwidths: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
@@ -107,6 +114,31 @@ class KeyIndex:
         index = KeyIndex(self.keys, self.weights, columns, self.offset_magnitude, self.groups)
         index._of_keys = self._of_keys
         return index
+
+    def in_metric(self, w: np.ndarray, offset_magnitude: float) -> KeyIndex:
+        """The keys times w, one number for each of their columns, (d,), or a matrix (d, r)."""
+        keys, groups = self.keys * w if w.ndim == 1 else self.keys @ w, self.groups
+        if groups is not None:
+            groups = replace(groups, sq=float(groups.sq * w[groups.columns.start] ** 2))
+        index = KeyIndex(keys, self.weights, self.columns, offset_magnitude, groups)
+        index.metric = self, w
+        return index
+
+    def same_keys(self, name: Hashable, columns: np.ndarray) -> KeyIndex:
+        """`with_columns`, once for the columns of this name; in a metric they are those of the keys before."""
+
+        def make() -> KeyIndex:
+            index = self.with_columns(columns)
+            if self.metric is not None:
+                before, w = self.metric
+                index.metric = before.same_keys(name, columns), w
+            return index
+
+        return self.of_columns(name, make)
+
+    def without_columns(self) -> KeyIndex:
+        """The same keys and weights, of which the mass is asked for alone."""
+        return self.with_columns(np.empty((len(self), 0)))
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         """Some of the keys, or all in another order."""
@@ -156,14 +188,37 @@ class KeyIndex:
         return weighted
 
     @cached_property
+    def ranges(self) -> np.ndarray:
+        """The least and the largest coordinates of the keys: (2, d)."""
+        return np.array([self.keys.min(axis=0), self.keys.max(axis=0)])
+
+    @cached_property
     def max_abs_key(self) -> float:
         """The largest coordinate of a key."""
-        return float(np.abs(self.keys).max()) or 1.0
+        return float(np.abs(self.ranges).max()) or 1.0
+
+    @property
+    def has_equal_keys(self) -> bool:
+        """Whether two keys are equal: only those with the same weighted sum of coordinates are compared."""
+        sums = self.keys @ np.sqrt(np.arange(2.0, 2.0 + self.keys.shape[1]))
+        order = np.argsort(sums)
+        sums = sums[order]
+        same = np.flatnonzero(sums[1:] == sums[:-1])
+        return bool(np.any(np.all(self.keys[order[same]] == self.keys[order[same + 1]], axis=1)))
+
+    def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
+        """The n keys whose largest difference in a coordinate from a point is smallest, the first of them first."""
+        return smallest(np.abs(self.keys - point).max(axis=1), n)
 
     @property
     def squared_norms(self) -> np.ndarray:
         """The squared distance of each key from the centre: (n,)."""
         return self.of_keys("squared norms", lambda: squared_norms(self.keys))
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """sum_j w_j V_j / sum_j w_j: (k,)."""
+        return (self.weights[:, np.newaxis] * self.columns).sum(axis=0) / self.weights.sum()
 
     @cached_property
     def smallest_weight(self) -> float:
@@ -177,6 +232,14 @@ class KeyIndex:
         return self.of_keys(
             "tree", lambda: cKDTree(self.keys / self.max_abs_key, balanced_tree=False, compact_nodes=False)
         )
+
+
+def smallest(values: np.ndarray, n: int) -> np.ndarray:
+    """The positions of the n smallest values in ascending order of these; of equal values the first ones."""
+    some = np.arange(len(values))
+    if n < len(values):
+        some = np.flatnonzero(values <= np.partition(values, n - 1)[n - 1])
+    return some[np.argsort(values[some], kind="stable")][:n]
 
 
 def squared_norms(points: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from sknw._kernel_sums.groups import group_sums, takes_groups
 from sknw._kernel_sums.ranges import RangeSums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw._kernel_sums.shards import NEEDS_ALL_ROWS
 
 # Capabilities, which an engine may have.
 
@@ -37,10 +38,14 @@ class WritesWeights(Protocol):
 
 @runtime_checkable
 class ListsPairs(Protocol):
-    """Sparse kernel weights, of the pairs in the support."""
+    """Sparse kernel weights."""
 
-    def weight_pairs(self, request: KernelSumRequest) -> csr_array:
-        """K(q_i, z_j) w_j at the first bandwidth, of shape (m, n): no zeros among them, columns ascending."""
+    def weight_pairs(self, request: KernelSumRequest, negligible: float, top_k: int | None) -> csr_array:
+        """K(q_i, z_j) w_j at the first bandwidth, of shape (m, n), each row up to a factor, columns ascending.
+
+        Without zeros, and without weights below the part `negligible` of the sum of the row if the kernel does not end.
+        With `top_k` at least the k largest weights of each row, and all that are equal to one of these.
+        """
 
 
 class Blocks(Protocol):
@@ -136,6 +141,11 @@ class Dispatcher:
         ValueError
             If the algorithm asked for cannot take the request; says why, and which can.
         """
+        only = request.index.engine
+        if only is not None and algorithm in ("auto", only):
+            return ENGINES[only]
+        if only is not None:
+            raise ValueError(f"algorithm={algorithm!r} needs the samples here, and they are elsewhere: give {only!r}.")
         if algorithm == "auto":
             return self._quickest(request, n_passes)
         engine = ENGINES.get(algorithm)
@@ -159,6 +169,10 @@ class Dispatcher:
         expected to be done first. The engine's work is `work` times that of its sums; `refusal` names the
         method that says why it cannot.
         """
+        only = request.index.engine
+        if only is not None and not isinstance(ENGINES[only], capability):
+            raise ValueError(NEEDS_ALL_ROWS)
+        algorithm = only or algorithm
         able = [e for e in ENGINES.values() if isinstance(e, capability) and getattr(e, refusal)(request) is None]
         if algorithm != "auto":
             asked = self.choose(request, algorithm)
@@ -231,10 +245,23 @@ dispatcher = Dispatcher()
 
 
 def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> str:
-    """The name of the engine that `Dispatcher.choose` takes; "auto" if it takes several requests."""
+    """The algorithm for `n_passes` requests like this one, at other bandwidths or of some of the queries.
+
+    "auto" stays that where compiled loops are worth loading, and each request then gets the engine that suits it.
+    """
     if algorithm == "auto" and takes_groups(request):
         return algorithm
-    return dispatcher.choose(request, algorithm, n_passes).name
+    engine = dispatcher.choose(request, algorithm, n_passes)
+    if algorithm != "auto" or not engine.is_compiled:
+        return engine.name
+    dispatcher.has_loaded(engine)
+    return algorithm
+
+
+def expected_seconds(request: KernelSumRequest, algorithm: str) -> tuple[str, float]:
+    """The engine that computes a request, and about how long it takes."""
+    engine = dispatcher.choose(request, algorithm)
+    return engine.name, engine.estimate_seconds(request) / request.n_threads
 
 
 def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:

@@ -92,8 +92,7 @@ class Loss:
 
     def _smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         features = self.training.features
-        keys = self.x * features.repeat(w) if w.ndim == 1 else self.x @ w
-        smoother = self.smoother.with_metric(features.repeat(self.training.in_units_of_x(w)), keys)
+        smoother = self.smoother.in_metric(features.repeat(self.training.in_units_of_x(w)), features.repeat(w))
         # the smallest ridge decides where digits are lost
         return smoother if smoother.line is None else smoother.with_ridge(float(ridge.min()))
 

@@ -206,11 +206,12 @@ def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> dict[int
     orders: dict[int | None, np.ndarray] = {None: np.argsort(training.given_rows)}
     X = training.X
     for feature in range(d):
-        order = np.argsort(X[:, feature])
-        n_distinct = 1 + np.count_nonzero(np.diff(X[order, feature]))
+        x = X[:, feature]
+        order = np.argsort(x)
+        n_distinct = 1 + np.count_nonzero(np.diff(x[order]))
         if n_distinct < n:
             shuffled = rng.permutation(n)
-            order = shuffled[np.argsort(X[shuffled, feature])]
+            order = shuffled[np.argsort(x[shuffled])]
         if 2 * n_distinct > n and not np.array_equal(order, orders[None]):
             orders[feature] = order
     if n <= _MOST_IN_ORDER:

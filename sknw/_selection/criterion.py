@@ -35,6 +35,7 @@ class Criterion:
     validation: Validation  # the left-out predictions that it is averaged over
     ridge: float | None = 0.0  # of local lines; None takes the best one at every bandwidth
     datafit: Datafit = field(default_factory=SquaredError)
+    all_tests: Validation | None = None  # those of which `validation` are some, from which subsamples draw; None: these
 
     def __post_init__(self) -> None:
         if self.name not in self.datafit.criteria:
@@ -94,9 +95,8 @@ class Criterion:
                 is_near[order[start : start + 2 * n_rows]] = True
                 is_row[order[start + n_rows // 2 : start + n_rows + n_rows // 2]] = True
             else:
-                distance = np.abs(keys - keys[start]).max(axis=1)
-                near = np.argpartition(distance, [n_rows // _N_LOCAL, _PER_ROW * n_rows])
-                is_near[near[: _PER_ROW * n_rows]] = True
+                near = self.smoother.index.nearest_in_max_norm(keys[start : start + 1], _PER_ROW * n_rows)
+                is_near[near] = True
                 is_row[near[: n_rows // _N_LOCAL]] = True
         return self._among(np.flatnonzero(is_near), is_row)
 
@@ -118,8 +118,10 @@ class Criterion:
         # another engine may suit so few samples
         algorithm = "dense" if self.smoother.algorithm == "dense" else "auto"
         few = replace(self.smoother.take(samples), algorithm=algorithm)
-        validation = self.validation.among(samples, is_row)
-        return replace(self, smoother=few, training=self.training.take(samples), validation=validation)
+        tests = self.validation if self.all_tests is None else self.all_tests
+        validation = tests.among(samples, is_row)
+        few_samples = self.training.take(samples)
+        return replace(self, smoother=few, training=few_samples, validation=validation, all_tests=None)
 
     @cached_property
     def _weights(self) -> np.ndarray:

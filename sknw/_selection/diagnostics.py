@@ -117,8 +117,7 @@ def _is_made_by_copies(smoother: Smoother, training: TrainingSet, validation: Va
     """Whether most samples share their inputs with others, without which a wider bandwidth predicts better."""
     if not validation.leaves_one_out:
         return False
-    X, n = training.X, len(training)
-    begins = np.append(0, 1 + np.flatnonzero(np.any(X[1:] != X[:-1], axis=1)))
+    n, begins = len(training), training.first_of_inputs
     first = np.repeat(begins, np.diff(begins, append=n))
     last = np.repeat(np.append(begins[1:], n), np.diff(begins, append=n))
     rows = validation.rows
@@ -126,6 +125,6 @@ def _is_made_by_copies(smoother: Smoother, training: TrainingSet, validation: Va
         return False
     without = Validation((Tests(rows, LeaveOut(first[rows], last[rows])),))
     ridge = smoother.line.ridge if smoother.line else 0.0
-    n_steps = np.ceil(np.log(max(np.ptp(smoother.keys, axis=0).max(), _STEP)) / np.log(_STEP))
+    n_steps = np.ceil(np.log(max(np.ptp(smoother.index.ranges, axis=0).max(), _STEP)) / np.log(_STEP))
     scores = Criterion("loo", smoother, training, without, ridge, datafit)(_STEP ** np.arange(n_steps, -1.0, -1.0))[0]
     return bool(scores.min() < _LOWER * scores[-1])

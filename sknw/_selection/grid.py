@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.spatial import cKDTree
 
-from sknw._kernel_sums.index import Groups, KeyIndex
+from sknw._kernel_sums.index import KeyIndex
 from sknw._selection.line_search import OCTAVE, lattice_values, score_tolerance
 from sknw.kernels import Kernel
 
@@ -24,17 +24,16 @@ _TYPICAL, _SUPPORTS_PER_SPACING = 0.1, 2.0
 
 
 def bandwidth_grid(index: KeyIndex, kernel: Kernel) -> tuple[np.ndarray, bool]:
-    """Bandwidths to scan for keys (n, d), in descending order, and whether two keys are equal.
+    """Bandwidths to scan for the keys of an index, in descending order, and whether two keys are equal.
 
     They are lattice values from at least four times the diameter of the keys to at most a quarter of their smallest
     spacing; less or more where the effective support of the kernel is more or less than one bandwidth.
     """
-    keys = index.keys
-    spacing, has_equal = _spacing(keys, index.groups)
+    spacing, has_equal = _spacing(index)
     if not len(spacing):
         return lattice_values([0]), has_equal
     support = effective_support(kernel)
-    largest = 4.0 * np.linalg.norm(np.ptp(keys, axis=0)) / min(support, 1.0)
+    largest = 4.0 * np.linalg.norm(np.ptp(index.ranges, axis=0)) / min(support, 1.0)
     smallest = spacing.min() / 4.0 / max(support, 1.0)
     typical = max(np.quantile(spacing, 0.1) / 4.0 / max(support, 1.0), smallest)
     top, turn, bottom = (OCTAVE * math.log2(value) - 0.5 for value in (largest, typical, smallest))
@@ -44,11 +43,12 @@ def bandwidth_grid(index: KeyIndex, kernel: Kernel) -> tuple[np.ndarray, bool]:
     return lattice_values([*fine, *(fine[-1] - COARSE_STEP * np.arange(1, n_coarse + 1))]), has_equal
 
 
-def _spacing(keys: np.ndarray, groups: Groups | None) -> tuple[np.ndarray, bool]:
-    """Distances from some keys (n, d) to the nearest one that is not equal, and whether two keys are equal.
+def _spacing(index: KeyIndex) -> tuple[np.ndarray, bool]:
+    """Distances from some keys to the nearest one that is not equal, and whether two keys are equal.
 
     With several features and many keys these are distances within a subsample, scaled to the density of all keys.
     """
+    keys, groups = index.keys, index.groups
     n, d = keys.shape
     if d == 1:
         x = keys[:, 0]
@@ -65,7 +65,7 @@ def _spacing(keys: np.ndarray, groups: Groups | None) -> tuple[np.ndarray, bool]
     if groups is not None:  # a column that says which group takes the place of those that say how far
         some = np.column_stack([np.delete(some, groups.columns, axis=1), groups.number[::stride]])
     distinct = np.unique(some, axis=0)
-    has_equal = len(distinct) < len(keys[::stride]) or (stride > 1 and _has_equal(keys))
+    has_equal = len(distinct) < len(some) or (stride > 1 and index.has_equal_keys)
     if len(distinct) == 1:
         return np.empty(0), has_equal
     some = distinct[:: -(-len(distinct) // _SPACED_KEYS)]
@@ -83,15 +83,6 @@ def _spacing(keys: np.ndarray, groups: Groups | None) -> tuple[np.ndarray, bool]
 def _distance_to_nearest(points: np.ndarray, some: np.ndarray) -> np.ndarray:
     """Of some of the points the distance to the nearest other one."""
     return cKDTree(points).query(some, k=[2])[0][:, 0]
-
-
-def _has_equal(keys: np.ndarray) -> bool:
-    """Whether two keys are equal: only those with the same weighted sum of coordinates are compared."""
-    sums = keys @ np.sqrt(np.arange(2.0, 2.0 + keys.shape[1]))
-    order = np.argsort(sums)
-    sums = sums[order]
-    same = np.flatnonzero(sums[1:] == sums[:-1])
-    return bool(np.any(np.all(keys[order[same]] == keys[order[same + 1]], axis=1)))
 
 
 def effective_support(kernel: Kernel) -> float:

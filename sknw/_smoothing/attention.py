@@ -84,7 +84,7 @@ def sparse_attention(
 
     engine = dispatcher.choose_capable(ListsPairs, request, algorithm)  # type: ignore[type-abstract]
     if engine is not None:
-        weights = engine.weight_pairs(request)
+        weights = engine.weight_pairs(request, NEGLIGIBLE, top_k)
         unsupported = np.diff(weights.indptr) == 0
         weights = normalised(_with_substitutes(weights, request, policy, np.flatnonzero(unsupported)))
         return among_given(weights), unsupported
@@ -145,9 +145,7 @@ def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str
 
     Far from all keys, where logarithms of both sums would cancel, it comes from the attention itself.
     """
-    masses = request.index.of_columns(
-        "no columns", lambda: request.index.with_columns(np.empty((len(request.keys), 0)))
-    )
+    masses = request.index.of_columns("no columns", request.index.without_columns)
     request = replace(request, index=masses)
     of_square = replace(request, kernel=request.kernel.square())
     sums, squares = kernel_sums(request, algorithm), kernel_sums(of_square, algorithm_for(of_square, algorithm))
@@ -156,6 +154,8 @@ def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         size = mass * (mass / squares.mass[0]) * np.exp(scale)
     rows = np.flatnonzero(unsupported | (sums.log_scale[0] < -_LARGEST_LOG_SCALE))
+    if request.index.engine is not None:  # no attention can be written, and a few digits less are enough there
+        rows = rows[:0]
 
     def of_attention(block: slice, attention: np.ndarray) -> None:
         size[rows[block]] = 1.0 / (attention**2 @ (1.0 / request.weights))

@@ -121,7 +121,7 @@ class FeatureMap:
         """The sums of numbers (..., c) over the columns of each feature: (..., d)."""
         return of_columns if self.is_identity else np.add.reduceat(of_columns, self.starts[:-1], axis=-1)
 
-    def scales(self, columns: np.ndarray, of_columns: np.ndarray) -> np.ndarray:
+    def scales(self, is_constant: np.ndarray, of_columns: np.ndarray) -> np.ndarray:
         """The scale s_k of each feature, (d,), for the standard deviations (c,) of columns, 1 for a constant one.
 
         s_k^2 is half the mean squared distance of two samples: the sum of the variances of the columns. That of a
@@ -132,7 +132,6 @@ class FeatureMap:
         """
         if self.is_identity and not self.has_common_scale:
             return of_columns
-        is_constant = np.all(columns == columns[:1], axis=0)
         scales = np.where(is_constant, 0.0, of_columns)
         if not self.is_identity:
             scales = np.hypot.reduceat(scales, self.starts[:-1])

@@ -24,7 +24,7 @@ from sknw._smoothing.local_linear import (
     n_line_columns,
 )
 from sknw._smoothing.neighbours import EffectiveNeighbours
-from sknw._smoothing.training import TrainingSet, take
+from sknw._smoothing.training import TrainingSet, coordinates
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Tests, Validation
 from sknw.kernels import Kernel
@@ -45,16 +45,6 @@ FindLines = Callable[["Queries", np.ndarray], FoundLines]
 
 # The bandwidths of a smoother that is pooled at its own one only.
 _OWN_BANDWIDTH = np.ones(1)
-
-
-def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """z = (x - center) w for the rows of X, in float64 whatever the type of X: an offset must not cost digits."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = X - center  # the centre is float64
-        if w.ndim == 2:
-            return centred @ w
-        centred *= w
-        return centred
 
 
 def _largest_offset(center: np.ndarray, w: np.ndarray) -> float:
@@ -197,13 +187,11 @@ class Smoother:
         Refused where z has values that are no float64 numbers.
         """
         w = training.features.repeat(w)
-        keys = coordinates(training.X, training.center, w)
-        refuse_overflow(keys)
-        offset = _largest_offset(training.center, w)
         columns = training.values if line is None else line_columns(line.x, training.values)
         weights, unit = training.sample_weight, float(training.sample_weight.max())
-        groups = training.features.groups(take(training.given, training.rows), w)
-        index = KeyIndex(keys, weights if unit == 1.0 else weights / unit, columns, offset, groups)
+        weights = weights if unit == 1.0 else weights / unit
+        index = training.key_index(w, weights, columns, _largest_offset(training.center, w))
+        refuse_overflow(index.ranges)
         data = training.features, training.center, w, training.values
         return cls(*data, index, kernel, outside, algorithm, n_jobs, unit, line=line)
 
@@ -237,6 +225,10 @@ class Smoother:
         if groups is not None:
             groups = replace(groups, sq=float(w[groups.columns.start] ** 2))
         return replace(self, w=w, index=KeyIndex(keys, self.weights, self.index.columns, offset, groups))
+
+    def in_metric(self, w: np.ndarray, by: np.ndarray) -> Smoother:
+        """The same at z = (x - center) w, the present z times `by`, for the w of the columns."""
+        return replace(self, w=w, index=self.index.in_metric(by, _largest_offset(self.center, w)))
 
     def with_ridge(self, ridge: float) -> Smoother:
         """The same lines with another ridge."""
@@ -281,7 +273,8 @@ class Smoother:
 
     def queries_of(self, tests: Tests) -> Queries:
         """The samples that are tested as queries."""
-        in_order = len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
+        is_here = self.index.engine is None
+        in_order = is_here and len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
         z = self.keys if in_order else self.keys[tests.rows]
         groups = None if self.index.groups is None else self.index.groups.number[tests.rows]
         return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out, groups)
@@ -313,8 +306,7 @@ class Smoother:
         request = self.request(queries, bandwidths)
         if self.line is None:
             return request
-        index = self.index.of_columns("values", lambda: self.index.with_columns(self.values))
-        return replace(request, index=index)
+        return replace(request, index=self.index.same_keys("values", self.values))
 
     def pool(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means or local lines at the queries (m, k), and which queries had no support (m,).

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.permutation import Rows
 from sknw._smoothing.features import FeatureMap
 
@@ -49,6 +50,17 @@ class TrainingSet:
         """The columns (n, c), made and put in order whenever they are asked for: they take much memory."""
         return self.features.columns(take(self.given, self.rows))
 
+    @property
+    def first_of_inputs(self) -> np.ndarray:
+        """The first sample of each run of samples with equal inputs."""
+        X = self.X
+        return np.append(0, 1 + np.flatnonzero(np.any(X[1:] != X[:-1], axis=1)))
+
+    def key_index(self, w: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float) -> KeyIndex:
+        """The samples as keys (x - center) w, with their columns V."""
+        groups = self.features.groups(take(self.given, self.rows), w)
+        return KeyIndex(coordinates(self.X, self.center, w), weights, columns, offset_magnitude, groups)
+
     @cached_property
     def given_rows(self) -> np.ndarray:
         """A given row of each sample: (n,)."""
@@ -88,34 +100,21 @@ class TrainingSet:
         """
         features = FeatureMap.of_numbers(X.shape[1]) if features is None else features
         y = y.reshape(len(y), -1)
-        weights = np.ones(len(X)) if sample_weight is None else sample_weight
-        weights = np.ldexp(weights, -np.frexp(weights.max())[1])  # no digit changes, and sums of copies are finite
-        weights[weights < np.finfo(np.float64).tiny] = 0.0  # as good as zero
+        weights = scale_weights(sample_weight, len(X))
         given = np.arange(len(X))
         if before is not None:
             given = np.concatenate([before.sorted_rows, given[len(before.given) :]])
         rows, sample = _samples(X, y, given[weights[given] > 0], block)
-        total = weights[rows] if len(rows) == len(X) else np.bincount(sample, weights, minlength=len(rows))
-        relative = total / total.max()  # equal weights of any size are 1 exactly
-        with np.errstate(under="ignore"):
-            relative /= relative.sum() / len(rows)
-        share = np.broadcast_to(1.0, len(X)) if len(rows) == len(X) else weights / total[sample]
+        relative, share = weights_of_samples(weights, rows, sample)
         in_order = bool(np.all(rows[:-1] < rows[1:])) and len(rows) == len(X)
-        stored: Rows = slice(0, len(X)) if in_order else _small(rows)
+        stored: Rows = slice(0, len(X)) if in_order else small(rows)
         inputs = features.columns(take(X, stored))
-        center, scales, _, _ = _standardisation(inputs, relative, "X")
-        scales = features.scales(inputs, scales)
+        center, scales, is_constant, _ = _standardisation(inputs, relative, "X")
+        scales = features.scales(is_constant, scales)
         del inputs
-        if n_classes is None:
-            y_center, y_scales, y_range, values = _standardisation(take(y, stored), relative, "y")
-            values /= y_scales
-        else:
-            y_center, y_scales = np.zeros(n_classes), np.ones(n_classes)
-            y_range = np.stack([y_center, y_scales])
-            values = (take(y, stored) == np.arange(n_classes)).astype(np.float64)
-        of_given: Rows = stored if in_order else _small(sample)
-        of_y = y_center, y_scales, y_range
-        return cls(X, features, stored, center, scales, values, *of_y, relative, of_given, share)
+        of_y = standardise_targets(take(y, stored), relative, n_classes)
+        of_given: Rows = stored if in_order else small(sample)
+        return cls(X, features, stored, center, scales, *of_y, relative, of_given, share)
 
     def for_given_rows(self, of_samples: np.ndarray) -> np.ndarray:
         """What each given row has of numbers (..., n) that sum over samples, as attention: (..., n_given)."""
@@ -155,6 +154,56 @@ class TrainingSet:
         return (w.T / self.scales).T
 
 
+def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """z = (x - center) w for the rows of X, in float64 whatever the type of X: an offset must not cost digits."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = X - center  # the centre is float64
+        if w.ndim == 2:
+            return centred @ w
+        centred *= w
+        return centred
+
+
+def scale_weights(sample_weight: np.ndarray | None, n: int) -> np.ndarray:
+    """The weights of n rows, 1 without, in a unit in which sums are finite; those as good as zero are zero."""
+    weights = np.ones(n) if sample_weight is None else sample_weight
+    weights = np.ldexp(weights, -np.frexp(weights.max())[1])  # no digit changes
+    weights[weights < np.finfo(np.float64).tiny] = 0.0
+    return weights
+
+
+def weights_of_samples(weights: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of samples, of mean 1, and what part of that of its sample each given row has."""
+    n_given = len(weights)
+    total = weights[rows] if len(rows) == n_given else np.bincount(sample, weights, minlength=len(rows))
+    relative = total / total.max()  # equal weights of any size are 1 exactly
+    with np.errstate(under="ignore"):
+        relative /= relative.sum() / len(rows)
+    return relative, np.broadcast_to(1.0, n_given) if len(rows) == n_given else weights / total[sample]
+
+
+def standardise_targets(
+    y: np.ndarray, weights: np.ndarray, n_classes: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The values of samples, their centres and scales, and the range of the targets."""
+    if n_classes is None:
+        y_center, y_scales, _, y_range = _standardisation(y, weights, "y")
+    else:
+        y_center, y_scales = np.zeros(n_classes), np.ones(n_classes)
+        y_range = np.stack([y_center, y_scales])
+    return values_of(y, y_center, y_scales, n_classes), y_center, y_scales, y_range
+
+
+def values_of(y: np.ndarray, center: np.ndarray, scales: np.ndarray, n_classes: int | None) -> np.ndarray:
+    """(y - center) / scales; of codes of classes their indicators."""
+    if n_classes is not None:
+        return (y == np.arange(n_classes)).astype(np.float64)
+    values = y.astype(np.float64)
+    values -= center
+    values /= scales
+    return values
+
+
 def _samples(
     X: np.ndarray, y: np.ndarray, given: np.ndarray, block: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -166,15 +215,10 @@ def _samples(
     """
     order, (begins_x, begins_xy) = sort_rows(given, [X.T, y.T])
     is_first = np.ones(len(order), dtype=bool)
-    if not begins_xy.all():
-        n_distinct = np.count_nonzero(begins_xy)
-        is_identified = np.count_nonzero(begins_x) >= _IDENTIFIED * n_distinct
-        if not is_identified:
-            is_identified = np.count_nonzero(sort_rows(given, [y.T])[1][0]) >= _IDENTIFIED * n_distinct
-        if is_identified:
-            is_first = begins_xy
-            if block is not None:
-                order, (_, is_first) = sort_rows(given, [np.vstack([*X.T, *y.T]), block[np.newaxis]])
+    if not begins_xy.all() and is_identified(y, given, begins_x, begins_xy):
+        is_first = begins_xy
+        if block is not None:
+            order, (_, is_first) = sort_rows(given, [np.vstack([*X.T, *y.T]), block[np.newaxis]])
     rows, number = order[is_first], np.cumsum(is_first) - 1
     if block is not None:
         by_block = np.argsort(block[rows], kind="stable")
@@ -182,6 +226,14 @@ def _samples(
     sample = np.zeros(len(X), dtype=np.intp)
     sample[order] = number
     return rows, sample
+
+
+def is_identified(y: np.ndarray, given: np.ndarray, begins_x: np.ndarray, begins_xy: np.ndarray) -> bool:
+    """Whether (x, y) identifies a sample, of the rows `given` that begin a run of equal x, or (x, y), when sorted."""
+    least = _IDENTIFIED * np.count_nonzero(begins_xy)
+    if np.count_nonzero(begins_x) >= least:
+        return True
+    return bool(np.count_nonzero(sort_rows(given, [y.T])[1][0]) >= least)
 
 
 def sort_rows(rows: np.ndarray, keys: Iterable[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -218,7 +270,7 @@ def sort_rows(rows: np.ndarray, keys: Iterable[np.ndarray]) -> tuple[np.ndarray,
     return rows, results
 
 
-def _small(rows: np.ndarray) -> np.ndarray:
+def small(rows: np.ndarray) -> np.ndarray:
     """The same numbers in half the memory, where that holds them."""
     return rows.astype(np.int32) if len(rows) <= np.iinfo(np.int32).max else rows
 
@@ -245,19 +297,42 @@ def refuse_large(values: np.ndarray, name: str) -> None:
 def _standardisation(
     columns: np.ndarray, weights: np.ndarray, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), ranges (2, c), and the centred columns."""
+    """Weighted means, standard deviations sqrt(sum w (x - mean)^2 / sum w), which are constant, and ranges (2, c)."""
     centred, weights = columns.astype(np.float64), weights / weights.sum()
+    ranges = np.array([centred.min(axis=0), centred.max(axis=0)])
+
+    def mean_square(means: np.ndarray, largest: np.ndarray) -> np.ndarray:
+        return weights @ scaled_squares(centred, means, largest)
+
+    return *standardise(ranges, lambda: weights @ centred, mean_square, name), ranges
+
+
+def scaled_squares(columns: np.ndarray, means: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """((x - mean) / largest)^2, in place of the columns."""
+    columns -= means
+    columns /= largest
+    columns *= columns
+    return columns
+
+
+def standardise(
+    ranges: np.ndarray,
+    find_mean: Callable[[], np.ndarray],
+    find_mean_square: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    name: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, standard deviations and which columns are constant, from their ranges (2, c) and functions.
+
+    The second function returns the weighted means of `scaled_squares`.
+    """
+    lowest, highest = ranges
     with np.errstate(over="ignore", invalid="ignore"):
-        highest, lowest = centred.max(axis=0), centred.min(axis=0)
-        constant = highest == lowest  # a computed mean would differ by rounding
-        means = np.where(constant, lowest, weights @ centred)
-        centred -= means
+        is_constant = highest == lowest  # a computed mean would differ by rounding
+        means = np.where(is_constant, lowest, find_mean())
         # taken out, so that no square overflows
-        largest = np.where(constant, 1.0, np.maximum(highest - means, means - lowest))
-        squares = centred / largest
-        squares *= squares
-        scales = largest * np.sqrt(weights @ squares)
+        largest = np.where(is_constant, 1.0, np.maximum(highest - means, means - lowest))
+        scales = largest * np.sqrt(find_mean_square(means, largest))
     if not np.all(largest < _TOO_LARGE):
         raise ValueError(f"{name} has values too large to compute with; divide it by a constant.")
-    scales[constant] = 1.0
-    return means, scales, np.array([lowest, highest]), centred
+    scales[is_constant] = 1.0
+    return means, scales, is_constant

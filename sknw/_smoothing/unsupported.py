@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import csr_array
 
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._kernel_sums.shards import ShardedIndex
 from sknw._smoothing.neighbours import nearest_keys
 
 # Rounding must not decide which of two samples is nearer: distances that differ by a few units in the last place of the
@@ -60,9 +63,25 @@ def policy_weights(policy: str, request: KernelSumRequest, rows: np.ndarray) -> 
 
 
 def _means_of_nearest(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
+    if isinstance(request.index, ShardedIndex):
+        request, rows = _about_candidates(request.take(rows), request.index), np.arange(len(rows))
     weights = nearest_weights(request, rows)
     with np.errstate(invalid="ignore"):  # 0 / 0: a sample alone has no nearest other one
         return (weights @ request.columns) / weights.sum(axis=1)[:, np.newaxis]
+
+
+def _about_candidates(request: KernelSumRequest, index: ShardedIndex) -> KernelSumRequest:
+    """The same about those keys alone that are nearest to a query among the keys of a shard."""
+    near = index.find(_nearest_of_all, request)
+    few = index.take(near)
+    few.max_abs_key = index.max_abs_key
+    leave_out = None if request.leave_out is None else request.leave_out.among(near)
+    return replace(request, index=few, leave_out=leave_out)
+
+
+def _nearest_of_all(request: KernelSumRequest) -> np.ndarray:
+    """The keys that are nearest to a query, ascending."""
+    return np.unique(nearest_weights(request, np.arange(len(request.queries))).indices)
 
 
 def nearest_weights(request: KernelSumRequest, rows: np.ndarray) -> csr_array:
@@ -101,9 +120,9 @@ def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
 
 def _means_of_all(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray:
     """Weighted means of all values that are not left out."""
-    weights, moments = request.weights, request.weights[:, np.newaxis] * request.columns
     if request.leave_out is None:
-        return np.broadcast_to(moments.sum(axis=0) / weights.sum(), (len(rows), moments.shape[1]))
+        return np.broadcast_to(request.index.mean, (len(rows), request.columns.shape[1]))
+    weights, moments = request.weights, request.weights[:, np.newaxis] * request.columns
     left_out = request.leave_out[rows]
     mass, sums = (sums_of_others(a, left_out) for a in (weights[:, np.newaxis], moments))
     return sums / np.where(mass > 0, mass, np.nan)  # of none there is no mean

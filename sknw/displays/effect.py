@@ -159,6 +159,7 @@ class EffectDisplay(Display):
         if kind not in ("average", "individual", "both"):
             raise ValueError(f'kind must be "average", "individual" or "both", got {kind!r}.')
         smoother, _ = smoother_and_inputs(estimator)
+        smoother._require_rows_here()
         training, n_outputs = smoother._fitted.training, smoother._fitted.training.values.shape[1]
         message = f"target must be the position of one of the {n_outputs} outputs"
         if target is None and (n_outputs == 1 or (n_outputs == 2 and isinstance(smoother, ClassificationMixin))):

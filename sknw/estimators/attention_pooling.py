@@ -100,7 +100,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Draws the validation samples where not all are taken. Which of many samples w is learned from does not depend on
         it.
     verbose : int, default=0
-        1 prints the loss of every iteration, and of how many samples it is.
+        1 prints the loss of every iteration, and of how many samples it is; and how far a long prediction is, as of
+        :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------
@@ -133,7 +134,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on, each predicted from all others that `cv` keeps.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys; of categories the position of each value in `categories_`.
+        The keys; of categories the position of each value in `categories_`. The dask array given to `fit`, if its rows
+        stayed on the workers of a cluster.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -222,6 +224,10 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+
+    @property
+    def _keeps_shards(self) -> bool:
+        return not self.degree
 
     def _store_left_out(
         self,

@@ -83,7 +83,8 @@ class BandwidthSmoother(IncrementalSmoother):
             smoother = self._build_smoother(
                 training, kernel, 1 / training.scales, validation, _PASSES_OF_A_SEARCH, line
             )
-            criterion = Criterion(selector, smoother, training, validation, fixed_ridge, self._datafit())
+            tests = validation, fixed_ridge, self._datafit(), data.validation
+            criterion = Criterion(selector, smoother, training, *tests)
             search, predictions = search_bandwidth(criterion, task.step)
             bandwidth = search.bandwidths[search.best_index]
             del smoother, criterion  # before the next ones are made: they take much memory

@@ -28,6 +28,7 @@ from sknw._sklearn_compat import (
 )
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import (
@@ -40,6 +41,7 @@ from sknw._smoothing.validation import (
     tests_of,
 )
 from sknw._version import __version__
+from sknw.estimators.dask_arrays import client_that_keeps, gather_targets, is_dask_array
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import AttentionMixin
 from sknw.estimators.tables import (
@@ -90,6 +92,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     algorithm: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
+    verbose: int
 
     # set by fit
     is_categorical_: np.ndarray
@@ -112,6 +115,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         "algorithm": [StrOptions(ALGORITHMS)],
         "n_jobs": [Interval(Integral, None, None, closed="neither"), None],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None],
+        "verbose": ["verbose"],
     }
 
     @validates_params
@@ -129,7 +133,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         ----------
         X : array-like of shape (n_samples, n_features)
             Training inputs, the keys. Categories may be strings, numbers or missing. Sparse X becomes dense, in all
-            methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then.
+            methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then. The
+            rows of a dask array may stay on the workers of its cluster.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Training targets, the values.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -215,6 +220,9 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         for name in ("_fitted", "_growing"):
             self.__dict__.pop(name, None)
+        client = client_that_keeps(X) if self._keeps_shards else None
+        if client is not None:
+            return self._leave_on_workers(X, y, sample_weight, groups, client)
         X = densify(X)
         checks = {"dtype": (np.float64, np.float32), **self._target_checks}
         kinds = self._feature_kinds(X)
@@ -239,6 +247,39 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         features = feature_map(kinds, self.categories_, self.scale)
         training = self._training_set(X_array, y_array, weights, rule, features)
         return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
+
+    @property
+    def _keeps_shards(self) -> bool:
+        """Whether the rows of a dask array can stay on the workers of a cluster."""
+        return False
+
+    def _leave_on_workers(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None, client: Any
+    ) -> FitData:
+        """As `_validate_fit`, for a dask array whose rows stay on the workers."""
+        given = {"cv": self.cv, "groups": groups}
+        if unknown := [name for name, value in given.items() if value is not None]:
+            raise ValueError(
+                f"{unknown[0]} needs the rows of X in this process, and fit leaves those of a dask array on the "
+                "workers of its cluster: fit to X.compute(), or without."
+            )
+        validate_data(self, X, skip_check_array=True)  # the number of features
+        kinds = self._feature_kinds(X) or FeatureKinds.of_numbers(X.shape[1])
+        if kinds.is_categorical.any():
+            raise ValueError(
+                "categorical_features and ordered_features need the rows of X in this process, and fit leaves those of "
+                "a dask array on the workers of its cluster: fit to X.compute()."
+            )
+        X = X.rechunk({1: -1})
+        y, y_chunks = gather_targets(y, X, client)
+        some_x = np.broadcast_to(0.0, (len(X), 1))
+        y = self._as_kept(check_X_y(some_x, y, estimator=self, **self._target_checks)[1])
+        weights = None if sample_weight is None else check_sample_weight(sample_weight, some_x)
+        self.is_categorical_, self.categories_ = kinds.is_categorical, [None] * X.shape[1]
+        features = feature_map(kinds, self.categories_, self.scale)
+        with names_the_remedy(self):
+            training = ShardedTrainingSet.of_dask(X, y, y_chunks, weights, features, None, client)
+        return FitData(X, y, weights, None, training, Validation.of(None, training))
 
     def _training_set(
         self,
@@ -337,6 +378,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
         state.pop("_growing", None)
         fitted = state.pop("_fitted", None)
+        if fitted is not None and is_dask_array(self.X_train_):
+            raise ValueError(
+                f"This {type(self).__name__} cannot be stored or copied: its training rows are on the workers of a "
+                "cluster. Store its bandwidth_ or w_, and fit with these numbers."
+            )
         if fitted is not None:  # as they were in fit
             features, rule = fitted.features, fitted.rule
             state["_sknw_settings"] = {
@@ -429,7 +475,7 @@ def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np
     """Predictions (m, k) of given rows that are no samples, as of those that are."""
     predictions, of_rows = [np.empty((0, data.training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
     for tests in filter(len, tests_of(data.rule, data.training, rows)):
-        queries = replace(smoother.queries(data.X[rows[tests.rows]]), leave_out=tests.leave_out)
+        queries = replace(smoother.queries(np.asarray(data.X[rows[tests.rows]])), leave_out=tests.leave_out)
         predictions.append(smoother.of_split(tests).pool(queries)[0])
         of_rows.append(tests.rows)
     return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))

@@ -67,6 +67,8 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         Threads, by joblib's conventions, as of :class:`NadarayaWatsonRegressor`.
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken.
+    verbose : int, default=0
+        1 prints how far a long prediction is, as of :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------
@@ -150,6 +152,7 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         algorithm: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -164,6 +167,7 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose
 
 
 class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
@@ -222,7 +226,8 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken.
     verbose : int, default=0
-        1 prints the loss of every iteration.
+        1 prints the loss of every iteration, and how far a long prediction is, as of
+        :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------

@@ -1,17 +1,26 @@
-"""Predictions at the rows of a dask array: lazy, and in the chunks of the array."""
+"""dask arrays: predictions at their rows, lazy and in their chunks, and fits to rows that stay on a cluster."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
+
+from sknw._kernel_sums.workers import chunks_of
+from sknw._predictive.fitted import FittedRegression
+from sknw._smoothing.training import TrainingSet
+
+# As many rows, or one feature, are brought into this process by fit.
+FEW_ROWS = 20_000
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -37,10 +46,44 @@ def is_dask_array(X: Any) -> bool:
     return type(X).__module__.startswith("dask.array") and hasattr(X, "map_blocks")
 
 
+def client_that_keeps(X: Any) -> Any | None:
+    """The client of the cluster on whose workers `fit` leaves the rows of X; None where it takes them itself.
+
+    It takes few rows, and one feature, which takes no more memory than the targets; and all without a cluster.
+    """
+    client = _client() if is_dask_array(X) and X.ndim == 2 and X.shape[1] > 1 else None
+    if client is None:
+        return None
+    if np.isnan(X.shape[0]):
+        X.compute_chunk_sizes()
+    return client if X.shape[0] > FEW_ROWS else None
+
+
+def gather_targets(y: Any, X: Any, client: Any) -> tuple[np.ndarray, list[Any]]:
+    """The targets here, and those of each chunk of the dask array X: where they are, if y is a dask array as well."""
+    is_numeric = is_dask_array(y) and y.dtype.kind in "biuf"
+    y = y if is_numeric else np.asarray(y)
+    if is_numeric and np.isnan(y.shape[0]):
+        y.compute_chunk_sizes()
+    check_consistent_length(X, y)
+    if not is_numeric:
+        return y, np.split(y, np.cumsum(X.chunks[0])[:-1])
+    chunks = chunks_of(client, y.rechunk((X.chunks[0], *y.shape[1:])))
+    return np.concatenate(client.gather(chunks)), chunks
+
+
+def _client() -> Any | None:
+    """The client of a cluster, if there is one."""
+    try:
+        return sys.modules["distributed"].get_client()
+    except (KeyError, ValueError):
+        return None
+
+
 def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> Any:
     X = X.rechunk({1: -1})
     # of what type and shape an answer is
-    row = model.X_train_[:1].astype(X.dtype if X.dtype.kind == "f" else np.float64)
+    row = np.asarray(model.X_train_[:1]).astype(X.dtype if X.dtype.kind == "f" else np.float64)
     example = getattr(model, name)(row, *arguments, **settings)
     is_pair = isinstance(example, tuple)
     example = _stacked(example)
@@ -57,6 +100,10 @@ def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[
 
 
 def _predict_chunk(chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> np.ndarray:
+    if isinstance(model, tuple):
+        kind, attributes = model
+        model = kind.__new__(kind)
+        vars(model).update(attributes)
     return _stacked(getattr(model, name)(chunk, *arguments, **settings))
 
 
@@ -69,18 +116,35 @@ def _sent_once(model: Any) -> Any:
     """The model in the graph of dask; with a cluster it is sent to this once, in the first call."""
     import dask
 
-    try:
-        client = sys.modules["distributed"].get_client()
-    except (KeyError, ValueError):  # threads or processes of this machine
+    client = _client()
+    if client is None:  # threads or processes of this machine
         return dask.delayed(model, name=f"{type(model).__name__}-{uuid4().hex}")
-    futures = _sent.setdefault(model._fitted, {})
-    if client.id not in futures:
+    futures, name, sent = _sent.setdefault(model._fitted, {}), client.id, model
+    if is_dask_array(model.X_train_):
+        sent = type(model), _without_rows(model)
+        name += " with residuals" * ("with_squares" in vars(model._fitted))
+    if name not in futures:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
-            futures[client.id] = client.submit(_model, model, pure=False)
-    return futures[client.id]
+            futures[name] = client.submit(_model, sent, pure=False)
+    return futures[name]
 
 
 def _model(model: Any) -> Any:
     """As the result of a task the model is sent again where a worker has died."""
     return model
+
+
+def _without_rows(model: Any) -> dict[str, Any]:
+    """The attributes of a regressor whose rows are on workers, for predictions there: without one for each row."""
+    fitted, training, none = model._fitted, model._fitted.training, slice(0, 0)
+    of_y = training.values[none], training.y_center, training.y_scales, training.y_range
+    of_x = np.empty((0, len(training.features))), training.features, none, training.center, training.scales
+    few = TrainingSet(*of_x, *of_y, training.sample_weight[none], none, training.share[none])
+    light = FittedRegression(few, replace(fitted.smoother, values=few.values), None, fitted.squares[none])
+    if "with_squares" in vars(fitted):
+        squares = fitted.with_squares
+        vars(light)["with_squares"] = replace(squares, values=squares.values[none])
+        vars(light)["mean_squares"] = fitted.mean_squares
+    rows = {name: getattr(model, name)[none] for name in ("y_train_", "loo_prediction_")}
+    return {**vars(model), **rows, "X_train_": few.given, "sample_weight_": None, "_fitted": light}

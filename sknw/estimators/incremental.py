@@ -140,6 +140,7 @@ class IncrementalSmoother(BaseSmoother):
 
     def _append(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
         """Append a batch of rows; nothing is changed where it is refused."""
+        self._require_rows_here()
         fitted, batch, n_before = self._fitted, self._validate_batch(X, y, sample_weight), len(self.X_train_)
         if not hasattr(self, "_growing"):
             self._growing = {}

@@ -69,6 +69,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         Threads, by joblib's conventions, as of :class:`NadarayaWatsonRegressor`.
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken, as of :class:`NadarayaWatsonRegressor`.
+    verbose : int, default=0
+        1 prints how far a long prediction is, as of :class:`NadarayaWatsonRegressor`.
 
     Attributes
     ----------
@@ -154,6 +156,7 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         algorithm: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -168,3 +171,4 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose

@@ -23,6 +23,7 @@ from sknw._selection.rules import n_learning_samples, n_validation_rows, n_valid
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.local_linear import NO_RIDGE
+from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
@@ -47,7 +48,6 @@ class MetricSmoother(IncrementalSmoother):
     max_iter: int
     tol: float
     warm_start: bool
-    verbose: int
 
     # set by fit
     w_: np.ndarray
@@ -65,7 +65,6 @@ class MetricSmoother(IncrementalSmoother):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "verbose": ["verbose"],
     }
 
     def _fit(
@@ -84,6 +83,12 @@ class MetricSmoother(IncrementalSmoother):
         n, d = len(training), data.X.shape[1]
         if learns:
             self._check_structure(training)
+        if learns and isinstance(training, ShardedTrainingSet) and not self._learns_from_some(n, d):
+            raise ValueError(
+                f"w={self.w!r} is learned from all {n} samples with validation_samples={self.validation_samples!r}, "
+                "and fit leaves the rows of a dask array on the workers of its cluster: fit to X.compute(), or choose "
+                'validation_samples="auto", with which some of many samples are enough.'
+            )
         if learns:
             n_auto = n_validation_rows_of_learning(n)
         else:

@@ -91,7 +91,8 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         How sums are computed, not what they are. "dense" is blocked NumPy and takes every kernel; "fused" is compiled
         brute force, many times faster, and takes every named kernel. The others do not look at every pair of query
         and sample: "sorted" takes one feature and the kernels of compact support or "exponential", "expansion" the
-        Gaussian kernel with up to three features, "pruned" the kernels of compact support with any number of features.
+        Gaussian kernel with up to three features, "pruned" every named kernel with any number of features, and skips
+        the samples that are too far away to change a sum.
         "cluster" sends shards of the samples to the workers of :obj:`joblib.parallel_config`'s backend, if these are on
         other machines, as those of dask. "auto" takes the one that it expects to be done first.
     n_jobs : int, default=None
@@ -100,6 +101,9 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken. The random parts of the samples that the search for a
         bandwidth looks at first are always the same ones.
+    verbose : int, default=0
+        1 prints, of a prediction that is expected to take more than 5 seconds, how long that is, before it begins, and
+        then how much of it is done.
 
     Attributes
     ----------
@@ -127,7 +131,8 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys; of categories the position of each value in `categories_`.
+        The keys; of categories the position of each value in `categories_`. The dask array given to `fit`, if its rows
+        stayed on the workers of a cluster.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -194,6 +199,7 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         algorithm: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -207,3 +213,8 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def _keeps_shards(self) -> bool:
+        return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Literal
@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sknw._kernel_sums.shards import NEEDS_ALL_ROWS
 from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._predictive.fold_intervals import fold_interval
 from sknw._predictive.gradient import feature_gradients
@@ -23,6 +24,8 @@ from sknw._predictive.quantiles import probabilities, sample_indices
 from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
+from sknw.estimators.dask_arrays import is_dask_array
+from sknw.estimators.progress import report_progress
 from sknw.estimators.tables import Categories, as_table, densify, encode, names_the_remedy
 from sknw.kernels import Kernel, Pairwise
 
@@ -39,6 +42,7 @@ class AttentionMixin:
     is_categorical_: np.ndarray
     categories_: Categories
     n_jobs: int | None
+    verbose: int
 
     def attention_weights_(
         self, X: ArrayLike, *, sparse_output: bool = False, top_k: int | None = None
@@ -111,14 +115,28 @@ class AttentionMixin:
         return self._fitted.training.sample_weight.max() * size
 
     def _validate_queries(
-        self, X: ArrayLike, name: Literal["smoother", "with_squares", "for_intervals"] = "smoother"
+        self,
+        X: ArrayLike,
+        name: Literal["smoother", "with_squares", "for_intervals"] = "smoother",
+        takes_shards: bool = False,
     ) -> tuple[np.ndarray, Smoother]:
-        """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`."""
+        """X as an array, with codes of categories, and the smoother of that name for it, with the present `n_jobs`.
+
+        Training rows on the workers of a cluster are refused, unless the method `takes_shards`.
+        """
+        if not takes_shards:
+            self._require_rows_here()
         array = self._validate_inputs(X)
         if name != "smoother":
             self._require_left_out("A prediction interval or standard deviation")
         smoother: Smoother = getattr(self._fitted, name)
         return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+
+    def _require_rows_here(self) -> None:
+        """Refuse what needs the training rows where they are on the workers of a cluster."""
+        check_is_fitted(self)
+        if is_dask_array(self.X_train_):
+            raise ValueError(NEEDS_ALL_ROWS)
 
     def _require_left_out(self, what: str) -> None:
         """Refuse what rests on left-out predictions where there are none.
@@ -136,6 +154,7 @@ class AttentionMixin:
 
     def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
         """Standardised predictions (m, g, k) of the rows with each of the values (g,) in place of that of a feature."""
+        self._require_rows_here()
         smoother: Smoother = replace(self._fitted.smoother, n_jobs=self.n_jobs)
         return individual_curves(smoother, rows, feature, values)
 
@@ -153,7 +172,12 @@ class AttentionMixin:
 
     def _pool_batches(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield batches of the rows of an array of queries, and what is pooled there."""
-        for batch in smoother.batches(len(array)):
+        of_equal_size = smoother.batches(len(array))
+        batches: Iterable[slice] = of_equal_size
+        if self.verbose:
+            first = smoother.queries(array[of_equal_size[0]])
+            batches = report_progress(type(self).__name__, smoother, first, len(array), of_equal_size)
+        for batch in batches:
             pooled, unsupported = smoother.pool(smoother.queries(array[batch]))
             self._raise_outside(smoother, unsupported)
             yield batch, pooled

@@ -117,7 +117,7 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
             If `outside` is "raise" and a query has no training sample in the kernel's support; if `return_std` is true
             and rows were appended by `partial_fit`.
         """
-        array, smoother = self._validate_queries(X, "with_squares" if return_std else "smoother")
+        array, smoother = self._validate_queries(X, "with_squares" if return_std else "smoother", True)
         training, k = self._fitted.training, self._fitted.training.values.shape[1]
         mean = np.empty((len(array), k), dtype=self._result_dtype(array))
         squares = np.empty((len(array), 2 * k if return_std else 0))

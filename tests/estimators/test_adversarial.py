@@ -11,9 +11,8 @@ from sknw._kernel_sums.registry import ALGORITHMS
 
 
 def engines(kernel, d):
-    """Those for few features or compact kernels that take the kernel, and "auto"."""
-    found = [] if kernel == "exponential" else [{"gaussian": "expansion"}.get(kernel, "pruned")]
-    return ["auto", *found, *(["sorted"] if d == 1 and kernel != "gaussian" else [])]
+    """Those for few features or near pairs that take the kernel, and "auto"."""
+    return ["auto", "pruned", *(["expansion"] if kernel == "gaussian" else ["sorted"] if d == 1 else [])]
 
 
 CASES = [

@@ -102,7 +102,7 @@ CASES = [
     ),
     (AttentionPoolingRegressor, {"w": "low_rank", "rank": 3}, "rank must be .* rank=3 and n_features = 2"),
     *((AttentionPoolingRegressor, {"kernel": kernel}, "no derivative") for kernel in ["tophat", np.add]),
-    (AttentionPoolingRegressor, {"algorithm": "pruned"}, "algorithm='pruned'.*usable here"),
+    (AttentionPoolingRegressor, {"algorithm": "sorted"}, "algorithm='sorted'.*usable here"),
     (AttentionPoolingRegressor, {"algorithm": "sorted", "w": 1.0}, "algorithm='sorted'.*usable here"),
 ]
 

@@ -6,7 +6,6 @@ import time
 from threading import Timer
 
 import dask.array
-import distributed
 import joblib
 import numpy as np
 import pytest
@@ -18,17 +17,10 @@ from sklearn.model_selection import cross_val_score
 
 from sknw import AttentionPoolingRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
 from sknw._kernel_sums import cluster
-from sknw._kernel_sums.cluster.workers import DaskShards
 from sknw._kernel_sums.registry import ENGINES
+from sknw._kernel_sums.workers import DaskShards
 
 CLUSTER = ENGINES["cluster"]
-
-
-@pytest.fixture(scope="module")
-def client():
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with distributed.LocalCluster(**settings) as processes, distributed.Client(processes) as client:
-        yield client
 
 
 @pytest.fixture
@@ -77,7 +69,9 @@ def test_shards_stay_on_their_workers(client, sends_everything):
             assert_same_sums(CLUSTER.compute(request), ENGINES["dense"].compute(request), 1e-12)
     (kept,) = (made for made in request.index._of_columns.values() if isinstance(made, DaskShards))
     where = client.who_has(kept.kept)
-    assert sorted(address for addresses in where.values() for address in addresses) == kept.addresses
+    assert sorted(address for addresses in where.values() for address in addresses) == [
+        home.address for home in kept.homes
+    ]
 
 
 def test_a_fit_is_that_of_one_process(client, sends_everything):

@@ -15,9 +15,11 @@ from problems import Cauchy, engine_cases, regression
 from sklearn.base import clone, is_classifier
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
-from sknw._kernel_sums import cluster, registry
-from sknw._kernel_sums.cluster import workers
+from sknw._kernel_sums import cluster, registry, workers
 from sknw._kernel_sums.registry import ENGINES, Dispatcher, kernel_sums
+from sknw._metric.optimizer import Progress
+from sknw._smoothing.validation import Validation
+from sknw.kernels import Gaussian
 
 CLUSTER = ENGINES["cluster"]
 WORKERS = 3
@@ -75,6 +77,18 @@ def test_a_shard_is_sent_once(elsewhere):
     for _ in range(3):
         CLUSTER.compute(request)
     assert elsewhere == [True] * WORKERS + [False] * 2 * WORKERS
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_learning_sends_the_keys_once_and_then_w(degree, elsewhere):
+    X, y, w, _ = regression(n=60, d=2, weighted=True)
+    model = AttentionPoolingRegressor(degree=degree, max_iter=1)
+    training = model._validate_fit(X, y, w, None).training
+    learner = model._learner(training, Gaussian(), Validation.of(None, training), Progress(lambda: False, 0))
+    losses = [learner.loss(np.array(w), np.array([0.1, 0.2])) for w in [(0.5, 2.0), (1.0, 0.3)]]
+    n_indices = 1 + degree  # those of local lines, and the values
+    assert sum(elsewhere) == WORKERS * n_indices < len(elsewhere)
+    assert losses[0][0] != losses[1][0]
 
 
 def test_a_worker_that_does_not_have_a_shard_is_sent_it_again(elsewhere):

@@ -82,7 +82,7 @@ def assert_is_scatter(request, query_x, key_x, cotangent, of_oracle, algorithm, 
     assert size > 0
 
 
-compilation = pytest.mark.parametrize("algorithm", ["dense", "fused"])
+compilation = pytest.mark.parametrize("algorithm", ["dense", "fused", "pruned"])
 
 
 @compilation
@@ -190,6 +190,25 @@ def test_every_pair_once(row):
     by_blocks = metric_gradient(request, X, X, cotangent, "dense")
     atol = 1e-11 * np.abs(by_blocks).max()
     np.testing.assert_allclose(metric_gradient(request, X, X, cotangent, "fused"), by_blocks, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("is_line", [False, True], ids=["means", "lines"])
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
+def test_blocks_that_are_skipped_count_for_nothing(kernel, is_line):
+    """Clusters far from each other: most pairs are none of those that the tree looks at."""
+    rng = np.random.default_rng(3)
+    n, d = 1200, 3
+    X = 100.0 * rng.normal(size=(8, d))[rng.integers(0, 8, n)] + rng.normal(size=(n, d))
+    request = request_of(KERNELS[kernel][0], X, leave_out=LeaveOut.own(np.arange(n)), n_columns=2)
+    log_mass = kernel_sums(request, "dense").log_mass()[0]
+    p, g, e, t = (rng.normal(size=shape) for shape in [(n, 1 + d), (n, 2), (n, 1 + d), n])
+    p[:, 1:], e[:, 1:] = p[:, 1:] / 100.0, e[:, 1:] / 100.0
+    if not is_line:
+        p, e, t[:] = np.ones((n, 1)), e[:, :1], 0.0
+    pruned, dense = (
+        metric_gradient(request, X, X, WeightCotangent(p, g, e, t, log_mass), name) for name in ["pruned", "dense"]
+    )
+    np.testing.assert_allclose(pruned, dense, rtol=0, atol=1e-9 * np.abs(dense).max())
 
 
 def test_weighted_means_are_lines_without_slope():

@@ -21,8 +21,8 @@ from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.dense import weight_rows
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
 from sknw._kernel_sums.request import LeaveOut
-from sknw._kernel_sums.tree.engine import largest_squared_distance
-from sknw.kernels import Epanechnikov, Gaussian, Kernel, PolynomialForm, resolve_kernel
+from sknw._kernel_sums.tree.compact import largest_squared_distance
+from sknw.kernels import Epanechnikov, Kernel, PolynomialForm, resolve_kernel
 
 NAMES = oracle.COMPACT
 PRUNED, DENSE = ENGINES["pruned"], ENGINES["dense"]
@@ -206,7 +206,7 @@ def test_listed_weights_are_the_dense_ones(case):
     rng = np.random.default_rng(10)
     keys, queries = rng.normal(size=(700, d)), rng.normal(size=(300, d))
     request = request_of(name, keys, queries, leave_out_of(700, 300, kind), bandwidths=[0.5 * np.sqrt(d)])
-    weights, expected = PRUNED.weight_pairs(request), weight_rows(request, slice(None))
+    weights, expected = PRUNED.weight_pairs(request, 0.0, None), weight_rows(request, slice(None))
     assert weights.has_canonical_format
     assert_array_equal(np.diff(weights.indptr), np.count_nonzero(expected, axis=1))
     assert_allclose(weights.toarray(), expected, rtol=0, atol=1e-14)
@@ -218,8 +218,6 @@ def test_listed_weights_are_the_dense_ones(case):
 @pytest.mark.parametrize(
     ("kernel", "reason"),
     [
-        (Gaussian(), "compact kernels only"),
-        ("exponential", "compact kernels only"),
         (FourthPower(), "power of 1, 2 or 3"),
         (FifthExponent(), "the exponents"),
         (Unbounded(), "user-defined"),

@@ -250,3 +250,11 @@ def test_a_lone_sample_that_is_not_validated_is_no_obstacle(outside):
     assert np.isfinite(search.scores[search.best_index])
     assert search.bandwidths[search.best_index, 0] < np.ptp(X)
     assert search.n_unsupported == 0
+
+
+def test_few_validation_rows_do_not_make_the_scan_blind():
+    """The subsamples of the scan predict samples that are not among the rows that the criterion is averaged over."""
+    X, y = sine(n=9000, d=2, frequency=10.0)
+    few, all_rows = (NadarayaWatsonRegressor(validation_samples=n, random_state=0).fit(X, y) for n in (20, None))
+    assert few.n_validation_ == 20
+    assert_allclose(few.bandwidth_, all_rows.bandwidth_, rtol=0.6)

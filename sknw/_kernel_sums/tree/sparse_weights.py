@@ -1,0 +1,73 @@
+"""Sparse weights of kernels exp(-rate u^power): those of a query that are not negligible, or the largest of these."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from sknw._kernel_sums.threads import for_each_chunk
+from sknw._kernel_sums.tree.exponential import ExponentialSums, exponential_sums
+from sknw._kernel_sums.tree.pairs import CHUNK, Pairs
+
+# Weights whose binary logarithms differ by less than this from that of the k-th largest are listed too: they may tie.
+_TIE = 1e-9
+
+
+def sparse_weights(pairs: Pairs, pays: bool, negligible: float, top_k: int | None) -> csr_array:
+    """K_j w_j, each row up to a factor, without what is below the part `negligible` of the sum of a row: (m, n).
+
+    `pairs` are those of a request without columns. With `top_k`, the k largest of each row and those equal to these.
+    """
+    queries, keys, weights = pairs.queries, pairs.keys, pairs.request.weights
+    mass = exponential_sums(pairs, pays)
+    has_any = mass.mass[0] > 0
+    with np.errstate(divide="ignore"):
+        log_mass = np.log2(mass.mass[0]) + mass.log_scale[0] / np.log(2.0)
+    least = np.where(has_any, log_mass + np.log2(negligible), np.inf)[queries.order]
+    finder = _Finder(pairs)
+    if top_k is not None and top_k < len(weights):
+        heaps = np.full((len(least), top_k), -np.inf)
+        finder.visit(np.where(np.isinf(least), least, -np.inf), heaps=heaps)
+        least = np.maximum(least, heaps[:, 0] - _TIE)
+    count = finder.visit(least)
+    by_query = np.empty_like(count)
+    by_query[queries.order] = count
+    indptr = np.append(0, np.cumsum(by_query))
+    indices, data = np.empty(indptr[-1], dtype=np.int64), np.empty(indptr[-1])
+    if len(indices):
+        finder.visit(least, ends=indptr[queries.order], column=indices, value=data)
+    return csr_array((data, indices, indptr), shape=(len(queries.order), len(keys.order)))
+
+
+class _Finder:
+    """The loop of `pair_loops`, for the first bandwidth of a request."""
+
+    def __init__(self, pairs: Pairs):
+        from sknw._kernel_sums.tree import pair_loops  # imports numba
+
+        sums, self._pairs, self._loop = ExponentialSums(pairs), pairs, pair_loops.visit_pairs
+        log_weights = np.log2(pairs.request.weights)
+        by_block = pairs.keys.columns(log_weights[:, np.newaxis])
+        trees = (pairs.queries.arrays, pairs.keys.arrays, by_block, pairs.left_out)
+        self._arguments = (*trees, sums.power, sums.rates[0], float(log_weights.max()))
+
+    def visit(
+        self,
+        least: np.ndarray,
+        heaps: np.ndarray | None = None,
+        ends: np.ndarray | None = None,
+        column: np.ndarray | None = None,
+        value: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """See `pair_loops.visit_pairs`; the arrays are in the order of the queries' tree. Returns the `ends`."""
+        m = len(least)
+        heaps = np.empty((m, 0)) if heaps is None else heaps
+        ends = np.zeros(m, dtype=np.int64) if ends is None else ends
+        column = np.empty(0, dtype=np.int64) if column is None else column
+        value = np.empty(0) if value is None else value
+
+        def visit(part: slice) -> None:
+            self._loop(heaps, least, ends, column, value, *self._arguments, part.start, part.stop)
+
+        for_each_chunk(visit, len(self._pairs.queries.leaf), CHUNK, self._pairs.request.n_threads)
+        return ends

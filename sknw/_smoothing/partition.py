@@ -1,0 +1,288 @@
+"""Training data that stay on the workers of a cluster, where they are partitioned once.
+
+Rows go to shards by ranges of the order in which samples are sorted, by x and then by y. So copies meet in one shard,
+the samples of a shard are consecutive ones, and sample i is the same as if all rows were in one process. What has one
+number for each row, whatever the number of features, is in this process as well: targets, weights and the order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from operator import getitem
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.permutation import Rows
+from sknw._kernel_sums.shards import DistantRows, Shard, ShardedIndex
+from sknw._kernel_sums.workers import DaskShards, DaskWorkers, Home, chunks_of, submit
+from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.training import (
+    TrainingSet,
+    coordinates,
+    is_identified,
+    scale_weights,
+    scaled_squares,
+    small,
+    sort_rows,
+    standardise,
+    standardise_targets,
+    take,
+    values_of,
+    weights_of_samples,
+)
+
+# Rows for each shard, and at least of each chunk, among which the bounds of the shards are chosen.
+_PER_SHARD, _PER_CHUNK = 500, 20
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedTrainingSet(TrainingSet):
+    """Samples whose inputs are on workers; `given` is the dask array of the inputs of all rows."""
+
+    shards: DaskShards  # of `ShardSamples`
+    first_inputs: np.ndarray  # the first sample of each run of samples with equal inputs
+
+    @property
+    def X(self) -> Any:
+        """The columns (n, c), of which some can be fetched."""
+        return DistantRows(self.shards, partial(_columns, features=self.features), len(self.center))
+
+    @property
+    def first_of_inputs(self) -> np.ndarray:
+        return self.first_inputs
+
+    def key_index(self, w: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float) -> KeyIndex:
+        """As of the base, for columns that are the values."""
+        unit = float(self.sample_weight.max())
+        shards = self.shards.derive(_shard, self.features, self.center, w, unit, offset_magnitude)
+        return ShardedIndex(shards, weights, columns, offset_magnitude)
+
+    def take(self, samples: np.ndarray) -> TrainingSet:
+        """As of the base; their inputs are fetched."""
+        given = DistantRows(self.shards, _inputs, len(self.features))[samples]
+        all_rows, scales = slice(0, len(samples)), (self.y_center, self.y_scales, self.y_range)
+        of_samples = self.values[samples], *scales, self.sample_weight[samples], all_rows, np.ones(len(samples))
+        return TrainingSet(given, self.features, all_rows, self.center, self.scales, *of_samples)
+
+    @classmethod
+    def of_dask(
+        cls,
+        X: Any,
+        y: np.ndarray,
+        y_chunks: list[Any],
+        sample_weight: np.ndarray | None,
+        features: FeatureMap,
+        n_classes: int | None,
+        client: Any,
+    ) -> ShardedTrainingSet:
+        """The samples among the rows of a dask array X, whose chunks have all columns, and y (n,) or (n, k).
+
+        `y_chunks` are the targets of each chunk of X, arrays or futures of these.
+        """
+        weights = scale_weights(sample_weight, len(y))
+        is_there = None if np.all(weights > 0) else weights > 0
+        sorted_rows = partition(X, y_chunks, is_there, client)
+        y = y.reshape(len(y), -1)
+        order, differs_in_x, differs, starts = _orders(sorted_rows)
+        is_first = differs
+        if not differs.all() and not is_identified(y, order, differs_in_x, differs):
+            is_first = np.ones(len(order), dtype=bool)
+        rows, sample = order[is_first], np.zeros(len(y), dtype=np.intp)
+        sample[order] = np.cumsum(is_first) - 1
+        relative, share = weights_of_samples(weights, rows, sample)
+        stored, of_given = small(rows), small(sample)
+        values, y_center, y_scales, y_range = standardise_targets(take(y, stored), relative, n_classes)
+        n_samples = np.add.reduceat(is_first, starts, dtype=np.intp)
+        ends = [slice(*pair) for pair in pairwise([0, *np.cumsum(n_samples).tolist()])]
+        shards = sorted_rows.derive(
+            _samples_of_shard,
+            is_first is differs,
+            [None if np.all(relative == 1.0) else relative[some] for some in ends],
+            [some.start for some in ends],
+            (y_center, y_scales, n_classes),
+        )
+        homes = [replace(home, rows=some) for home, some in zip(shards.homes, ends, strict=True)]
+        shards = DaskShards(shards.kept, homes)
+        center, scales = _standardisation(shards, features, len(rows))
+        return cls(
+            X,
+            features,
+            stored,
+            center,
+            scales,
+            values,
+            y_center,
+            y_scales,
+            y_range,
+            relative,
+            of_given,
+            share,
+            shards,
+            np.flatnonzero(differs_in_x[is_first]),
+        )
+
+
+def partition(X: Any, y_chunks: list[Any], is_there: np.ndarray | None, client: Any) -> DaskShards:
+    """The rows in shards of about equal size, each sorted, in the memory of the workers: futures of `SortedRows`."""
+    workers = DaskWorkers(client)
+    x_chunks = chunks_of(client, X)
+    ends = [slice(*pair) for pair in pairwise(np.cumsum([0, *X.chunks[0]]).tolist())]
+    there = [None if is_there is None else is_there[rows] for rows in ends]
+    chunks = [
+        submit(client, None, _chunk, x, y, rows.start, of_chunk)
+        for x, y, rows, of_chunk in zip(x_chunks, y_chunks, ends, there, strict=True)
+    ]
+    n_each = max(_PER_SHARD * workers.number // len(chunks), _PER_CHUNK)
+    some = client.gather([submit(client, None, _some_rows, chunk, n_each) for chunk in chunks])
+    bounds = _bounds(np.concatenate([x for x, _ in some]), np.concatenate([y for _, y in some]), workers.number)
+    pieces = [submit(client, None, _split, chunk, *bounds) for chunk in chunks]
+    kept = [
+        submit(client, address, _sort, *(submit(client, None, getitem, piece, s) for piece in pieces))
+        for s, address in enumerate(workers.addresses)
+    ]
+    homes = [Home(address, workers.threads[address], slice(0, 0)) for address in workers.addresses]
+    sizes = DaskShards(kept, homes).map(_size)
+    filled = [i for i, size in enumerate(sizes) if size]
+    return DaskShards([kept[i] for i in filled], [homes[i] for i in filled])
+
+
+def _bounds(x: np.ndarray, y: np.ndarray, n_shards: int) -> tuple[np.ndarray, np.ndarray]:
+    """The least row (x, y) of each shard but the first, for some of the rows."""
+    order, _ = sort_rows(np.arange(len(x)), [x.T, y.T])
+    least = order[np.linspace(0, len(x), n_shards, endpoint=False).astype(int)[1:]]
+    return x[least], y[least]
+
+
+def _orders(shards: DaskShards) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The given rows in order; which differ in x, and in (x, y), from the one before; and where each shard begins."""
+    rows, in_x, differs, first, last = zip(*shards.map(_order), strict=True)
+    starts, differs_in_x = np.cumsum([0, *map(len, rows[:-1])]), np.concatenate(in_x)
+    differs_in_x[starts[1:]] = [not np.array_equal(*pair) for pair in zip(first[1:], last[:-1], strict=True)]
+    return np.concatenate(rows), differs_in_x, np.concatenate(differs), starts
+
+
+def _standardisation(shards: DaskShards, features: FeatureMap, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The centres of the columns, and the scales of the features."""
+    lowest, highest, sums = map(np.array, zip(*shards.map(_moments, features), strict=True))
+    ranges = np.array([lowest.min(axis=0), highest.max(axis=0)])
+
+    def mean_square(means: np.ndarray, largest: np.ndarray) -> np.ndarray:
+        return sum(shards.map(_squares, features, means, largest)) / n
+
+    center, scales, is_constant = standardise(ranges, lambda: sums.sum(axis=0) / n, mean_square, "X")
+    return center, features.scales(is_constant, scales)
+
+
+# what workers keep, and their tasks
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Rows of a chunk of the dask array that are there, and which of all they are."""
+
+    x: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class SortedRows(Chunk):
+    """Rows sorted by x, then by y, and which differ in x, and in (x, y), from the one before."""
+
+    differs_in_x: np.ndarray
+    differs: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ShardSamples:
+    """Samples, from the one numbered `start` among all: a given row of each, the values and the weights, of mean 1."""
+
+    x: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    start: int
+
+
+def _chunk(x: np.ndarray, y: np.ndarray, first: int, is_there: np.ndarray | None) -> Chunk:
+    x = check_array(x, dtype=(np.float64, np.float32), input_name="X")
+    y, rows = y.reshape(len(y), -1), np.arange(first, first + len(x))
+    return Chunk(x, y, rows) if is_there is None else Chunk(x[is_there], y[is_there], rows[is_there])
+
+
+def _some_rows(chunk: Chunk, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random rows; which they are decides the sizes of shards, and nothing else."""
+    some = np.random.default_rng(0).permutation(len(chunk.x))[:n]
+    return chunk.x[some], chunk.y[some]
+
+
+def _split(chunk: Chunk, x: np.ndarray, y: np.ndarray) -> list[Chunk]:
+    """The rows of each shard, for the least rows (x, y) of all shards but the first."""
+    n_bounds = len(x)
+    both = np.concatenate([x, chunk.x]), np.concatenate([y, chunk.y])  # a bound comes before rows that equal it
+    order, _ = sort_rows(np.arange(n_bounds + len(chunk.x)), [columns.T for columns in both])
+    is_bound = order < n_bounds
+    shard = np.empty(len(order), dtype=np.intp)
+    shard[order] = np.cumsum(is_bound)
+    shard = shard[n_bounds:]
+    each = (np.flatnonzero(shard == s) for s in range(n_bounds + 1))
+    return [Chunk(chunk.x[some], chunk.y[some], chunk.rows[some]) for some in each]
+
+
+def _sort(*pieces: Chunk) -> SortedRows:
+    x, y, rows = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "rows"))
+    order, differs = sort_rows(np.arange(len(x)), [x.T, y.T])
+    return SortedRows(x[order], y[order], rows[order], *differs)
+
+
+def _size(shard: SortedRows) -> int:
+    return len(shard.rows)
+
+
+def _order(shard: SortedRows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The given rows, which of them differ from the one before, and the first x and the last."""
+    return shard.rows, shard.differs_in_x, shard.differs, shard.x[0], shard.x[-1]
+
+
+def _samples_of_shard(
+    shard: SortedRows,
+    has_copies: bool,
+    weights: np.ndarray | None,
+    start: int,
+    of_y: tuple[np.ndarray, np.ndarray, int | None],
+) -> ShardSamples:
+    kept: Rows = shard.differs if has_copies and not shard.differs.all() else slice(None)
+    values = values_of(shard.y[kept], *of_y)
+    return ShardSamples(shard.x[kept], values, np.ones(len(values)) if weights is None else weights, start)
+
+
+def _inputs(shard: ShardSamples, rows: np.ndarray) -> np.ndarray:
+    return shard.x[rows]
+
+
+def _columns(shard: ShardSamples, rows: np.ndarray, features: FeatureMap) -> np.ndarray:
+    return features.columns(shard.x[rows])
+
+
+def _moments(shard: ShardSamples, features: FeatureMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The least and the largest values of the columns, and their weighted sums."""
+    columns = features.columns(shard.x).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return columns.min(axis=0), columns.max(axis=0), shard.weights @ columns
+
+
+def _squares(shard: ShardSamples, features: FeatureMap, means: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """The weighted sums of squares of the centred columns."""
+    return shard.weights @ scaled_squares(features.columns(shard.x).astype(np.float64), means, largest)
+
+
+def _shard(
+    shard: ShardSamples, features: FeatureMap, center: np.ndarray, w: np.ndarray, unit: float, offset_magnitude: float
+) -> Shard:
+    """The samples as keys."""
+    keys = coordinates(features.columns(shard.x), center, w)
+    return Shard(KeyIndex(keys, shard.weights / unit, shard.values, offset_magnitude), shard.start)

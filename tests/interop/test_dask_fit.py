@@ -1,0 +1,186 @@
+"""Fits to dask arrays whose rows stay on the workers of a cluster: they are those of one process."""
+
+import os
+import pickle
+import signal
+
+import dask
+import dask.array
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from problems import regression
+from sklearn.base import clone
+
+from sknw import AttentionPoolingRegressor, EffectDisplay, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._selection import rules
+from sknw.estimators import dask_arrays
+from sknw.inspection import summary
+
+
+@pytest.fixture(autouse=True)
+def leaves_few_rows_as_well(monkeypatch):
+    monkeypatch.setattr(dask_arrays, "FEW_ROWS", 0)
+
+
+def chunked(*arrays):
+    """The arrays in chunks that do not fit each other."""
+    sizes = (40, 33)[: len(arrays)]
+    return [dask.array.from_array(a, chunks=(size, *[1] * (a.ndim - 1))) for a, size in zip(arrays, sizes, strict=True)]
+
+
+def both(model, X, y, w=None):
+    """The model fitted to rows on the workers, and to rows here."""
+    there = clone(model).fit(*chunked(X, y), w)
+    assert isinstance(there.X_train_, dask.array.Array)
+    return there, clone(model).fit(X, y, w)
+
+
+def assert_same_fit(there, here, Q, rtol=1e-12):
+    assert_allclose(there.loo_prediction_, here.loo_prediction_, rtol=0, atol=rtol * np.ptp(here.y_train_))
+    assert_allclose(there.loo_score_, here.loo_score_, rtol=rtol)
+    assert there.n_validation_ == here.n_validation_
+    for found, expected in zip(there.predict(Q, return_std=True), here.predict(Q, return_std=True), strict=True):
+        assert_allclose(found, expected, rtol=0, atol=rtol * np.ptp(here.y_train_))
+
+
+# with whether there are weights, some of them zero, and the number of outputs; of all there are copies
+FITS = [
+    (NadarayaWatsonRegressor(bandwidth=0.4, validation_samples=50, random_state=0), True, 2),
+    (NadarayaWatsonRegressor("tricube", bandwidth=[0.2, 0.4], periodic_features={1: 3.0}), False, None),
+    (NadarayaWatsonRegressor("epanechnikov", bandwidth=0.1, outside="mean", scale="common"), True, None),
+    (NadarayaWatsonRegressor(bandwidth="silverman", verbose=1), False, None),
+    (AttentionPoolingRegressor("exponential", w=[1.0, 2.0]), True, None),
+]
+
+
+@pytest.mark.parametrize(("model", "weighted", "n_outputs"), FITS, ids=str)
+def test_a_fit_at_given_numbers_is_that_of_one_process(model, weighted, n_outputs, client):
+    X, y, w, Q = regression(n=150, m=30, d=2, n_outputs=n_outputs, weighted=weighted)
+    X[:20], y[:20] = X[100:120], y[100:120]
+    there, here = both(model, X, y, w)
+    assert_same_fit(there, here, 2.0 * Q)  # some are far from all samples
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+def test_a_chosen_bandwidth_is_that_of_one_process(kernel, client):
+    X, y, w, Q = regression(n=150, m=30, d=2, weighted=True)
+    there, here = both(NadarayaWatsonRegressor(kernel), X, y, w)
+    assert_allclose(there.bandwidth_, here.bandwidth_, rtol=1e-12)
+    assert_same_fit(there, here, Q)
+
+
+def test_a_search_among_many_rows_takes_the_same_subsamples(client):
+    """More than 8000 rows, whose scan takes random rows, and boxes around some; many are equally far from these."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8500, 2)).round(2).astype(np.float32)
+    y = np.sin(5.0 * X[:, 0]) + 0.1 * rng.normal(size=len(X))
+    model = NadarayaWatsonRegressor("tricube", validation_samples=100, random_state=0)
+    rows = dask.array.from_array(X, chunks=(3000, 2))
+    there, here = clone(model).fit(rows, y), clone(model).fit(X, y)
+    assert_allclose(there.bandwidth_, here.bandwidth_, rtol=1e-12)
+    assert_allclose(there.bandwidth_search_.scores, here.bandwidth_search_.scores, rtol=1e-10)
+    assert there.bandwidth_search_.has_duplicates == here.bandwidth_search_.has_duplicates
+
+
+def test_a_learned_w_is_that_of_one_process(client, monkeypatch):
+    monkeypatch.setattr(rules, "_MAX_EVALUATIONS", 1e4)  # of few rows w is learned from some as well
+    monkeypatch.setattr(rules, "_LEARNED_FROM", 60)
+    monkeypatch.setattr(rules, "_PER_NUMBER", 0)
+    X, y, w, Q = regression(n=150, m=30, d=2, weighted=True)
+    there, here = both(AttentionPoolingRegressor(random_state=0, tol=1e-3), X, y, w)
+    assert_allclose(there.w_, here.w_, rtol=1e-8)
+    assert_same_fit(there, here, Q, 1e-8)
+
+
+def test_a_table_of_few_values_keeps_its_rows(client):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 3, size=(200, 2)) / 2.0, rng.integers(0, 3, size=200)
+    there, here = both(NadarayaWatsonRegressor(bandwidth=0.5), X, y)
+    assert there._fitted.training.sample_weight.max() == 1.0
+    assert_same_fit(there, here, X[:5])
+
+
+def test_predictions_on_the_workers(client):
+    """Also of queries without support, at the nearest of all samples."""
+    X, y, _, Q = regression(n=150, m=30, d=2)
+    there, here = both(NadarayaWatsonRegressor("epanechnikov", bandwidth=0.1), X, y)
+    (queries,) = chunked(2.0 * Q)
+    mean, std = there.predict(queries, return_std=True)
+    found = dask.compute(there.predict(queries), mean, std)
+    mean, std = here.predict(2.0 * Q, return_std=True)
+    for actual, expected in zip(found, [mean, mean, std], strict=True):
+        assert_allclose(actual, expected, rtol=0, atol=1e-12 * np.ptp(y))
+    assert_allclose(there.score(*chunked(X, y)), here.score(X, y), rtol=1e-12)
+
+
+def test_rows_are_on_both_workers_and_only_there(client):
+    X, y, _, _ = regression(n=150, d=2)
+    model = NadarayaWatsonRegressor(bandwidth=0.4).fit(*chunked(X, y))
+    shards = model._fitted.smoother.index.shards
+    assert sorted(address for where in client.who_has(shards.kept).values() for address in where) == sorted(
+        client.ncores()
+    )
+    sizes = [home.rows.stop - home.rows.start for home in shards.homes]
+    assert sum(sizes) == len(model._fitted.training)
+    assert max(sizes) < 0.7 * sum(sizes)
+
+
+def test_a_worker_that_dies_is_survived(client):
+    X, y, _, Q = regression(n=150, d=2)
+    there, here = both(NadarayaWatsonRegressor(bandwidth=0.4), X, y)
+    os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+    assert_allclose(there.predict(Q), here.predict(Q), rtol=1e-12)
+
+
+def test_chunks_of_unknown_size(client):
+    X, y, _, Q = regression(n=150, d=2)
+    rows, targets = chunked(X, y)
+    is_kept = rows[:, 0] > np.median(X[:, 0])
+    there = NadarayaWatsonRegressor(bandwidth=0.4).fit(rows[is_kept], targets[is_kept])
+    here = NadarayaWatsonRegressor(bandwidth=0.4).fit(X[is_kept.compute()], y[is_kept.compute()])
+    assert_same_fit(there, here, Q)
+
+
+def test_few_rows_and_one_feature_are_taken_here(client, monkeypatch):
+    X, y, _, _ = regression(n=60, d=2)
+    assert isinstance(NadarayaWatsonRegressor(bandwidth=1.0).fit(*chunked(X[:, :1], y)).X_train_, np.ndarray)
+    assert isinstance(LocalLinearRegressor(bandwidth=1.0, ridge=0.1).fit(*chunked(X, y)).X_train_, np.ndarray)
+    monkeypatch.setattr(dask_arrays, "FEW_ROWS", 60)
+    assert isinstance(NadarayaWatsonRegressor(bandwidth=1.0).fit(*chunked(X, y)).X_train_, np.ndarray)
+
+
+def test_what_needs_the_rows_here_says_so(client):
+    X, y, _, Q = regression(n=60, d=2)
+    rows = chunked(X, y)
+    model = NadarayaWatsonRegressor(bandwidth=0.4).fit(*rows)
+    needs_rows = [
+        model.predict_interval,
+        model.predict_mean_interval,
+        model.attention_weights_,
+        model.effective_sample_size,
+        model.gradient,
+        model.predict_quantile,
+        lambda Q: model.partial_fit(X, y),
+        lambda Q: summary(model),
+        lambda Q: EffectDisplay.from_estimator(model, Q),
+    ]
+    for method in needs_rows:
+        with pytest.raises(ValueError, match=r"in the memory of this process.*X\.compute\(\)"):
+            method(Q)
+    with pytest.raises(ValueError, match=r"cannot be stored.*bandwidth_"):
+        pickle.dumps(model)
+    with pytest.raises(ValueError, match=r"^cv needs the rows"):
+        NadarayaWatsonRegressor(cv=3).fit(*rows)
+    with pytest.raises(ValueError, match=r"^groups needs the rows"):
+        NadarayaWatsonRegressor().fit(*rows, groups=np.arange(60))
+    with pytest.raises(ValueError, match=r"^categorical_features"):
+        NadarayaWatsonRegressor(categorical_features=[0]).fit(*rows)
+    with pytest.raises(ValueError, match=r"is learned from all 60 samples"):
+        AttentionPoolingRegressor().fit(*rows)
+    with pytest.raises(ValueError, match=r"algorithm='dense' needs the samples here"):
+        NadarayaWatsonRegressor(bandwidth=0.4, algorithm="dense").fit(*rows)
+    with pytest.raises(ValueError, match=r"^Input X contains NaN"):
+        NadarayaWatsonRegressor(bandwidth=0.4).fit(dask.array.where(rows[0] == X[0, 0], np.nan, rows[0]), y)
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples"):
+        NadarayaWatsonRegressor(bandwidth=0.4).fit(rows[0], y[:-1])
