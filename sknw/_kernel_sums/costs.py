@@ -37,6 +37,8 @@ LINE_SUM, LINE_KEY, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 500.0, 0.06
 # The Gaussian of two and three features: a call; a point; a coefficient times a point; a coefficient of a cell times
 # one of a matrix, and what visiting cells adds to it.
 CELLS_CALL, CELLS_POINT = 5e5, 200.0
+# Seconds of compiling, once a machine.
+CELLS_COMPILING = 12.0
 COEFFICIENT_POINT, TRANSLATION, TRANSLATION_OVERHEAD = 0.25, {2: 0.13, 3: 0.12}, 1.5
 # Direct sums over the keys near: an evaluation, a query in units of these; a line of cells, a key near that is copied.
 NEAR_PAIR, NEAR_QUERY, NEAR_LINE, NEAR_KEY = 1.0, 200.0, 200.0, 4.0
