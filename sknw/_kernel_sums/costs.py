@@ -48,6 +48,8 @@ NEAR_PAIR_ESTIMATED = 1.3
 # Trees of blocks: a call, of compact kernels and of exponentials; a point on each level of a tree; a pair in reach, in
 # units of compiled brute force, more of the Gaussian, whose distances brute force gets from products.
 TREE_CALL, TREE_CALL_EXPONENTIAL, TREE_POINT = 1e5, 4e5, 20.0
+# Seconds of compiling the loops of exponentials, once a machine.
+TREE_COMPILING = 6.0
 TREE_PAIR, TREE_PAIR_GAUSSIAN, TREE_PAIR_FEATURE = 1.1, 1.4, 0.03
 
 # A cluster: the way to its workers and back, and a byte on it.
