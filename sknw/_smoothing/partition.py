@@ -129,6 +129,7 @@ class ShardedTrainingSet(TrainingSet):
 
 def partition(X: Any, y_chunks: list[Any], is_there: np.ndarray | None, client: Any) -> DaskShards:
     """The rows in shards of about equal size, each sorted, in the memory of the workers: futures of `SortedRows`."""
+    client.wait_for_workers(1)
     workers = DaskWorkers(client)
     x_chunks = chunks_of(client, X)
     ends = [slice(*pair) for pair in pairwise(np.cumsum([0, *X.chunks[0]]).tolist())]
