@@ -44,8 +44,13 @@ MUTATIONS = [
     Mutation("kernels.py", "np.sin(0.5 * np.pi * np.maximum", "np.sin(0.49 * np.pi * np.maximum", KERNELS),
     Mutation("kernels.py", "return self.exponent > 0", "return True", PREDICTIVE),
     # training data
-    Mutation("_smoothing/training.py", "scales[constant] = 1.0", "scales[constant] = 2.0", MEANS),
-    Mutation("_smoothing/training.py", "np.sqrt(weights @ squares)", "np.sqrt(squares.mean(axis=0))", SELECTION),
+    Mutation("_smoothing/training.py", "scales[is_constant] = 1.0", "scales[is_constant] = 2.0", MEANS),
+    Mutation(
+        "_smoothing/training.py",
+        "weights @ scaled_squares(centred, means, largest)",
+        "scaled_squares(centred, means, largest).mean(axis=0)",
+        SELECTION,
+    ),
     # queries without support
     Mutation("_smoothing/unsupported.py", "_TIE_ULPS = 8", "_TIE_ULPS = 100_000", MEANS),
     Mutation("_smoothing/unsupported.py", "_TIE_ULPS = 8", "_TIE_ULPS = 0", POLICY),

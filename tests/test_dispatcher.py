@@ -1,5 +1,6 @@
 """Which engine takes what, and which one "auto" takes: refusals and costs are data."""
 
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -11,6 +12,7 @@ from problems import KERNELS, Cauchy, Quartic
 from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.costs import LOAD_SECONDS
 from sknw._kernel_sums.index import KeyIndex
+from sknw._kernel_sums.numba import has_compiled
 from sknw._kernel_sums.registry import (
     ALGORITHMS,
     ENGINES,
@@ -158,6 +160,26 @@ def test_requests_from_several_threads_count_as_from_one():
     assert left[0] == pytest.approx(left[1], rel=1e-9)
 
 
+def test_loops_that_take_long_to_compile_are_worth_it_when_as_much_has_been_lost(monkeypatch):
+    request, dispatcher = request_of_size("gaussian", 10**4, 2), loaded()
+    expansion, fused = (ENGINES[name].estimate_seconds(request) for name in ("expansion", "fused"))
+    monkeypatch.setattr(type(ENGINES["expansion"]), "compile_seconds", lambda *_: 3.5 * (fused - expansion))
+    assert [dispatcher.choose(request, "auto").name for _ in range(5)] == ["fused"] * 3 + ["expansion"] * 2
+    assert loaded().choose(request, "auto", n_passes=4).name == "expansion"
+
+
+def test_what_this_machine_has_compiled_is_known(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "of_a_user.py").write_text(
+        "from sknw._kernel_sums.numba import compiled\n\n@compiled()\ndef twice(x):\n    return 2 * x\n"
+    )
+    function = importlib.import_module("of_a_user").twice
+    assert not has_compiled(function)
+    assert function(1) == 2
+    assert has_compiled(function)
+    assert has_compiled(importlib.reload(importlib.import_module("of_a_user")).twice)  # as in another process
+
+
 @pytest.mark.parametrize(
     ("kernel", "d", "name"),
     [
@@ -171,7 +193,7 @@ def test_requests_from_several_threads_count_as_from_one():
     ids=str,
 )
 def test_auto_takes_the_engine_that_suits_a_large_request(kernel, d, name):
-    assert Dispatcher().choose(request_of_size(kernel, 10**5, d), "auto").name == name
+    assert Dispatcher().choose(request_of_size(kernel, 10**5, d), "auto", n_passes=10).name == name
 
 
 # Capabilities

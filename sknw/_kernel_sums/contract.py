@@ -33,6 +33,10 @@ class Engine(ABC):
     def estimate_seconds(self, request: KernelSumRequest) -> float:
         """About how long `compute` takes, without loading."""
 
+    def compile_seconds(self, request: KernelSumRequest) -> float:
+        """What compiling counts for that no process of this machine has done, beyond what brute force needs."""
+        return 0.0
+
     @abstractmethod
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums of a request that it takes."""

@@ -37,6 +37,8 @@ LINE_SUM, LINE_KEY, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 500.0, 0.06
 # The Gaussian of two and three features: a call; a point; a coefficient times a point; a coefficient of a cell times
 # one of a matrix, and what visiting cells adds to it.
 CELLS_CALL, CELLS_POINT = 5e5, 200.0
+# Seconds of compiling, once a machine.
+CELLS_COMPILING = 12.0
 COEFFICIENT_POINT, TRANSLATION, TRANSLATION_OVERHEAD = 0.25, {2: 0.13, 3: 0.12}, 1.5
 # Direct sums over the keys near: an evaluation, a query in units of these; a line of cells, a key near that is copied.
 NEAR_PAIR, NEAR_QUERY, NEAR_LINE, NEAR_KEY = 1.0, 200.0, 200.0, 4.0
@@ -46,6 +48,8 @@ NEAR_PAIR_ESTIMATED = 1.3
 # Trees of blocks: a call, of compact kernels and of exponentials; a point on each level of a tree; a pair in reach, in
 # units of compiled brute force, more of the Gaussian, whose distances brute force gets from products.
 TREE_CALL, TREE_CALL_EXPONENTIAL, TREE_POINT = 1e5, 4e5, 20.0
+# Seconds of compiling the loops of exponentials, once a machine.
+TREE_COMPILING = 6.0
 TREE_PAIR, TREE_PAIR_GAUSSIAN, TREE_PAIR_FEATURE = 1.1, 1.4, 0.03
 
 # A cluster: the way to its workers and back, and a byte on it.

@@ -30,22 +30,6 @@ def end_of_cell(points, first, stop, width, largest_index):
     return last
 
 
-@compiled()
-def cells_of_line(points, width, largest_index):
-    """The cells of sorted points, floor(point / width) up to `largest_index`, and where each begins: (s,), (s + 1,)."""
-    n = points.size
-    count = first = np.int64(0)
-    while first < n:
-        count, first = count + 1, end_of_cell(points, first, n, width, largest_index)
-    index, start = np.empty(count, dtype=np.int64), np.empty(count + 1, dtype=np.int64)
-    first = np.int64(0)
-    for s in range(count):
-        index[s], start[s] = np.int64(cell_of(points[first], width, largest_index)), first
-        first = end_of_cell(points, first, n, width, largest_index)
-    start[count] = n
-    return index, start
-
-
 @inner()
 def place_of(keys, value, guess):
     """The number of sorted keys below `value`, searched in steps that double from a guess."""

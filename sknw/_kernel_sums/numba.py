@@ -6,6 +6,8 @@ reordering would cancel; it uses explicit multiply-adds instead.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -45,6 +47,12 @@ def compiled(fastmath=frozenset()):
             return njit(**options)(function)  # numba found no directory for its cache
 
     return decorate
+
+
+def has_compiled(function):
+    """Whether a function from `compiled` has been compiled, for whatever types, by a process of this machine."""
+    folder = function.stats.cache_path
+    return bool(function.signatures) or (folder is not None and any(Path(folder).glob(f"*.{function.__name__}-*.nbi")))
 
 
 def inner(fastmath=frozenset(), in_place=False):

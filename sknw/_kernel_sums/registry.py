@@ -6,6 +6,7 @@ file. What it can do beyond sums it says by the methods of the capabilities belo
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
@@ -127,11 +128,14 @@ class Dispatcher:
 
     As one who rents until the rent has cost as much as buying (the ski-rental rule): the time that NumPy has lost so
     far, because nothing was loaded, counts towards the cost of loading, so that many small requests take at most twice
-    as long as if their number had been known. It decides who computes, and nothing else.
+    as long as if their number had been known. Compiling the loops of one engine, where brute force would do, is decided
+    in the same way. It decides who computes, and nothing else.
     """
 
     def __init__(self) -> None:
         self.is_loaded, self._overpaid, self._lock = False, 0.0, Lock()
+        # by engine: seconds that others have taken longer, because its own loops were not compiled
+        self._lost: defaultdict[str, float] = defaultdict(float)
 
     def choose(self, request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> Engine:
         """The engine for `n_passes` requests like this one; "auto" is the one expected to be done first.
@@ -234,7 +238,14 @@ class Dispatcher:
             for e in ENGINES.values()
             if e.refusal(request) is None
         }
-        quickest = min(usable, key=lambda e: self.remaining_load_cost(e) + n_passes * usable[e])
+        total = {e: self.remaining_load_cost(e) + n_passes * seconds for e, seconds in usable.items()}
+        quickest = min(total, key=lambda e: total[e])
+        if compiling := quickest.compile_seconds(request):
+            second = min((e for e in total if e is not quickest), key=lambda e: total[e])
+            with self._lock:
+                self._lost[quickest.name] += total[second] - total[quickest]
+            if self._lost[quickest.name] < compiling:
+                quickest = second
         if not self.is_loaded and not quickest.is_compiled:
             with self._lock:
                 self._overpaid += n_passes * max(usable[quickest] - min(usable.values()), 0.0)

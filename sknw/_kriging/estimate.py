@@ -131,7 +131,7 @@ def _maximise(
     is_free = np.concatenate([np.full(d, learns_w), free_powers, [True, learns_noise]])
     with np.errstate(divide="ignore"):  # what is given may be 0
         center = np.log(np.concatenate([covariance.w, covariance.power, [start.amplitude, start.noise]]))
-    sd = np.repeat([of.W_SD, of.POWER_SD, of.AMPLITUDE_SD, of.NOISE_SD], [d, d, 1, 1])[is_free]
+    sd = np.repeat([np.inf, of.POWER_SD, of.AMPLITUDE_SD, of.NOISE_SD], [d, d, 1, 1])[is_free]
     bounds = np.repeat(
         np.log([of.W_BOUNDS, of.POWER_BOUNDS, of.AMPLITUDE_BOUNDS, of.NOISE_BOUNDS]), [d, d, 1, 1], axis=0
     )
@@ -147,7 +147,11 @@ def _maximise(
         value, *by = likelihood.evaluate(model_at(free))
         gradient = np.concatenate([by[0], by[1], by[2:]])[is_free]
         z = (free - center[is_free]) / sd
-        return (value + 0.5 * z @ z) / n, (gradient + z / sd) / n
+        value, gradient = value + 0.5 * z @ z, gradient + z / sd
+        if learns_w:
+            r = np.exp(free[:d] - center[:d])  # sqrt(d) w
+            value, gradient[:d] = value + r.sum(), gradient[:d] + r
+        return value / n, gradient / n
 
     path = [-n * objective(center[is_free])[0]]
 

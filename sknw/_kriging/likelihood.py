@@ -18,10 +18,10 @@ from scipy.linalg import blas, lapack, solve_triangular
 
 from sknw._kriging.covariance import LEAST_NOISE, KrigingModel, mirror
 
-# Bounds and prior N(mean, sd^2) of the logarithms; the mean of log w is -log(d) / 2.
+# Bounds of the logarithms, and their prior N(log(start), sd^2). That of log w is exp(-sqrt(d) w): w may go to 0 freely.
 W_BOUNDS, POWER_BOUNDS, AMPLITUDE_BOUNDS, NOISE_BOUNDS = (1e-3, 20.0), (0.5, 2.0), (1e-4, 1e3), (1e-6, 10.0)
 START_POWER, START_AMPLITUDE, START_NOISE = 1.3, 1.0, 0.1
-W_SD, POWER_SD, AMPLITUDE_SD, NOISE_SD = 1.5, 0.4, 3.0, 2.0
+POWER_SD, AMPLITUDE_SD, NOISE_SD = 0.4, 3.0, 2.0
 # Diagonals grow by this part, and then by 10 times as much, until a matrix is positive definite.
 _JITTER = 8.0 * np.finfo(np.float64).eps
 

@@ -175,12 +175,11 @@ def neighbour_contrast(r: np.ndarray, span: int) -> np.ndarray:
     """
     n = r.shape[1] - 4 * span
     sums = np.concatenate([np.zeros_like(r[:, :1]), np.cumsum(r, axis=1)], axis=1)
-    i = np.arange(n)
-    near = (sums[:, i + span + 1] - sums[:, i + 1]) / span
-    far = (sums[:, i + 4 * span + 1] - sums[:, i + 2 * span + 1]) / (2 * span)
+    near, far, furthest = (sums[:, apart + 1 : apart + 1 + n] for apart in (span, 2 * span, 4 * span))
     first = r[:, :n]
-    square = np.sum(first * first, axis=(0, 1))
-    product = np.sum(first * (near - far), axis=(0, 1))
+    square = np.einsum("rnb,rnb->b", first, first)
+    difference = (near - sums[:, 1 : 1 + n]) / span - (furthest - far) / (2 * span)
+    product = np.einsum("rnb,rnb->b", first, difference)
     return np.divide(product, square, out=np.zeros_like(product), where=square > 0)
 
 

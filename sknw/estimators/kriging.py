@@ -183,11 +183,12 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
 
     Notes
     -----
-    Chosen are w, p, a and the noise that maximise the restricted likelihood [1]_ times a weak prior: log w around
-    -log(d) / 2 in standard units with a standard deviation of 1.5, log p around log 1.3 with 0.4, log a around 0 with
-    3, log noise around log 0.1 with 2. Several outputs share all of them. Weights are precisions: the noise of a sample
-    has the variance noise / weight, with weights of mean 1. Predictions are clamped to the range of the training
-    targets.
+    Chosen are w, p, a and the noise that maximise the restricted likelihood [1]_ times a weak prior. That of w, in
+    standard units, is exp(-sqrt(d) sum_k w_k), a lasso: where the likelihood does not need a feature its w goes towards
+    0. The others are normal: log p around log 1.3 with a standard deviation of 0.4, log a around 0 with 3, log noise
+    around log 0.1 with 2. The search starts at these means and w_k = 1 / sqrt(d). Several outputs share all of them.
+    Weights are precisions: the noise of a sample has the variance noise / weight, with weights of mean 1. Predictions
+    are clamped to the range of the training targets.
 
     Leave-one-out predictions are exact for given parameters and cost no fit [2]_. The time of a fit grows as
     n^2 d and n^3, n the number of samples.

@@ -33,6 +33,8 @@ from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
+# What only needs few predictions, once w is learned from some of many samples, takes about so many.
+_LOOKED_AT = 400
 # Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
 
@@ -94,7 +96,9 @@ class MetricSmoother(IncrementalSmoother):
         else:
             n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
         validation = self._validation(data, n_auto)
-        looked_at = validation[::2] if self._learns_from_some(n, d) else validation
+        looked_at = validation
+        if self._learns_from_some(n, d):
+            looked_at = validation[:: -(-len(validation) // _LOOKED_AT)]
         metadata = {"sample_weight": data.sample_weight, "groups": groups}
         task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
         if learns:

@@ -93,6 +93,32 @@ def test_likelihood_and_gradient(monkeypatch, size):
         assert_allclose(gradient[k], numerical, rtol=1e-7, atol=1e-7)
 
 
+def test_the_path_is_that_of_the_likelihood_times_the_prior():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(25, 3)) * [1.0, 10.0, 0.1]
+    y = np.sin(X[:, 0]) + rng.normal(scale=0.3, size=25)
+    model = KrigingRegressor(max_iter=8).fit(X, y)
+    scales, values = X.std(axis=0), ((y - y.mean()) / y.std())[:, np.newaxis]
+
+    def log_posterior(w, power, a, noise):
+        G = a * oracle.kriging_covariance(X, X, w / scales, power) + noise * np.eye(25)
+        log_prior = -np.sqrt(3) * w.sum() - np.sum(np.log(power / 1.3) ** 2) / (2 * 0.4**2)
+        log_prior -= np.log(a) ** 2 / (2 * 3**2) + np.log(noise / 0.1) ** 2 / (2 * 2**2)
+        return log_prior - oracle.restricted_likelihood(G, np.ones((25, 1)), values)
+
+    first = log_posterior(np.full(3, 3**-0.5), np.full(3, 1.3), 1.0, 0.1)
+    last = log_posterior(model.w_ * scales, model.power_, model.amplitude_, model.noise_)
+    path = model.log_likelihood_path_
+    assert_allclose(path[-1] - path[0], last - first, rtol=1e-8)
+    assert last > first
+
+
+def test_features_that_do_not_matter_lose_their_w():
+    X = np.random.default_rng(0).normal(size=(100, 6))
+    w = KrigingRegressor().fit(X, np.sin(2 * X[:, 0]) * X[:, 1]).w_
+    assert w[2:].max() < 0.03 * w[:2].min()
+
+
 @pytest.mark.parametrize(("n_outputs", "is_weighted"), [(1, False), (2, True)])
 def test_predictions_are_the_best_linear_unbiased_ones(n_outputs, is_weighted):
     X, y = mixed_data(50, n_outputs)

@@ -27,6 +27,7 @@ from scipy.special import erf
 
 from sknw._kernel_sums.costs import (
     CELLS_CALL,
+    CELLS_COMPILING,
     CELLS_POINT,
     COEFFICIENT_POINT,
     LINE_BANDWIDTH,
@@ -95,6 +96,15 @@ class FastGauss(Engine):
             expansions = np.inf if request.has_ranges else _cost_of_expansions(n, m, s, 1 + request.columns.shape[1])
             total += min(expansions, _cost_of_direct_sums(n, m, s))
         return 1e-9 * total
+
+    def compile_seconds(self, request: KernelSumRequest) -> float:
+        """Loops of several features are many, and take longest of all to compile."""
+        if request.keys.shape[1] == 1:
+            return 0.0
+        from sknw._kernel_sums.fast_gauss import near_field_loops
+        from sknw._kernel_sums.numba import has_compiled
+
+        return 0.0 if has_compiled(near_field_loops.add_near_keys) else CELLS_COMPILING
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums, one bandwidth after the other, from the narrowest: neighbours share cells and moments."""

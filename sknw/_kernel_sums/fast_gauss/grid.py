@@ -54,9 +54,7 @@ class Cells:
     @classmethod
     def of_line(cls, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
         """Points (1, n) of one feature that are sorted already."""
-        from sknw._kernel_sums import line_loops as _line_loops
-
-        index, start = _line_loops.cells_of_line(points[0], width, LARGEST_INDEX)
+        index, start = _cells_of_line(points[0], width)
         cells = np.zeros((len(index), 3), dtype=np.int64)
         cells[:, 2] = index
         return cls(slice(0, points.shape[1]), points, attached, cells, start, width)
@@ -103,6 +101,21 @@ class Cells:
             cells=self.cells[counts > 0],
             start=np.concatenate([[0], np.cumsum(counts[counts > 0])]),
         )
+
+
+def _cells_of_line(points: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of sorted points, floor(point / width) up to `LARGEST_INDEX`, and where each begins: (s,), (s + 1,)."""
+    n = len(points)
+    first, last = np.clip(np.floor(points[[0, -1]] / width), -LARGEST_INDEX, LARGEST_INDEX) if n else (0.0, -1.0)
+    if last - first < n and max(-first, last) < LARGEST_INDEX:
+        # no more cells than points: those between the first and the last are looked for among the points
+        index = np.arange(first, last + 1.0)
+        start = np.append(np.searchsorted(points, index * width), n)
+        has_points = np.diff(start) > 0
+        return index[has_points].astype(np.int64), np.append(start[:-1][has_points], n)
+    index = np.clip(np.floor(points / width), -LARGEST_INDEX, LARGEST_INDEX).astype(np.int64)
+    start = np.concatenate([[0], 1 + np.flatnonzero(np.diff(index)), [n]])
+    return index[start[:-1]], start
 
 
 def _by_cell(index: np.ndarray) -> tuple[Rows, np.ndarray]:

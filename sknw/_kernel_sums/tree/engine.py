@@ -19,6 +19,7 @@ from scipy.spatial.distance import cdist
 from sknw._kernel_sums.costs import (
     TREE_CALL,
     TREE_CALL_EXPONENTIAL,
+    TREE_COMPILING,
     TREE_PAIR,
     TREE_PAIR_FEATURE,
     TREE_PAIR_GAUSSIAN,
@@ -65,6 +66,15 @@ class Tree(Engine):
         if _trees_pay(request):
             return 1e-9 * (cost + _cost_of_trees(request) + _share_in_reach(request) * all_pairs)
         return 1e-9 * (cost + all_pairs)
+
+    def compile_seconds(self, request: KernelSumRequest) -> float:
+        """Brute force computes exponentials by loops that others need as well."""
+        if request.kernel.is_compact:
+            return 0.0
+        from sknw._kernel_sums.numba import has_compiled
+        from sknw._kernel_sums.tree import exponential_loops
+
+        return 0.0 if has_compiled(exponential_loops.add_exponential_sums) else TREE_COMPILING
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; distances are computed once for all bandwidths."""

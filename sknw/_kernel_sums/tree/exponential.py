@@ -78,7 +78,7 @@ class ExponentialSums:
         kernel = (self.power, shift[queries.order], rates, self.furthest, self._log_share, smallest)
 
         def add(part: slice) -> None:
-            self._loops.add_sums(by_block, nearest, *pairs, *kernel, part.start, part.stop)
+            self._loops.add_exponential_sums(by_block, nearest, *pairs, *kernel, part.start, part.stop)
 
         for_each_chunk(add, len(queries.leaf), CHUNK, self.pairs.request.n_threads)
         sums, distance = np.empty_like(by_block), np.empty_like(nearest)

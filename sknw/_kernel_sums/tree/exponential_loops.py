@@ -103,7 +103,7 @@ def _set_reach(reach, reaches, sums, shift, rates, log_share, smallest, power):
 
 
 @compiled()
-def add_sums(
+def add_exponential_sums(
     sums, nearest, queries, keys, columns, left_out, power, shift, rates, furthest, log_share, smallest, first, last
 ):
     """sums[f, i, v] += sum_j K_f(query i, key j) columns[v, j] for the queries i of the blocks first <= s < last.
