@@ -59,8 +59,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     penalty : float, default=3.0
         Non-negative; keeps many learned numbers from fitting the noise of few samples. Minimised is
         log L + (1 - 1/d) penalty / n P, L the loss, d and n the numbers of features and samples, P = sum_k ||w_k s_k||,
-        s_k the standard deviation of feature k and w_k what multiplies it. With a ridge for each feature P also has
-        0.01 times the squared deviations of the log ridges from their mean. "scalar" is not penalised.
+        s_k the standard deviation of feature k and w_k what multiplies it; for degree 1 this sum counts sqrt(d) times.
+        With a ridge for each feature P also has 0.01 times the squared deviations of the log ridges from their mean.
+        "scalar" is not penalised.
     max_iter : int, default=200
         Iterations of one minimisation.
     tol : float, default=1e-6

@@ -164,7 +164,7 @@ def learner_of(loss, penalty=3.0, tol=1e-6, given_ridge=None):
 @pytest.mark.parametrize(("degree", "given_ridge"), [(0, False), (1, False), (1, True)])
 @pytest.mark.parametrize("structure", ["scalar", "diagonal", "low_rank", "full"])
 def test_objective_and_its_gradient_in_theta_are_the_penalised_logarithm(structure, degree, given_ridge, weighted):
-    """log L + (1 - 1/d) penalty / n (sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2), as the class says."""
+    """log L + (1 - 1/d) penalty / n (p sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2), as the class says."""
     d, penalty = 3, 100.0  # so large that each part of the penalty counts
     X, y, w, _ = regression(n=20, d=d, weighted=weighted)
     if weighted:
@@ -183,7 +183,7 @@ def test_objective_and_its_gradient_in_theta_are_the_penalised_logarithm(structu
         size = np.abs(metric).sum() if metric.ndim == 1 else np.sqrt((metric**2).sum(axis=1)).sum()
         loss = oracle.loss(X, y, in_units_of_inputs(X, w, metric), "gaussian", w, ridge=ridges if degree else None)
         spread = ((np.log(ridges) - np.log(ridges).mean()) ** 2).sum() if learns_ridge else 0.0
-        return np.log(loss) + strength * (size + spread / 100)
+        return np.log(loss) + strength * ((np.sqrt(d) if degree else 1.0) * size + spread / 100)
 
     theta = Parametrization(structure, W, ridge, learns_ridge)
     packed = theta.pack(W, ridge)
