@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 from threading import Lock
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -253,13 +254,14 @@ class Dispatcher:
             if e.refusal(request) is None
         }
         total = {e: self.remaining_load_cost(e) + n_passes * seconds for e, seconds in usable.items()}
-        quickest = min(total, key=lambda e: total[e])
-        if compiling := quickest.compile_seconds(request):
-            second = min((e for e in total if e is not quickest), key=lambda e: total[e])
-            with self._lock:
-                self._lost[quickest.name] += total[second] - total[quickest]
-            if self._lost[quickest.name] < compiling:
-                quickest = second
+        by_time = sorted(total, key=lambda e: total[e])
+        waiting = list(takewhile(lambda pair: pair[1] > 0.0, ((e, e.compile_seconds(request)) for e in by_time)))
+        quickest = by_time[len(waiting)]  # NumPy at the latest
+        with self._lock:
+            for engine, compiling in reversed(waiting):
+                self._lost[engine.name] += total[quickest] - total[engine]
+                if self._lost[engine.name] >= compiling:
+                    quickest = engine
         if not self.is_loaded and not quickest.is_compiled:
             with self._lock:
                 self._overpaid += n_passes * max(usable[quickest] - min(usable.values()), 0.0)

@@ -45,7 +45,7 @@ class ShardedTrainingSet(TrainingSet):
     """Samples whose inputs are on workers; `given` is the dask array of the inputs of all rows."""
 
     shards: DaskShards  # of `ShardSamples`
-    first_inputs: np.ndarray  # the first sample of each run of samples with equal inputs
+    differs_in_x: np.ndarray  # which samples differ in their inputs from the one before, bool (n,)
 
     @property
     def X(self) -> Any:
@@ -54,7 +54,7 @@ class ShardedTrainingSet(TrainingSet):
 
     @property
     def first_of_inputs(self) -> np.ndarray:
-        return self.first_inputs
+        return np.flatnonzero(self.differs_in_x)
 
     def key_index(self, w: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float) -> KeyIndex:
         """As of the base, for columns that are the values."""
@@ -123,12 +123,13 @@ class ShardedTrainingSet(TrainingSet):
             of_given,
             share,
             shards,
-            np.flatnonzero(differs_in_x[is_first]),
+            differs_in_x[is_first],
         )
 
 
 def partition(X: Any, y_chunks: list[Any], is_there: np.ndarray | None, client: Any) -> DaskShards:
     """The rows in shards of about equal size, each sorted, in the memory of the workers: futures of `SortedRows`."""
+    client.wait_for_workers(1)
     workers = DaskWorkers(client)
     x_chunks = chunks_of(client, X)
     ends = [slice(*pair) for pair in pairwise(np.cumsum([0, *X.chunks[0]]).tolist())]
