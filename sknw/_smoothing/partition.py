@@ -210,8 +210,8 @@ class ShardSamples:
 
 
 def _chunk(x: np.ndarray, y: np.ndarray, first: int, is_there: np.ndarray | None) -> Chunk:
-    x = check_array(x, dtype=(np.float64, np.float32), input_name="X")
-    y, rows = y.reshape(len(y), -1), np.arange(first, first + len(x))
+    x = check_array(x, dtype=(np.float64, np.float32), ensure_min_samples=0, input_name="X")
+    y, rows = y if y.ndim > 1 else y[:, np.newaxis], np.arange(first, first + len(x))
     return Chunk(x, y, rows) if is_there is None else Chunk(x[is_there], y[is_there], rows[is_there])
 
 

@@ -43,6 +43,8 @@ _POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 FoundLines = tuple[LocalFits, np.ndarray]
 FindLines = Callable[["Queries", np.ndarray], FoundLines]
 
+# A bandwidth of more standard deviations than this is as good as infinite.
+_WIDEST = 1e100
 # The bandwidths of a smoother that is pooled at its own one only.
 _OWN_BANDWIDTH = np.ones(1)
 
@@ -443,8 +445,9 @@ class Smoother:
 
     @property
     def has_one_input(self) -> bool:
-        """Whether there are lines, and their only input is a multiple of z."""
-        return self.line is not None and self.line.x.shape[1] == 1 == self.keys.shape[1] and self.w.ravel()[0] > 0
+        """Whether there are lines, and their only input is z times a number, of which the square is finite."""
+        is_one = self.line is not None and self.line.x.shape[1] == 1 == self.keys.shape[1]
+        return is_one and _WIDEST * self.w.ravel()[0] * self.line.scales[0] > 1.0
 
     def _fit_by_cells(
         self,

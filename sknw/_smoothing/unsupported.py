@@ -73,6 +73,7 @@ def _means_of_nearest(request: KernelSumRequest, rows: np.ndarray) -> np.ndarray
 def _about_candidates(request: KernelSumRequest, index: ShardedIndex) -> KernelSumRequest:
     """The same about those keys alone that are nearest to a query among the keys of a shard."""
     near = index.find(_nearest_of_all, request)
+    near = near if len(near) else np.zeros(1, dtype=np.intp)  # a sample alone has no nearest other one
     few = index.take(near)
     few.max_abs_key = index.max_abs_key
     leave_out = None if request.leave_out is None else request.leave_out.among(near)

@@ -251,6 +251,16 @@ def test_far_queries_get_finite_predictions(kernel, algorithm):
     assert np.all(np.isfinite(model.predict(np.array([[1e8, 0.0], [1e150, -1e150], [0.0, 1e300]]))))
 
 
+@pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("epanechnikov", "sorted")])
+def test_the_widest_bandwidths_are_as_good_as_infinite(kernel, algorithm):
+    X, y, w, _ = regression(d=1, weighted=True)
+    infinite, *wide = (
+        LocalLinearRegressor(kernel, h, ridge=0.1, algorithm=algorithm).fit(X, y, w) for h in ([np.inf], 1e80, 1e120, 1e250)
+    )
+    for model in wide:
+        assert_allclose(model.predict(X), infinite.predict(X), rtol=1e-12)
+
+
 @pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-150, 1.0), (1e150, 1e-150), (1.0, 1e150)])
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_units_change_nothing_but_the_unit(selector, x_unit, y_unit):

@@ -142,6 +142,25 @@ def test_chunks_of_unknown_size(client):
     assert_same_fit(there, here, Q)
 
 
+def test_chunks_without_rows(client):
+    """A selection by a condition may leave such chunks."""
+    X, y, _, Q = regression(n=60, d=2)
+    rows, targets = (dask.array.from_array(a, chunks=(10, *a.shape[1:])) for a in (X, y))
+    is_kept = rows[:, 0] > np.sort(X[:, 0])[-12]
+    there = NadarayaWatsonRegressor(bandwidth=0.4).fit(rows[is_kept], targets[is_kept])
+    assert 0 in there.X_train_.chunks[0]
+    here = NadarayaWatsonRegressor(bandwidth=0.4).fit(X[is_kept.compute()], y[is_kept.compute()])
+    assert_same_fit(there, here, Q)
+
+
+def test_rows_that_are_all_one_sample(client):
+    """Nothing is left that could predict it."""
+    X, y = np.ones((30, 2)), np.ones(30)
+    there, here = both(NadarayaWatsonRegressor(bandwidth=0.4), X, y)
+    np.testing.assert_array_equal(there.loo_prediction_, here.loo_prediction_)
+    np.testing.assert_array_equal(there.predict(X[:2]), here.predict(X[:2]))
+
+
 def test_few_rows_and_one_feature_are_taken_here(client, monkeypatch):
     X, y, _, _ = regression(n=60, d=2)
     assert isinstance(NadarayaWatsonRegressor(bandwidth=1.0).fit(*chunked(X[:, :1], y)).X_train_, np.ndarray)
