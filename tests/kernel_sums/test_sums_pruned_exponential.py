@@ -150,6 +150,14 @@ def test_listed_weights_are_the_largest_of_the_dense_ones(case):
     assert np.abs(found - expected).max() < 1e-9
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_query_so_far_away_that_all_samples_are_equally_far_gets_their_mean(name):
+    X = clusters(300, 2)
+    y, Q = X[:, 0], np.array([[1e100, 1e100], [-1e100, 1e99]])
+    model = NadarayaWatsonRegressor(KERNELS[name][0], bandwidth=0.3, algorithm="pruned").fit(X, y)
+    np.testing.assert_allclose(model.predict(Q), y.mean(), rtol=1e-9)
+
+
 @pytest.mark.parametrize("top_k", [None, 1, 4])
 def test_attention_is_that_of_the_dense_engine(top_k):
     """With copies among the samples, ties, and weights of zero."""
