@@ -20,6 +20,7 @@ from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.dense import weight_rows
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
 from sknw._kernel_sums.request import LeaveOut
+from sknw._kernel_sums.tree import engine
 from sknw.kernels import resolve_kernel
 
 PRUNED, DENSE = ENGINES["pruned"], ENGINES["dense"]
@@ -109,6 +110,14 @@ def test_auto_takes_it_where_most_blocks_are_far(name):
     # many passes are worth compiling, whatever has been
     assert Dispatcher().choose(far, "auto", n_passes=1000).name == "pruned"
     assert Dispatcher().choose(near, "auto", n_passes=1000).name == "fused"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_estimate_of_time_is_a_number_for_queries_at_infinity(name, monkeypatch):
+    monkeypatch.setattr(engine, "_FEW_PAIRS", 0.0)
+    keys = clusters(2000, 3)
+    queries = np.vstack([np.full((1, 3), np.inf), np.full((1, 3), 1e200), keys])
+    assert np.isfinite(PRUNED.estimate_seconds(request_of(KERNELS[name][0], keys, queries)))
 
 
 def test_threads_and_other_queries_change_nothing_but_rounding():
