@@ -31,9 +31,11 @@ from sknw._smoothing.smoother import Queries, Smoother
 _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
 # A subsample is half of the samples, at most the first number, and scores the second number of rows.
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
-# The same of local lines, whose subsample is all samples up to that number; up to the last one where the sum of a row
-# counts for so few kernel evaluations: fast sums of one feature.
-_MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS, _FEW_EVALUATIONS, _MAX_SUBSAMPLE_ON_A_LINE = 10_000, 2000, 100, 50_000
+# The same two numbers of local lines, whose subsample is all samples up to the first.
+_MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS = 10_000, 2000
+# Where the sum of a row counts for at most so many kernel evaluations, as fast sums of one feature do, the subsample of
+# lines is all samples up to the second number.
+_FEW_EVALUATIONS, _MAX_SUBSAMPLE_OF_FAST_LINES = 100, 50_000
 # Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
 # the size of rounding.
 _COUNTED, _LEAST_RELATIVE_WIDTH = 20_000, 2.0**-40
@@ -61,7 +63,7 @@ class SubsampledCriterion:
             n_samples, n_rows = min(_MAX_SUBSAMPLE, n // 2), _SUBSAMPLE_ROWS
         else:
             is_fast = evaluations_per_row(n, d, criterion.smoother.kernel) <= _FEW_EVALUATIONS
-            most = _MAX_SUBSAMPLE_ON_A_LINE if is_fast else _MAX_SUBSAMPLE_OF_LINES
+            most = _MAX_SUBSAMPLE_OF_FAST_LINES if is_fast else _MAX_SUBSAMPLE_OF_LINES
             n_samples, n_rows = min(most, n), min(SCAN_ROWS, len(criterion.validation))
         some = criterion.on_rows(n_rows) if n_samples == n else criterion.subsample(n_samples, n_rows)
         return cls(some, (n / len(some.smoother.keys)) ** (1 / (4 + d)))

@@ -446,8 +446,9 @@ class Smoother:
     @property
     def has_one_input(self) -> bool:
         """Whether there are lines, and their only input is z times a number, of which the square is finite."""
-        is_one = self.line is not None and self.line.x.shape[1] == 1 == self.keys.shape[1]
-        return is_one and _WIDEST * self.w.ravel()[0] * self.line.scales[0] > 1.0
+        if self.line is None or not self.line.x.shape[1] == 1 == self.keys.shape[1]:
+            return False
+        return bool(_WIDEST * self.w.ravel()[0] * self.line.scales[0] > 1.0)
 
     def _fit_by_cells(
         self,
