@@ -165,6 +165,8 @@ def test_a_query_so_far_away_that_all_samples_are_equally_far_gets_their_mean(na
     y, Q = X[:, 0], np.array([[1e100, 1e100], [-1e100, 1e99]])
     model = NadarayaWatsonRegressor(KERNELS[name][0], bandwidth=0.3, algorithm="pruned").fit(X, y)
     np.testing.assert_allclose(model.predict(Q), y.mean(), rtol=1e-9)
+    sparse = model.attention_weights_(Q, sparse_output=True)
+    np.testing.assert_allclose(sparse.toarray(), 1 / 300, rtol=1e-9)
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 4])

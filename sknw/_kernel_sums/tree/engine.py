@@ -82,7 +82,7 @@ class Tree(Engine):
         """The sums; distances are computed once for all bandwidths."""
         pays = _trees_pay(request)
         pairs = Pairs(request, pays)
-        return CompactSums(pairs).compute() if request.kernel.is_compact else exponential_sums(pairs, pays)
+        return CompactSums(pairs).compute() if request.kernel.is_compact else exponential_sums(pairs, pays)[0]
 
     def weight_pairs(self, request: KernelSumRequest, negligible: float, top_k: int | None) -> csr_array:
         """As of `registry.ListsPairs`."""
