@@ -86,8 +86,8 @@ MUTATIONS = [
     Mutation("_metric/optimizer.py", "LOG_RIDGE_VARIANCE_PENALTY = 0.01", "LOG_RIDGE_VARIANCE_PENALTY = 0.0", METRIC),
     Mutation(
         "_metric/optimizer.py",
-        "strength * of_w * by_w, strength * by_ridge",
-        "0.5 * strength * of_w * by_w, strength * by_ridge",
+        "strength * gamma * by_w, strength * by_ridge",
+        "0.5 * strength * gamma * by_w, strength * by_ridge",
         METRIC,
     ),
     Mutation("_metric/optimizer.py", "(1.0 - 1.0 / len(w)) * self.penalty", "self.penalty", METRIC),

@@ -18,7 +18,7 @@ from scipy.linalg import blas, lapack, solve_triangular
 
 from sknw._kriging.covariance import LEAST_NOISE, KrigingModel, mirror
 
-# Bounds of the logarithms, and their prior N(log(start), sd^2). That of log w is exp(-sqrt(d) w): w may go to 0 freely.
+# Bounds, and the prior N(log(start), sd^2) of logarithms. That of w is exp(-sqrt(d) w), so that w may go to 0.
 W_BOUNDS, POWER_BOUNDS, AMPLITUDE_BOUNDS, NOISE_BOUNDS = (1e-3, 20.0), (0.5, 2.0), (1e-4, 1e3), (1e-6, 10.0)
 START_POWER, START_AMPLITUDE, START_NOISE = 1.3, 1.0, 0.1
 POWER_SD, AMPLITUDE_SD, NOISE_SD = 0.4, 3.0, 2.0

@@ -2,11 +2,11 @@
 
 Inputs x are centred and divided by their standard deviations, as are the targets. What is minimised is
 
-    o(L) + (1 - 1/d) penalty / n (p sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
+    o(L) + (1 - 1/d) penalty / n (gamma sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2),
 
 L the loss of `loss.py`, o(L) = log L for squared errors and L for the log loss, W_k what multiplies feature k, n
-samples, p = 1 for weighted means and sqrt(d) for local lines, mean that of the log ridge_k. With "scalar" there is no
-penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take the
+samples, gamma = 1 for weighted means and sqrt(d) for local lines, mean that of the log ridge_k. With "scalar" there is
+no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take the
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
@@ -128,13 +128,13 @@ class MetricOptimizer:
         strength = (1.0 - 1.0 / len(w)) * self.penalty / len(self.loss.training)
         norms = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
         by_w = np.divide(w.T, norms, out=np.zeros_like(w.T), where=norms > 0).T
-        of_w = 1.0 if self.loss.smoother.line is None else float(np.sqrt(len(w)))
-        penalty, by_ridge = of_w * norms.sum(), np.zeros_like(ridge)
+        gamma = 1.0 if self.loss.smoother.line is None else float(np.sqrt(len(w)))
+        penalty, by_ridge = gamma * norms.sum(), np.zeros_like(ridge)
         if self.learns_ridge:
             deviations = np.log(ridge) - np.log(ridge).mean()
             penalty += LOG_RIDGE_VARIANCE_PENALTY * (deviations**2).sum()
             by_ridge = 2.0 * LOG_RIDGE_VARIANCE_PENALTY * deviations / ridge
-        return float(strength * penalty), strength * of_w * by_w, strength * by_ridge
+        return float(strength * penalty), strength * gamma * by_w, strength * by_ridge
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> MetricFit:
         """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""

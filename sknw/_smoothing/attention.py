@@ -124,14 +124,15 @@ def normalised(weights: csr_array) -> csr_array:
 def largest(weights: csr_array, top_k: int | None) -> csr_array:
     """The `top_k` largest entries of each row, scaled to sum to 1; rows of NaN as they are; None keeps all.
 
-    Entries that are equal but for rounding are taken in their order.
+    Entries that are equal but for rounding are taken in their order. Equal are those whose shares of the largest of the
+    row are: these do not depend on the factor of the row, which differs between engines.
     """
     weights.sort_indices()
     if top_k is None:
         return weights
     row = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     with np.errstate(invalid="ignore"):
-        level = np.round(np.log2(weights.data) / _TIE)
+        level = np.round(np.log2(weights.data / weights.max(axis=1).toarray().ravel()[row]) / _TIE)
     descending = np.lexsort((weights.indices, -level, row))
     rank = np.empty_like(row)
     rank[descending] = np.arange(len(row)) - weights.indptr[row]

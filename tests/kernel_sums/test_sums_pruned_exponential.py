@@ -20,6 +20,7 @@ from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.dense import weight_rows
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
 from sknw._kernel_sums.request import LeaveOut
+from sknw._kernel_sums.tree import engine
 from sknw.kernels import resolve_kernel
 
 PRUNED, DENSE = ENGINES["pruned"], ENGINES["dense"]
@@ -111,6 +112,14 @@ def test_auto_takes_it_where_most_blocks_are_far(name):
     assert Dispatcher().choose(near, "auto", n_passes=1000).name == "fused"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_estimate_of_time_is_a_number_for_queries_at_infinity(name, monkeypatch):
+    monkeypatch.setattr(engine, "_FEW_PAIRS", 0.0)
+    keys = clusters(2000, 3)
+    queries = np.vstack([np.full((1, 3), np.inf), np.full((1, 3), 1e200), keys])
+    assert np.isfinite(PRUNED.estimate_seconds(request_of(KERNELS[name][0], keys, queries)))
+
+
 def test_threads_and_other_queries_change_nothing_but_rounding():
     points = clusters(4000, 3)
     request = request_of("exponential", points, leave_out=LeaveOut.own(np.arange(4000)), bandwidths=[3.0, 0.1])
@@ -148,6 +157,16 @@ def test_listed_weights_are_the_largest_of_the_dense_ones(case):
     found = listed.toarray() / listed.sum(axis=1)[:, np.newaxis]
     assert_array_equal(found > 0, expected > 0)
     assert np.abs(found - expected).max() < 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_query_so_far_away_that_all_samples_are_equally_far_gets_their_mean(name):
+    X = clusters(300, 2)
+    y, Q = X[:, 0], np.array([[1e100, 1e100], [-1e100, 1e99]])
+    model = NadarayaWatsonRegressor(KERNELS[name][0], bandwidth=0.3, algorithm="pruned").fit(X, y)
+    np.testing.assert_allclose(model.predict(Q), y.mean(), rtol=1e-9)
+    sparse = model.attention_weights_(Q, sparse_output=True)
+    np.testing.assert_allclose(sparse.toarray(), 1 / 300, rtol=1e-9)
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 4])

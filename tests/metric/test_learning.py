@@ -164,7 +164,7 @@ def learner_of(loss, penalty=3.0, tol=1e-6, given_ridge=None):
 @pytest.mark.parametrize(("degree", "given_ridge"), [(0, False), (1, False), (1, True)])
 @pytest.mark.parametrize("structure", ["scalar", "diagonal", "low_rank", "full"])
 def test_objective_and_its_gradient_in_theta_are_the_penalised_logarithm(structure, degree, given_ridge, weighted):
-    """log L + (1 - 1/d) penalty / n (p sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2), as the class says."""
+    """log L + (1 - 1/d) penalty / n (gamma sum_k ||W_k|| + 0.01 sum_k (log ridge_k - mean)^2), as the class says."""
     d, penalty = 3, 100.0  # so large that each part of the penalty counts
     X, y, w, _ = regression(n=20, d=d, weighted=weighted)
     if weighted:

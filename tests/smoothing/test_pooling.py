@@ -10,9 +10,11 @@ from covering import covering_array, describe
 from kernel_requests import random_request
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, Quartic, assert_close, regression
+from scipy.sparse import csr_array
 
 from sknw import NadarayaWatsonRegressor
 from sknw._smoothing import smoother as smoother_module
+from sknw._smoothing.attention import largest
 from sknw._smoothing.unsupported import policy_means
 
 OF_COMPACT = [*ENGINES, "pruned"]
@@ -254,3 +256,8 @@ def test_queries_that_are_no_key_get_what_they_get_without_leave_one_out(policy)
     assert_allclose(together[~is_key], alone, rtol=1e-14)
     keys = policy_means(policy, request.take(np.flatnonzero(is_key)), np.arange(is_key.sum()))
     assert_allclose(together[is_key], keys, rtol=1e-14)
+
+
+def test_which_weights_are_ties_does_not_depend_on_the_factor_of_a_row():
+    rows = np.linspace(1.0, 2.0, 1000)[:, np.newaxis] * [1.0 - 2e-12, 1.0, 1.0 - 1e-9]
+    assert_array_equal(largest(csr_array(rows), 1).indices, 0)

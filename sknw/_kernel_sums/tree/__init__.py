@@ -1,1 +1,1 @@
-"""Compact kernels: only the pairs of blocks within reach of each other."""
+"""Only the pairs of blocks that are near enough to count, for kernels that end and for exponentials."""

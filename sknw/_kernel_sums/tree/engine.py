@@ -40,6 +40,8 @@ from sknw._kernel_sums.tree.sparse_weights import sparse_weights
 _SAMPLE = (48, 512)
 # With fewer pairs no sample is looked at for a kernel that does not end.
 _FEW_PAIRS = 2e7
+# A weight exp(-x) with a larger x is zero beside every other one.
+_LARGEST_EXPONENT = 1e100
 
 
 class Tree(Engine):
@@ -80,7 +82,7 @@ class Tree(Engine):
         """The sums; distances are computed once for all bandwidths."""
         pays = _trees_pay(request)
         pairs = Pairs(request, pays)
-        return CompactSums(pairs).compute() if request.kernel.is_compact else exponential_sums(pairs, pays)
+        return CompactSums(pairs).compute() if request.kernel.is_compact else exponential_sums(pairs, pays)[0]
 
     def weight_pairs(self, request: KernelSumRequest, negligible: float, top_k: int | None) -> csr_array:
         """As of `registry.ListsPairs`."""
@@ -153,9 +155,11 @@ def _share_in_reach(request: KernelSumRequest) -> float:
 def _reach_of_exponential(request: KernelSumRequest, distance: np.ndarray) -> np.ndarray:
     """How far from each query of a sample keys are not skipped, for its distances from a sample of keys: (b, m)."""
     form, bandwidths = request.form, request.bandwidths[:, np.newaxis]
-    exponent = form.rate * (distance / bandwidths[..., np.newaxis]) ** form.power
-    least = exponent.min(axis=2)
-    mass = np.exp(least[..., np.newaxis] - exponent).sum(axis=2)
-    log_mass = np.log(mass) - least + np.log(request.weights.sum() / distance.shape[1])
-    log_least = log_mass + np.log(skipped_share(request.index))
-    return bandwidths * np.maximum(-log_least / form.rate, 0.0) ** (1 / form.power)
+    with np.errstate(over="ignore"):
+        exponent = form.rate * (distance / bandwidths[..., np.newaxis]) ** form.power
+        exponent = np.minimum(exponent, _LARGEST_EXPONENT)  # differences of infinite ones are no numbers
+        least = exponent.min(axis=2)
+        mass = np.exp(least[..., np.newaxis] - exponent).sum(axis=2)
+        log_mass = np.log(mass) - least + np.log(request.weights.sum() / distance.shape[1])
+        log_least = log_mass + np.log(skipped_share(request.index))
+        return bandwidths * np.maximum(-log_least / form.rate, 0.0) ** (1 / form.power)

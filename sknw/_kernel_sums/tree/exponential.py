@@ -86,9 +86,13 @@ class ExponentialSums:
         return sums, distance
 
 
-def exponential_sums(pairs: Pairs, pays: bool) -> ScaledSums:
-    """The sums of a request; queries far from all keys are computed again relative to their nearest key."""
-    sums = ExponentialSums(pairs).sums(np.zeros(len(pairs.queries.order)), _TINY)
+def exponential_sums(pairs: Pairs, pays: bool) -> tuple[ScaledSums, np.ndarray]:
+    """The sums of a request, and the u^power at which weights count as 1, (m,).
+
+    It is 0, and that of the nearest key for queries far from all keys, which are computed again.
+    """
+    shifts = np.zeros(len(pairs.queries.order))
+    sums = ExponentialSums(pairs).sums(shifts, _TINY)
     log_scale = np.zeros(sums.shape[:2])
     far = np.flatnonzero(sums[..., 0].min(axis=0) < _TINY)
     if far.size:
@@ -97,5 +101,5 @@ def exponential_sums(pairs: Pairs, pays: bool) -> ScaledSums:
         is_found = np.isfinite(shift)  # else all keys are left out, or so far that the distance overflows
         shift[~is_found] = 0.0
         sums[:, far] = np.where(is_found[:, np.newaxis], again.sums(shift, 0.0), 0.0)
-        log_scale[:, far] = again.log_scale(shift)
-    return ScaledSums.of_columns(sums, log_scale)
+        log_scale[:, far], shifts[far] = again.log_scale(shift), shift
+    return ScaledSums.of_columns(sums, log_scale), shifts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, wide_vectors
-from sknw._kernel_sums.row_loops import exponentials, smallest_of, subtract
+from sknw._kernel_sums.row_loops import exponentials, smallest_of
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.loops import (
     DEEPEST,
@@ -22,6 +22,8 @@ from sknw._kernel_sums.tree.loops import (
 
 # No sum is taken to be smaller, for its logarithm.
 _SMALLEST_SUM = 1e-300
+# Squared distances are computed in several ways, which agree to this part.
+_ROUNDING = 1e-12
 
 
 @inner()
@@ -61,6 +63,14 @@ def set_powers(tile, n, power):
             tile[j] **= half
 
 
+@inner()
+def _subtract(row, shift):
+    """What a row is more than `shift`, its smallest number but for rounding."""
+    wide_vectors()
+    for j in range(row.size):
+        row[j] = max(row[j] - shift, 0.0)
+
+
 @inner(REORDERED)
 def _add_two_sums(sums, near, tile, rate, furthest, columns):
     """`exponentials` and `add_products` in one, for two columns: one output, the case to be fastest at."""
@@ -78,11 +88,13 @@ def _add_two_sums(sums, near, tile, rate, furthest, columns):
 
 @inner()
 def squared_reach(distance, power):
-    """u^2 from u^power, zero if that is negative."""
+    """u^2 from u^power, zero if that is negative, and a little more: rounding must not leave out the nearest key."""
     distance = max(distance, 0.0)
     if power == 1.0:
-        return distance * distance
-    return distance if power == 2.0 else distance ** (2.0 / power)
+        distance *= distance
+    elif power != 2.0:
+        distance **= 2.0 / power
+    return (1.0 + _ROUNDING) * distance
 
 
 @inner()
@@ -168,7 +180,7 @@ def add_exponential_sums(
                 set_powers(flat_tile, some.size * BLOCK, power)
                 for a in range(some.size):
                     if shift[start + some[a]] != 0.0:
-                        subtract(tile[a], shift[start + some[a]])
+                        _subtract(tile[a], shift[start + some[a]])
                 for f in range(rates.size):
                     is_near = False
                     for a in range(some.size):

@@ -1,6 +1,7 @@
 """The compiled loops that find single keys of kernels exp(-rate u^power) over a tree of blocks: the largest weights.
 
-Weights are in logarithms to the base 2, rate u^power + log2 w with a negative rate, so that none underflows.
+Weights are in logarithms to the base 2, rate (u^power - shift) + log2 w with a negative rate and a shift for each
+query, so that none underflows and those of a far query, all of a similar size, keep their digits.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ def _replace_smallest(heap, value):
 
 
 @inner()
-def _set_reach(reach, least, largest_weight, rate, power):
+def _set_reach(reach, least, shift, largest_weight, rate, power):
     """For each query the squared distance beyond which no weight reaches `least`; returns the largest of them."""
     furthest = 0.0
     for i in range(least.size):
-        reach[i] = squared_reach((least[i] - largest_weight) / rate, power)
+        reach[i] = squared_reach(shift[i] + (least[i] - largest_weight) / rate, power)
         furthest = max(furthest, reach[i])
     return furthest
 
 
 @compiled()
 def visit_pairs(
-    heaps, least, ends, column, value, queries, keys, weights, left_out, power, rate, largest_weight, first, last
+    heaps, least, ends, column, value, queries, keys, weights, left_out, shift, power, rate, largest_weight, first, last
 ):
     """Find the largest weights of each query of the blocks first <= s < last, count or list those that are large.
 
@@ -65,6 +66,8 @@ def visit_pairs(
         log2 w of the keys, by block.
     left_out : tuple of int64 arrays (own, ranges, order)
         As of `loops.leave_out`.
+    shift : array of shape (m,)
+        Zero, or the smallest u^power of a query.
     power, rate, largest_weight : float
         The kernel is 2^(rate u^power); the largest log2 w.
     """
@@ -77,7 +80,8 @@ def visit_pairs(
         node = queries[3][block]
         points, low, high = queries[0][block], queries[1][node], queries[2][node]
         start, stop = block * BLOCK, min((block + 1) * BLOCK, least.size)
-        furthest, n_leaves = _set_reach(reach, least[start:stop], largest_weight, rate, power), 0
+        furthest = _set_reach(reach, least[start:stop], shift[start:stop], largest_weight, rate, power)
+        n_leaves = 0
         gaps_of_nodes[0] = 0.0
         n_nodes = push(stack, np.int64(0), np.int64(0), np.int64(0), np.int64(len(keys[0])))
         while n_nodes:
@@ -98,7 +102,7 @@ def visit_pairs(
                 for a in range(some.size):
                     i = start + some[a]
                     for j in range(n_keys):
-                        weight = rate * tile[a, j] + weights[s, 0, j]
+                        weight = rate * max(tile[a, j] - shift[i], 0.0) + weights[s, 0, j]
                         if searches:
                             if weight > least[i]:
                                 _replace_smallest(heaps[i], weight)
@@ -109,4 +113,4 @@ def visit_pairs(
                             ends[i] += 1
             n_leaves += 1
             if searches and n_leaves & (n_leaves - 1) == 0:
-                furthest = _set_reach(reach, least[start:stop], largest_weight, rate, power)
+                furthest = _set_reach(reach, least[start:stop], shift[start:stop], largest_weight, rate, power)

@@ -19,12 +19,11 @@ def sparse_weights(pairs: Pairs, pays: bool, negligible: float, top_k: int | Non
     `pairs` are those of a request without columns. With `top_k`, the k largest of each row and those equal to these.
     """
     queries, keys, weights = pairs.queries, pairs.keys, pairs.request.weights
-    mass = exponential_sums(pairs, pays)
-    has_any = mass.mass[0] > 0
+    sums, shift = exponential_sums(pairs, pays)
+    mass = sums.mass[0]
     with np.errstate(divide="ignore"):
-        log_mass = np.log2(mass.mass[0]) + mass.log_scale[0] / np.log(2.0)
-    least = np.where(has_any, log_mass + np.log2(negligible), np.inf)[queries.order]
-    finder = _Finder(pairs)
+        least = np.where(mass > 0, np.log2(mass) + np.log2(negligible), np.inf)[queries.order]
+    finder = _Finder(pairs, shift)
     if top_k is not None and top_k < len(weights):
         heaps = np.full((len(least), top_k), -np.inf)
         finder.visit(np.where(np.isinf(least), least, -np.inf), heaps=heaps)
@@ -42,14 +41,15 @@ def sparse_weights(pairs: Pairs, pays: bool, negligible: float, top_k: int | Non
 class _Finder:
     """The loop of `pair_loops`, for the first bandwidth of a request."""
 
-    def __init__(self, pairs: Pairs):
+    def __init__(self, pairs: Pairs, shift: np.ndarray):
         from sknw._kernel_sums.tree import pair_loops  # imports numba
 
         sums, self._pairs, self._loop = ExponentialSums(pairs), pairs, pair_loops.visit_pairs
         log_weights = np.log2(pairs.request.weights)
         by_block = pairs.keys.columns(log_weights[:, np.newaxis])
         trees = (pairs.queries.arrays, pairs.keys.arrays, by_block, pairs.left_out)
-        self._arguments = (*trees, sums.power, sums.rates[0], float(log_weights.max()))
+        shift = shift[pairs.queries.order]
+        self._arguments = (*trees, shift, sums.power, sums.rates[0], float(log_weights.max()))
 
     def visit(
         self,
