@@ -62,8 +62,8 @@ def scale_metric(w: np.ndarray, ridge: np.ndarray, factor: float, learns_ridge: 
 def extrapolate(learned: MetricFit, learner: MetricOptimizer, n_few: int, n: int) -> MetricFit:
     """What was `learned` from `n_few` samples as it is at n, by the loss of N samples, that of the `learner`.
 
-    An exact fit, whose target is a line, stays as it is, as does what was learned from all samples: groups are whole.
-    Where no further iteration is wanted the exponent is the typical one.
+    An exact fit, whose target is a line, stays as it is, and so does what was learned from all samples: groups are
+    drawn as a whole and may leave none. Where no further iteration is wanted the exponent is the typical one.
     """
     progress, n_many, exponent = learner.progress, len(learner.loss.training), TYPICAL_EXPONENT
     if n_few == n or learned.path[-1] < EXACT_FIT:

@@ -86,9 +86,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         is predicted without what `cv` leaves out. "auto" learns w and the ridge from 2000 + 50 p samples, at most
         10 000, for the p numbers of w, or from all n if these are fewer. Of more they are drawn at random, groups as a
         whole where there are enough, and w and the ridge are then multiplied by the power of n that leave-one-out of
-        eight times as many, or of all, shows to suit. `loo_score_` rests on max(4e8 / n, 400) samples, each predicted
-        from all others, which are all while n is at most 20 000. With numbers for w it rests on 4e8 / n. None takes
-        all, and an int so many, both for learning and for the score.
+        eight times as many, or of all, shows to suit. `loo_score_` rests on max(4e8 / n, 400) samples, on all while n
+        is at most 20 000, each predicted from all others. With numbers for w it rests on 4e8 / n. None takes all, and
+        an int so many, both for learning and for the score.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
