@@ -23,7 +23,7 @@ def rng():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Each file is run by one process, so that most loops are compiled by one, and the others find them in the cache."""
+    """Each file is run by one process, so that most loops are compiled once and found in the cache by others."""
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log)
