@@ -19,3 +19,11 @@ settings.load_profile("sknw")
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240917)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Each file is run by one process, so that most loops are compiled once and found in the cache by others."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)

@@ -386,7 +386,7 @@ def test_clone_and_set_params_reach_into_the_kernel():
     assert copy.kernel is not model.kernel
     assert {k: v for k, v in copy.get_params().items() if k != "kernel"} == {
         **{"bandwidth": 0.3, "outside": "mean", "validation_samples": "auto", "algorithm": "auto", "n_jobs": 2},
-        **{"random_state": None, "kernel__power": 0.7, "cv": None},
+        **{"random_state": None, "verbose": 0, "kernel__power": 0.7, "cv": None},
         **{
             "categorical_features": "from_dtype",
             "ordered_features": None,
