@@ -77,7 +77,6 @@ class ShardedTrainingSet(TrainingSet):
         y_chunks: list[Any],
         sample_weight: np.ndarray | None,
         features: FeatureMap,
-        n_classes: int | None,
         client: Any,
     ) -> ShardedTrainingSet:
         """The samples among the rows of a dask array X, whose chunks have all columns, and y (n,) or (n, k).
@@ -96,7 +95,7 @@ class ShardedTrainingSet(TrainingSet):
         sample[order] = np.cumsum(is_first) - 1
         relative, share = weights_of_samples(weights, rows, sample)
         stored, of_given = small(rows), small(sample)
-        values, y_center, y_scales, y_range = standardise_targets(take(y, stored), relative, n_classes)
+        values, y_center, y_scales, y_range = standardise_targets(take(y, stored), relative, None)
         n_samples = np.add.reduceat(is_first, starts, dtype=np.intp)
         ends = [slice(*pair) for pair in pairwise([0, *np.cumsum(n_samples).tolist()])]
         shards = sorted_rows.derive(
@@ -104,7 +103,7 @@ class ShardedTrainingSet(TrainingSet):
             is_first is differs,
             [None if np.all(relative == 1.0) else relative[some] for some in ends],
             [some.start for some in ends],
-            (y_center, y_scales, n_classes),
+            (y_center, y_scales),
         )
         homes = [replace(home, rows=some) for home, some in zip(shards.homes, ends, strict=True)]
         shards = DaskShards(shards.kept, homes)
@@ -254,10 +253,10 @@ def _samples_of_shard(
     has_copies: bool,
     weights: np.ndarray | None,
     start: int,
-    of_y: tuple[np.ndarray, np.ndarray, int | None],
+    of_y: tuple[np.ndarray, np.ndarray],
 ) -> ShardSamples:
     kept: Rows = shard.differs if has_copies and not shard.differs.all() else slice(None)
-    values = values_of(shard.y[kept], *of_y)
+    values = values_of(shard.y[kept], *of_y, None)
     return ShardSamples(shard.x[kept], values, np.ones(len(values)) if weights is None else weights, start)
 
 

@@ -278,7 +278,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         self.is_categorical_, self.categories_ = kinds.is_categorical, [None] * X.shape[1]
         features = feature_map(kinds, self.categories_, self.scale)
         with names_the_remedy(self):
-            training = ShardedTrainingSet.of_dask(X, y, y_chunks, weights, features, None, client)
+            training = ShardedTrainingSet.of_dask(X, y, y_chunks, weights, features, client)
         return FitData(X, y, weights, None, training, Validation.of(None, training))
 
     def _training_set(
