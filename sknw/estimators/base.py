@@ -263,7 +263,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
                 f"{unknown[0]} needs the rows of X in this process, and fit leaves those of a dask array on the "
                 "workers of its cluster: fit to X.compute(), or without."
             )
-        validate_data(self, X, skip_check_array=True)  # the number of features
+        validate_data(self, X, y, skip_check_array=True)  # the number of features, and that there is y
         kinds = self._feature_kinds(X) or FeatureKinds.of_numbers(X.shape[1])
         if kinds.is_categorical.any():
             raise ValueError(

@@ -201,5 +201,7 @@ def test_what_needs_the_rows_here_says_so(client):
         NadarayaWatsonRegressor(bandwidth=0.4, algorithm="dense").fit(*rows)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
         NadarayaWatsonRegressor(bandwidth=0.4).fit(dask.array.where(rows[0] == X[0, 0], np.nan, rows[0]), y)
+    with pytest.raises(ValueError, match=r"requires y to be passed"):
+        NadarayaWatsonRegressor(bandwidth=0.4).fit(rows[0], None)
     with pytest.raises(ValueError, match=r"inconsistent numbers of samples"):
         NadarayaWatsonRegressor(bandwidth=0.4).fit(rows[0], y[:-1])
