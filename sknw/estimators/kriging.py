@@ -279,7 +279,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
 
         def on_iteration(log_likelihood: float) -> bool:
             if self.verbose:
-                print(f"log likelihood {log_likelihood:.6g}")
+                print(f"[{type(self).__name__}] log likelihood {log_likelihood:.6g}")
             return task.step()
 
         order = check_random_state(self.random_state).permutation(len(training))
