@@ -137,7 +137,7 @@ class KeyIndex:
         return self.of_columns(name, make)
 
     def without_columns(self) -> KeyIndex:
-        """The same keys and weights, of which the mass is asked for alone."""
+        """The same keys and weights, without columns: only the sums of weights are computed."""
         return self.with_columns(np.empty((len(self), 0)))
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:

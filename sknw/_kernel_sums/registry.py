@@ -102,7 +102,7 @@ class DifferentiatesSums(Protocol):
 
 @runtime_checkable
 class SumsLines(Protocol):
-    """Sums of which local lines of one feature are made, with inputs as seen from the query."""
+    """The sums that local lines of one feature need, of inputs minus the query."""
 
     def line_refusal(self, request: KernelSumRequest) -> str | None:
         """As `Engine.refusal`, for these sums."""
@@ -149,7 +149,7 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.is_loaded, self._overpaid, self._lock = False, 0.0, Lock()
-        # by engine: seconds that others have taken longer, because its own loops were not compiled
+        # for each engine the seconds lost so far by taking others because its loops were not compiled
         self._lost: defaultdict[str, float] = defaultdict(float)
 
     def choose(self, request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> Engine:
