@@ -124,14 +124,16 @@ class KeyIndex:
         index.metric = self, w
         return index
 
-    def same_keys(self, name: Hashable, columns: np.ndarray) -> KeyIndex:
-        """`with_columns`, once for the columns of this name; in a metric they are those of the keys before."""
+    def same_keys(self, name: Hashable, make_columns: Callable[[], np.ndarray]) -> KeyIndex:
+        """`with_columns`, made once for this name; in a metric they are those of the keys before."""
 
         def make() -> KeyIndex:
-            index = self.with_columns(columns)
-            if self.metric is not None:
-                before, w = self.metric
-                index.metric = before.same_keys(name, columns), w
+            if self.metric is None:
+                return self.with_columns(make_columns())
+            before, w = self.metric
+            same = before.same_keys(name, make_columns)
+            index = self.with_columns(same.columns)
+            index.metric = same, w
             return index
 
         return self.of_columns(name, make)
@@ -182,6 +184,8 @@ class KeyIndex:
         return self.of_columns("weighted", self._weigh_columns)
 
     def _weigh_columns(self) -> np.ndarray:
+        if self.metric is not None:
+            return self.metric[0].weighted_columns
         weighted = np.empty((len(self), 1 + self.columns.shape[1]))
         weighted[:, 0] = self.weights
         np.multiply(self.columns, self.weights[:, np.newaxis], out=weighted[:, 1:])
