@@ -1,7 +1,8 @@
 """Time of learning w, beside a Gaussian process with a length scale for each feature and metric_learn's MLKR.
 
-The last table is about many features, of which five matter. MLKR minimises the same leave-one-out loss over a matrix. It does not run with scikit-learn of today: ``--mlkr PYTHON``
-names the interpreter of an environment that has it, in which it is timed, in the same run and on the same data.
+The last table is about many features, of which five matter. MLKR minimises the same leave-one-out loss over a matrix.
+It does not run with scikit-learn of today: ``--mlkr PYTHON`` names the interpreter of an environment that has it, in
+which it is timed, in the same run and on the same data.
 """
 
 from _common import print_machine, print_table
