@@ -225,10 +225,6 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    @property
-    def _keeps_shards(self) -> bool:
-        return not self.degree
-
     def _store_left_out(
         self,
         data: FitData,

@@ -201,7 +201,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         ValueError
             If `outside` is "nan" or "raise" and a query has no training sample in the kernel's support.
         """
-        array, smoother = self._validate_queries(X)
+        array, smoother = self._validate_queries(X, takes_shards=True)
         code = np.empty(len(array), dtype=np.intp)
         for batch, probabilities in self._probabilities(array, smoother):
             if np.isnan(probabilities[:, 0]).any():
@@ -233,7 +233,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         ValueError
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
-        array, smoother = self._validate_queries(X)
+        array, smoother = self._validate_queries(X, takes_shards=True)
         proba = np.empty((len(array), len(self.classes_)), dtype=array.dtype)
         for batch, probabilities in self._probabilities(array, smoother):
             proba[batch] = probabilities

@@ -214,7 +214,3 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
-
-    @property
-    def _keeps_shards(self) -> bool:
-        return True
