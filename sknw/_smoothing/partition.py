@@ -56,6 +56,10 @@ class ShardedTrainingSet(TrainingSet):
         """The columns (n, c), of which some can be fetched."""
         return DistantRows(self.shards, partial(_columns, features=self.features), len(self.center))
 
+    def coordinates(self, w: np.ndarray) -> Any:
+        """As of the base, where some can be fetched, for w (c,)."""
+        return self.X.then(partial(coordinates, center=self.center, w=w))
+
     @property
     def first_of_inputs(self) -> np.ndarray:
         return np.flatnonzero(self.differs_in_x)
