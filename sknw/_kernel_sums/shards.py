@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sknw._kernel_sums.index import KeyIndex, smallest
+from sknw._kernel_sums.index import Groups, KeyIndex, smallest
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.workers import DaskShards
 
@@ -152,36 +152,40 @@ class ShardedIndex(KeyIndex):
         weights: np.ndarray,
         columns: np.ndarray,
         offset_magnitude: float,
+        groups: Groups | None,
         ranges: np.ndarray | None = None,
     ) -> None:
         if ranges is None:
             of_shards = np.array(shards.map(_ranges))
             ranges = np.array([of_shards[:, 0].min(axis=0), of_shards[:, 1].max(axis=0)])
         keys: Any = DistantRows(shards, _keys, ranges.shape[1])
-        super().__init__(keys, weights, columns, offset_magnitude)
+        super().__init__(keys, weights, columns, offset_magnitude, groups)
         self.shards, self.ranges = shards, ranges
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For workers of the same cluster, who ask for sums over the keys: without what has a number for each."""
-        data = self.shards, self.weights[:0], self.columns[:0], self.offset_magnitude, self.ranges
+        groups = None if self.groups is None else self.groups.take(slice(0))
+        data = self.shards, self.weights[:0], self.columns[:0], self.offset_magnitude, groups, self.ranges
         return ShardedIndex, data, {"_of_columns": self._of_columns}
 
     def with_columns(self, columns: np.ndarray) -> KeyIndex:
         shards = self.shards
         if columns is not self.columns:
             shards = shards.derive(_with_columns, [columns[home.rows] for home in shards.homes])
-        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.ranges)
+        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.groups, self.ranges)
 
     def with_columns_of(self, name: Hashable, x: Any, make: Callable[..., np.ndarray]) -> KeyIndex:
         """As of the base, for x on the same workers."""
         shards = self.shards.derive(_with_columns_of, x.shards.kept, x.find, make)
         columns: Any = DistantRows(shards, _columns, make(x[:0], self.columns[:0]).shape[1])
-        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.ranges)
+        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.groups, self.ranges)
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         d, k = self.keys.shape[1], self.columns.shape[1]
-        keys, weights, columns = np.split(DistantRows(self.shards, _everything, d + 1 + k)[rows], [d, d + 1], axis=1)
-        return KeyIndex(keys, weights[:, 0], columns, self.offset_magnitude)
+        everything = DistantRows(self.shards, _everything, d + k + 2)[rows]
+        keys, columns, (weights, numbers) = everything[:, :d], everything[:, d:-2], everything[:, -2:].T
+        groups = None if self.groups is None else replace(self.groups, number=numbers.astype(np.intp))
+        return KeyIndex(keys, weights, columns, self.offset_magnitude, groups)
 
     def in_metric(self, w: np.ndarray, offset_magnitude: float) -> NoReturn:
         raise ValueError(NEEDS_ALL_ROWS)
@@ -236,9 +240,10 @@ def _columns(shard: Shard, rows: np.ndarray) -> np.ndarray:
 
 
 def _everything(shard: Shard, rows: np.ndarray) -> np.ndarray:
-    """Keys, weights and columns side by side."""
+    """Keys, columns, weights and numbers of groups side by side."""
     index = shard.index
-    return np.column_stack([index.keys[rows], index.weights[rows], index.columns[rows]])
+    number = np.zeros(len(index)) if index.groups is None else index.groups.number
+    return np.column_stack([index.keys[rows], index.columns[rows], index.weights[rows], number[rows]])
 
 
 def _ranges(shard: Shard) -> np.ndarray:

@@ -68,7 +68,9 @@ class ShardedTrainingSet(TrainingSet):
         """As of the base, for columns that are the values."""
         unit = float(self.sample_weight.max())
         shards = self.shards.derive(_shard, self.features, self.center, w, unit, offset_magnitude)
-        return ShardedIndex(shards, weights, columns, offset_magnitude)
+        inputs: Any = DistantRows(self.shards, _inputs, len(self.features))
+        groups = self.features.groups(inputs, w)
+        return ShardedIndex(shards, weights, columns, offset_magnitude, groups)
 
     def take(self, samples: np.ndarray) -> TrainingSet:
         """As of the base; their inputs are fetched."""
@@ -337,4 +339,5 @@ def _shard(
 ) -> Shard:
     """The samples as keys."""
     keys = coordinates(features.columns(shard.x), center, w)
-    return Shard(KeyIndex(keys, shard.weights / unit, shard.values, offset_magnitude), shard.start)
+    groups = features.groups(shard.x, w)
+    return Shard(KeyIndex(keys, shard.weights / unit, shard.values, offset_magnitude, groups), shard.start)

@@ -41,7 +41,7 @@ from sknw._smoothing.validation import (
     tests_of,
 )
 from sknw._version import __version__
-from sknw.estimators.dask_arrays import client_that_keeps, gather_targets, is_dask_array
+from sknw.estimators.dask_arrays import client_that_keeps, encode_chunks, gather_targets, is_dask_array
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import AttentionMixin
 from sknw.estimators.tables import (
@@ -267,15 +267,13 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """
         validate_data(self, X, y, skip_check_array=True)  # the number of features, and that there is y
         kinds = self._feature_kinds(X) or FeatureKinds.of_numbers(X.shape[1])
+        X, self.categories_ = X.rechunk({1: -1}), [None] * X.shape[1]
         if kinds.is_categorical.any():
-            raise ValueError(
-                "categorical_features and ordered_features need the rows of X in this process, and fit leaves those of "
-                "a dask array on the workers of its cluster: fit to X.compute()."
-            )
-        self.categories_ = [None] * X.shape[1]
+            weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(len(X)))
+            X, self.categories_ = encode_chunks(X, kinds, weights, client)
         targets, y_chunks = gather_targets(y, X, client)
         targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
-        return X.rechunk({1: -1}), targets, kinds, y_chunks
+        return X, targets, kinds, y_chunks
 
     def _sharded_training_set(
         self,

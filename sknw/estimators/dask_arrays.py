@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknw._kernel_sums.workers import chunks_of, submit
 from sknw._smoothing.training import TrainingSet
+from sknw.estimators.tables import Categories, FeatureKinds, encode, find_categories, merge_categories
 
 # As many rows, or one feature, are brought into this process by fit.
 FEW_ROWS = 20_000
@@ -76,6 +77,21 @@ def gather_targets(y: Any, X: Any, client: Any) -> tuple[np.ndarray, list[Any] |
         return np.concatenate(client.gather(chunks)), chunks
     labels = client.gather([submit(client, None, _labels, chunk) for chunk in chunks])
     return np.concatenate([distinct[numbers] for distinct, numbers in labels]), None
+
+
+def encode_chunks(X: Any, kinds: FeatureKinds, sample_weight: np.ndarray | None, client: Any) -> tuple[Any, Categories]:
+    """The lazy dask array of X with the codes of categories, and their levels, which the workers find."""
+    chunks = chunks_of(client, X)
+    ends = np.cumsum(X.chunks[0])[:-1]
+    there = [None] * len(chunks) if sample_weight is None else np.split(sample_weight > 0, ends)
+    of_chunks = [submit(client, None, find_categories, x, kinds, some) for x, some in zip(chunks, there, strict=True)]
+    categories = merge_categories(client.gather(of_chunks))
+    dtype = X.dtype if X.dtype.kind == "f" else np.float64
+    return X.map_blocks(_encode_chunk, categories, dtype=dtype, meta=np.empty((0, 0), dtype)), categories
+
+
+def _encode_chunk(x: np.ndarray, categories: Categories) -> np.ndarray:
+    return encode(x, categories) if len(x) else np.empty(x.shape)
 
 
 def _client() -> Any | None:
