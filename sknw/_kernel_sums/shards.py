@@ -145,6 +145,7 @@ class ShardedIndex(KeyIndex):
     """Keys in shards on workers, which stay there, with their weights and columns."""
 
     engine = "cluster"
+    has_equal_keys = False
 
     def __init__(
         self,
@@ -153,6 +154,7 @@ class ShardedIndex(KeyIndex):
         columns: np.ndarray,
         offset_magnitude: float,
         groups: Groups | None,
+        has_equal_keys: bool,
         ranges: np.ndarray | None = None,
     ) -> None:
         if ranges is None:
@@ -160,25 +162,30 @@ class ShardedIndex(KeyIndex):
             ranges = np.array([of_shards[:, 0].min(axis=0), of_shards[:, 1].max(axis=0)])
         keys: Any = DistantRows(shards, _keys, ranges.shape[1])
         super().__init__(keys, weights, columns, offset_magnitude, groups)
-        self.shards, self.ranges = shards, ranges
+        self.shards, self.ranges, self.has_equal_keys = shards, ranges, has_equal_keys
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For workers of the same cluster, who ask for sums over the keys: without what has a number for each."""
         groups = None if self.groups is None else self.groups.take(slice(0))
-        data = self.shards, self.weights[:0], self.columns[:0], self.offset_magnitude, groups, self.ranges
+        none, of_all = slice(0), (self.offset_magnitude, groups, self.has_equal_keys, self.ranges)
+        data = self.shards, self.weights[none], self.columns[none], *of_all
         return ShardedIndex, data, {"_of_columns": self._of_columns}
 
+    def _with(self, shards: DaskShards, columns: Any) -> ShardedIndex:
+        """The same keys and weights, in shards that have other columns."""
+        of_all = self.offset_magnitude, self.groups, self.has_equal_keys, self.ranges
+        return ShardedIndex(shards, self.weights, columns, *of_all)
+
     def with_columns(self, columns: np.ndarray) -> KeyIndex:
-        shards = self.shards
-        if columns is not self.columns:
-            shards = shards.derive(_with_columns, [columns[home.rows] for home in shards.homes])
-        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.groups, self.ranges)
+        if columns is self.columns:
+            return self._with(self.shards, columns)
+        own = [columns[home.rows] for home in self.shards.homes]
+        return self._with(self.shards.derive(_with_columns, own), columns)
 
     def with_columns_of(self, name: Hashable, x: Any, make: Callable[..., np.ndarray]) -> KeyIndex:
         """As of the base, for x on the same workers."""
         shards = self.shards.derive(_with_columns_of, x.shards.kept, x.find, make)
-        columns: Any = DistantRows(shards, _columns, make(x[:0], self.columns[:0]).shape[1])
-        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.groups, self.ranges)
+        return self._with(shards, DistantRows(shards, _columns, make(x[:0], self.columns[:0]).shape[1]))
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         d, k = self.keys.shape[1], self.columns.shape[1]
@@ -198,12 +205,6 @@ class ShardedIndex(KeyIndex):
     @cached_property
     def smallest_weight(self) -> float:
         return min(self.shards.map(_smallest_weight))
-
-    @property
-    def has_equal_keys(self) -> bool:
-        """As of the base, for keys that are sorted: equal ones of different shards are next to each other."""
-        has_equal, first, last = zip(*self.shards.map(_equal_keys), strict=True)
-        return any(has_equal) or any(np.array_equal(*pair) for pair in zip(last[:-1], first[1:], strict=True))
 
     def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
         distances, keys = map(np.concatenate, zip(*self.shards.map(_nearest_in_max_norm, point, n), strict=True))
@@ -269,11 +270,6 @@ def _weighted_sums(shard: Shard) -> np.ndarray:
 
 def _smallest_weight(shard: Shard) -> float:
     return shard.index.smallest_weight
-
-
-def _equal_keys(shard: Shard) -> tuple[bool, np.ndarray, np.ndarray]:
-    """Whether two keys are equal, the first key and the last one."""
-    return shard.index.has_equal_keys, shard.index.keys[0], shard.index.keys[-1]
 
 
 def _nearest_in_max_norm(shard: Shard, point: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -50,6 +50,7 @@ class ShardedTrainingSet(TrainingSet):
 
     shards: DaskShards  # of `ShardSamples`
     differs_in_x: np.ndarray  # which samples differ in their inputs from the one before, bool (n,)
+    has_equal_inputs: bool  # whether two samples do not
 
     @property
     def X(self) -> Any:
@@ -70,7 +71,7 @@ class ShardedTrainingSet(TrainingSet):
         shards = self.shards.derive(_shard, self.features, self.center, w, unit, offset_magnitude)
         inputs: Any = DistantRows(self.shards, _inputs, len(self.features))
         groups = self.features.groups(inputs, w)
-        return ShardedIndex(shards, weights, columns, offset_magnitude, groups)
+        return ShardedIndex(shards, weights, columns, offset_magnitude, groups, self.has_equal_inputs)
 
     def take(self, samples: np.ndarray) -> TrainingSet:
         """As of the base; their inputs are fetched."""
@@ -100,15 +101,14 @@ class ShardedTrainingSet(TrainingSet):
         y = y.reshape(len(y), -1)
         sorted_rows = partition(X, y if y_chunks is None else y_chunks, [is_there, block], client)
         order, differs_in_x, differs, starts = _orders(sorted_rows)
+        begins_x, begins_xy = differs_in_x, differs
+        if block is not None:  # equal rows need not be next to each other
+            hashes = np.empty((1, len(y)), dtype=np.uint64)
+            hashes[0, order] = np.concatenate(sorted_rows.map(_hashes))
+            _, (begins_x, begins_xy) = sort_rows(order, [hashes, y.T])
         is_first = differs
-        if not differs.all():
-            begins = [differs_in_x, differs]
-            if block is not None:  # equal rows need not be next to each other
-                hashes = np.empty((1, len(y)), dtype=np.uint64)
-                hashes[0, order] = np.concatenate(sorted_rows.map(_hashes))
-                _, begins = sort_rows(order, [hashes, y.T])
-            if not is_identified(y, order, *begins):
-                is_first = np.ones(len(order), dtype=bool)
+        if not differs.all() and not is_identified(y, order, begins_x, begins_xy):
+            is_first = np.ones(len(order), dtype=bool)
         rows, sample = order[is_first], np.zeros(len(y), dtype=np.intp)
         sample[order] = np.cumsum(is_first) - 1
         relative, share = weights_of_samples(weights, rows, sample)
@@ -141,6 +141,7 @@ class ShardedTrainingSet(TrainingSet):
             share,
             shards,
             differs_in_x[is_first],
+            bool(np.count_nonzero(begins_x) < len(rows)),
         )
 
 
@@ -154,17 +155,10 @@ def partition(X: Any, y: np.ndarray | list[Any], of_rows: list[np.ndarray | None
     x_chunks = chunks_of(client, X)
     ends = [slice(*pair) for pair in pairwise(np.cumsum([0, *X.chunks[0]]).tolist())]
     y_chunks = y if isinstance(y, list) else [y[rows] for rows in ends]
+    of_chunks = [[None if of_all is None else of_all[rows] for of_all in of_rows] for rows in ends]
     chunks = [
-        submit(
-            client,
-            None,
-            _chunk,
-            x,
-            y_chunk,
-            rows.start,
-            *(None if of_all is None else of_all[rows] for of_all in of_rows),
-        )
-        for x, y_chunk, rows in zip(x_chunks, y_chunks, ends, strict=True)
+        submit(client, None, _chunk, x, y_chunk, rows.start, *of_chunk)
+        for x, y_chunk, rows, of_chunk in zip(x_chunks, y_chunks, ends, of_chunks, strict=True)
     ]
     n_each = max(_PER_SHARD * workers.number // len(chunks), _PER_CHUNK)
     some = client.gather([submit(client, None, _some_rows, chunk, n_each) for chunk in chunks])

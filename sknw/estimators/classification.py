@@ -59,8 +59,8 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys. Categories may be strings, numbers or missing. The rows of a dask array may stay on
-            the workers of its cluster.
+            Training inputs, the keys. Categories may be strings, numbers or missing. The rows of a dask array may stay
+            on the workers of its cluster.
         y : array-like of shape (n_samples,)
             The class of each sample: strings, integers or bools.
         sample_weight : array-like of shape (n_samples,), default=None
