@@ -213,7 +213,7 @@ def test_rows_are_on_both_workers_and_only_there(client):
 
 def test_a_worker_that_dies_is_survived(client):
     X, y, _, Q = regression(n=150, d=2)
-    there, here = both(NadarayaWatsonRegressor(bandwidth=0.4), X, y)
+    there, here = both(LocalLinearRegressor(bandwidth=0.6, ridge=0.1), X, y)
     os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
     assert_allclose(there.predict(Q), here.predict(Q), rtol=1e-12)
 
