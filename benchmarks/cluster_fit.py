@@ -44,15 +44,13 @@ def measured(n_rows):
     """
     models = {
         "bandwidth in numbers": NadarayaWatsonRegressor(bandwidth=0.8),
+        "the same without groups": NadarayaWatsonRegressor(bandwidth=0.8),
+        "the same of a category": NadarayaWatsonRegressor(bandwidth=0.8, categorical_features=[0]),
+        "the same of classes": NadarayaWatsonClassifier(bandwidth=0.8),
+        "the same of lines": LocalLinearRegressor(bandwidth=0.8),
         "bandwidth chosen": NadarayaWatsonRegressor(),
-        "the same without groups": NadarayaWatsonRegressor(),
-        "the same of a category": NadarayaWatsonRegressor(categorical_features=[0]),
-        "classes, bandwidth chosen": NadarayaWatsonClassifier(),
-        "lines, bandwidth in numbers": LocalLinearRegressor(bandwidth=0.8),
-        "lines, bandwidth chosen": LocalLinearRegressor(),
         "w in numbers": AttentionPoolingRegressor(w=1.0),
         "w learned": AttentionPoolingRegressor(),
-        "lines, w learned": AttentionPoolingRegressor(degree=1),
     }
     rows, most = [], 0.0
     with (
@@ -65,10 +63,10 @@ def measured(n_rows):
         in_levels = dask.array.concatenate([dask.array.round(X[:, :1] * 2) % N_LEVELS, X[:, 1:]], axis=1)
         queries = np.random.default_rng(2).normal(size=(N_QUERIES, N_FEATURES))
         for name, model in models.items():
-            learns = name.endswith("w learned")
+            learns = name == "w learned"
             model.set_params(random_state=0, validation_samples="auto" if learns else N_VALIDATED)
             inputs = in_levels if name.endswith("category") else X
-            targets = y > 1.0 if name.startswith("classes") else y
+            targets = y > 1.0 if name.endswith("classes") else y
             of_rows = groups if name.endswith("groups") else None
             tracemalloc.start()
             model.fit(inputs, targets, groups=of_rows)
