@@ -44,10 +44,10 @@ def measured(n_rows):
     """
     models = {
         "bandwidth in numbers": NadarayaWatsonRegressor(bandwidth=0.8),
-        "the same without groups": NadarayaWatsonRegressor(bandwidth=0.8),
-        "the same of a category": NadarayaWatsonRegressor(bandwidth=0.8, categorical_features=[0]),
-        "the same of classes": NadarayaWatsonClassifier(bandwidth=0.8),
-        "the same of lines": LocalLinearRegressor(bandwidth=0.8),
+        "the same, its groups left out": NadarayaWatsonRegressor(bandwidth=0.8),
+        "the same, with a category": NadarayaWatsonRegressor(bandwidth=0.8, categorical_features=[0]),
+        "the same, of classes": NadarayaWatsonClassifier(bandwidth=0.8),
+        "the same, of lines": LocalLinearRegressor(bandwidth=0.8),
         "bandwidth chosen": NadarayaWatsonRegressor(),
         "w in numbers": AttentionPoolingRegressor(w=1.0),
         "w learned": AttentionPoolingRegressor(),
@@ -67,7 +67,7 @@ def measured(n_rows):
             model.set_params(random_state=0, validation_samples="auto" if learns else N_VALIDATED)
             inputs = in_levels if name.endswith("category") else X
             targets = y > 1.0 if name.endswith("classes") else y
-            of_rows = groups if name.endswith("groups") else None
+            of_rows = groups if name.endswith("groups left out") else None
             tracemalloc.start()
             model.fit(inputs, targets, groups=of_rows)
             kept, peak = (n_bytes / n_rows for n_bytes in tracemalloc.get_traced_memory())
