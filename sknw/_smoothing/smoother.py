@@ -38,8 +38,8 @@ _LOSS_IN_SEARCH = 1e-9
 _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# Where the keys are elsewhere, those near some queries are fetched together: near at least so many queries, or as many as
-# have this number of samples around them.
+# Where the keys are elsewhere, those near some queries are fetched together: near so many queries at least, or near as
+# many as have this number of samples around them.
 _LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 4096
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
 _POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
