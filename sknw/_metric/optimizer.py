@@ -261,7 +261,8 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
     some = validation[:: -(-len(validation) // _SCAN_ROWS)]
-    scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
+    plain = replace(smoother, widens=False)  # widths are those at one bandwidth
+    scan = Criterion("loo", plain, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     smallest, largest = learner.w_bounds
     factors = factors[(1.0 / factors > smallest) & (1.0 / factors < largest)]

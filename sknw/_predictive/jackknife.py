@@ -15,6 +15,7 @@ from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.attention import attention_rows, for_each_attention_block
+from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import SINGULAR, shrinkage
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
@@ -49,7 +50,10 @@ def interval(
         here = smoother.without_line() if np.isneginf(log_mass) else smoother
         x = queries.x[i]
         means, leverage = loo_predictions(here, x, a, a, log_mass)
-        for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE).tolist():
+        again = leverage[:p] > LARGEST_LEVERAGE
+        if smoother.widens:  # without these samples the kernel is wider
+            again |= is_isolated_without(a[:p], log_mass + np.log(smoother.unit))
+        for j in np.flatnonzero(again).tolist():
             others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], j, a, log_mass)
             if np.isnan(others).any():
                 means[j] = np.nan  # the others do not support the query
@@ -133,7 +137,8 @@ def log_mass_of(request: KernelSumRequest, rows: slice, attention: np.ndarray) -
             pairs = zip(queries[:, np.newaxis], keys[:, np.newaxis], strict=True)
             log_weight = np.log([request.kernel.between(q, z)[0, 0] for q, z in pairs])
         else:
-            log_weight = request.kernel.log_profile(((queries - keys) ** 2).sum(axis=1))
+            widths = np.ones(len(keys)) if request.widths is None else request.widths[rows]
+            log_weight = request.kernel.log_profile(((queries - keys) ** 2).sum(axis=1) / widths**2)
         at_zero = request.take(rows).weight_at_zero()[0]
         log_mass = log_weight + np.log(request.weights[main]) - np.log(most) - np.log(at_zero)
     return np.where(np.isneginf(log_weight), -np.inf, log_mass)
@@ -146,9 +151,9 @@ def _attention_of_others(
     others = a.copy()
     others[j] = 0.0
     rest = others.sum()
-    if rest * np.exp(log_mass) > _TINY:
+    if rest * np.exp(log_mass) > _TINY and not smoother.widens:
         return others / rest, log_mass + np.log(rest)
-    request = replace(smoother.value_request(query), leave_out=LeaveOut.own(np.array([j])))
+    request = smoother.value_request(smoother.widened(replace(query, leave_out=LeaveOut.own(np.array([j])))))
     rows = slice(0, 1)
     others = attention_rows(request, smoother.policy, rows, dense.Dense().weight_rows(request))
     return others[0], log_mass_of(request, rows, others)[0]

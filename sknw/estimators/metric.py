@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import ClassVar, Self
 
@@ -22,6 +23,7 @@ from sknw._selection.diagnostics import fit_warning
 from sknw._selection.rules import n_learning_samples, n_validation_rows, n_validation_rows_of_learning
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.isolation import can_widen
 from sknw._smoothing.local_linear import NO_RIDGE
 from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
@@ -116,7 +118,7 @@ class MetricSmoother(IncrementalSmoother):
         if self._ridge is not None:
             self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
             line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
-            smoother = smoother.with_line(line)
+            smoother = replace(smoother.with_line(line), widens=self._widens(kernel))
             if isinstance(self._ridge, str):
                 self.slope_count_, of_rows = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
                 predictions = of_rows if looked_at is validation else None
@@ -164,6 +166,10 @@ class MetricSmoother(IncrementalSmoother):
         """The parameter `ridge`; None pools weighted means."""
         parameters = self.get_params(deep=False)
         return parameters["ridge"] if parameters.get("degree") else None
+
+    def _widens(self, kernel: Kernel) -> bool:
+        """Whether isolated queries have wider kernels: for lines whose ridge is chosen."""
+        return isinstance(self._ridge, str) and can_widen(kernel)
 
     def _kernel(self, learns: bool) -> Kernel:
         kernel = resolve_kernel(self.kernel)
@@ -224,6 +230,7 @@ class MetricSmoother(IncrementalSmoother):
         """The minimisation of the loss of a training set."""
         line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
+        smoother = replace(smoother, widens=self._widens(kernel))
         is_given = self._ridge is not None and not isinstance(self._ridge, str)
         return MetricOptimizer(
             loss=Loss(smoother, training, validation, self._datafit()),
