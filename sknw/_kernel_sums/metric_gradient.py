@@ -9,8 +9,6 @@ the scatter matrix of the differences of inputs
 
     S = sum_ij B_ij (x_i - x_j) (x_i - x_j)',   B_ij = K'(u_ij^2) w_j / D_i (dm_i / dP_ij),   K' = dK / d(u^2).
 
-Of queries with a width s, B is the derivative of m in u^2 with the width, which holds D: see `_hold_mass`.
-
 It is formed from the sums over rows and columns of B and the products B X, a block at a time: memory O(n + m). Where
 it pays, each pair is looked at once: S is the same for the upper triangle of B + B'.
 """
@@ -140,24 +138,8 @@ def _diagonal(
 
 def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
     """The sums of B over its rows (m,) and columns (n,), and B X of shape (m, d)."""
-    if request.widths is not None:
-        return _metric_sums_by_width(request, x, cotangent, algorithm)
     engine = _engine_for(request, algorithm)
     return (engine.metric_sums if engine else _dense_metric_sums)(request, x, cotangent)
-
-
-def _metric_sums_by_width(
-    request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str
-) -> MetricSums:
-    """As `metric_sums`, of a request with widths."""
-    m, d = len(request.queries), x.shape[1]
-    row_sums, column_sums, products = np.empty(m), np.zeros(len(x)), np.empty((m, d))
-    for rows, part in request.split_by_width():
-        of_part = part, x, cotangent.take(rows)
-        found = metric_sums(*of_part, algorithm) if part.widths is None else _dense_metric_sums(*of_part)
-        row_sums[rows], products[rows] = found[0], found[2]
-        column_sums += found[1]
-    return row_sums, column_sums, products
 
 
 def _engine_for(request: KernelSumRequest, algorithm: str) -> DifferentiatesMetric | None:
@@ -215,22 +197,6 @@ def _rows_of_b(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotang
         first, taken = first + cotangent.p[rows, 1:] @ x.T, taken + cotangent.e[rows, 1:] @ x.T
     second = cotangent.g[rows] @ request.columns.T - taken
     b = (first * second - cotangent.t[rows, np.newaxis]) * request.weights
-    slopes = dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
-    slopes[request.left_out_entries(rows)] = 0.0
-    b *= slopes
-    if request.widths is not None:
-        _hold_mass(b, slopes * request.weights, sq, request.widths[rows])
+    b *= dense.relative_derivatives(request.kernel, sq, cotangent.log_mass[rows])
+    b[request.left_out_entries(rows)] = 0.0
     return b
-
-
-def _hold_mass(b: np.ndarray, slopes: np.ndarray, sq: np.ndarray, widths: np.ndarray) -> None:
-    """Rows of B for queries of width s > 1, in place, from those at fixed widths and u^2 / s^2.
-
-    Where the distances change, the width holds the mass D as it is. With k_ij = K'(u_ij^2 / s_i^2) w_j / D_i,
-
-        B_ij = (b_ij - k_ij sum_l b_il u_il^2 / sum_l k_il u_il^2) / s_i^2.
-    """
-    is_wide = np.flatnonzero(widths != 1.0)
-    slopes, sq = slopes[is_wide], sq[is_wide]
-    change = np.einsum("ij,ij->i", b[is_wide], sq) / np.einsum("ij,ij->i", slopes, sq)
-    b[is_wide] = (b[is_wide] - change[:, np.newaxis] * slopes) / widths[is_wide, np.newaxis] ** 2

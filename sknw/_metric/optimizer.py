@@ -261,8 +261,7 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
     some = validation[:: -(-len(validation) // _SCAN_ROWS)]
-    plain = replace(smoother, widens=False)  # widths are those at one bandwidth
-    scan = Criterion("loo", plain, training, some, ridge, learner.loss.datafit)
+    scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     smallest, largest = learner.w_bounds
     factors = factors[(1.0 / factors > smallest) & (1.0 / factors < largest)]

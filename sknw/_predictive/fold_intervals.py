@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._predictive.jackknife import log_mass_of
@@ -105,6 +106,10 @@ def _left_out_at(
                 at = np.full(np.count_nonzero(lost), i)
                 of_others = smoother.widened(replace(queries[at], leave_out=leave_out[lost]))
                 found[lost, i] = smoother.pool(of_others)[0]
+                if smoother.widens:
+                    index = smoother.index.with_columns(squares)
+                    sums = kernel_sums(replace(smoother.value_request(of_others), index=index), smoother.algorithm)
+                    mass[lost, i] = np.exp(sums.log_scale[0])[:, np.newaxis] * sums.moments[0]
 
     for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
     return found[of_test.ravel()], mass[of_test.ravel()]

@@ -50,6 +50,9 @@ def interval(
         here = smoother.without_line() if np.isneginf(log_mass) else smoother
         x = queries.x[i]
         means, leverage = loo_predictions(here, x, a, a, log_mass)
+        k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
+        of_square = k_w * calibration.squares
+        mass, squares = k_w.sum() - k_w, of_square.sum(axis=0) - of_square
         again = leverage[:p] > LARGEST_LEVERAGE
         if smoother.widens:  # without these samples the kernel is wider
             again |= is_isolated_without(a[:p], log_mass + np.log(smoother.unit))
@@ -60,10 +63,9 @@ def interval(
                 continue
             here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
             means[j] = loo_predictions(here, x, others, np.zeros(1), log_mass_of_others)[0][0]
-        k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
-        of_square = k_w * calibration.squares
-        scales = calibration.scales(k_w.sum() - k_w, of_square.sum(axis=0) - of_square)
-        return calibration.bounds(means[:p], scales, coverage)
+            k_w = np.exp(log_mass_of_others) * unit * others[:p]
+            mass[j], squares[j] = k_w.sum(), k_w @ calibration.squares
+        return calibration.bounds(means[:p], calibration.scales(mass, squares), coverage)
 
     def block(rows: slice, attention: np.ndarray) -> None:
         log_mass = log_mass_of(request, rows, attention)

@@ -476,7 +476,8 @@ def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np
     """Predictions (m, k) of given rows that are no samples, as of those that are."""
     predictions, of_rows = [np.empty((0, data.training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
     for tests in filter(len, tests_of(data.rule, data.training, rows)):
+        of_split = smoother.of_split(tests)
         queries = replace(smoother.queries(np.asarray(data.X[rows[tests.rows]])), leave_out=tests.leave_out)
-        predictions.append(smoother.of_split(tests).pool(queries)[0])
+        predictions.append(of_split.pool(of_split.widened(queries))[0])
         of_rows.append(tests.rows)
     return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))

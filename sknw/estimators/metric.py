@@ -60,6 +60,7 @@ class MetricSmoother(IncrementalSmoother):
     n_iter_: int
     loss_path_: np.ndarray
     _structure: str | None  # that was learned
+    _widens: bool  # whether isolated queries have wider kernels: those of lines whose w and ridge are learned
 
     _parameter_constraints: ClassVar[dict] = {
         **IncrementalSmoother._parameter_constraints,
@@ -118,7 +119,8 @@ class MetricSmoother(IncrementalSmoother):
         if self._ridge is not None:
             self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
             line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
-            smoother = replace(smoother.with_line(line), widens=self._widens(kernel))
+            self._widens = learns and isinstance(self._ridge, str) and can_widen(kernel)
+            smoother = replace(smoother.with_line(line), widens=self._widens)
             if isinstance(self._ridge, str):
                 self.slope_count_, of_rows = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
                 predictions = of_rows if looked_at is validation else None
@@ -158,6 +160,10 @@ class MetricSmoother(IncrementalSmoother):
                 "set_params(w=model.w_) to append rows at the w that was learned."
             )
 
+    def _remake_smoother(self, training: TrainingSet, outside: str, algorithm: str) -> Smoother:
+        smoother = super()._remake_smoother(training, outside, algorithm)
+        return smoother if smoother.line is None else replace(smoother, widens=self._widens)
+
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return self.w_, getattr(self, "ridge_", None)
 
@@ -166,10 +172,6 @@ class MetricSmoother(IncrementalSmoother):
         """The parameter `ridge`; None pools weighted means."""
         parameters = self.get_params(deep=False)
         return parameters["ridge"] if parameters.get("degree") else None
-
-    def _widens(self, kernel: Kernel) -> bool:
-        """Whether isolated queries have wider kernels: for lines whose ridge is chosen."""
-        return isinstance(self._ridge, str) and can_widen(kernel)
 
     def _kernel(self, learns: bool) -> Kernel:
         kernel = resolve_kernel(self.kernel)
@@ -230,7 +232,6 @@ class MetricSmoother(IncrementalSmoother):
         """The minimisation of the loss of a training set."""
         line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
         smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
-        smoother = replace(smoother, widens=self._widens(kernel))
         is_given = self._ridge is not None and not isinstance(self._ridge, str)
         return MetricOptimizer(
             loss=Loss(smoother, training, validation, self._datafit()),
