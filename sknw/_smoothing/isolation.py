@@ -20,8 +20,8 @@ from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw.kernels import Kernel
 
-# Two samples, with fewer of which there is no line; of few samples at most half of them all.
-LEAST_SAMPLES, MOST_OF_ALL = 2.0, 0.5
+# As many as one sample at the query itself; of few samples at most half of them all.
+LEAST_SAMPLES, MOST_OF_ALL = 1.0, 0.5
 # The logarithm of the width is known to this; a step of Newton's method that leaves the bracket is a bisection.
 _TOL, _MOST_STEPS = 1e-14, 200
 # Of the attention of a query.

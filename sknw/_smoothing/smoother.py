@@ -275,16 +275,16 @@ class Smoother:
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
         for where, tests in validation.batches(self.batch_size(n_bandwidths)):
-            of_split = self.of_split(tests)
-            yield LeftOutBatch(where, of_split, of_split.widened(self.queries_of(tests)), tests.keys)
+            yield LeftOutBatch(where, self.of_split(tests), self.queries_of(tests), tests.keys)
 
     def queries_of(self, tests: Tests) -> Queries:
-        """The samples that are tested as queries, without widths."""
+        """The samples that are tested as queries."""
         is_here = self.index.engine is None
         in_order = is_here and len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
         z = self.keys if in_order else self.keys[tests.rows]
         groups = None if self.index.groups is None else self.index.groups.number[tests.rows]
-        return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out, groups)
+        x = z[:, :0] if self.line is None else self.line.x[tests.rows]
+        return self.of_split(tests).widened(Queries(z, x, tests.leave_out, groups))
 
     def of_split(self, tests: Tests) -> Smoother:
         """The same with the samples that are keys of the tests, as those of the train of a split."""

@@ -1,4 +1,4 @@
-"""Isolated queries, whose kernel is as wide as it takes to see two samples, against the oracle."""
+"""Isolated queries, whose kernel is as wide as it takes to see one sample, against the oracle."""
 
 import numpy as np
 import oracle
@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 
 from sknw import AttentionPoolingRegressor
 
-LEAST = 2.0
+LEAST = 1.0
 
 
 def learned(kernel="gaussian", n=24, d=2, n_outputs=None, weighted=False, **parameters):
