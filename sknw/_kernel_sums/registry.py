@@ -185,8 +185,8 @@ class Dispatcher:
         """The engine asked for if it has a capability, else the quickest compiled one that does and takes the request.
 
         None where NumPy is to be preferred: if no engine has it, if the one asked for is not compiled, if there are
-        widths, or if it is expected to be done first. The engine's work is `work` times that of its sums; `refusal` names the
-        method that says why it cannot.
+        widths, or if it is expected to be done first. The engine's work is `work` times that of its sums; `refusal`
+        names the method that says why it cannot.
         """
         only = request.index.engine
         if only is not None and not isinstance(ENGINES[only], capability):
@@ -299,7 +299,7 @@ def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:
 
 
 def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:
-    """The sums S of a request, the same to rounding whichever engine computes them; with widths 1 but for NumPy."""
+    """The sums S of a request, the same to rounding whichever engine computes them."""
     if request.widths is not None:
         return _sums_by_width(request, algorithm)
     engine = dispatcher.choose(request, algorithm)
@@ -309,7 +309,7 @@ def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSum
 
 
 def _sums_by_width(request: KernelSumRequest, algorithm: str) -> ScaledSums:
-    """The sums of a request with widths: by NumPy where they are not 1."""
+    """The sums of a request with widths: those of queries whose width is not 1 by NumPy."""
     shape = len(request.bandwidths), len(request.queries)
     sums = ScaledSums(np.empty(shape), np.empty((*shape, request.columns.shape[1])), np.empty(shape))
     for rows, part in request.split_by_width():

@@ -97,7 +97,7 @@ class KernelSumRequest:
     query_groups : ndarray of shape (m,), intp, or None
         Among the groups of the index that of each query, -1 for none of them; None: not known.
     widths : ndarray of shape (m,), float64, or None
-        What distances from each query are divided by besides, at least 1; None: all are 1.
+        What the distances from each query are divided by before anything else, at least 1; None: all are 1.
     """
 
     kernel: Kernel

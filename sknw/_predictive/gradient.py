@@ -116,7 +116,8 @@ def _of_lines(
 def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
     """dm / dx (m, k, d), from the keys (m, l) near each query, their attention (m, l), and log sum_j K_j w_j (m,).
 
-    With g_j = d log K_j / dx, also by the width of the query, and for lines t_j = 1 + r v'(x_j - x_mean), e_j = y_j - y_mean - s'(x_j - x_mean),
+    With g_j = d log K_j / dx, in which the width of the query changes too, and for lines t_j = 1 + r v'(x_j - x_mean),
+    e_j = y_j - y_mean - s'(x_j - x_mean),
 
         dm / dx = r s + sum_j a_j (t_j e_j + (1 - r) s'(x_j - x_mean)) (g_j - dlog M) + r (1 - r) v'c dlog M,
 

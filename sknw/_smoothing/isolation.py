@@ -1,12 +1,13 @@
-"""Isolated queries: how much wider than that of the others their kernel is.
+"""Isolated queries: their kernel is wider than that of the others.
 
-At a query with few samples around it, M = sum_j K(u_j^2) w_j / K(0) < `LEAST_SAMPLES`, a line would rest on the one or
-two nearest samples, and run far from them. There distances are divided by the width s >= 1 for which
+A query is isolated where M = sum_j K(u_j^2) w_j / K(0), the number of samples around it, is below `LEAST_SAMPLES`. The
+one or two nearest samples then have almost all of the weight, and say little about a line. Its distances are divided by
+the width s >= 1 for which
 
-    sum_j K(u_j^2 / s^2) w_j / K(0) = LEAST_SAMPLES,
+    sum_j K(u_j^2 / s^2) w_j / K(0) = LEAST_SAMPLES.
 
-as the bandwidth of nearest neighbours is (Loftsgaarden & Quesenberry 1965), so that the query sees some samples; at the
-others s = 1. A width depends on its query alone, and on the samples that are left out of it.
+This is a bandwidth that adapts to the query, as that of nearest neighbours (Loftsgaarden & Quesenberry 1965). All other
+queries have s = 1. The width of a query depends on the samples that are not left out of it, and on no other query.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw.kernels import Kernel
 
-# As many as one sample at the query itself; of few samples at most half of them all.
+# One sample at the query itself is enough. Where all samples together are few, half of them are.
 LEAST_SAMPLES, MOST_OF_ALL = 1.0, 0.5
-# The logarithm of the width is known to this; a step of Newton's method that leaves the bracket is a bisection.
+# The relative error of the logarithm of the width, and the most steps to it.
 _TOL, _MOST_STEPS = 1e-14, 200
-# Of the attention of a query.
+# Leaving out a smaller part of the attention of a query does not change its width.
 _NEGLIGIBLE = 1e-14
 
 
 def can_widen(kernel: Kernel) -> bool:
-    """Whether every query has a width: of kernels that have a formula and no end."""
+    """Whether there is a width for every query: for kernels exp(-rate u^power), which are positive everywhere."""
     return kernel.form is not None and not kernel.is_compact
 
 
@@ -48,9 +49,9 @@ def find_widths(request: KernelSumRequest, unit: float, algorithm: str) -> np.nd
 
 
 def is_isolated_without(attention: np.ndarray, log_samples: np.ndarray | float) -> np.ndarray:
-    """Whether a query is isolated without part of its attention, in which case its width is larger: of that shape.
+    """Whether a query is isolated once a part of its attention is left out, so that its width is another one: bool.
 
-    `log_samples` is log M with all of it. A part that is negligible changes nothing.
+    The array `attention` has the parts, each of which is left out alone; `log_samples` is log M with all of them.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return (attention > _NEGLIGIBLE) & (log_samples + np.log1p(-attention) < np.log(LEAST_SAMPLES))
@@ -74,9 +75,10 @@ def slopes_that_hold_mass(
 
 
 def _widths_of(request: KernelSumRequest, rows: np.ndarray, unit: float) -> np.ndarray:
-    """The widths of some isolated queries, by Newton's method for log M as a function of log s, within a bracket.
+    """The widths of some isolated queries, by Newton's method for log M as a function of t = log s^power.
 
-    With K = exp(-rate u^power) and v_j = rate u_j^power, M(s) = sum_j w_j exp(-v_j / s^power).
+    With K = exp(-rate u^power) and v_j = rate u_j^power, M = sum_j w_j exp(-v_j exp(-t)), which grows with t. A step
+    that leaves the bracket of the root is replaced by a bisection.
     """
     form = request.form
     v = -form.log_profile(dense.squared_distances(request, rows))
@@ -85,7 +87,7 @@ def _widths_of(request: KernelSumRequest, rows: np.ndarray, unit: float) -> np.n
     total = weights.sum(axis=1)
     least = np.minimum(LEAST_SAMPLES, MOST_OF_ALL * total)
     v = np.where(weights > 0, v, 0.0)
-    # t = log s^power; from the upper end on every K is at least `least` / `total`
+    # at the upper end every K is at least `least` / `total`
     lower = np.zeros(len(rows))
     with np.errstate(divide="ignore", invalid="ignore"):
         upper = np.maximum(np.log(v.max(axis=1) / np.log(total / least)), 0.0)

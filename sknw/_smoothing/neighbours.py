@@ -51,9 +51,8 @@ class EffectiveNeighbours:
         chunks: list[Chunk] = []
         if self.radius_is_known and len(rows):
             distance, nearest = self._nearest(rows)
-            counts = self.request.index.tree.query_ball_point(
-                self._in_units_of_tree(rows), self._radii(rows, distance) / self.request.index.max_abs_key, return_length=True
-            )
+            radii = self._radii(rows, distance) / self.request.index.max_abs_key
+            counts = self.request.index.tree.query_ball_point(self._in_units_of_tree(rows), radii, return_length=True)
             order = np.argsort(counts, kind="stable")
             few = order[: np.searchsorted(counts[order], _FEW, side="right")]
             for start in range(0, len(few), _CHUNK_OF_FEW):
@@ -116,7 +115,7 @@ class EffectiveNeighbours:
         return np.sort(np.array(found, dtype=np.intp))
 
     def most_distance(self, rows: np.ndarray, log_samples: np.ndarray) -> np.ndarray:
-        """The most that the nearest key of the queries `rows` is away if n keys sum up to M = sum_j K_j w_j / K(0), given log M: (m,).
+        """The most that the nearest key of the queries `rows` is away, given log M, M = sum_j K_j w_j / K(0): (m,).
 
         The largest K_j / K(0) is at least M / n, as no weight is above 1; in units of the largest coordinate of a key.
         """
