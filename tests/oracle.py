@@ -208,7 +208,7 @@ def widened(u, kernel, w, least):
 
 
 class Counted(NamedTuple):
-    """A ridge, one or one for each feature, the count of samples without a slope, and how many a query sees at least."""
+    """A ridge, one or one for each feature, the count of samples without a slope, and what a query sees at least."""
 
     ridge: object
     count: float

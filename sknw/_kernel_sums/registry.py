@@ -309,11 +309,14 @@ def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSum
 
 
 def _sums_by_width(request: KernelSumRequest, algorithm: str) -> ScaledSums:
-    """The sums of a request with widths: those of queries whose width is not 1 by NumPy."""
+    """The sums of a request with widths: by NumPy, or where the keys are, if the width is not 1."""
     shape = len(request.bandwidths), len(request.queries)
     sums = ScaledSums(np.empty(shape), np.empty((*shape, request.columns.shape[1])), np.empty(shape))
     for rows, part in request.split_by_width():
-        found = kernel_sums(part, algorithm) if part.widths is None else ENGINES["dense"].compute(part)
+        if part.widths is None:
+            found = kernel_sums(part, algorithm)
+        else:
+            found = ENGINES[request.index.engine or "dense"].compute(part)
         sums.mass[:, rows], sums.moments[:, rows], sums.log_scale[:, rows] = found.mass, found.moments, found.log_scale
     return sums
 

@@ -12,19 +12,19 @@ queries have s = 1. The width of a query depends on the samples that are not lef
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from sknw._kernel_sums import dense
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw.kernels import Kernel
 
 # One sample at the query itself is enough. Where all samples together are few, half of them are.
 LEAST_SAMPLES, MOST_OF_ALL = 1.0, 0.5
-# The relative error of the logarithm of the width, and the most steps to it.
-_TOL, _MOST_STEPS = 1e-14, 200
+# The error of log M, the most steps to it, and the largest logarithm of a width.
+_TOL, _MOST_STEPS, _WIDEST = 1e-14, 100, 340.0
 # Leaving out a smaller part of the attention of a query does not change its width.
 _NEGLIGIBLE = 1e-14
 
@@ -37,15 +37,55 @@ def can_widen(kernel: Kernel) -> bool:
 def find_widths(request: KernelSumRequest, unit: float, algorithm: str) -> np.ndarray | None:
     """The widths s (m,) of the queries of a request, None if all are 1; `unit` is the weight that counts as 1 there."""
     masses = replace(request, index=request.index.of_columns("no columns", request.index.without_columns))
-    log_samples = kernel_sums(masses, algorithm).log_mass()[0] - np.log(request.weight_at_zero()[0] / unit)
-    rows = np.flatnonzero(log_samples < np.log(LEAST_SAMPLES))
+
+    def log_samples(rows: np.ndarray, log_widths: np.ndarray) -> np.ndarray:
+        at_widths = replace(masses.take(rows), widths=np.exp(log_widths))
+        return kernel_sums(at_widths, algorithm).log_mass()[0] + np.log(unit)
+
+    here = kernel_sums(masses, algorithm).log_mass()[0] + np.log(unit)
+    rows = np.flatnonzero(here < np.log(LEAST_SAMPLES))
+    if rows.size:
+        of_all = log_samples(rows, np.full(len(rows), _WIDEST))
+        least = np.minimum(np.log(LEAST_SAMPLES), np.log(MOST_OF_ALL) + of_all)
+        rows, least = rows[here[rows] < least], least[here[rows] < least]
     if not rows.size:
         return None
-    widths, size = np.ones(len(log_samples)), dense.rows_per_block(request)
-    for start in range(0, len(rows), size):
-        some = rows[start : start + size]
-        widths[some] = _widths_of(request, some, unit)
+    widths = np.ones(len(here))
+    excess_at_one = here[rows] - least
+    widths[rows] = np.exp(_roots(lambda some, t: log_samples(rows[some], t) - least[some], excess_at_one))
     return widths
+
+
+def _roots(f: Callable[[np.ndarray, np.ndarray], np.ndarray], at_zero: np.ndarray) -> np.ndarray:
+    """Where increasing functions are zero that are negative at 0, `at_zero` (m,): by the Illinois method.
+
+    ``f(some, t)`` returns the values of the functions `some` at t, which are of the same shape. The secant through the
+    ends of the bracket of a root gives its next end; where the same end moves twice, the value at the other is halved.
+    """
+    m = len(at_zero)
+    lower, upper, below, above = np.zeros(m), np.ones(m), at_zero.copy(), np.empty(m)
+    some = np.arange(m)
+    while some.size:  # `upper` is doubled until the function is positive
+        above[some] = f(some, upper[some])
+        some = some[(above[some] < 0) & (upper[some] < _WIDEST)]
+        lower[some], below[some] = upper[some], above[some]
+        upper[some] = np.minimum(2.0 * upper[some], _WIDEST)
+    t, moved, some = upper.copy(), np.zeros(m), np.flatnonzero(above > _TOL)
+    for _ in range(_MOST_STEPS):
+        if not some.size:
+            break
+        a, b, f_a, f_b = lower[some], upper[some], below[some], above[some]
+        t[some] = np.clip((a * f_b - b * f_a) / (f_b - f_a), a, b)
+        value = f(some, t[some])
+        side = np.sign(value)
+        up, down = some[side > 0], some[side <= 0]
+        below[up[moved[up] > 0]] *= 0.5
+        above[down[moved[down] < 0]] *= 0.5
+        upper[up], above[up] = t[up], value[side > 0]
+        lower[down], below[down] = t[down], value[side <= 0]
+        moved[some] = side
+        some = some[(np.abs(value) > _TOL) & (upper[some] - lower[some] > _TOL)]
+    return t
 
 
 def is_isolated_without(attention: np.ndarray, log_samples: np.ndarray | float) -> np.ndarray:
@@ -72,39 +112,3 @@ def slopes_that_hold_mass(
     total = np.where(is_wide, (attention * by_log_t).sum(axis=1, keepdims=True), 1.0)
     change = np.where(is_wide, np.einsum("ml,mlc->mc", attention, slopes) / total, 0.0)
     return slopes - by_log_t[..., np.newaxis] * change[:, np.newaxis]
-
-
-def _widths_of(request: KernelSumRequest, rows: np.ndarray, unit: float) -> np.ndarray:
-    """The widths of some isolated queries, by Newton's method for log M as a function of t = log s^power.
-
-    With K = exp(-rate u^power) and v_j = rate u_j^power, M = sum_j w_j exp(-v_j exp(-t)), which grows with t. A step
-    that leaves the bracket of the root is replaced by a bisection.
-    """
-    form = request.form
-    v = -form.log_profile(dense.squared_distances(request, rows))
-    weights = np.broadcast_to(request.weights * unit, v.shape).copy()
-    weights[request.left_out_entries(rows)] = 0.0
-    total = weights.sum(axis=1)
-    least = np.minimum(LEAST_SAMPLES, MOST_OF_ALL * total)
-    v = np.where(weights > 0, v, 0.0)
-    # at the upper end every K is at least `least` / `total`
-    lower = np.zeros(len(rows))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        upper = np.maximum(np.log(v.max(axis=1) / np.log(total / least)), 0.0)
-    upper = np.where(np.isfinite(upper), upper, 0.0)
-    t = upper.copy()
-    for _ in range(_MOST_STEPS):
-        scaled = v * np.exp(-t)[:, np.newaxis]
-        k_w = weights * np.exp(-scaled)
-        mass = k_w.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            excess = np.log(mass / least)
-            step = excess * mass / (k_w * scaled).sum(axis=1)
-        lower, upper = np.where(excess < 0, t, lower), np.where(excess < 0, upper, t)
-        proposed = t - step
-        inside = (proposed >= lower) & (proposed <= upper)
-        proposed = np.where(inside, proposed, 0.5 * (lower + upper))
-        if np.all(np.abs(proposed - t) <= _TOL * (1.0 + np.abs(t))):
-            break
-        t = proposed
-    return np.exp(proposed / form.power)

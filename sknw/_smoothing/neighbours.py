@@ -114,6 +114,11 @@ class EffectiveNeighbours:
         found = self.request.index.tree.query_ball_point(middle / size, radius / size)
         return np.sort(np.array(found, dtype=np.intp))
 
+    def keys_near_each(self, distance: np.ndarray) -> np.ndarray:
+        """The same for each query by itself, of all of them."""
+        radii = self._radii(np.arange(len(distance)), distance) * (1.0 + _ROUNDING)
+        return self.request.index.keys_within(self.request.queries, radii)
+
     def most_distance(self, rows: np.ndarray, log_samples: np.ndarray) -> np.ndarray:
         """The most that the nearest key of the queries `rows` is away, given log M, M = sum_j K_j w_j / K(0): (m,).
 
