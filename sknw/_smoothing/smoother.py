@@ -288,8 +288,16 @@ class Smoother:
         request = self.value_request(queries, bandwidths)
         if self.line is None:
             return request
-        index = self.index.of_columns("line", lambda: self.index.same_keys("line columns", self._line_columns()))
-        return replace(request, index=index)
+        return replace(request, index=self.index.of_columns("line", self._line_index))
+
+    def _line_index(self) -> KeyIndex:
+        """The keys with the columns of which lines need the sums."""
+        assert self.line is not None
+        index = self.index.same_keys("line columns", self._line_columns())
+        if self.line.basis is None and self.w.ndim == 1 and self.w.all():  # else inputs are no coordinates of keys
+            k = self.values.shape[1] - self.n_extra
+            index.value_columns = np.r_[:k, index.columns.shape[1] - self.n_extra : index.columns.shape[1]]
+        return index
 
     def _line_columns(self) -> np.ndarray:
         """The columns (n, c) of which lines need the sums, and the extra values."""
