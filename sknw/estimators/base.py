@@ -17,6 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
 from sknw._predictive.fitted import FittedSmoother
+from sknw._selection.diagnostics import fit_warning
 from sknw._sklearn_compat import (
     CallbackSupportMixin,
     Interval,
@@ -35,10 +36,11 @@ from sknw._smoothing.validation import (
     Blocks,
     LeaveOutRule,
     Splits,
+    Tests,
     Validation,
     mean_of_rows,
+    predict_rows,
     restore_rule,
-    tests_of,
 )
 from sknw._version import __version__
 from sknw.estimators.dask_arrays import client_that_keeps, gather_targets, is_dask_array
@@ -189,6 +191,13 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     def _remedy(self) -> str:
         """What may help where left-out predictions are no better than a constant."""
         raise NotImplementedError
+
+    def _warn_of_fit(self, smoother: Smoother, training: TrainingSet, validation: Validation, *details: Any) -> None:
+        """Warn of a choice that `fit_warning` finds wrong; it says what the details are."""
+        judged = self._datafit(), self._skill(), self._remedy
+        warning = fit_warning(smoother, training, validation, *judged, *details)
+        if warning is not None:
+            warnings.warn(warning, UserWarning, stacklevel=5)  # the caller of fit, beyond its decorator
 
     def _store_left_out(
         self,
@@ -353,10 +362,16 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         of_samples = mean_of_rows(predictions, validation.rows, len(training))
         loo = of_samples[training.sample]
         weightless = np.flatnonzero(training.share == 0)
+
+        def predict(tests: Tests) -> np.ndarray:
+            X = np.asarray(data.X[weightless[tests.rows]])
+            queries = replace(smoother.queries(X), leave_out=tests.leave_out)
+            return smoother.of_split(tests).pool(queries)[0]
+
         if weightless.size:
             loo[weightless] = np.nan
             if validation is data.validation:
-                loo[weightless] = _predict_left_out(smoother, data, weightless)
+                loo[weightless] = predict_rows(data.rule, training, weightless, predict)
         self._store_left_out(data, smoother, validation, predictions, of_samples, loo)
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
@@ -470,13 +485,3 @@ def _category_weights(smoother: Smoother) -> np.ndarray:
         )
         weights[k] = both[1] / both[0]
     return weights
-
-
-def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np.ndarray:
-    """Predictions (m, k) of given rows that are no samples, as of those that are."""
-    predictions, of_rows = [np.empty((0, data.training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
-    for tests in filter(len, tests_of(data.rule, data.training, rows)):
-        queries = replace(smoother.queries(np.asarray(data.X[rows[tests.rows]])), leave_out=tests.leave_out)
-        predictions.append(smoother.of_split(tests).pool(queries)[0])
-        of_rows.append(tests.rows)
-    return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))
