@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, NoReturn, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -294,6 +294,12 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         self._store_solution(data, training, is_square)
         task.end()
         return self
+
+    def _validate_dask(self, X: Any, *_: Any) -> NoReturn:
+        raise ValueError(
+            "KrigingRegressor fits in the memory of one process: the equations for its values couple all rows, and are "
+            f"no sums over shards. X is a dask array of {len(X)} rows: fit to X.compute() if that fits in memory."
+        )
 
     def _given(self, name: str, d: int, least: float, most: float) -> np.ndarray | None:
         """The parameter `name` as numbers (d,) between two others; None where it is learned."""
