@@ -38,8 +38,9 @@ _LOSS_IN_SEARCH = 1e-9
 _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# Queries whose neighbours are fetched together where the keys are elsewhere.
-_FETCHED_TOGETHER = 64
+# Where the keys are elsewhere, those near some queries are fetched together: near so many queries at least, or near as
+# many as have this number of samples around them.
+_LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 4096
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
 _POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
@@ -518,7 +519,9 @@ class Smoother:
         """
         for b in np.flatnonzero(lost.any(axis=1)).tolist():
             rows, h = np.flatnonzero(lost[b]), bandwidths[b : b + 1]
-            for some in np.split(rows, range(_FETCHED_TOGETHER, len(rows), _FETCHED_TOGETHER)):
+            n_samples = 1.0 + np.exp(found.log_samples[b, rows]).mean()
+            size = max(int(_SAMPLES_TOGETHER / n_samples), _LEAST_TOGETHER)
+            for some in np.split(rows, range(size, len(rows), size)):
                 part = queries[some]
                 neighbours = EffectiveNeighbours(self.value_request(part, h))
                 if not neighbours.radius_is_known:
