@@ -111,8 +111,7 @@ def _labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> Any:
     X = X.rechunk({1: -1})
     # of what type and shape an answer is
-    row = np.asarray(model.X_train_[:1]).astype(X.dtype if X.dtype.kind == "f" else np.float64)
-    example = getattr(model, name)(row, *arguments, **settings)
+    example = getattr(model, name)(_example_row(model, X.dtype), *arguments, **settings)
     is_pair = isinstance(example, tuple)
     example = _stacked(example)
     shape: dict[str, Any] = {"drop_axis": 1}
@@ -125,6 +124,15 @@ def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[
         **shape,
     )
     return (found[..., 0], found[..., 1]) if is_pair else found
+
+
+def _example_row(model: Any, dtype: np.dtype) -> np.ndarray:
+    """A training row with the levels of categories, as a query of a dask array of this dtype would be."""
+    row = np.asarray(model.X_train_[:1]).astype(object)
+    for k, levels in enumerate(model.categories_):
+        if levels is not None:
+            row[0, k] = levels[int(row[0, k])]
+    return row if dtype.kind not in "biuf" else row.astype(dtype if dtype.kind == "f" else np.float64)
 
 
 def _predict_chunk(chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> np.ndarray:
