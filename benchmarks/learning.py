@@ -111,7 +111,7 @@ def main():
     AttentionPoolingRegressor(degree=1, algorithm="fused").fit(*data(200))
     beside_gaussian_process(*((150, 1) if arguments.quick else (1500, 3)))
     beside_mlkr(*((150, 1) if arguments.quick else (3000, 3)), arguments.mlkr)
-    with_many_features(*((150, [12], 1) if arguments.quick else (1500, [10, 25, 48, 68], 3)))
+    with_many_features(*((150, [16], 1) if arguments.quick else (1500, [10, 25, 48, 68], 3)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ samples, gamma = 1 for weighted means and sqrt(d) for local lines, mean that of 
 no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take the
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
-With more than ten features lines lose, on the way to the minimum, the slopes that hardly change the loss, and small w_k
+With more than 15 features lines lose, on the way to the minimum, the slopes that hardly change the loss, and small w_k
 become 0: of many features most are idle, and a step takes the time of those that are left. What is infinite is no part
 of the sum over the ridges.
 
@@ -56,7 +56,7 @@ _EQUAL_WIDTH = 0.01
 _EXACT_LINE, _EXACT_RIDGE = 1e-20, 1e-12
 # With more features than this those that are idle are taken out: looked for after every few iterations, if at least
 # this part of all w and slopes is, and their going raises the objective, in units of 1 / n, by no more than this.
-_FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 10, 10, 0.1, 0.02
+_FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 10, 0.1, 0.02
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2

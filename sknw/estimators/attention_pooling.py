@@ -55,7 +55,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
-        that does not matter goes. It also shrinks slopes where few samples are near, as there. With more than 10
+        that does not matter goes. It also shrinks slopes where few samples are near, as there. With more than 15
         features and w="diagonal" slopes that hardly change the loss are taken out: their ridge is infinite. An
         array-like may have infinite numbers, too. A 0 beside other numbers counts as a very small one, between 1e-14
         and 1e-8. Without effect for degree 0.

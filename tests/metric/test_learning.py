@@ -186,7 +186,7 @@ def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_
     assert_allclose(rises_without_slopes(loss, W, ridge), expected - np.log(loss.value(W, ridge)), atol=1e-12)
 
 
-def wide(n=120, d=14):
+def wide(n=120, d=18):
     """Of many features two matter, and one of these for the slope only."""
     rng = np.random.default_rng(3)
     X = rng.normal(size=(n, d))
@@ -211,7 +211,7 @@ def test_of_many_features_those_that_do_not_matter_have_no_slope():
 
 def test_lines_without_some_slopes_of_fewer_samples_than_columns():
     X, y = wide(n=9)
-    ridges = [np.where(np.arange(14) < 11, 0.1, last) for last in (np.inf, 1e14)]
+    ridges = [np.where(np.arange(18) < 11, 0.1, last) for last in (np.inf, 1e14)]
     without, nearly = (AttentionPoolingRegressor(w=0.3, degree=1, ridge=r).fit(X, y).predict(X + 0.1) for r in ridges)
     assert_allclose(without, nearly, rtol=1e-9)
 
