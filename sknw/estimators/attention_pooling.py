@@ -89,7 +89,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         whole where there are enough, and w and the ridge are then multiplied by the power of n that leave-one-out of
         eight times as many, or of all, shows to suit. `loo_score_` rests on max(4e8 / n, 400) samples, on all while n
         is at most 20 000, each predicted from all others. With numbers for w it rests on 4e8 / n. None takes all, and
-        an int so many, both for learning and for the score.
+        an int that many, both for learning and for the score.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None

@@ -34,7 +34,7 @@ from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
-# What only needs few predictions, once w is learned from some of many samples, takes about so many.
+# Where w is learned from some of many samples, what needs few predictions only takes about this many.
 _LOOKED_AT = 400
 # Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
