@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sknw._kernel_sums.costs import COEFFICIENT_POINT, LINE_CELL, LINE_KEY, LINE_SUM, LINE_TRANSLATION
+from sknw._kernel_sums.costs import COEFFICIENT_POINT, LINE_CELL, LINE_EXPANSIONS, LINE_KEY, LINE_SUM, LINE_TRANSLATION
 from sknw._kernel_sums.fast_gauss.chebyshev import bytes_of_moments, error_factors, moments_of, translation_matrices
 from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, LARGEST_LOSS, MEMORY
 from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells
@@ -38,33 +38,50 @@ class GaussianLine:
 
         c = 1 + k; or 3 + 2 k, the sums of `registry.SumsLines`.
         """
-        line, c, m, n_columns = self.line, len(sums), len(log_scale), 1 + len(self.line.columns)
-        of_cells = self.points.index.of_bandwidth(("moments", width), lambda: self._moments(width, n_columns))
-        relative_width = width * bandwidth.per_unit
-        reach = int(np.ceil(bandwidth.reach / relative_width))
-        power = np.arange(c) // n_columns  # of s = key - query, with which a sum is multiplied
-        unit = bandwidth.per_unit**-power
+        line, c, m = self.line, len(sums), len(log_scale)
         done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
         of_queries, of_keys = (line.queries[np.newaxis], self.left_out), (line.keys, line.weights, line.columns)
-        grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach, bandwidth.per_unit, 1 + power[-1]))
-        decay = CELL_ERROR * unit * error_factors(relative_width, reach, c, n_columns)
-        column = np.arange(c) % n_columns
-        rest = self.points.total[column] * unit * bandwidth.reach**power * np.exp(-(bandwidth.reach**2) / 2)
-        errors = (decay, rest, self.points.scale[column] * unit, TOLERANCE, LARGEST_LOSS)
-        costs = (LINE_SUM, LINE_KEY, LINE_CELL, COEFFICIENT_POINT, LINE_TRANSLATION)
+        expansions = self._expansions(bandwidth, width, c) if self._expansions_may_pay(bandwidth) else None
         direct = (bandwidth.rate, bandwidth.log_small_part, SMALLEST_EXPONENT)
 
         def sum_some(some: slice) -> None:
             where = (some.start, some.stop, of_queries, of_keys)
-            if len(of_cells[0]) and not self.request.has_ranges:
-                self.loops.add_expansions(part, done, *where, of_cells, grid, errors, costs)
+            if expansions is not None:
+                self.loops.add_expansions(part, done, *where, *expansions)
             self.loops.add_windows(part, scale, done, *where, direct)
 
         for_each_chunk(sum_some, m, _CHUNK, self.request.n_threads)
         if not is_in_order:
             scatter_rows(sums, line.order, part)
             log_scale[line.order] = scale
+
+    def _expansions_may_pay(self, bandwidth: Bandwidth) -> bool:
+        """Whether direct sums over the keys near, as many for every query, would take longer than to make cells."""
+        if self.request.has_ranges or not len(self.line.keys):
+            return False
+        n, window = len(self.line.keys), 2.0 * bandwidth.reach
+        extent = float(self.line.keys[-1] - self.line.keys[0]) * bandwidth.per_unit
+        near = n * min(window / extent, 1.0) if extent > 0.0 else n
+        return len(self.line.queries) * (LINE_SUM + LINE_KEY * near) > LINE_EXPANSIONS
+
+    def _expansions(self, bandwidth: Bandwidth, width: float, c: int) -> tuple | None:
+        """What `line_loops.add_expansions` needs beside points, for c sums of each query; None without cells."""
+        n_columns = 1 + len(self.line.columns)
+        of_cells = self.points.index.of_bandwidth(("moments", width), lambda: self._moments(width, n_columns))
+        if not len(of_cells[0]):
+            return None
+        relative_width = width * bandwidth.per_unit
+        reach = int(np.ceil(bandwidth.reach / relative_width))
+        power = np.arange(c) // n_columns  # of s = key - query, with which a sum is multiplied
+        unit = bandwidth.per_unit**-power
+        grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach, bandwidth.per_unit, 1 + power[-1]))
+        decay = CELL_ERROR * unit * error_factors(relative_width, reach, c, n_columns)
+        column = np.arange(c) % n_columns
+        rest = self.points.total[column] * unit * bandwidth.reach**power * np.exp(-(bandwidth.reach**2) / 2)
+        errors = (decay, rest, self.points.scale[column] * unit, TOLERANCE, LARGEST_LOSS)
+        costs = (LINE_SUM, LINE_KEY, LINE_CELL, COEFFICIENT_POINT, LINE_TRANSLATION)
+        return of_cells, grid, errors, costs
 
     def _moments(self, width: float, n_columns: int) -> tuple[np.ndarray, ...]:
         """The cells of the keys, where each begins, moments and sizes.
