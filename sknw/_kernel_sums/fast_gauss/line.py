@@ -6,7 +6,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from sknw._kernel_sums.costs import COEFFICIENT_POINT, LINE_CELL, LINE_EXPANSIONS, LINE_KEY, LINE_SUM, LINE_TRANSLATION
+from sknw._kernel_sums.costs import (
+    COEFFICIENT_POINT,
+    LINE_CELL,
+    LINE_COMPILING,
+    LINE_EXPANSIONS,
+    LINE_KEY,
+    LINE_POINT,
+    LINE_SUM,
+    LINE_TRANSLATION,
+)
 from sknw._kernel_sums.fast_gauss.chebyshev import bytes_of_moments, error_factors, moments_of, translation_matrices
 from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, LARGEST_LOSS, MEMORY
 from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells
@@ -14,6 +23,7 @@ from sknw._kernel_sums.fast_gauss.near_field import SMALLEST_EXPONENT
 from sknw._kernel_sums.fast_gauss.points import TOLERANCE, Bandwidth, Points
 from sknw._kernel_sums.line import SortedRequest
 from sknw._kernel_sums.permutation import scatter_rows
+from sknw._kernel_sums.registry import dispatcher
 from sknw._kernel_sums.threads import for_each_chunk
 
 # Fewer keys in a cell than this are summed directly anyway.
@@ -27,7 +37,9 @@ class GaussianLine:
 
     def __init__(self, points: Points):
         from sknw._kernel_sums.fast_gauss import line_loops
+        from sknw._kernel_sums.numba import has_compiled
 
+        self.has_compiled = has_compiled
         self.points, self.request, self.line = points, points.request, SortedRequest.of(points.request)
         self.loops = line_loops
         own = np.where(self.line.is_own, self.line.rank, -1)
@@ -60,10 +72,14 @@ class GaussianLine:
         """Whether direct sums over the keys near, as many for every query, would take longer than to make cells."""
         if self.request.has_ranges or not len(self.line.keys):
             return False
-        n, window = len(self.line.keys), 2.0 * bandwidth.reach
+        n, m, window = len(self.line.keys), len(self.line.queries), 2.0 * bandwidth.reach
         extent = float(self.line.keys[-1] - self.line.keys[0]) * bandwidth.per_unit
         near = n * min(window / extent, 1.0) if extent > 0.0 else n
-        return len(self.line.queries) * (LINE_SUM + LINE_KEY * near) > LINE_EXPANSIONS
+        saved = m * (LINE_SUM + LINE_KEY * near) - LINE_EXPANSIONS
+        if saved <= 0.0 or self.has_compiled(self.loops.add_expansions):
+            return saved > 0.0
+        saved -= LINE_POINT * (n + m)
+        return dispatcher.is_worth_compiling("expansions of one feature", 1e-9 * max(saved, 0.0), LINE_COMPILING)
 
     def _expansions(self, bandwidth: Bandwidth, width: float, c: int) -> tuple | None:
         """What `line_loops.add_expansions` needs beside points, for c sums of each query; None without cells."""

@@ -107,10 +107,11 @@ def squared_distances(tile, queries, start, keys, key_start, products):
     """tile[r, j] = key_start[j] + ||queries[r] - keys[:, j]||^2.
 
     With `products` (four features or more) queries come multiplied by -2, their squared norms in `start`, the keys' in
-    `key_start`, which is infinite for the keys that fill up a block.
+    `key_start`, which is infinite for the keys that fill up a block. None is False where True is not asked for: the
+    compiler leaves products out.
     """
     d = keys.shape[0]
-    if products:
+    if products is not None and products:
         _set_four_products(tile, queries, start, keys, key_start)
         for k in range(4, d - d % 4, 4):
             add_four_products(tile, queries, keys, k)
