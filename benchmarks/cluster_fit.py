@@ -12,9 +12,11 @@ import dask.array
 import numpy as np
 from distributed import Client, LocalCluster
 
-from sknw import AttentionPoolingRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonClassifier, NadarayaWatsonRegressor
 
 N_FEATURES, N_QUERIES = 8, 1000
+# Rows of a group, and levels of the first feature where that is a category.
+GROUP_SIZE, N_LEVELS = 20, 12
 # Validation samples, on paper and measured, and passes over them of a search for the bandwidth.
 N_VALIDATED, N_PASSES = 1000, 45
 # (samples, workers, threads of each) on paper
@@ -42,6 +44,10 @@ def measured(n_rows):
     """
     models = {
         "bandwidth in numbers": NadarayaWatsonRegressor(bandwidth=0.8),
+        "the same, its groups left out": NadarayaWatsonRegressor(bandwidth=0.8),
+        "the same, with a category": NadarayaWatsonRegressor(bandwidth=0.8, categorical_features=[0]),
+        "the same, of classes": NadarayaWatsonClassifier(bandwidth=0.8),
+        "the same, of lines": LocalLinearRegressor(bandwidth=0.8),
         "bandwidth chosen": NadarayaWatsonRegressor(),
         "w in numbers": AttentionPoolingRegressor(w=1.0),
         "w learned": AttentionPoolingRegressor(),
@@ -53,20 +59,26 @@ def measured(n_rows):
     ):
         X = dask.array.random.default_rng(0).normal(size=(n_rows, N_FEATURES), chunks=(n_rows // 10, N_FEATURES))
         y = np.sin(2.0 * X[:, 0]) + X[:, 1] + dask.array.random.default_rng(1).normal(size=n_rows, chunks=n_rows // 10)
+        groups = dask.array.arange(n_rows, chunks=n_rows // 10) // GROUP_SIZE
+        in_levels = dask.array.concatenate([dask.array.round(X[:, :1] * 2) % N_LEVELS, X[:, 1:]], axis=1)
         queries = np.random.default_rng(2).normal(size=(N_QUERIES, N_FEATURES))
         for name, model in models.items():
             learns = name == "w learned"
             model.set_params(random_state=0, validation_samples="auto" if learns else N_VALIDATED)
+            inputs = in_levels if name.endswith("category") else X
+            targets = y > 1.0 if name.endswith("classes") else y
+            of_rows = groups if name.endswith("groups left out") else None
             tracemalloc.start()
-            model.fit(X, y)
+            model.fit(inputs, targets, groups=of_rows)
             kept, peak = (n_bytes / n_rows for n_bytes in tracemalloc.get_traced_memory())
             tracemalloc.stop()
-            found = numbers_of(model), model.predict(queries), model.loo_score_
-            model.fit(X.compute(), y.compute())
-            same = numbers_of(model), model.predict(queries), model.loo_score_
-            differences = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, same, strict=True)]
+            found = what_was_found(model, queries)
+            here = [None if array is None else array.compute() for array in (inputs, targets, of_rows)]
+            model.fit(*here[:2], groups=here[2])
+            pairs = zip(found, what_was_found(model, queries), strict=True)
+            differences = [np.abs(a - b).max() / np.abs(b).max() for a, b in pairs]
             rows.append([name, 8 * N_FEATURES, kept, peak, *(f"{difference:.0e}" for difference in differences)])
-            most = max(most, peak) if name.endswith("numbers") else most
+            most = max(most, peak) if name == "bandwidth in numbers" else most
     _common.print_table(
         f"Fits to {n_rows} rows of {N_FEATURES} features on two workers, {N_VALIDATED} validation samples; differences "
         "from a fit in memory, relative to the largest value",
@@ -77,16 +89,19 @@ def measured(n_rows):
             "at most",
             "difference of bandwidth or w",
             "of predictions",
-            "of `loo_score_`",
+            "of `loo_score_` or `loo_log_loss_`",
         ],
         rows,
     )
     return most
 
 
-def numbers_of(model):
-    """The bandwidth or w."""
-    return getattr(model, "bandwidth_" if isinstance(model, NadarayaWatsonRegressor) else "w_")
+def what_was_found(model, queries):
+    """The bandwidth or w, predictions, and the score of left-out predictions."""
+    numbers = model.w_ if hasattr(model, "w_") else model.bandwidth_
+    if hasattr(model, "predict_proba"):
+        return numbers, model.predict_proba(queries), model.loo_log_loss_
+    return numbers, model.predict(queries), model.loo_score_
 
 
 def nanoseconds_of_a_pair(n_rows):

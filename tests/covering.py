@@ -6,6 +6,8 @@ ten parameters has thousands of rows where all pairs fit into some sixty.
 
 from itertools import combinations
 
+import pytest
+
 
 def covering_array(cases=({},), /, **levels):
     """Rows (dicts) in which every pair of levels of two parameters occurs; greedy, the same at every call.
@@ -61,3 +63,9 @@ def covering_array(cases=({},), /, **levels):
 def describe(row):
     """A name for pytest: the levels of a row."""
     return "-".join(str(value) for value in row.values())
+
+
+def pairwise(cases=({},), /, **levels):
+    """Run a test with the rows of a covering array."""
+    rows = covering_array(cases, **levels)
+    return pytest.mark.parametrize(list(rows[0]), [tuple(row.values()) for row in rows])

@@ -402,8 +402,10 @@ def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage
 
     seen = np.ones(len(X), dtype=bool) if seen is None else seen
     rows = np.array([i for i in sorted(weights_without) if w[i] > 0 and seen[i]])
-    residuals = np.array([y[i] - fit(X[i], i)[0] for i in rows])
+    at_rows = [fit(X[i], i) for i in rows]
+    residuals = y[rows] - [mean for mean, _ in at_rows]
     known = ~np.isnan(residuals[:, 0])
+    weights_of_rows = [weights for (_, weights), is_known in zip(at_rows, known, strict=True) if is_known]
     rows, residuals = rows[known], np.abs(residuals[known])
     counts = w[rows]
     overall = np.average(residuals**2, axis=0, weights=counts)
@@ -417,7 +419,6 @@ def interval(Q, X, y, h, kernel, w=None, outside="nearest", ridge=None, coverage
         s = np.array([scale(weights, pseudo_count) for weights in weights_of_rows])
         return np.average(np.log(s), axis=0, weights=counts) + np.log(np.average(residuals / s, axis=0, weights=counts))
 
-    weights_of_rows = [fit(X[i], i)[1] for i in rows]
     prior_masses = 2.0 ** np.arange(0, 60, 2)
     pseudo_count = prior_masses[np.argmin([cost(pseudo_count) for pseudo_count in prior_masses], axis=0)]
     scores = residuals / [scale(weights, pseudo_count) for weights in weights_of_rows]

@@ -1,8 +1,12 @@
-"""The examples print and draw what their texts promise, or the build of the pages fails."""
+"""The examples and the script of the picture of README print and draw what is promised, or the build fails."""
 
+import os
 import re
+import subprocess
+import sys
 import traceback
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import dedent
 
 from matplotlib.image import imread
@@ -178,8 +182,21 @@ def broken_promises(gallery):
     return faults
 
 
+def changed_overview(folder):
+    """What is wrong with the picture of README in this folder: that its script draws another one."""
+    with TemporaryDirectory() as elsewhere:
+        environment = os.environ | {"MPLBACKEND": "Agg"}
+        subprocess.run([sys.executable, folder / "overview.py"], cwd=elsewhere, env=environment, check=True)
+        drawn, kept = imread(Path(elsewhere, "overview.png")), imread(folder / "overview.png")
+    is_same = drawn.shape == kept.shape and abs(drawn - kept).mean() < 0.05
+    return [] if is_same else ["overview.png: its script draws another picture"]
+
+
 def check(app, exception):
-    if exception is None and (faults := broken_promises(Path(app.srcdir, "gallery"))):
+    if exception is not None:
+        return
+    faults = broken_promises(Path(app.srcdir, "gallery")) + changed_overview(Path(app.srcdir, "images"))
+    if faults:
         raise RuntimeError("examples without what they promise:\n" + "\n".join(faults))
 
 

@@ -29,6 +29,8 @@ _SMALL = 2**17
 def takes_groups(request: KernelSumRequest) -> bool:
     """Whether the sums split up as above, and that is expected to take less time than the columns of the groups."""
     groups, form = request.index.groups, request.kernel.form
+    if request.index.engine is not None:  # who has the keys splits up the sums
+        return False
     if groups is None or request.query_groups is None or form is None or form.family != "exponential":
         return False
     seconds = 1e-9 * TILED_FEATURE * groups.n_columns * request.n_pairs

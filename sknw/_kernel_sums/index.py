@@ -136,6 +136,10 @@ class KeyIndex:
 
         return self.of_columns(name, make)
 
+    def with_columns_of(self, name: Hashable, x: np.ndarray, make: Callable[..., np.ndarray]) -> KeyIndex:
+        """`same_keys` with the columns ``make(x, V)`` of inputs x (n, d) of the keys and their columns V."""
+        return self.same_keys(name, make(x, self.columns))
+
     def without_columns(self) -> KeyIndex:
         """The same keys and weights, without columns: only the sums of weights are computed."""
         return self.with_columns(np.empty((len(self), 0)))
@@ -209,6 +213,13 @@ class KeyIndex:
     def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
         """The n keys whose largest difference in a coordinate from a point is smallest, the first of them first."""
         return smallest(np.abs(self.keys - point).max(axis=1), n)
+
+    def keys_within(self, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """The keys, ascending, that are within its radius of one of the points (p, d)."""
+        is_near = np.zeros(len(self), dtype=bool)
+        for point, radius in zip(points / self.max_abs_key, radii / self.max_abs_key, strict=True):
+            is_near[self.tree.query_ball_point(point, radius)] = True
+        return np.flatnonzero(is_near)
 
     @property
     def squared_norms(self) -> np.ndarray:

@@ -329,3 +329,11 @@ def form_refusal(request: KernelSumRequest, takes_slopes: bool = False) -> str |
     if form is None:
         return "computes kernels that have a form, as the named ones, and this kernel is user-defined"
     return "computes kernels, and not their derivatives" if form.family == "slope" and not takes_slopes else None
+
+
+def metric_form_refusal(request: KernelSumRequest) -> str | None:
+    """What compiled engines say of kernels whose derivative in the metric they do not know."""
+    form = request.kernel.form
+    if form is None or form.family != "exponential" or form.power > 2:
+        return "differentiates exp(-rate u^power) with a power up to 2"
+    return None

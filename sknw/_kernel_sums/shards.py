@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
 
-from sknw._kernel_sums.index import KeyIndex, smallest
+from sknw._kernel_sums.index import Groups, KeyIndex, smallest
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.workers import DaskShards
 
@@ -103,27 +104,34 @@ class DistantRows:
     ndim = 2
 
     def __init__(self, shards: DaskShards, find: Callable[[Any, Any], np.ndarray], n_columns: int) -> None:
-        self._shards, self._find = shards, find
+        self.shards, self.find = shards, find
         self.shape = shards.homes[-1].rows.stop, n_columns
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # a search asks for the same ones again and again
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_last": None}
+
+    def then(self, task: Callable[[np.ndarray], np.ndarray]) -> DistantRows:
+        """``task(rows)`` of the rows, which leaves them as many columns."""
+        return DistantRows(self.shards, partial(_find_then, find=self.find, task=task), self.shape[1])
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray | slice | tuple[slice, int]) -> np.ndarray:
         if isinstance(rows, tuple):
-            return np.concatenate(self._shards.map(_column, self._find, rows[1]))
+            return np.concatenate(self.shards.map(_column, self.find, rows[1]))
         rows = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
         if not len(rows):
             return np.empty((0, self.shape[1]))
         last = self._last
         if last is not None and np.array_equal(last[0], rows):
             return last[1]
-        order, homes = np.argsort(rows, kind="stable"), self._shards.homes
+        order, homes = np.argsort(rows, kind="stable"), self.shards.homes
         ends = np.searchsorted(rows[order], [home.rows.stop for home in homes])
         parts = np.split(rows[order], ends[:-1])
         parts = [part - home.rows.start for part, home in zip(parts, homes, strict=True)]
-        fetched = np.concatenate(self._shards.map(self._find, parts))
+        fetched = np.concatenate(self.shards.map(self.find, parts))
         found = np.empty_like(fetched)
         found[order] = fetched
         self._last = rows, found
@@ -137,6 +145,7 @@ class ShardedIndex(KeyIndex):
     """Keys in shards on workers, which stay there, with their weights and columns."""
 
     engine = "cluster"
+    has_equal_keys = False
 
     def __init__(
         self,
@@ -144,42 +153,65 @@ class ShardedIndex(KeyIndex):
         weights: np.ndarray,
         columns: np.ndarray,
         offset_magnitude: float,
+        groups: Groups | None,
+        has_equal_keys: bool,
         ranges: np.ndarray | None = None,
     ) -> None:
         if ranges is None:
             of_shards = np.array(shards.map(_ranges))
             ranges = np.array([of_shards[:, 0].min(axis=0), of_shards[:, 1].max(axis=0)])
         keys: Any = DistantRows(shards, _keys, ranges.shape[1])
-        super().__init__(keys, weights, columns, offset_magnitude)
-        self.shards, self.ranges = shards, ranges
+        super().__init__(keys, weights, columns, offset_magnitude, groups)
+        self.shards, self.ranges, self.has_equal_keys = shards, ranges, has_equal_keys
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For workers of the same cluster, who ask for sums over the keys: without what has a number for each."""
-        data = self.shards, self.weights[:0], self.columns[:0], self.offset_magnitude, self.ranges
-        return ShardedIndex, data, {"mean": self.mean}
+        groups = None if self.groups is None else self.groups.take(slice(0))
+        none, of_all = slice(0), (self.offset_magnitude, groups, self.has_equal_keys, self.ranges)
+        data = self.shards, self.weights[none], self.columns[none], *of_all
+        return ShardedIndex, data, {"_of_columns": self._of_columns}
+
+    def _with(self, shards: DaskShards, columns: Any) -> ShardedIndex:
+        """The same keys and weights, in shards that have other columns."""
+        of_all = self.offset_magnitude, self.groups, self.has_equal_keys, self.ranges
+        return ShardedIndex(shards, self.weights, columns, *of_all)
 
     def with_columns(self, columns: np.ndarray) -> KeyIndex:
+        if columns is self.columns:
+            return self._with(self.shards, columns)
         own = [columns[home.rows] for home in self.shards.homes]
-        shards = self.shards.derive(_with_columns, own)
-        return ShardedIndex(shards, self.weights, columns, self.offset_magnitude, self.ranges)
+        return self._with(self.shards.derive(_with_columns, own), columns)
+
+    def with_columns_of(self, name: Hashable, x: Any, make: Callable[..., np.ndarray]) -> KeyIndex:
+        """As of the base, for x on the same workers."""
+        shards = self.shards.derive(_with_columns_of, x.shards.kept, x.find, make)
+        return self._with(shards, DistantRows(shards, _columns, make(x[:0], self.columns[:0]).shape[1]))
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         d, k = self.keys.shape[1], self.columns.shape[1]
-        keys, weights, columns = np.split(DistantRows(self.shards, _everything, d + 1 + k)[rows], [d, d + 1], axis=1)
-        return KeyIndex(keys, weights[:, 0], columns, self.offset_magnitude)
+        everything = DistantRows(self.shards, _everything, d + k + 2)[rows]
+        keys, columns, (weights, numbers) = everything[:, :d], everything[:, d:-2], everything[:, -2:].T
+        groups = None if self.groups is None else replace(self.groups, number=numbers.astype(np.intp))
+        return KeyIndex(keys, weights, columns, self.offset_magnitude, groups)
 
     def in_metric(self, w: np.ndarray, offset_magnitude: float) -> NoReturn:
         raise ValueError(NEEDS_ALL_ROWS)
 
-    @property
-    def has_equal_keys(self) -> bool:
-        """As of the base, for keys that are sorted: equal ones of different shards are next to each other."""
-        has_equal, first, last = zip(*self.shards.map(_equal_keys), strict=True)
-        return any(has_equal) or any(np.array_equal(*pair) for pair in zip(last[:-1], first[1:], strict=True))
+    @cached_property
+    def mean(self) -> np.ndarray:
+        sums = sum(self.shards.map(_weighted_sums))
+        return sums[1:] / sums[0]
+
+    @cached_property
+    def smallest_weight(self) -> float:
+        return min(self.shards.map(_smallest_weight))
 
     def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
         distances, keys = map(np.concatenate, zip(*self.shards.map(_nearest_in_max_norm, point, n), strict=True))
         return keys[smallest(distances, n)]
+
+    def keys_within(self, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        return np.concatenate(self.shards.map(_keys_within, points, radii, self.max_abs_key))
 
     def find(self, task: Callable[..., np.ndarray], request: KernelSumRequest) -> np.ndarray:
         """The keys, ascending, whose numbers in their shard ``task(request about the shard)`` returns."""
@@ -194,14 +226,25 @@ def _column(shard: Any, find: Callable[[Any, Any], np.ndarray], column: int) -> 
     return find(shard, slice(None))[:, column]
 
 
+def _find_then(
+    shard: Any, rows: np.ndarray, find: Callable[[Any, Any], np.ndarray], task: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    return task(find(shard, rows))
+
+
 def _keys(shard: Shard, rows: np.ndarray) -> np.ndarray:
     return shard.index.keys[rows]
 
 
+def _columns(shard: Shard, rows: np.ndarray) -> np.ndarray:
+    return shard.index.columns[rows]
+
+
 def _everything(shard: Shard, rows: np.ndarray) -> np.ndarray:
-    """Keys, weights and columns side by side."""
+    """Keys, columns, weights and numbers of groups side by side."""
     index = shard.index
-    return np.column_stack([index.keys[rows], index.weights[rows], index.columns[rows]])
+    number = np.zeros(len(index)) if index.groups is None else index.groups.number
+    return np.column_stack([index.keys[rows], index.columns[rows], index.weights[rows], number[rows]])
 
 
 def _ranges(shard: Shard) -> np.ndarray:
@@ -212,15 +255,33 @@ def _with_columns(shard: Shard, columns: np.ndarray) -> Shard:
     return Shard(shard.index.with_columns(columns), shard.start)
 
 
-def _equal_keys(shard: Shard) -> tuple[bool, np.ndarray, np.ndarray]:
-    """Whether two keys are equal, the first key and the last one."""
-    return shard.index.has_equal_keys, shard.index.keys[0], shard.index.keys[-1]
+def _with_columns_of(
+    shard: Shard, other: Any, find: Callable[[Any, Any], np.ndarray], make: Callable[..., np.ndarray]
+) -> Shard:
+    """With columns that are made of what another shard of the same samples has."""
+    return _with_columns(shard, make(find(other, slice(None)), shard.index.columns))
+
+
+def _weighted_sums(shard: Shard) -> np.ndarray:
+    """Of the weights, and of their products with the columns."""
+    weights = shard.index.weights
+    return np.append(weights.sum(), (weights[:, np.newaxis] * shard.index.columns).sum(axis=0))
+
+
+def _smallest_weight(shard: Shard) -> float:
+    return shard.index.smallest_weight
 
 
 def _nearest_in_max_norm(shard: Shard, point: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The largest differences in a coordinate of the nearest keys, and their numbers among all."""
     keys = shard.index.nearest_in_max_norm(point, n)
     return np.abs(shard.index.keys[keys] - point).max(axis=1), shard.start + keys
+
+
+def _keys_within(shard: Shard, points: np.ndarray, radii: np.ndarray, max_abs_key: float) -> np.ndarray:
+    """Their numbers among all."""
+    shard.index.max_abs_key = max_abs_key  # of all keys
+    return shard.start + shard.index.keys_within(points, radii)
 
 
 def _find(

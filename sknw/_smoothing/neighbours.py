@@ -115,6 +115,10 @@ class EffectiveNeighbours:
         found = self.request.index.tree.query_ball_point(middle / size, radius / size)
         return np.sort(np.array(found, dtype=np.intp))
 
+    def keys_near_each(self, distance: np.ndarray) -> np.ndarray:
+        """The same for each query by itself, of all of them."""
+        return self.request.index.keys_within(self.request.queries, self._radii(distance) * (1.0 + _ROUNDING))
+
     def most_distance(self, log_samples: np.ndarray) -> np.ndarray:
         """The most that the nearest key is away if n keys sum up to M = sum_j K_j w_j / K(0), given log M: (m,).
 

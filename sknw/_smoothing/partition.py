@@ -1,12 +1,15 @@
 """Training data that stay on the workers of a cluster, where they are partitioned once.
 
-Rows go to shards by ranges of the order in which samples are sorted, by x and then by y. So copies meet in one shard,
-the samples of a shard are consecutive ones, and sample i is the same as if all rows were in one process. What has one
-number for each row, whatever the number of features, is in this process as well: targets, weights and the order.
+Rows go to shards by ranges of the order in which samples are sorted: by their block, such as a group or a fold, if
+there are blocks, then by x, and then by y. So copies meet in one shard, and rows of a block unless it is large; the
+samples of a shard are consecutive ones, and sample i is the same as if all rows were in one process. What has one
+number for each row, whatever the number of features, is in this process as well: targets, weights, blocks and the
+order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -17,7 +20,6 @@ import numpy as np
 from sklearn.utils import check_array
 
 from sknw._kernel_sums.index import KeyIndex
-from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.shards import DistantRows, Shard, ShardedIndex
 from sknw._kernel_sums.workers import DaskShards, DaskWorkers, Home, chunks_of, submit
 from sknw._smoothing.features import FeatureMap
@@ -38,6 +40,8 @@ from sknw._smoothing.training import (
 
 # Rows for each shard, and at least of each chunk, among which the bounds of the shards are chosen.
 _PER_SHARD, _PER_CHUNK = 500, 20
+# Multiplying by it, 2^64 times the golden ratio, carries each bit to many others.
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +50,16 @@ class ShardedTrainingSet(TrainingSet):
 
     shards: DaskShards  # of `ShardSamples`
     differs_in_x: np.ndarray  # which samples differ in their inputs from the one before, bool (n,)
+    has_equal_inputs: bool  # whether two samples do not
 
     @property
     def X(self) -> Any:
         """The columns (n, c), of which some can be fetched."""
         return DistantRows(self.shards, partial(_columns, features=self.features), len(self.center))
+
+    def coordinates(self, w: np.ndarray) -> Any:
+        """As of the base, where some can be fetched, for w (c,)."""
+        return self.X.then(partial(coordinates, center=self.center, w=w))
 
     @property
     def first_of_inputs(self) -> np.ndarray:
@@ -60,7 +69,9 @@ class ShardedTrainingSet(TrainingSet):
         """As of the base, for columns that are the values."""
         unit = float(self.sample_weight.max())
         shards = self.shards.derive(_shard, self.features, self.center, w, unit, offset_magnitude)
-        return ShardedIndex(shards, weights, columns, offset_magnitude)
+        inputs: Any = DistantRows(self.shards, _inputs, len(self.features))
+        groups = self.features.groups(inputs, w)
+        return ShardedIndex(shards, weights, columns, offset_magnitude, groups, self.has_equal_inputs)
 
     def take(self, samples: np.ndarray) -> TrainingSet:
         """As of the base; their inputs are fetched."""
@@ -74,28 +85,35 @@ class ShardedTrainingSet(TrainingSet):
         cls,
         X: Any,
         y: np.ndarray,
-        y_chunks: list[Any],
+        y_chunks: list[Any] | None,
         sample_weight: np.ndarray | None,
+        block: np.ndarray | None,
         features: FeatureMap,
+        n_classes: int | None,
         client: Any,
     ) -> ShardedTrainingSet:
-        """The samples among the rows of a dask array X, whose chunks have all columns, and y (n,) or (n, k).
+        """As `TrainingSet.of`, of the rows of a dask array X, whose chunks have all columns.
 
-        `y_chunks` are the targets of each chunk of X, arrays or futures of these.
+        `y_chunks` are futures of the targets of each chunk of X; None: they are sent to the workers.
         """
         weights = scale_weights(sample_weight, len(y))
         is_there = None if np.all(weights > 0) else weights > 0
-        sorted_rows = partition(X, y_chunks, is_there, client)
         y = y.reshape(len(y), -1)
+        sorted_rows = partition(X, y if y_chunks is None else y_chunks, [is_there, block], client)
         order, differs_in_x, differs, starts = _orders(sorted_rows)
+        begins_x, begins_xy = differs_in_x, differs
+        if block is not None:  # equal rows need not be next to each other
+            hashes = np.empty((1, len(y)), dtype=np.uint64)
+            hashes[0, order] = np.concatenate(sorted_rows.map(_hashes))
+            _, (begins_x, begins_xy) = sort_rows(order, [hashes, y.T])
         is_first = differs
-        if not differs.all() and not is_identified(y, order, differs_in_x, differs):
+        if not differs.all() and not is_identified(y, order, begins_x, begins_xy):
             is_first = np.ones(len(order), dtype=bool)
         rows, sample = order[is_first], np.zeros(len(y), dtype=np.intp)
         sample[order] = np.cumsum(is_first) - 1
         relative, share = weights_of_samples(weights, rows, sample)
         stored, of_given = small(rows), small(sample)
-        values, y_center, y_scales, y_range = standardise_targets(take(y, stored), relative, None)
+        values, y_center, y_scales, y_range = standardise_targets(take(y, stored), relative, n_classes)
         n_samples = np.add.reduceat(is_first, starts, dtype=np.intp)
         ends = [slice(*pair) for pair in pairwise([0, *np.cumsum(n_samples).tolist()])]
         shards = sorted_rows.derive(
@@ -103,7 +121,7 @@ class ShardedTrainingSet(TrainingSet):
             is_first is differs,
             [None if np.all(relative == 1.0) else relative[some] for some in ends],
             [some.start for some in ends],
-            (y_center, y_scales),
+            (y_center, y_scales, n_classes),
         )
         homes = [replace(home, rows=some) for home, some in zip(shards.homes, ends, strict=True)]
         shards = DaskShards(shards.kept, homes)
@@ -123,24 +141,29 @@ class ShardedTrainingSet(TrainingSet):
             share,
             shards,
             differs_in_x[is_first],
+            bool(np.count_nonzero(begins_x) < len(rows)),
         )
 
 
-def partition(X: Any, y_chunks: list[Any], is_there: np.ndarray | None, client: Any) -> DaskShards:
-    """The rows in shards of about equal size, each sorted, in the memory of the workers: futures of `SortedRows`."""
+def partition(X: Any, y: np.ndarray | list[Any], of_rows: list[np.ndarray | None], client: Any) -> DaskShards:
+    """The rows in shards of about equal size, each sorted, in the memory of the workers: futures of `SortedRows`.
+
+    Of the rows of X it is given whether they are there, and their blocks.
+    """
     client.wait_for_workers(1)
     workers = DaskWorkers(client)
     x_chunks = chunks_of(client, X)
     ends = [slice(*pair) for pair in pairwise(np.cumsum([0, *X.chunks[0]]).tolist())]
-    there = [None if is_there is None else is_there[rows] for rows in ends]
+    y_chunks = y if isinstance(y, list) else [y[rows] for rows in ends]
+    of_chunks = [[None if of_all is None else of_all[rows] for of_all in of_rows] for rows in ends]
     chunks = [
-        submit(client, None, _chunk, x, y, rows.start, of_chunk)
-        for x, y, rows, of_chunk in zip(x_chunks, y_chunks, ends, there, strict=True)
+        submit(client, None, _chunk, x, y_chunk, rows.start, *of_chunk)
+        for x, y_chunk, rows, of_chunk in zip(x_chunks, y_chunks, ends, of_chunks, strict=True)
     ]
     n_each = max(_PER_SHARD * workers.number // len(chunks), _PER_CHUNK)
     some = client.gather([submit(client, None, _some_rows, chunk, n_each) for chunk in chunks])
-    bounds = _bounds(np.concatenate([x for x, _ in some]), np.concatenate([y for _, y in some]), workers.number)
-    pieces = [submit(client, None, _split, chunk, *bounds) for chunk in chunks]
+    bounds = _bounds(Chunk.joined(some), workers.number)
+    pieces = [submit(client, None, _split, chunk, bounds) for chunk in chunks]
     kept = [
         submit(client, address, _sort, *(submit(client, None, getitem, piece, s) for piece in pieces))
         for s, address in enumerate(workers.addresses)
@@ -151,11 +174,10 @@ def partition(X: Any, y_chunks: list[Any], is_there: np.ndarray | None, client: 
     return DaskShards([kept[i] for i in filled], [homes[i] for i in filled])
 
 
-def _bounds(x: np.ndarray, y: np.ndarray, n_shards: int) -> tuple[np.ndarray, np.ndarray]:
-    """The least row (x, y) of each shard but the first, for some of the rows."""
-    order, _ = sort_rows(np.arange(len(x)), [x.T, y.T])
-    least = order[np.linspace(0, len(x), n_shards, endpoint=False).astype(int)[1:]]
-    return x[least], y[least]
+def _bounds(some: Chunk, n_shards: int) -> Chunk:
+    """The least row of each shard but the first, for some of the rows."""
+    order, _ = some.sort()
+    return some.take(order[np.linspace(0, len(order), n_shards, endpoint=False).astype(int)[1:]])
 
 
 def _orders(shards: DaskShards) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -185,15 +207,32 @@ def _standardisation(shards: DaskShards, features: FeatureMap, n: int) -> tuple[
 class Chunk:
     """Rows of a chunk of the dask array that are there, and which of all they are."""
 
+    block: np.ndarray  # (n, 1); (n, 0) without blocks
     x: np.ndarray
     y: np.ndarray
     rows: np.ndarray
 
+    @classmethod
+    def joined(cls, chunks: Iterable[Chunk]) -> Chunk:
+        """The rows of several, one after the other."""
+        columns = zip(*((chunk.block, chunk.x, chunk.y, chunk.rows) for chunk in chunks), strict=True)
+        return cls(*map(np.concatenate, columns))
+
+    def take(self, rows: np.ndarray) -> Chunk:
+        """Some of the rows, or all in another order."""
+        return Chunk(self.block[rows], self.x[rows], self.y[rows], self.rows[rows])
+
+    def sort(self) -> tuple[np.ndarray, np.ndarray]:
+        """The order of the rows, and which of them, in this order, differ from the one before; equal rows stay."""
+        order, (*_, differs) = sort_rows(np.arange(len(self.x)), [self.block.T, self.x.T, self.y.T])
+        return order, differs
+
 
 @dataclass(frozen=True, eq=False)
-class SortedRows(Chunk):
-    """Rows sorted by x, then by y, and which differ in x, and in (x, y), from the one before."""
+class SortedRows:
+    """Sorted rows, and which differ in x, and in anything, from the one before."""
 
+    given: Chunk
     differs_in_x: np.ndarray
     differs: np.ndarray
 
@@ -208,44 +247,53 @@ class ShardSamples:
     start: int
 
 
-def _chunk(x: np.ndarray, y: np.ndarray, first: int, is_there: np.ndarray | None) -> Chunk:
+def _chunk(x: np.ndarray, y: np.ndarray, first: int, is_there: np.ndarray | None, block: np.ndarray | None) -> Chunk:
     x = check_array(x, dtype=(np.float64, np.float32), ensure_min_samples=0, input_name="X")
-    y, rows = y if y.ndim > 1 else y[:, np.newaxis], np.arange(first, first + len(x))
-    return Chunk(x, y, rows) if is_there is None else Chunk(x[is_there], y[is_there], rows[is_there])
+    block = np.empty((len(x), 0)) if block is None else block[:, np.newaxis]
+    chunk = Chunk(block, x, y if y.ndim > 1 else y[:, np.newaxis], np.arange(first, first + len(x)))
+    return chunk if is_there is None else chunk.take(is_there)
 
 
-def _some_rows(chunk: Chunk, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _some_rows(chunk: Chunk, n: int) -> Chunk:
     """Random rows; which they are decides the sizes of shards, and nothing else."""
-    some = np.random.default_rng(0).permutation(len(chunk.x))[:n]
-    return chunk.x[some], chunk.y[some]
+    return chunk.take(np.random.default_rng(0).permutation(len(chunk.x))[:n])
 
 
-def _split(chunk: Chunk, x: np.ndarray, y: np.ndarray) -> list[Chunk]:
-    """The rows of each shard, for the least rows (x, y) of all shards but the first."""
-    n_bounds = len(x)
-    both = np.concatenate([x, chunk.x]), np.concatenate([y, chunk.y])  # a bound comes before rows that equal it
-    order, _ = sort_rows(np.arange(n_bounds + len(chunk.x)), [columns.T for columns in both])
-    is_bound = order < n_bounds
+def _split(chunk: Chunk, bounds: Chunk) -> list[Chunk]:
+    """The rows of each shard, for the least rows of all shards but the first."""
+    n_bounds = len(bounds.x)
+    order, _ = Chunk.joined([bounds, chunk]).sort()  # a bound comes before rows that equal it
     shard = np.empty(len(order), dtype=np.intp)
-    shard[order] = np.cumsum(is_bound)
+    shard[order] = np.cumsum(order < n_bounds)
     shard = shard[n_bounds:]
-    each = (np.flatnonzero(shard == s) for s in range(n_bounds + 1))
-    return [Chunk(chunk.x[some], chunk.y[some], chunk.rows[some]) for some in each]
+    return [chunk.take(np.flatnonzero(shard == s)) for s in range(n_bounds + 1)]
 
 
 def _sort(*pieces: Chunk) -> SortedRows:
-    x, y, rows = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "rows"))
-    order, differs = sort_rows(np.arange(len(x)), [x.T, y.T])
-    return SortedRows(x[order], y[order], rows[order], *differs)
+    chunk = Chunk.joined(pieces)
+    order, differs = chunk.sort()
+    x = chunk.x[order]
+    return SortedRows(chunk.take(order), np.append(True, np.any(x[1:] != x[:-1], axis=1))[: len(x)], differs)
 
 
 def _size(shard: SortedRows) -> int:
-    return len(shard.rows)
+    return len(shard.differs)
 
 
 def _order(shard: SortedRows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The given rows, which of them differ from the one before, and the first x and the last."""
-    return shard.rows, shard.differs_in_x, shard.differs, shard.x[0], shard.x[-1]
+    x = shard.given.x
+    return shard.given.rows, shard.differs_in_x, shard.differs, x[0], x[-1]
+
+
+def _hashes(shard: SortedRows) -> np.ndarray:
+    """A number for each x, equal ones for equal x, and with 64 bits hardly for others."""
+    hashes = np.zeros(len(shard.differs), dtype=np.uint64)
+    for column in shard.given.x.T:
+        hashes ^= (column.astype(np.float64) + 0.0).view(np.uint64)  # the sum makes a positive zero of a negative one
+        hashes *= _ODD
+        hashes ^= hashes >> np.uint64(32)
+    return hashes
 
 
 def _samples_of_shard(
@@ -253,11 +301,11 @@ def _samples_of_shard(
     has_copies: bool,
     weights: np.ndarray | None,
     start: int,
-    of_y: tuple[np.ndarray, np.ndarray],
+    of_y: tuple[np.ndarray, np.ndarray, int | None],
 ) -> ShardSamples:
-    kept: Rows = shard.differs if has_copies and not shard.differs.all() else slice(None)
-    values = values_of(shard.y[kept], *of_y, None)
-    return ShardSamples(shard.x[kept], values, np.ones(len(values)) if weights is None else weights, start)
+    given, kept = shard.given, shard.differs if has_copies and not shard.differs.all() else slice(None)
+    values = values_of(given.y[kept], *of_y)
+    return ShardSamples(given.x[kept], values, np.ones(len(values)) if weights is None else weights, start)
 
 
 def _inputs(shard: ShardSamples, rows: np.ndarray) -> np.ndarray:
@@ -285,4 +333,5 @@ def _shard(
 ) -> Shard:
     """The samples as keys."""
     keys = coordinates(features.columns(shard.x), center, w)
-    return Shard(KeyIndex(keys, shard.weights / unit, shard.values, offset_magnitude), shard.start)
+    groups = features.groups(shard.x, w)
+    return Shard(KeyIndex(keys, shard.weights / unit, shard.values, offset_magnitude, groups), shard.start)

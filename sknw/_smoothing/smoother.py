@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums, line_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._kernel_sums.shards import NEEDS_ALL_ROWS
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.attention import weight_rows
 from sknw._smoothing.features import FeatureMap
@@ -36,6 +38,9 @@ _LOSS_IN_SEARCH = 1e-9
 _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
+# Where the keys are elsewhere, those near some queries are fetched together: near so many queries at least, or near as
+# many as have this number of samples around them.
+_LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 4096
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
 _POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
@@ -63,6 +68,12 @@ def refuse_overflow(z: np.ndarray) -> None:
         )
 
 
+def _line_columns(x: np.ndarray, values: np.ndarray, n_extra: int) -> np.ndarray:
+    """The columns (n, c) of which lines need the sums, and the extra values, the last ones."""
+    values, extra = np.split(values, [values.shape[1] - n_extra], axis=1)
+    return np.hstack([line_columns(x, values), extra])
+
+
 @dataclass(frozen=True, eq=False)
 class LocalLinearSpec:
     """What pooling by local lines needs beyond the weights."""
@@ -88,7 +99,7 @@ class LocalLinearSpec:
         if common < np.max(ridge):
             scales, common = scales * np.sqrt(ridge), 1.0
         scales = training.features.repeat(scales)
-        return cls(coordinates(training.X, training.center, 1.0 / scales), scales, common)
+        return cls(training.coordinates(1.0 / scales), scales, common)
 
     def along_rows(self) -> LocalLinearSpec:
         """The same in as many coordinates as samples, where these are fewer than columns, for one ridge.
@@ -97,7 +108,7 @@ class LocalLinearSpec:
         """
         if len(self.x) >= self.x.shape[1]:
             return self
-        basis = np.linalg.qr(self.x.T)[0]
+        basis = np.linalg.qr(np.transpose(self.x))[0]
         return replace(self, x=self.x @ basis, basis=basis)
 
     def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
@@ -208,8 +219,9 @@ class Smoother:
 
     def take(self, rows: np.ndarray) -> Smoother:
         """The same with some of the training samples, or all in another order."""
-        line = None if self.line is None else replace(self.line, x=self.line.x[rows])
-        return replace(self, line=line, values=self.values[rows], index=self.index.take(rows))
+        line, index = self.line, self.index.take(rows)
+        line = None if line is None else replace(line, x=line.x[rows])
+        return replace(self, line=line, values=index.columns, index=index)
 
     def with_line(self, line: LocalLinearSpec) -> Smoother:
         """The same by local lines."""
@@ -288,14 +300,9 @@ class Smoother:
         request = self.value_request(queries, bandwidths)
         if self.line is None:
             return request
-        index = self.index.of_columns("line", lambda: self.index.same_keys("line columns", self._line_columns()))
+        x, make = self.line.x, partial(_line_columns, n_extra=self.n_extra)
+        index = self.index.of_columns("line", lambda: self.index.with_columns_of("line columns", x, make))
         return replace(request, index=index)
-
-    def _line_columns(self) -> np.ndarray:
-        """The columns (n, c) of which lines need the sums, and the extra values."""
-        assert self.line is not None
-        values, extra = np.split(self.values, [self.values.shape[1] - self.n_extra], axis=1)
-        return np.hstack([line_columns(self.line.x, values), extra])
 
     def value_request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
         """The kernel sums of the values alone; `bandwidths` in units of the smoother's own."""
@@ -345,12 +352,15 @@ class Smoother:
         assert self.line is not None
         moments, x, extra, unsupported = self._moments(queries, bandwidths)
         lines, ridge = LocalFits.of(moments, x), self.line.ridge
-        size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
 
         def is_lost(moments: LocalMoments, lines: LocalFits) -> np.ndarray:
             return lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
 
         lost = is_lost(moments, lines) & ~unsupported
+        if self.index.engine is not None:
+            self._fit_fetched(lines, lost, lambda few, *given: few.lines(*given)[0], queries, bandwidths)
+            return lines, extra, unsupported
+        size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
         if x is queries.x:
             self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
@@ -369,6 +379,9 @@ class Smoother:
             return np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
 
         lost = is_lost(moments, lines) & ~unsupported
+        if self.index.engine is not None:
+            self._fit_fetched(lines, lost, lambda few, *given: few.lines_for_any_ridge(*given)[0], queries, bandwidths)
+            return lines, unsupported
         if x is queries.x:
             self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
@@ -482,6 +495,34 @@ class Smoother:
                 moments, x, _, _ = few._moments(part, h)
                 lines = LocalFits.of(moments, x)
                 found[b, here], lost[b, here] = lines[0], is_lost(moments, lines)[0]
+
+    def _fit_fetched(
+        self,
+        found: LocalFits,
+        lost: np.ndarray,
+        fit: Callable[[Smoother, Queries, np.ndarray], LocalFits],
+        queries: Queries,
+        bandwidths: np.ndarray,
+    ) -> None:
+        """Replace lines `found` where digits were `lost` (b, m) by those that ``fit`` finds among the keys near.
+
+        For keys that are elsewhere, of which those near a few queries at a time are fetched.
+        """
+        for b in np.flatnonzero(lost.any(axis=1)).tolist():
+            rows, h = np.flatnonzero(lost[b]), bandwidths[b : b + 1]
+            n_samples = 1.0 + np.exp(found.log_samples[b, rows]).mean()
+            size = max(int(_SAMPLES_TOGETHER / n_samples), _LEAST_TOGETHER)
+            for some in np.split(rows, range(size, len(rows), size)):
+                part = queries[some]
+                neighbours = EffectiveNeighbours(self.value_request(part, h))
+                if not neighbours.radius_is_known:
+                    raise ValueError(NEEDS_ALL_ROWS)
+                near = neighbours.keys_near_each(
+                    neighbours.most_distance(found.log_samples[b, some] - np.log(self.unit))
+                )
+                leave_out = None if part.leave_out is None else part.leave_out.among(near)
+                few = replace(self.take(near), algorithm="auto")
+                found[b, some] = fit(few, replace(part, leave_out=leave_out), h)[0]
 
     def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
         """The logarithm of what a sample of weight 1, of weights of mean 1, adds to sum_j K_j w_j at itself.

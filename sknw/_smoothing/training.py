@@ -50,6 +50,10 @@ class TrainingSet:
         """The columns (n, c), made and put in order whenever they are asked for: they take much memory."""
         return self.features.columns(take(self.given, self.rows))
 
+    def coordinates(self, w: np.ndarray) -> np.ndarray:
+        """(x - center) w for the columns x of the samples, with w (c,) or (c, r)."""
+        return coordinates(self.X, self.center, w)
+
     @property
     def first_of_inputs(self) -> np.ndarray:
         """The first sample of each run of samples with equal inputs."""
@@ -59,7 +63,7 @@ class TrainingSet:
     def key_index(self, w: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float) -> KeyIndex:
         """The samples as keys (x - center) w, with their columns V."""
         groups = self.features.groups(take(self.given, self.rows), w)
-        return KeyIndex(coordinates(self.X, self.center, w), weights, columns, offset_magnitude, groups)
+        return KeyIndex(self.coordinates(w), weights, columns, offset_magnitude, groups)
 
     @cached_property
     def given_rows(self) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,6 +107,20 @@ def mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarra
         return means
     sums = np.column_stack([np.bincount(rows, column, minlength=n) for column in predictions.T])
     return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
+
+
+def predict_rows(
+    rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray, predict: Callable[[Tests], np.ndarray]
+) -> np.ndarray:
+    """The mean left-out predictions of given rows that are no samples, NaN where there is none: (m, k).
+
+    ``predict(tests)`` are those of tests whose rows are positions in `rows`.
+    """
+    tests = [some for some in tests_of(rule, training, rows) if len(some)]
+    if not tests:
+        return np.full((len(rows), training.values.shape[1]), np.nan)
+    predictions = np.concatenate([predict(some) for some in tests])
+    return mean_of_rows(predictions, np.concatenate([some.rows for some in tests]), len(rows))
 
 
 @dataclass(frozen=True, eq=False)

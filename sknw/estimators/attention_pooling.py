@@ -134,8 +134,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on, each predicted from all others that `cv` keeps.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys; of categories the position of each value in `categories_`. The dask array given to `fit`, if its rows
-        stayed on the workers of a cluster.
+        The keys; of categories the position of each value in `categories_`. A dask array, if its rows stayed on the
+        workers of a cluster.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -224,10 +224,6 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
-
-    @property
-    def _keeps_shards(self) -> bool:
-        return not self.degree
 
     def _store_left_out(
         self,

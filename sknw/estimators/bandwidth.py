@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
-from sknw._selection.diagnostics import fit_warning
 from sknw._selection.result import BandwidthSearch
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
@@ -103,20 +102,8 @@ class BandwidthSmoother(IncrementalSmoother):
             found = self._autocorrelation(smoother, training, len(validation))
             search = replace(search, autocorrelation=found)
         self.bandwidth_, self.bandwidth_search_ = bandwidth, search
-        warning = None
         if search is not None:
-            warning = fit_warning(
-                smoother,
-                training,
-                validation,
-                self._datafit(),
-                self._skill(),
-                self._remedy,
-                search.criterion,
-                found,
-            )
-        if warning is not None:
-            warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
+            self._warn_of_fit(smoother, training, validation, search.criterion, found)
         task.end()
         return self
 

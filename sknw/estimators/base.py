@@ -17,6 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
 from sknw._predictive.fitted import FittedSmoother
+from sknw._selection.diagnostics import fit_warning
 from sknw._sklearn_compat import (
     CallbackSupportMixin,
     Interval,
@@ -35,13 +36,14 @@ from sknw._smoothing.validation import (
     Blocks,
     LeaveOutRule,
     Splits,
+    Tests,
     Validation,
     mean_of_rows,
+    predict_rows,
     restore_rule,
-    tests_of,
 )
 from sknw._version import __version__
-from sknw.estimators.dask_arrays import client_that_keeps, gather_targets, is_dask_array
+from sknw.estimators.dask_arrays import client_that_keeps, encode_chunks, gather_targets, is_dask_array
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.predictive import AttentionMixin
 from sknw.estimators.tables import (
@@ -190,6 +192,13 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """What may help where left-out predictions are no better than a constant."""
         raise NotImplementedError
 
+    def _warn_of_fit(self, smoother: Smoother, training: TrainingSet, validation: Validation, *details: Any) -> None:
+        """Warn of a choice that `fit_warning` finds wrong; it says what the details are."""
+        judged = self._datafit(), self._skill(), self._remedy
+        warning = fit_warning(smoother, training, validation, *judged, *details)
+        if warning is not None:
+            warnings.warn(warning, UserWarning, stacklevel=5)  # the caller of fit, beyond its decorator
+
     def _store_left_out(
         self,
         data: FitData,
@@ -220,10 +229,29 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         for name in ("_fitted", "_growing"):
             self.__dict__.pop(name, None)
-        client = client_that_keeps(X) if self._keeps_shards else None
-        if client is not None:
-            return self._leave_on_workers(X, y, sample_weight, groups, client)
-        X = densify(X)
+        client = client_that_keeps(X)
+        if client is None:
+            X = densify(X)
+            X_array, y_array, kinds = self._validate_arrays(X, y, sample_weight)
+        else:
+            X_array, y_array, kinds, y_chunks = self._validate_dask(X, y, sample_weight, client)
+        self.is_categorical_ = kinds.is_categorical
+        y_array = self._as_kept(y_array)
+        weights = None if sample_weight is None else check_sample_weight(sample_weight, y_array)
+        is_there = np.broadcast_to(True, len(y_array)) if weights is None else weights > 0
+        self._find_classes(y_array, is_there, classes)
+        rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
+        features = feature_map(kinds, self.categories_, self.scale)
+        if client is None:
+            training = self._training_set(X_array, y_array, weights, rule, features)
+        else:
+            training = self._sharded_training_set(X_array, y_array, y_chunks, weights, rule, features, client)
+        return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
+
+    def _validate_arrays(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[np.ndarray, np.ndarray, FeatureKinds]:
+        """X and y as arrays, with codes of the categories that are found, and what the features are."""
         checks = {"dtype": (np.float64, np.float32), **self._target_checks}
         kinds = self._feature_kinds(X)
         if kinds is not None and kinds.is_categorical.any():
@@ -237,49 +265,48 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             with names_the_remedy(self):
                 X_array, y_array = validate_data(self, X, y, **checks)
             self.categories_ = [None] * X_array.shape[1]
-        kinds = kinds or FeatureKinds.of_numbers(X_array.shape[1])
-        self.is_categorical_ = kinds.is_categorical
-        y_array = self._as_kept(y_array)
-        weights = None if sample_weight is None else check_sample_weight(sample_weight, X_array)
-        is_there = np.broadcast_to(True, len(y_array)) if weights is None else weights > 0
-        self._find_classes(y_array, is_there, classes)
-        rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
-        features = feature_map(kinds, self.categories_, self.scale)
-        training = self._training_set(X_array, y_array, weights, rule, features)
-        return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
+        return X_array, y_array, kinds or FeatureKinds.of_numbers(X_array.shape[1])
 
-    @property
-    def _keeps_shards(self) -> bool:
-        """Whether the rows of a dask array can stay on the workers of a cluster."""
-        return False
+    def _validate_dask(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, client: Any
+    ) -> tuple[Any, np.ndarray, FeatureKinds, list[Any] | None]:
+        """The same for a dask array whose rows stay on the workers; at last its chunks of targets, if these are there.
 
-    def _leave_on_workers(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None, client: Any
-    ) -> FitData:
-        """As `_validate_fit`, for a dask array whose rows stay on the workers."""
-        given = {"cv": self.cv, "groups": groups}
-        if unknown := [name for name, value in given.items() if value is not None]:
-            raise ValueError(
-                f"{unknown[0]} needs the rows of X in this process, and fit leaves those of a dask array on the "
-                "workers of its cluster: fit to X.compute(), or without."
-            )
+        Refused by estimators that need all rows in the memory of one process.
+        """
         validate_data(self, X, y, skip_check_array=True)  # the number of features, and that there is y
         kinds = self._feature_kinds(X) or FeatureKinds.of_numbers(X.shape[1])
+        X, self.categories_ = X.rechunk({1: -1}), [None] * X.shape[1]
         if kinds.is_categorical.any():
+            weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(len(X)))
+            X, self.categories_ = encode_chunks(X, kinds, weights, client)
+        targets, y_chunks = gather_targets(y, X, client)
+        targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
+        return X, targets, kinds, y_chunks
+
+    def _sharded_training_set(
+        self,
+        X: Any,
+        y: np.ndarray,
+        y_chunks: list[Any] | None,
+        sample_weight: np.ndarray | None,
+        rule: LeaveOutRule,
+        features: FeatureMap,
+        client: Any,
+    ) -> ShardedTrainingSet:
+        """As `_training_set`, for a dask array whose rows stay on the workers."""
+        if isinstance(rule, Splits):
             raise ValueError(
-                "categorical_features and ordered_features need the rows of X in this process, and fit leaves those of "
-                "a dask array on the workers of its cluster: fit to X.compute()."
+                f"cv={self.cv!r} has splits that are no folds: some row is tested twice, or predicted from some of the "
+                "others. fit leaves the rows of a dask array on the workers of its cluster and takes folds, groups and "
+                "LeaveBlockOut: fit to X.compute(), or choose such a cv."
             )
-        X = X.rechunk({1: -1})
-        y, y_chunks = gather_targets(y, X, client)
-        some_x = np.broadcast_to(0.0, (len(X), 1))
-        y = self._as_kept(check_X_y(some_x, y, estimator=self, **self._target_checks)[1])
-        weights = None if sample_weight is None else check_sample_weight(sample_weight, some_x)
-        self.is_categorical_, self.categories_ = kinds.is_categorical, [None] * X.shape[1]
-        features = feature_map(kinds, self.categories_, self.scale)
+        numbers, n_classes = self._numbers_of(y)
+        y_chunks = y_chunks if n_classes is None else None  # the workers have labels
+        block = rule.position if isinstance(rule, Blocks) else None
+        of_rows = numbers, y_chunks, sample_weight, block
         with names_the_remedy(self):
-            training = ShardedTrainingSet.of_dask(X, y, y_chunks, weights, features, client)
-        return FitData(X, y, weights, None, training, Validation.of(None, training))
+            return ShardedTrainingSet.of_dask(X, *of_rows, features, n_classes, client)
 
     def _training_set(
         self,
@@ -353,10 +380,16 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         of_samples = mean_of_rows(predictions, validation.rows, len(training))
         loo = of_samples[training.sample]
         weightless = np.flatnonzero(training.share == 0)
+
+        def predict(tests: Tests) -> np.ndarray:
+            X = np.asarray(data.X[weightless[tests.rows]])
+            queries = replace(smoother.queries(X), leave_out=tests.leave_out)
+            return smoother.of_split(tests).pool(queries)[0]
+
         if weightless.size:
             loo[weightless] = np.nan
             if validation is data.validation:
-                loo[weightless] = _predict_left_out(smoother, data, weightless)
+                loo[weightless] = predict_rows(data.rule, training, weightless, predict)
         self._store_left_out(data, smoother, validation, predictions, of_samples, loo)
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
@@ -470,13 +503,3 @@ def _category_weights(smoother: Smoother) -> np.ndarray:
         )
         weights[k] = both[1] / both[0]
     return weights
-
-
-def _predict_left_out(smoother: Smoother, data: FitData, rows: np.ndarray) -> np.ndarray:
-    """Predictions (m, k) of given rows that are no samples, as of those that are."""
-    predictions, of_rows = [np.empty((0, data.training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
-    for tests in filter(len, tests_of(data.rule, data.training, rows)):
-        queries = replace(smoother.queries(np.asarray(data.X[rows[tests.rows]])), leave_out=tests.leave_out)
-        predictions.append(smoother.of_split(tests).pool(queries)[0])
-        of_rows.append(tests.rows)
-    return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))

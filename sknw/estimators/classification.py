@@ -59,7 +59,8 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys. Categories may be strings, numbers or missing.
+            Training inputs, the keys. Categories may be strings, numbers or missing. The rows of a dask array may stay
+            on the workers of its cluster.
         y : array-like of shape (n_samples,)
             The class of each sample: strings, integers or bools.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -201,7 +202,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         ValueError
             If `outside` is "nan" or "raise" and a query has no training sample in the kernel's support.
         """
-        array, smoother = self._validate_queries(X)
+        array, smoother = self._validate_queries(X, takes_shards=True)
         code = np.empty(len(array), dtype=np.intp)
         for batch, probabilities in self._probabilities(array, smoother):
             if np.isnan(probabilities[:, 0]).any():
@@ -233,7 +234,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         ValueError
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
-        array, smoother = self._validate_queries(X)
+        array, smoother = self._validate_queries(X, takes_shards=True)
         proba = np.empty((len(array), len(self.classes_)), dtype=array.dtype)
         for batch, probabilities in self._probabilities(array, smoother):
             proba[batch] = probabilities

@@ -98,7 +98,8 @@ class NadarayaWatsonClassifier(ClassificationMixin, BandwidthSmoother):
     n_validation_ : int
         The number of samples that `loo_log_loss_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys; of categories the position of each value in `categories_`.
+        The keys; of categories the position of each value in `categories_`. A dask array, if its rows stayed on the
+        workers of a cluster.
     y_train_ : ndarray of shape (n_samples,)
         The classes.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -259,7 +260,8 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
     n_validation_ : int
         The number of samples that `loo_log_loss_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys; of categories the position of each value in `categories_`.
+        The keys; of categories the position of each value in `categories_`. A dask array, if its rows stayed on the
+        workers of a cluster.
     y_train_ : ndarray of shape (n_samples,)
         The classes.
     sample_weight_ : ndarray of shape (n_samples,) or None

@@ -15,12 +15,15 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from sknw._kernel_sums.workers import chunks_of
-from sknw._predictive.fitted import FittedRegression
+from sknw._kernel_sums.workers import chunks_of, submit
 from sknw._smoothing.training import TrainingSet
+from sknw.estimators.tables import Categories, FeatureKinds, encode, find_categories, merge_categories
 
 # As many rows, or one feature, are brought into this process by fit.
 FEW_ROWS = 20_000
+
+# Attributes with an entry for each row.
+_OF_ROWS = ("y_train_", "loo_prediction_", "loo_proba_")
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -59,17 +62,36 @@ def client_that_keeps(X: Any) -> Any | None:
     return client if X.shape[0] > FEW_ROWS else None
 
 
-def gather_targets(y: Any, X: Any, client: Any) -> tuple[np.ndarray, list[Any]]:
-    """The targets here, and those of each chunk of the dask array X: where they are, if y is a dask array as well."""
-    is_numeric = is_dask_array(y) and y.dtype.kind in "biuf"
-    y = y if is_numeric else np.asarray(y)
-    if is_numeric and np.isnan(y.shape[0]):
+def gather_targets(y: Any, X: Any, client: Any) -> tuple[np.ndarray, list[Any] | None]:
+    """The targets here, and the futures of those of each chunk of the dask array X, if y are numbers of a dask array.
+
+    Labels are found on the workers, and rows bring their number.
+    """
+    if is_dask_array(y) and np.isnan(y.shape[0]):
         y.compute_chunk_sizes()
     check_consistent_length(X, y)
-    if not is_numeric:
-        return y, np.split(y, np.cumsum(X.chunks[0])[:-1])
+    if not is_dask_array(y):
+        return np.asarray(y), None
     chunks = chunks_of(client, y.rechunk((X.chunks[0], *y.shape[1:])))
-    return np.concatenate(client.gather(chunks)), chunks
+    if y.dtype.kind in "biuf":
+        return np.concatenate(client.gather(chunks)), chunks
+    labels = client.gather([submit(client, None, _labels, chunk) for chunk in chunks])
+    return np.concatenate([distinct[numbers] for distinct, numbers in labels]), None
+
+
+def encode_chunks(X: Any, kinds: FeatureKinds, sample_weight: np.ndarray | None, client: Any) -> tuple[Any, Categories]:
+    """The lazy dask array of X with the codes of categories, and their levels, which the workers find."""
+    chunks = chunks_of(client, X)
+    ends = np.cumsum(X.chunks[0])[:-1]
+    there = [None] * len(chunks) if sample_weight is None else np.split(sample_weight > 0, ends)
+    of_chunks = [submit(client, None, find_categories, x, kinds, some) for x, some in zip(chunks, there, strict=True)]
+    categories = merge_categories(client.gather(of_chunks))
+    dtype = X.dtype if X.dtype.kind == "f" else np.float64
+    return X.map_blocks(_encode_chunk, categories, dtype=dtype, meta=np.empty((0, 0), dtype)), categories
+
+
+def _encode_chunk(x: np.ndarray, categories: Categories) -> np.ndarray:
+    return encode(x, categories) if len(x) else np.empty(x.shape)
 
 
 def _client() -> Any | None:
@@ -80,11 +102,16 @@ def _client() -> Any | None:
         return None
 
 
+def _labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct labels, and the number of each one in as few bytes as hold it."""
+    distinct, numbers = np.unique(y, return_inverse=True)
+    return distinct, numbers.reshape(y.shape).astype(np.min_scalar_type(len(distinct)))
+
+
 def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> Any:
     X = X.rechunk({1: -1})
     # of what type and shape an answer is
-    row = np.asarray(model.X_train_[:1]).astype(X.dtype if X.dtype.kind == "f" else np.float64)
-    example = getattr(model, name)(row, *arguments, **settings)
+    example = getattr(model, name)(_example_row(model, X.dtype), *arguments, **settings)
     is_pair = isinstance(example, tuple)
     example = _stacked(example)
     shape: dict[str, Any] = {"drop_axis": 1}
@@ -97,6 +124,15 @@ def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[
         **shape,
     )
     return (found[..., 0], found[..., 1]) if is_pair else found
+
+
+def _example_row(model: Any, dtype: np.dtype) -> np.ndarray:
+    """A training row with the levels of categories, as a query of a dask array of this dtype would be."""
+    row = np.asarray(model.X_train_[:1]).astype(object)
+    for k, levels in enumerate(model.categories_):
+        if levels is not None:
+            row[0, k] = levels[int(row[0, k])]
+    return row if dtype.kind not in "biuf" else row.astype(dtype if dtype.kind == "f" else np.float64)
 
 
 def _predict_chunk(chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> np.ndarray:
@@ -136,15 +172,16 @@ def _model(model: Any) -> Any:
 
 
 def _without_rows(model: Any) -> dict[str, Any]:
-    """The attributes of a regressor whose rows are on workers, for predictions there: without one for each row."""
+    """The attributes of a model whose rows are on workers, for predictions there: without one for each row."""
     fitted, training, none = model._fitted, model._fitted.training, slice(0, 0)
     of_y = training.values[none], training.y_center, training.y_scales, training.y_range
     of_x = np.empty((0, len(training.features))), training.features, none, training.center, training.scales
     few = TrainingSet(*of_x, *of_y, training.sample_weight[none], none, training.share[none])
-    light = FittedRegression(few, replace(fitted.smoother, values=few.values), None, fitted.squares[none])
+    squares = {"squares": fitted.squares[none]} if hasattr(fitted, "squares") else {}
+    light = replace(fitted, training=few, smoother=replace(fitted.smoother, values=few.values), rule=None, **squares)
     if "with_squares" in vars(fitted):
         squares = fitted.with_squares
         vars(light)["with_squares"] = replace(squares, values=squares.values[none])
         vars(light)["mean_squares"] = fitted.mean_squares
-    rows = {name: getattr(model, name)[none] for name in ("y_train_", "loo_prediction_")}
+    rows = {name: getattr(model, name)[none] for name in _OF_ROWS if hasattr(model, name)}
     return {**vars(model), **rows, "X_train_": few.given, "sample_weight_": None, "_fitted": light}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, NoReturn, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +23,7 @@ from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation, mean_of_rows, tests_of
+from sknw._smoothing.validation import LeaveOutRule, Tests, Validation, mean_of_rows, predict_rows
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.predictive import (
@@ -295,6 +295,12 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         task.end()
         return self
 
+    def _validate_dask(self, X: Any, *_: Any) -> NoReturn:
+        raise ValueError(
+            "KrigingRegressor fits in the memory of one process: the equations for its values couple all rows, and are "
+            f"no sums over shards. X is a dask array of {len(X)} rows: fit to X.compute() if that fits in memory."
+        )
+
     def _given(self, name: str, d: int, least: float, most: float) -> np.ndarray | None:
         """The parameter `name` as numbers (d,) between two others; None where it is learned."""
         parameter = getattr(self, name)
@@ -327,8 +333,14 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         of_samples = mean_of_rows(training.values[rows] - residuals, rows, len(training))
         self.loo_score_ = weighted_r2(training.values, of_samples, training.sample_weight)
         loo = of_samples[training.sample]
-        if (weightless := np.flatnonzero(training.share == 0)).size:
-            loo[weightless] = _predict_left_out(solution, data, training, weightless)
+        weightless = np.flatnonzero(training.share == 0)
+
+        def predict(tests: Tests) -> np.ndarray:
+            columns = training.features.columns(data.X[weightless[tests.rows]])
+            return solution.predict_without(standardised(training, columns), tests)
+
+        if weightless.size:
+            loo[weightless] = predict_rows(data.rule, training, weightless, predict)
         self.loo_prediction_ = training.into_units_of_y(loo).reshape(data.y.shape)
         if solution.alpha is not None:
             values = training.for_given_rows((solution.alpha * training.y_scales).T).T
@@ -758,13 +770,3 @@ def _trend_coefficients(solution: Kriging, training: TrainingSet) -> np.ndarray:
     slopes /= training.features.repeat(training.scales)[:, np.newaxis]
     constant = training.y_center + training.y_scales * solution.beta[0] - training.center @ slopes
     return np.vstack([constant, slopes]) if solution.model.directions.size else constant[np.newaxis]
-
-
-def _predict_left_out(solution: Kriging, data: FitData, training: TrainingSet, rows: np.ndarray) -> np.ndarray:
-    """Standardised predictions (m, k) of given rows that are no samples, as of those that are."""
-    predictions, of_rows = [np.empty((0, training.values.shape[1]))], [np.empty(0, dtype=np.intp)]
-    for tests in filter(len, tests_of(data.rule, training, rows)):
-        columns = standardised(training, training.features.columns(data.X[rows[tests.rows]]))
-        predictions.append(solution.predict_without(columns, tests))
-        of_rows.append(tests.rows)
-    return mean_of_rows(np.concatenate(predictions), np.concatenate(of_rows), len(rows))

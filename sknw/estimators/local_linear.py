@@ -99,7 +99,8 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys; of categories the position of each value in `categories_`.
+        The keys; of categories the position of each value in `categories_`. A dask array, if its rows stayed on the
+        workers of a cluster.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None

@@ -18,7 +18,6 @@ from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import STRUCTURES
 from sknw._metric.subsample import MORE, PREDICTED, TYPICAL_EXPONENT, draw_samples, extrapolate, scale_metric
 from sknw._selection.criterion import Criterion
-from sknw._selection.diagnostics import fit_warning
 from sknw._selection.rules import n_learning_samples, n_validation_rows, n_validation_rows_of_learning
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
@@ -125,11 +124,8 @@ class MetricSmoother(IncrementalSmoother):
         self.w_, self._structure = w, str(self.w) if learns else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
-        warning = None
         if learned:
-            warning = fit_warning(smoother, training, looked_at, self._datafit(), self._skill(), self._remedy)
-        if warning is not None:
-            warnings.warn(warning, UserWarning, stacklevel=4)  # the caller of fit, beyond its decorator
+            self._warn_of_fit(smoother, training, looked_at)
         if learned and not learned.converged:
             warnings.warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "

@@ -131,8 +131,8 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
     n_validation_ : int
         The number of samples that `loo_score_` rests on.
     X_train_ : ndarray of shape (n_samples, n_features)
-        The keys; of categories the position of each value in `categories_`. The dask array given to `fit`, if its rows
-        stayed on the workers of a cluster.
+        The keys; of categories the position of each value in `categories_`. A dask array, if its rows stayed on the
+        workers of a cluster.
     y_train_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The values.
     sample_weight_ : ndarray of shape (n_samples,) or None
@@ -214,7 +214,3 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
-
-    @property
-    def _keeps_shards(self) -> bool:
-        return True

@@ -204,6 +204,16 @@ def find_categories(X: Any, kinds: FeatureKinds, is_there: np.ndarray | None) ->
     return categories
 
 
+def merge_categories(found: list[Categories]) -> Categories:
+    """The levels of each category that any of several parts of the rows of an array has."""
+
+    def merge(k: int) -> np.ndarray:
+        levels = [level for part in found for level in np.asarray(part[k]).tolist()]
+        return _as_levels(*_sorted_levels(levels, k))
+
+    return [None if levels is None else merge(k) for k, levels in enumerate(found[0])]
+
+
 def _sorted_levels(values: list[Any], k: int) -> tuple[list[Any], bool]:
     """The distinct values of feature k that are not missing, sorted, and whether any is missing."""
     try:

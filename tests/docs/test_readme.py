@@ -1,7 +1,6 @@
-"""README: its Python is a doctest, its shell commands are what .ci/run runs, its picture and links are there."""
+"""README: its Python is a doctest, its shell commands are what .ci/run runs, its pictures and links are there."""
 
 import re
-import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,17 +21,3 @@ def test_links_and_pictures_are_there():
     targets = re.findall(r"\]\(([^)]+)\)", README)
     assert "docs/images/overview.png" in targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
-
-
-def test_the_script_of_the_picture_draws_it(tmp_path, monkeypatch):
-    from matplotlib import pyplot as plt
-    from matplotlib.image import imread
-
-    folder = ROOT / "docs" / "images"
-    monkeypatch.chdir(tmp_path)
-    with plt.rc_context():
-        runpy.run_path(str(folder / "overview.py"))
-    plt.close("all")
-    drawn, committed = imread(tmp_path / "overview.png"), imread(folder / "overview.png")
-    assert drawn.shape == committed.shape
-    assert abs(drawn - committed).mean() < 0.05

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from covering import pairwise
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
@@ -155,9 +156,7 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("chooses", [True, False])
-@pytest.mark.parametrize("Estimator", ESTIMATORS)
-@pytest.mark.parametrize("case", DATA)
+@pairwise(case=list(DATA), Estimator=list(ESTIMATORS), chooses=[True, False])
 def test_wrong_data_are_refused_and_named(case, Estimator, chooses):
     data, message = DATA[case]
     model = Estimator() if chooses else Estimator("gaussian", 1.0)
@@ -178,9 +177,9 @@ QUERIES = {
 }
 
 
-@pytest.mark.parametrize("method", ["predict", "attention_weights_", "effective_sample_size"])
-@pytest.mark.parametrize("Estimator", ESTIMATORS)
-@pytest.mark.parametrize("case", QUERIES)
+@pairwise(
+    case=list(QUERIES), Estimator=list(ESTIMATORS), method=["predict", "attention_weights_", "effective_sample_size"]
+)
 def test_wrong_queries_are_refused_and_named(case, Estimator, method):
     queries, message = QUERIES[case]
     model = Estimator("gaussian", 1.0).fit(X, Y)

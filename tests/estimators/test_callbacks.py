@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sklearn
+from covering import pairwise
 from numpy.testing import assert_array_equal
 from problems import without_count
 from sklearn.utils.fixes import parse_version
@@ -125,9 +126,7 @@ def test_every_iteration_of_learning_is_a_step_and_changes_no_result(degree, w):
         assert recorder.events[-2:] == ["end", "teardown"]
 
 
-@pytest.mark.parametrize("w", ["scalar", "diagonal", "low_rank", "full"])
-@pytest.mark.parametrize("degree", [0, 1])
-@pytest.mark.parametrize("n_steps", [1, 4])
+@pairwise(n_steps=[1, 4], degree=[0, 1], w=["scalar", "diagonal", "low_rank", "full"])
 def test_a_callback_that_returns_true_ends_all_minimisations_with_the_best_so_far(n_steps, degree, w):
     recorder = Recorder(stop_after=n_steps)
     parameters = {"w": w, "degree": degree, "penalty": 0.0}

@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
-from covering import covering_array
+from covering import covering_array, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS, assert_close, engine_cases
 from sklearn import config_context
@@ -106,9 +106,7 @@ def test_rows_without_support_get_what_outside_says(rule, outside):
     assert_close(model.loo_prediction_, mean_prediction(rule, X, y, [0.05], "epanechnikov", w, outside), y)
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "dense", "fused"])
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("rule", RULES)
+@pairwise(rule=list(RULES), weighted=[False, True], algorithm=["auto", "dense", "fused"])
 def test_local_lines_are_those_of_refits(rule, weighted, algorithm):
     X, y, w = problem(2, weighted=weighted)
     for kernel, h in [("gaussian", [0.5, 0.6]), ("tricube", [1.5, 1.2])]:
@@ -160,9 +158,11 @@ def test_learning_finds_a_minimum_of_the_left_out_loss(algorithm):
 # Intervals
 
 
-@pytest.mark.parametrize("ridge", [None, 0.05])
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("rule", ["groups", "folds of groups", "blocks of rows", "blocks of time", "the past"])
+@pairwise(
+    rule=["groups", "folds of groups", "blocks of rows", "blocks of time", "the past"],
+    weighted=[False, True],
+    ridge=[None, 0.05],
+)
 def test_intervals_are_those_of_refits(rule, weighted, ridge):
     X, y, w = problem(2, 2, weighted)
     for kernel, h in [("gaussian", [0.5, 0.6]), ("epanechnikov", [1.0, 0.8])]:

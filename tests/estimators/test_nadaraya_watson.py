@@ -5,7 +5,7 @@ import re
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import (
     ALGORITHMS,
@@ -310,10 +310,12 @@ def test_float32_is_right_beside_a_sample(kernel, algorithm):
     assert_close(model.predict(Q), oracle.predict(Q, X, y, np.ones(2), power or kernel), y, TOLERANCE_FLOAT32)
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "dense", "fused"])
-@pytest.mark.parametrize("offset", [0.0, 1e3])
-@pytest.mark.parametrize("width", [0.1, 1e-2, 1e-3])
-@pytest.mark.parametrize(("kernel", "d"), [("gaussian", 1), ("gaussian", 5), ("exponential", 3), ("power 1.5", 2)])
+@pairwise(
+    [{"kernel": k, "d": d} for k, d in [("gaussian", 1), ("gaussian", 5), ("exponential", 3), ("power 1.5", 2)]],
+    width=[0.1, 1e-2, 1e-3],
+    offset=[0.0, 1e3],
+    algorithm=["auto", "dense", "fused"],
+)
 def test_float32_is_right_at_bandwidths_far_below_the_range(kernel, d, width, offset, algorithm):
     """To the rounding of the answers: distances that float32 computes are wrong by eps times the range."""
     rng = np.random.default_rng(0)
@@ -328,9 +330,7 @@ def test_float32_is_right_at_bandwidths_far_below_the_range(kernel, d, width, of
     assert_close(model.predict(Q), expected, y, 2 * np.finfo(np.float32).eps)
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "dense", "fused", "pruned"])
-@pytest.mark.parametrize("kernel", ["tophat", "tricube"])
-@pytest.mark.parametrize("d", [1, 3])
+@pairwise(d=[1, 3], kernel=["tophat", "tricube"], algorithm=["auto", "dense", "fused", "pruned"])
 def test_samples_whose_distances_differ_by_more_than_rounding_do_not_tie(d, kernel, algorithm):
     """A sample that is nearer by a part in 1e12 is the only nearest one; two that differ by rounding tie."""
     direction = np.eye(d)[0]

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import Cauchy, regression
 from sklearn import __version__ as sklearn_version
@@ -43,9 +43,7 @@ def fitted(name, X, y, w=None, **parameters):
     return model.fit(X, y, w)
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("d", [1, 5])
-@every
+@pairwise(name=list(MODELS), d=[1, 5], weighted=[False, True])
 def test_a_pickle_is_little_more_than_the_public_arrays(name, d, weighted):
     """What can be made again from them is made again."""
     rng = np.random.default_rng(0)

@@ -129,6 +129,14 @@ OF_THE_DATA = {
     "check_supervised_y_2d",
 }
 
+# What a fitted model does, however its numbers were found: without those whose fit takes long.
+OF_A_FITTED_MODEL = {
+    "check_dict_unchanged",
+    "check_estimators_pickle",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+}
+
 
 def name_of(check):
     return getattr(check, "func", check).__name__
@@ -150,7 +158,7 @@ def checks_of(models):
                 # where a check runs several times, the others are for data that are read-only or of float32
                 runs = model in ONE_EACH or model is OF_TABLES
             else:
-                runs = True
+                runs = name not in OF_A_FITTED_MODEL or model not in SLOW
             if runs:
                 yield model, check
 
@@ -210,7 +218,9 @@ def test_the_names_of_checks_are_scikit_learns():
     """One that scikit-learn has changed would let its check run on every configuration, or on fewer than we think."""
     names = {name_of(check) for model in ONE_EACH for _, check in estimator_checks_generator(model)}
     # scikit-learn >= 1.9
-    assert names | {"check_all_zero_sample_weights_error", "check_array_api_input"} > OF_THE_CLASS | OF_THE_DATA
+    assert names | {"check_all_zero_sample_weights_error", "check_array_api_input"} > (
+        OF_THE_CLASS | OF_THE_DATA | OF_A_FITTED_MODEL
+    )
 
 
 # scikit-learn runs these two on its own estimators only.

@@ -3,7 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS, Cauchy, Quartic, assert_close, engine_cases, regression
 from scipy.spatial.distance import cdist
@@ -41,10 +41,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "dense"])
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("d", [1, 3, 20])
-@pytest.mark.parametrize("kernel", [*PROFILES, *FUNCTIONS])
+@pairwise(kernel=[*PROFILES, *FUNCTIONS], d=[1, 3, 20], weighted=[False, True], algorithm=["auto", "dense"])
 def test_a_users_kernel_is_its_formula(kernel, d, weighted, algorithm):
     X, y, w, Q = regression(d=d, n_outputs=2, weighted=weighted)
     parameter, formula = (PROFILES | FUNCTIONS)[kernel]

@@ -62,6 +62,14 @@ def test_a_dask_array_of_integers_is_predicted():
     assert_allclose(model.predict(dask.array.from_array(Q)).compute(), [1.0, 2.0])
 
 
+@pytest.mark.parametrize("levels", [[5, 6, 7], ["a", "b", "c"]])
+def test_categories_of_a_dask_array_are_their_levels(levels):
+    X = np.array(levels)[:, np.newaxis]
+    model = NadarayaWatsonRegressor("epanechnikov", bandwidth=0.25, outside="raise", categorical_features=[0])
+    model.fit(X, [0.0, 1.0, 2.0])
+    assert_allclose(model.predict(dask.array.from_array(X[1:])).compute(), [1.0, 2.0])
+
+
 def test_shards_stay_on_their_workers(client, sends_everything):
     request = random_request(Cauchy(), n=300, m=40, leave_out="groups", n_columns=2, bandwidths=(3.0, 1.0))
     with joblib.parallel_config("dask"):

@@ -11,11 +11,21 @@ import pytest
 from numpy.testing import assert_allclose
 from problems import regression
 from sklearn.base import clone
+from sklearn.model_selection import KFold, TimeSeriesSplit
 
-from sknw import AttentionPoolingRegressor, EffectDisplay, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import (
+    AttentionPoolingClassifier,
+    AttentionPoolingRegressor,
+    EffectDisplay,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonClassifier,
+    NadarayaWatsonRegressor,
+)
 from sknw._selection import rules
 from sknw.estimators import dask_arrays
 from sknw.inspection import summary
+from sknw.model_selection import LeaveBlockOut
 
 
 @pytest.fixture(autouse=True)
@@ -25,15 +35,16 @@ def leaves_few_rows_as_well(monkeypatch):
 
 def chunked(*arrays):
     """The arrays in chunks that do not fit each other."""
-    sizes = (40, 33)[: len(arrays)]
+    sizes = (40, 33, 29)[: len(arrays)]
     return [dask.array.from_array(a, chunks=(size, *[1] * (a.ndim - 1))) for a, size in zip(arrays, sizes, strict=True)]
 
 
-def both(model, X, y, w=None):
+def both(model, X, y, w=None, groups=None):
     """The model fitted to rows on the workers, and to rows here."""
-    there = clone(model).fit(*chunked(X, y), w)
+    rows, targets, *of_rows = chunked(X, y, *([] if groups is None else [groups]))
+    there = clone(model).fit(rows, targets, w, groups=of_rows[0] if of_rows else None)
     assert isinstance(there.X_train_, dask.array.Array)
-    return there, clone(model).fit(X, y, w)
+    return there, clone(model).fit(X, y, w, groups=groups)
 
 
 def assert_same_fit(there, here, Q, rtol=1e-12):
@@ -51,6 +62,9 @@ FITS = [
     (NadarayaWatsonRegressor("epanechnikov", bandwidth=0.1, outside="mean", scale="common"), True, None),
     (NadarayaWatsonRegressor(bandwidth="silverman", verbose=1), False, None),
     (AttentionPoolingRegressor("exponential", w=[1.0, 2.0]), True, None),
+    (LocalLinearRegressor(bandwidth=0.6), True, 2),
+    (LocalLinearRegressor("epanechnikov", bandwidth=0.4, ridge=0.1, outside="mean"), False, None),
+    (AttentionPoolingRegressor("exponential", w=[1.0, 2.0], degree=1), True, None),
 ]
 
 
@@ -62,12 +76,81 @@ def test_a_fit_at_given_numbers_is_that_of_one_process(model, weighted, n_output
     assert_same_fit(there, here, 2.0 * Q)  # some are far from all samples
 
 
-@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
-def test_a_chosen_bandwidth_is_that_of_one_process(kernel, client):
+@pytest.mark.parametrize(
+    ("model", "has_groups"),
+    [
+        (NadarayaWatsonRegressor(), False),
+        (NadarayaWatsonRegressor("epanechnikov"), True),
+        (LocalLinearRegressor(ridge=0.1), True),
+    ],
+    ids=str,
+)
+def test_a_chosen_bandwidth_is_that_of_one_process(model, has_groups, client):
+    """Groups are left out as there: of copies in several groups each is a sample."""
     X, y, w, Q = regression(n=150, m=30, d=2, weighted=True)
-    there, here = both(NadarayaWatsonRegressor(kernel), X, y, w)
+    X[:20], y[:20] = X[100:120], y[100:120]
+    groups = np.random.default_rng(0).integers(0, 12, 150).astype(str) if has_groups else None
+    there, here = both(model, X, y, w, groups)
+    assert len(there._fitted.training) == len(here._fitted.training)
     assert_allclose(there.bandwidth_, here.bandwidth_, rtol=1e-12)
     assert_same_fit(there, here, Q)
+
+
+def test_folds_and_blocks_of_time_are_those_of_one_process(client):
+    X, y, w, Q = regression(n=150, m=30, d=2, weighted=True)
+    for cv in (KFold(3, shuffle=True, random_state=0), LeaveBlockOut(0.2, times=1)):
+        there, here = both(NadarayaWatsonRegressor(bandwidth=0.4, cv=cv), X, y, w)
+        assert_same_fit(there, here, Q)
+
+
+CLASSIFIERS = [
+    (NadarayaWatsonClassifier(cv=3), False),
+    (AttentionPoolingClassifier("epanechnikov", w=[2.0, 1.0]), True),
+]
+
+
+@pytest.mark.parametrize(("model", "has_groups"), CLASSIFIERS, ids=str)
+def test_classes_are_those_of_one_process(model, has_groups, client):
+    """The last class has no weight, and is none."""
+    X, y, _, Q = regression(n=150, m=30, d=2)
+    labels = np.array(["low", "middle", "high", "?"], dtype=object)[np.searchsorted(np.quantile(y, [0.3, 0.6, 0.9]), y)]
+    w = np.where(labels == "?", 0.0, np.random.default_rng(0).uniform(0.5, 2.0, len(y)))
+    there, here = both(model, X, labels, w, np.arange(150) // 7 if has_groups else None)
+    np.testing.assert_array_equal(there.classes_, ["high", "low", "middle"])
+    np.testing.assert_array_equal(there.y_train_, labels)
+    for name in ("loo_proba_", "loo_log_loss_", "smoothing_"):
+        assert_allclose(getattr(there, name), getattr(here, name), rtol=1e-12, err_msg=name)
+    (queries,) = chunked(2.0 * Q)
+    assert_allclose(there.predict_proba(queries), here.predict_proba(2.0 * Q), rtol=1e-12)
+    np.testing.assert_array_equal(there.predict(queries), here.predict(2.0 * Q))
+
+
+def test_categories_are_those_of_one_process(client):
+    """Their levels are found on the workers; one has many, and a missing one; some rows have no neighbour."""
+    X, y, w, Q = regression(n=150, m=30, d=3, weighted=True)
+    for a in (X, Q):
+        a[:, 0], a[:, 1] = np.round(3.0 * a[:, 0]), np.round(a[:, 1])
+        a[::7, 0] = np.nan
+    model = NadarayaWatsonRegressor("epanechnikov", bandwidth=0.5, categorical_features=[0], ordered_features=[1])
+    there, here = both(model, X, y, w)
+    np.testing.assert_array_equal(there.X_train_, here.X_train_)
+    for found, expected in zip(there.categories_[:2], here.categories_[:2], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert_same_fit(there, here, Q)
+    assert_allclose(there.predict(*chunked(Q)), here.predict(Q), rtol=0, atol=1e-12 * np.ptp(y))
+    lines = LocalLinearRegressor(bandwidth=1.0, ridge=0.1, categorical_features=[0])
+    assert_same_fit(*both(lines, X[:, :2], y, w), Q[:, :2])
+
+
+def test_lines_that_lose_digits_are_found_again_from_the_rows_near(client):
+    """Windows are narrow beside the distance from the centre, and the ridge is none."""
+    rng = np.random.default_rng(0)
+    middles = rng.uniform(-1.0, 1.0, size=(15, 2))
+    X, Q = (np.repeat(middles, n, axis=0) + 1e-5 * rng.normal(size=(15 * n, 2)) for n in (10, 2))
+    y = 1e5 * (X - np.repeat(middles, 10, axis=0)) @ [1.0, -2.0] + rng.normal(size=150)
+    there, here = both(LocalLinearRegressor(bandwidth=1e-5, ridge=0.0), X, y)
+    assert_same_fit(there, here, Q, 1e-9)
+    assert_allclose(there.predict(*chunked(Q)), here.predict(Q), rtol=0, atol=1e-9 * np.ptp(y))
 
 
 def test_a_search_among_many_rows_takes_the_same_subsamples(client):
@@ -83,20 +166,22 @@ def test_a_search_among_many_rows_takes_the_same_subsamples(client):
     assert there.bandwidth_search_.has_duplicates == here.bandwidth_search_.has_duplicates
 
 
-def test_a_learned_w_is_that_of_one_process(client, monkeypatch):
+@pytest.mark.parametrize("degree", [0, 1])
+def test_a_learned_w_is_that_of_one_process(degree, client, monkeypatch):
     monkeypatch.setattr(rules, "_MAX_EVALUATIONS", 1e4)  # of few rows w is learned from some as well
     monkeypatch.setattr(rules, "_LEARNED_FROM", 60)
     monkeypatch.setattr(rules, "_PER_NUMBER", 0)
     X, y, w, Q = regression(n=150, m=30, d=2, weighted=True)
-    there, here = both(AttentionPoolingRegressor(random_state=0, tol=1e-3), X, y, w)
+    there, here = both(AttentionPoolingRegressor(degree=degree, random_state=0, tol=1e-3), X, y, w)
     assert_allclose(there.w_, here.w_, rtol=1e-8)
     assert_same_fit(there, here, Q, 1e-8)
 
 
-def test_a_table_of_few_values_keeps_its_rows(client):
+@pytest.mark.parametrize("groups", [None, np.arange(200) // 50], ids=["alone", "in groups"])
+def test_a_table_of_few_values_keeps_its_rows(groups, client):
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 3, size=(200, 2)) / 2.0, rng.integers(0, 3, size=200)
-    there, here = both(NadarayaWatsonRegressor(bandwidth=0.5), X, y)
+    there, here = both(NadarayaWatsonRegressor(bandwidth=0.5), X, y, groups=groups)
     assert there._fitted.training.sample_weight.max() == 1.0
     assert_same_fit(there, here, X[:5])
 
@@ -128,7 +213,7 @@ def test_rows_are_on_both_workers_and_only_there(client):
 
 def test_a_worker_that_dies_is_survived(client):
     X, y, _, Q = regression(n=150, d=2)
-    there, here = both(NadarayaWatsonRegressor(bandwidth=0.4), X, y)
+    there, here = both(LocalLinearRegressor(bandwidth=0.6, ridge=0.1), X, y)
     os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
     assert_allclose(there.predict(Q), here.predict(Q), rtol=1e-12)
 
@@ -164,7 +249,6 @@ def test_rows_that_are_all_one_sample(client):
 def test_few_rows_and_one_feature_are_taken_here(client, monkeypatch):
     X, y, _, _ = regression(n=60, d=2)
     assert isinstance(NadarayaWatsonRegressor(bandwidth=1.0).fit(*chunked(X[:, :1], y)).X_train_, np.ndarray)
-    assert isinstance(LocalLinearRegressor(bandwidth=1.0, ridge=0.1).fit(*chunked(X, y)).X_train_, np.ndarray)
     monkeypatch.setattr(dask_arrays, "FEW_ROWS", 60)
     assert isinstance(NadarayaWatsonRegressor(bandwidth=1.0).fit(*chunked(X, y)).X_train_, np.ndarray)
 
@@ -189,12 +273,10 @@ def test_what_needs_the_rows_here_says_so(client):
             method(Q)
     with pytest.raises(ValueError, match=r"cannot be stored.*bandwidth_"):
         pickle.dumps(model)
-    with pytest.raises(ValueError, match=r"^cv needs the rows"):
-        NadarayaWatsonRegressor(cv=3).fit(*rows)
-    with pytest.raises(ValueError, match=r"^groups needs the rows"):
-        NadarayaWatsonRegressor().fit(*rows, groups=np.arange(60))
-    with pytest.raises(ValueError, match=r"^categorical_features"):
-        NadarayaWatsonRegressor(categorical_features=[0]).fit(*rows)
+    with pytest.raises(ValueError, match=r"^cv=TimeSeriesSplit.* splits that are no folds.*X\.compute\(\)"):
+        NadarayaWatsonRegressor(cv=TimeSeriesSplit(3)).fit(*rows)
+    with pytest.raises(ValueError, match=r"^KrigingRegressor fits in the memory of one process: the equations"):
+        KrigingRegressor().fit(*rows)
     with pytest.raises(ValueError, match=r"is learned from all 60 samples"):
         AttentionPoolingRegressor().fit(*rows)
     with pytest.raises(ValueError, match=r"algorithm='dense' needs the samples here"):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from covering import pairwise
 from numpy.testing import assert_allclose
 
 from sknw._kernel_sums import groups, metric_gradient
@@ -39,10 +40,7 @@ def request_of(d=2, n=90, w=1.5, left_out="own", h=(2.0, 1.0, 0.05), seed=0):
     ), columns
 
 
-@pytest.mark.parametrize("small", [0, 10**6], ids=["by engines", "together"])
-@pytest.mark.parametrize("w", [0.0, 1.5, 60.0])
-@pytest.mark.parametrize("left_out", [None, "own", "ranges"])
-@pytest.mark.parametrize("d", [0, 2])
+@pairwise(d=[0, 2], left_out=[None, "own", "ranges"], w=[0.0, 1.5, 60.0], small=[0, 10**6])
 def test_sums_of_groups_are_those_of_all_columns(d, left_out, w, small, monkeypatch):
     monkeypatch.setattr(groups, "_SMALL", small)
     request, _ = request_of(d, w=w, left_out=left_out)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from kernel_requests import request_of
 from problems import DIFFERENTIABLE, DifferentiableCauchy, regression
 from sklearn import config_context
@@ -93,17 +93,17 @@ def test_scatter_is_the_sum_over_pairs(kernel, is_line, algorithm):
     assert_is_scatter(*request_and_cotangent(parameter, is_line=is_line, weighted=True), of_oracle, algorithm)
 
 
-@compilation
-@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
+@pairwise(kernel=["gaussian", "exponential", "tricube"], d=[1, 2, 3, 4, 5, 6], algorithm=["dense", "fused", "pruned"])
 def test_any_number_of_features(kernel, d, algorithm):
     assert_is_scatter(*request_and_cotangent(kernel, d=d), kernel, algorithm)
 
 
-@compilation
-@pytest.mark.parametrize("n_outputs", [1, 3, 5])
-@pytest.mark.parametrize("left_out", [False, True, "some", "groups"])
-@pytest.mark.parametrize("kernel", ["gaussian", "power 1.5", "biweight"])
+@pairwise(
+    kernel=["gaussian", "power 1.5", "biweight"],
+    left_out=[False, True, "some", "groups"],
+    n_outputs=[1, 3, 5],
+    algorithm=["dense", "fused", "pruned"],
+)
 def test_outputs_add_up_and_own_samples_do_not_count(kernel, left_out, n_outputs, algorithm):
     parameter, of_oracle = KERNELS[kernel]
     case = request_and_cotangent(parameter, n_outputs=n_outputs, left_out=left_out, weighted=True)

@@ -10,7 +10,7 @@ import mlkr
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import (
     DIFFERENTIABLE,
@@ -169,9 +169,7 @@ def test_the_loss_is_that_of_metric_learning_for_kernel_regression(index):
     assert_allclose(by_a.ravel(), stored["gradient"], rtol=1e-9, atol=1e-11)
 
 
-@structures
-@degrees
-@pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
+@pairwise(kernel=["gaussian", "tricube"], degree=[0, 1], w=STRUCTURES)
 def test_the_path_descends_to_the_loss_of_the_fitted_model(kernel, degree, w):
     X, y = few(n=25)
     model = AttentionPoolingRegressor(kernel, w, degree=degree, penalty=0.0, tol=1e-2).fit(X, y)
@@ -308,9 +306,7 @@ def test_offsets_change_nothing(degree, offset):
     assert_close(moved.predict(X + offset) + offset, plain.predict(X), y, 1e-4)
 
 
-@pytest.mark.parametrize("n_outputs", [None, 2])
-@structures
-@degrees
+@pairwise(degree=[0, 1], w=STRUCTURES, n_outputs=[None, 2])
 def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(degree, w, n_outputs):
     X, y, _, Q = regression(n=30, n_outputs=n_outputs)
     repeats = np.random.default_rng(7).integers(0, 4, 30)
@@ -336,9 +332,7 @@ def test_a_copy_of_the_target_or_a_constant_one_does_not_count_twice(degree, w):
 # Few samples, poor ones
 
 
-@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
-@structures
-@degrees
+@pairwise(degree=[0, 1], w=STRUCTURES, kernel=["gaussian", "epanechnikov"])
 def test_samples_may_be_few_or_all_the_same(degree, w, kernel):
     for n in [1, 2, 3]:
         X = np.arange(n * 4.0).reshape(n, 4) ** 2
@@ -424,9 +418,7 @@ def test_kernels_without_a_derivative_cannot_learn_and_can_use_w(kernel):
     assert np.all(np.isfinite(AttentionPoolingRegressor(kernel, 0.7).fit(X, y).predict(X)))
 
 
-@pytest.mark.parametrize("outside", ["nearest", "mean", "nan", "raise"])
-@structures
-@degrees
+@pairwise(degree=[0, 1], w=STRUCTURES, outside=["nearest", "mean", "nan", "raise"])
 def test_policies_have_one_meaning_in_the_loss_and_in_leave_one_out(degree, w, outside):
     """Where it means nothing, no w is chosen that leaves a sample without support."""
     X, y = few(n=20)

@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose
 from problems import DIFFERENTIABLE, ENGINES, DifferentiableCauchy, regression
 from processes import run
@@ -105,24 +105,21 @@ def assert_loss_and_gradient_are_right(
         assert_allclose(ridge_gradient * ridge, by_ridge * ridge, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("degree", [0, 1])
-@pytest.mark.parametrize("structure", ["diagonal", "full"])
-@pytest.mark.parametrize("kernel", KERNELS)
+@pairwise(kernel=list(KERNELS), structure=["diagonal", "full"], degree=[0, 1])
 def test_loss_and_gradient_are_the_oracles(kernel, structure, degree):
     assert_loss_and_gradient_are_right(kernel, structure, degree, weighted=structure == "full")
 
 
-@pytest.mark.parametrize("degree", [0, 1])
-@pytest.mark.parametrize("n_outputs", [1, 3])
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
+@pairwise(kernel=["gaussian", "exponential", "tricube"], weighted=[False, True], n_outputs=[1, 3], degree=[0, 1])
 def test_gradient_with_outputs_and_weights(kernel, weighted, n_outputs, degree):
     assert_loss_and_gradient_are_right(kernel, "diagonal", degree, n_outputs=n_outputs, weighted=weighted)
 
 
-@pytest.mark.parametrize("degree", [0, 1])
-@pytest.mark.parametrize(("structure", "d"), [("diagonal", 1), ("diagonal", 5), ("low_rank", 3), ("full", 3)])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
+@pairwise(
+    [{"structure": s, "d": d} for s, d in [("diagonal", 1), ("diagonal", 5), ("low_rank", 3), ("full", 3)]],
+    kernel=["gaussian", "exponential"],
+    degree=[0, 1],
+)
 def test_gradient_in_any_dimension(kernel, structure, d, degree):
     assert_loss_and_gradient_are_right(kernel, structure, degree, d=d)
 
@@ -140,13 +137,11 @@ def test_gradient_on_some_rows(kernel, degree):
     assert_loss_and_gradient_are_right(kernel, "full", degree, rows=np.array([1, 4, 7, 12, 19]))
 
 
-@pytest.mark.parametrize("degree", [0, 1])
-@pytest.mark.parametrize(("weighted", "n_outputs"), [(False, None), (True, None), (True, 2)])
-@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "tricube"])
-@pytest.mark.parametrize(
-    "cv",
-    [None, KFold(4, shuffle=True, random_state=0), RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), BLOCKS],
-    ids=["groups", "folds", "repeated folds", "blocks"],
+@pairwise(
+    [{"weighted": weighted, "n_outputs": k} for weighted, k in [(False, None), (True, None), (True, 2)]],
+    cv=[None, KFold(4, shuffle=True, random_state=0), RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), BLOCKS],
+    kernel=["gaussian", "exponential", "tricube"],
+    degree=[0, 1],
 )
 def test_gradient_without_what_belongs_together(cv, kernel, weighted, n_outputs, degree):
     of_data = {"n_outputs": n_outputs, "weighted": weighted, "has_groups": cv is None}

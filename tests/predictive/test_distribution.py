@@ -37,7 +37,7 @@ def fitted(X, y, w=None, kernel="gaussian", h=1.0, ridge=None, **parameters):
 )
 def test_intervals_are_those_of_refits_without_each_sample(case):
     d, ridge, coverage = case["d"], case["ridge"], case["coverage"]
-    X, y, w, Q = regression(n=30, m=9, d=d, n_outputs=case["n_outputs"], weighted=case["weighted"])
+    X, y, w, Q = regression(n=20, m=6, d=d, n_outputs=case["n_outputs"], weighted=case["weighted"])
     parameter, of_oracle = KERNELS[case["kernel"]]
     h = bandwidth(d)
     actual = fitted(X, y, w, parameter, h, ridge, algorithm=case["algorithm"]).predict_interval(Q, coverage)

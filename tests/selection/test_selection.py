@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
 from processes import run
@@ -233,7 +233,7 @@ def large(outlier=None):
 
 def score_of_fit(criterion, X, y, kernel, bandwidth):
     """The criterion from a model fitted with this bandwidth; engine and leave-one-out are tested elsewhere."""
-    model = NadarayaWatsonRegressor(kernel, bandwidth, algorithm="fused", n_jobs=2).fit(X, y)
+    model = NadarayaWatsonRegressor(kernel, bandwidth, n_jobs=2).fit(X, y)
     error_of_others = np.mean((y - model.loo_prediction_) ** 2)
     if criterion == "loo":
         return error_of_others
@@ -283,9 +283,7 @@ def test_a_search_on_some_rows_averages_over_those():
 # What the search reports
 
 
-@pytest.mark.parametrize("kernel", ["gaussian", "tricube"])
-@pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pairwise(criterion=list(CRITERIA), problem=list(PROBLEMS), kernel=["gaussian", "tricube"])
 @pytest.mark.filterwarnings(
     "ignore:left-out predictions are no better:UserWarning",
     "ignore:the bandwidth is near zero:UserWarning",
@@ -369,9 +367,7 @@ def test_rows_without_support_at_the_choice_are_counted():
 
 
 @pytest.mark.filterwarnings("ignore:left-out predictions are no better:UserWarning")
-@pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("outside", ["nan", "raise"])
-@pytest.mark.parametrize("kernel", ["tophat", "tricube", "cosine"])
+@pairwise(kernel=["tophat", "tricube", "cosine"], outside=["nan", "raise"], criterion=list(CRITERIA))
 def test_no_bandwidth_is_chosen_that_leaves_a_row_unsupported_where_that_means_nothing(kernel, outside, criterion):
     rng = np.random.default_rng(0)
     x = np.append(np.linspace(0, 1, 60), [3.0])
@@ -384,9 +380,7 @@ def test_no_bandwidth_is_chosen_that_leaves_a_row_unsupported_where_that_means_n
     assert NadarayaWatsonRegressor(kernel, criterion).fit(x[:, np.newaxis], y).bandwidth_[0] < 0.5
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("kernel", ["gaussian", "tophat", "tricube"])
-@pytest.mark.parametrize("value", [0.0, 7.3, 1e6 / 3])
+@pairwise(value=[0.0, 7.3, 1e6 / 3], kernel=["gaussian", "tophat", "tricube"], criterion=list(CRITERIA))
 def test_ties_go_to_the_larger_bandwidth(value, kernel, criterion):
     X = np.random.default_rng(0).normal(size=(30, 2))
     model = NadarayaWatsonRegressor(kernel, criterion).fit(X, np.full(30, value))
@@ -418,9 +412,7 @@ def test_inputs_that_do_not_vary_give_the_mean(criterion, kernel):
     assert np.all(model.bandwidth_ > 0)
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
-@pytest.mark.parametrize("selector", SELECTORS)
-@pytest.mark.parametrize("kernel", ["gaussian", "tophat", "tricube"])
+@pairwise(kernel=["gaussian", "tophat", "tricube"], selector=list(SELECTORS), n=[2, 3, 4])
 def test_few_samples_are_enough(kernel, selector, n):
     x = np.arange(float(n))
     model = NadarayaWatsonRegressor(kernel, selector).fit(x[:, np.newaxis], x**2)
@@ -522,7 +514,7 @@ def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits(capsys):
         import numpy as np
         from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
         from sknw.datasets import make_sine_power
-        X, y = make_sine_power(400, random_state=0)
+        X, y = make_sine_power(200, random_state=0)
         for kernel in ["gaussian", "tophat", "exponential"]:
             model = NadarayaWatsonRegressor(kernel).fit(X, y)
             print(model.n_validation_, model.bandwidth_[0])
@@ -531,7 +523,7 @@ def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits(capsys):
     """
     fresh = run(code)
     for seed in range(100):
-        NadarayaWatsonRegressor(["gaussian", "tricube"][seed % 2]).fit(*make_sine_power(150, random_state=seed))
+        NadarayaWatsonRegressor(["gaussian", "tricube"][seed % 2]).fit(*make_sine_power(40, random_state=seed))
     capsys.readouterr()
     exec(textwrap.dedent(code), {})
     late = capsys.readouterr().out
@@ -663,9 +655,7 @@ def test_gcv_is_not_decided_by_rounding_where_every_sample_predicts_itself(scale
 # What the search keeps and how it goes down
 
 
-@pytest.mark.parametrize("selector", CRITERIA)
-@pytest.mark.parametrize("n", [200, 6000])
-@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
+@pairwise(kernel=["gaussian", "epanechnikov", "exponential"], n=[200, 6000], selector=list(CRITERIA))
 def test_predictions_kept_from_the_search_are_those_of_the_bandwidth_chosen(kernel, n, selector):
     X, y = make_sine_power(n, sort=False, random_state=3)
     searched = NadarayaWatsonRegressor(kernel, selector).fit(X, y)

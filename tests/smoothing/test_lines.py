@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from covering import pairwise
 from kernel_requests import request_of
 from numpy.testing import assert_allclose
 from problems import KERNELS, Cauchy, regression
@@ -129,9 +130,7 @@ NEIGHBOUR_KERNELS = {
 }
 
 
-@pytest.mark.parametrize("leave_out", [None, "all", "some"])
-@pytest.mark.parametrize("width", [0.02, 0.3, 5.0])
-@pytest.mark.parametrize("kernel", NEIGHBOUR_KERNELS)
+@pairwise(kernel=list(NEIGHBOUR_KERNELS), width=[0.02, 0.3, 5.0], leave_out=[None, "all", "some"])
 def test_neighbours_are_the_samples_of_weight(kernel, width, leave_out):
     X, _, w, Q = regression(n=60, weighted=True)
     kept = w > 0

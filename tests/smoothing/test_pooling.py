@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from kernel_requests import random_request
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import ENGINES, KERNELS, Cauchy, Quartic, assert_close, regression
@@ -88,9 +88,7 @@ def test_fit_does_not_raise_at_a_fixed_bandwidth_and_marks_rows_without_support(
     assert raising.loo_score_ == pytest.approx(float(oracle.r2(y, raising.loo_prediction_, w)), abs=1e-10)
 
 
-@pytest.mark.parametrize("algorithm", ENGINES)
-@pytest.mark.parametrize("outside", POLICIES)
-@pytest.mark.parametrize("kernel", UNBOUNDED)
+@pairwise(kernel=list(UNBOUNDED), outside=list(POLICIES), algorithm=list(ENGINES))
 def test_kernels_of_unbounded_support_have_no_outside(kernel, outside, algorithm, scattered):
     X, y, w, Q = scattered
     model = NadarayaWatsonRegressor(KERNELS[kernel][0], 1e-4, outside=outside, algorithm=algorithm).fit(X, y, w)
@@ -121,10 +119,12 @@ def test_where_a_users_kernel_falls_slowly_the_nearest_does_not_take_all():
     assert_allclose(NadarayaWatsonRegressor(Cauchy(), 1e-300).fit(X, y).predict([[0.9]]), 2.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", OF_COMPACT)
-@pytest.mark.parametrize("distance", [1e4, 1e10, 1e100, 1e200])
-@pytest.mark.parametrize("direction", [(1.0, 0.5), (-0.3, 1.0), (1.0, 1e-50)])
-@pytest.mark.parametrize("kernel", ["tophat", "tricube"])
+@pairwise(
+    kernel=["tophat", "tricube"],
+    direction=[(1.0, 0.5), (-0.3, 1.0), (1.0, 1e-50)],
+    distance=[1e4, 1e10, 1e100, 1e200],
+    algorithm=list(OF_COMPACT),
+)
 def test_of_a_far_query_the_direction_counts(kernel, direction, distance, algorithm):
     X, y, _, _ = regression(d=2)
     X, y = X[:-3], y[:-3]  # without the duplicates
@@ -135,9 +135,7 @@ def test_of_a_far_query_the_direction_counts(kernel, direction, distance, algori
 # Ties and grids: rounding must not decide
 
 
-@pytest.mark.parametrize("algorithm", [*OF_COMPACT, "sorted"])
-@pytest.mark.parametrize("offset", [0.0, 1.0, 1e3])
-@pytest.mark.parametrize("multiple", [1, 2, 3, 7])
+@pairwise(multiple=[1, 2, 3, 7], offset=[0.0, 1.0, 1e3], algorithm=[*OF_COMPACT, "sorted"])
 def test_tophat_counts_samples_at_a_multiple_of_the_grid_spacing_in(multiple, offset, algorithm):
     X = offset + 0.1 * np.arange(40)[:, np.newaxis]
     model = NadarayaWatsonRegressor("tophat", 0.1 * multiple, algorithm=algorithm).fit(X, np.arange(40.0))

@@ -26,7 +26,7 @@ from sknw._kernel_sums.costs import (
     TREE_POINT,
     tiled_pair,
 )
-from sknw._kernel_sums.registry import Engine, form_refusal, register
+from sknw._kernel_sums.registry import Engine, form_refusal, metric_form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.tree.compact import EXPONENTS, CompactSums
@@ -100,10 +100,7 @@ class Tree(Engine):
 
     def metric_refusal(self, request: KernelSumRequest) -> str | None:
         """Kernels exp(-rate u^power) with a power up to 2."""
-        form = request.kernel.form
-        if form is None or form.family != "exponential" or form.power > 2:
-            return "differentiates exp(-rate u^power) with a power up to 2"
-        return self.refusal(request)
+        return metric_form_refusal(request) or self.refusal(request)
 
     def metric_sums(self, request: KernelSumRequest, x: np.ndarray, cotangent: Any) -> Any:
         """As of `registry.DifferentiatesMetric`."""

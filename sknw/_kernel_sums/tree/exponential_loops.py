@@ -37,7 +37,7 @@ def _gap(lower, upper, node, low, high):
 
 
 @inner()
-def push_children(stack, gaps, n_nodes, node, first, last, keys, low, high):
+def _push_children(stack, gaps, n_nodes, node, first, last, keys, low, high):
     """Both children of a node of keys, the one nearer to the box of queries on top."""
     r = (last - first) // 2
     left, right = _gap(keys[1], keys[2], node + 1, low, high), _gap(keys[1], keys[2], node + 2 * r, low, high)
@@ -48,6 +48,23 @@ def push_children(stack, gaps, n_nodes, node, first, last, keys, low, high):
     gaps[n_nodes], gaps[n_nodes + 1] = left, right
     n_nodes = push(stack, n_nodes, node + 1, first, first + r)
     return push(stack, n_nodes, node + 2 * r, first + r, last)
+
+
+@inner(in_place=True)
+def next_leaf(stack, gaps, n_nodes, furthest, keys, low, high):
+    """The next block of keys on the stack that is near, the nearest first, -1 if there is none; and the nodes left.
+
+    Near are boxes with a squared distance of at most `furthest` from the box of queries, low to high.
+    """
+    while n_nodes:
+        n_nodes -= 1
+        if gaps[n_nodes] > furthest:
+            continue
+        node, first, last = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
+        if last - first == 1:
+            return first, n_nodes
+        n_nodes = _push_children(stack, gaps, n_nodes, node, first, last, keys, low, high)
+    return np.int64(-1), n_nodes
 
 
 @inner(MULTIPLY_ADD)
@@ -160,14 +177,10 @@ def add_exponential_sums(
             )
         gaps_of_nodes[0] = 0.0
         n_nodes = push(stack, np.int64(0), np.int64(0), np.int64(0), np.int64(len(keys[0])))
-        while n_nodes:
-            n_nodes -= 1
-            if gaps_of_nodes[n_nodes] > furthest_reach:
-                continue
-            node, s, end = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
-            if end - s > 1:
-                n_nodes = push_children(stack, gaps_of_nodes, n_nodes, node, s, end, keys, low, high)
-                continue
+        while True:
+            s, n_nodes = next_leaf(stack, gaps_of_nodes, n_nodes, furthest_reach, keys, low, high)
+            if s < 0:
+                break
             n_near = queries_in_reach(near, gaps, points, stop - start, keys, s, reach)
             for r in range(0, n_near, ROWS):
                 some = near[r : min(r + ROWS, n_near)]

@@ -7,7 +7,7 @@ import numpy as np
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate
 from sknw._kernel_sums.tree.constants import BLOCK
-from sknw._kernel_sums.tree.exponential_loops import push_children, set_powers
+from sknw._kernel_sums.tree.exponential_loops import next_leaf, set_powers
 from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
@@ -99,14 +99,10 @@ def add_metric_sums(
             furthest_reach = max(furthest_reach, reach[start + i])
         gaps_of_nodes[0] = 0.0
         n_nodes = push(stack, np.int64(0), np.int64(0), np.int64(0), np.int64(len(keys[0])))
-        while n_nodes:
-            n_nodes -= 1
-            if gaps_of_nodes[n_nodes] > furthest_reach:
-                continue
-            node, b, end = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
-            if end - b > 1:
-                n_nodes = push_children(stack, gaps_of_nodes, n_nodes, node, b, end, keys, low, high)
-                continue
+        while True:
+            b, n_nodes = next_leaf(stack, gaps_of_nodes, n_nodes, furthest_reach, keys, low, high)
+            if b < 0:
+                break
             n_near = queries_in_reach(near, gaps, points, stop - start, keys, b, reach_of_block)
             for r in range(0, n_near, ROWS):
                 some = near[r : min(r + ROWS, n_near)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from sknw._kernel_sums.numba import compiled, exp2, inner
 from sknw._kernel_sums.tree.constants import BLOCK
-from sknw._kernel_sums.tree.exponential_loops import push_children, set_powers, squared_reach
+from sknw._kernel_sums.tree.exponential_loops import next_leaf, set_powers, squared_reach
 from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
@@ -84,14 +84,10 @@ def visit_pairs(
         n_leaves = 0
         gaps_of_nodes[0] = 0.0
         n_nodes = push(stack, np.int64(0), np.int64(0), np.int64(0), np.int64(len(keys[0])))
-        while n_nodes:
-            n_nodes -= 1
-            if gaps_of_nodes[n_nodes] > furthest:
-                continue
-            node, s, end = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
-            if end - s > 1:
-                n_nodes = push_children(stack, gaps_of_nodes, n_nodes, node, s, end, keys, low, high)
-                continue
+        while True:
+            s, n_nodes = next_leaf(stack, gaps_of_nodes, n_nodes, furthest, keys, low, high)
+            if s < 0:
+                break
             n_near = queries_in_reach(near, gaps, points, stop - start, keys, s, reach)
             for r in range(0, n_near, ROWS):
                 some = near[r : min(r + ROWS, n_near)]
