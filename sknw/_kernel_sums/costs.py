@@ -52,7 +52,7 @@ NEAR_PAIR_ESTIMATED = 1.3
 TREE_CALL, TREE_CALL_EXPONENTIAL, TREE_POINT = 1e5, 4e5, 20.0
 # Seconds of compiling the loops of exponentials, once a machine.
 TREE_COMPILING = 6.0
-TREE_PAIR, TREE_PAIR_GAUSSIAN, TREE_PAIR_FEATURE = 1.1, 1.4, 0.03
+TREE_PAIR, TREE_PAIR_GAUSSIAN, TREE_PAIR_FEATURE = 1.0, 1.05, 0.03
 
 # A cluster: the way to its workers and back, and a byte on it.
 CLUSTER_CALL, CLUSTER_BYTE = 1e8, 3.0

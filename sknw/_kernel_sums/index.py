@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.spatial import cKDTree
 
+from sknw._kernel_sums.permutation import sort_equal
+
 _Made = TypeVar("_Made")
 
 
@@ -80,6 +82,9 @@ class KeyIndex:
         What is known of groups of the keys; they say nothing that the keys do not.
     metric : (KeyIndex, w) or None
         An index whose keys times w are these.
+    value_columns : slice or ndarray
+        The columns that are values. The others are products of a value, or 1, with one or two coordinates of inputs,
+        each of which is a coordinate of the keys up to a factor: of them those seen from the query matter.
     engine : str or None
         The name of the only engine that has the keys; None: all have.
     """
@@ -97,6 +102,7 @@ class KeyIndex:
         self.groups = groups
         self.keys, self.weights, self.columns, self.offset_magnitude = keys, weights, columns, offset_magnitude
         self.metric: tuple[KeyIndex, np.ndarray] | None = None
+        self.value_columns: slice | np.ndarray = slice(None)
         self._of_keys: dict[Hashable, Any] = {}
         self._of_columns: dict[Hashable, Any] = {}
         self._of_bandwidths: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
@@ -135,6 +141,11 @@ class KeyIndex:
             return index
 
         return self.of_columns(name, make)
+
+    @property
+    def has_products(self) -> bool:
+        """Whether some columns are no values."""
+        return not isinstance(self.value_columns, slice)
 
     def with_columns_of(self, name: Hashable, x: np.ndarray, make: Callable[..., np.ndarray]) -> KeyIndex:
         """`same_keys` with the columns ``make(x, V)`` of inputs x (n, d) of the keys and their columns V."""
@@ -203,12 +214,8 @@ class KeyIndex:
 
     @property
     def has_equal_keys(self) -> bool:
-        """Whether two keys are equal: only those with the same weighted sum of coordinates are compared."""
-        sums = self.keys @ np.sqrt(np.arange(2.0, 2.0 + self.keys.shape[1]))
-        order = np.argsort(sums)
-        sums = sums[order]
-        same = np.flatnonzero(sums[1:] == sums[:-1])
-        return bool(np.any(np.all(self.keys[order[same]] == self.keys[order[same + 1]], axis=1)))
+        """Whether two keys are equal."""
+        return not sort_equal(self.keys)[1].all()
 
     def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
         """The n keys whose largest difference in a coordinate from a point is smallest, the first of them first."""

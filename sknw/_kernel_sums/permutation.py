@@ -21,6 +21,21 @@ def sorting_rows(x: np.ndarray) -> Rows:
     return slice(0, len(x)) if np.all(x[:-1] <= x[1:]) else np.argsort(x)
 
 
+def sort_equal(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order of points (n, d) that puts equal ones together, and which of them differs from the one before, (n,).
+
+    They are sorted by one weighted sum of the coordinates: rarely, another of the same sum may come between two of
+    many equal points.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite queries
+        sums = points @ np.sqrt(np.arange(2.0, 2.0 + points.shape[1]))
+    order = np.argsort(sums)
+    sums, is_first = sums[order], np.ones(len(points), dtype=bool)
+    same = 1 + np.flatnonzero(sums[1:] == sums[:-1])  # only these are compared
+    is_first[same] = np.any(points[order[same]] != points[order[same - 1]], axis=1)
+    return order, is_first
+
+
 def take_last(array: np.ndarray, rows: Rows) -> np.ndarray:
     """The points `rows` of an array whose last axis goes through the points."""
     # take(): indexing with an array of rows is four times slower

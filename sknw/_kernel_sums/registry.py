@@ -17,6 +17,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sknw._kernel_sums.contract import Engine
+from sknw._kernel_sums.copies import may_have_copies, sums_of_distinct
 from sknw._kernel_sums.costs import LOAD_SECONDS, SMALL_SECONDS
 from sknw._kernel_sums.groups import group_sums, takes_groups
 from sknw._kernel_sums.ranges import RangeSums
@@ -311,6 +312,8 @@ def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSum
     engine = dispatcher.choose(request, algorithm)
     if engine.is_compiled and takes_groups(request):
         return group_sums(request, lambda part: kernel_sums(part, algorithm_for(part, algorithm)))
+    if engine.is_compiled and may_have_copies(request):
+        return sums_of_distinct(request, lambda part: dispatcher.compute(dispatcher.choose(part, algorithm), part))
     return dispatcher.compute(engine, request)
 
 

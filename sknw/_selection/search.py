@@ -36,9 +36,9 @@ _FINE_STEPS = ((OCTAVE // 8, 4), (OCTAVE // 32, 3), (OCTAVE // 128, 2), (OCTAVE 
 # With more samples the scan takes a surrogate: of weighted means by a smooth and by a compact kernel, of local lines.
 _MAX_SMOOTH, _MAX_COMPACT, _MAX_LINES = 5000, 20_000, SCAN_ROWS
 # A surrogate's minimum whose score is higher than its least one by a larger ratio cannot be the minimum on all samples;
-# neither can one whose score on all samples is higher than the best so far by a larger ratio. With the best ridge lines
+# neither can one whose score on all samples is higher than that of another by a larger ratio. With the best ridge lines
 # depend little on the bandwidth: a step from their minimum gains less.
-_SCAN_ERROR, _HOPELESS, _HOPELESS_OF_LINES = 0.1, 1e-3, 1e-5
+_SCAN_ERROR, _HOPELESS, _HOPELESS_OF_LINES = 0.1, 5e-3, 1e-5
 # Bandwidths that are evaluated together share the distances: so many, and more of few samples.
 _BATCH, _BATCH_OF_ROWS = 8, 2**14
 # Predictions at the best bandwidth are kept if they fit in this many bytes.
@@ -207,18 +207,17 @@ def _search_many(
             searches = [(search, index) for search, index in searches if index < n_wide - 1]
             of_local = history.search(local, narrow), first + lowest
             searches.insert(0 if is_of_means else len(searches), of_local)
-    on_all, minima = history.search(criterion, grid), []
-    for search, index in searches:
-        minimum, curvature = search.minimize(search.bracket(grid[index]), surrogate.least_gain)
-        score, best = history.add(criterion, np.array([minimum]))[0], history.best_score
-        if score <= best + hopeless * abs(best):
-            start = on_all.bracket(minimum)
-            curvature *= surrogate.curvature_ratio
+    found = [search.minimize(search.bracket(grid[index]), surrogate.least_gain) for search, index in searches]
+    minima = np.array([minimum for minimum, _ in found])
+    scores = np.array([history.add(criterion, minima[i : i + 1])[0] for i in range(len(minima))])
+    on_all, best = history.search(criterion, grid), scores.min(initial=np.inf)
+    for i in range(len(minima)):
+        if scores[i] <= best + hopeless * abs(best):
+            start, curvature = on_all.bracket(minima[i]), found[i][1] * surrogate.curvature_ratio
             if curvature > 0.0:  # two values are enough
                 start = start[:2] if start[0] > start[1] else start[1:]
-            minimum = on_all.minimize(start, surrogate.least_gain, curvature)[0]
-        minima.append(minimum)
-    return minima
+            minima[i] = on_all.minimize(start, surrogate.least_gain, curvature)[0]
+    return minima.tolist()
 
 
 def _by_score(indices: np.ndarray, scores: np.ndarray) -> list[int]:

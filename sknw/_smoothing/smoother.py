@@ -300,9 +300,18 @@ class Smoother:
         request = self.value_request(queries, bandwidths)
         if self.line is None:
             return request
+        return replace(request, index=self.index.of_columns("line", self._line_index))
+
+    def _line_index(self) -> KeyIndex:
+        """The keys with the columns of which lines need the sums."""
+        assert self.line is not None
         x, make = self.line.x, partial(_line_columns, n_extra=self.n_extra)
-        index = self.index.of_columns("line", lambda: self.index.with_columns_of("line columns", x, make))
-        return replace(request, index=index)
+        index = self.index.with_columns_of("line columns", x, make)
+        if self.line.basis is None and self.w.ndim == 1 and self.w.all():  # else inputs are no coordinates of keys
+            k = self.values.shape[1] - self.n_extra
+            end = n_line_columns(x.shape[1], k)
+            index.value_columns = np.r_[:k, end : end + self.n_extra]
+        return index
 
     def value_request(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> KernelSumRequest:
         """The kernel sums of the values alone; `bandwidths` in units of the smoother's own."""

@@ -1,5 +1,7 @@
 """The pruned engine skips far blocks of kernels that never end: equal to the oracle, whatever lies far away."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracle
 import pytest
@@ -13,7 +15,7 @@ from kernel_requests import (
     leave_out_of,
     request_of,
 )
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS
 
 from sknw import NadarayaWatsonRegressor
@@ -91,6 +93,24 @@ def test_a_huge_target_far_away_counts_for_what_it_is_worth(name):
     keys[-1], columns[-1] = [(40.0 / rate) ** (1 / power) + 4.0, 0.0], 1e18
     request = request_of(KERNELS[name][0], keys, keys[:50], columns=columns)
     assert_sums_are_the_oracles(request, KERNELS[name][1], "pruned")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_whose_squared_distances_count_are_not_skipped(name):
+    """Far keys whose weights together are rounding, a fifth of it, and times u^2 are not."""
+    of_oracle = KERNELS[name][1]
+    power = of_oracle if isinstance(of_oracle, float) else {"gaussian": 2, "exponential": 1}[name]
+    rate = 0.5 if name == "gaussian" else 1.0
+    u = (-np.log(np.finfo(float).eps / 5.0) / rate) ** (1 / power)
+    keys = np.random.default_rng(4).uniform(-1e-3, 1e-3, (1024, 2))
+    keys[512:, 0] += u
+    request = request_of(
+        KERNELS[name][0], keys, keys[:512], weights=np.ones(1024), columns=keys[:, :1] ** 2 * (keys[:, :1] > 1)
+    )
+    assert_array_equal(PRUNED.compute(request).moments, 0.0)
+    request.index.value_columns = np.arange(0)
+    expected = DENSE.compute(request).moments
+    assert_allclose(PRUNED.compute(replace(request)).moments, expected, rtol=1e-9)
 
 
 def test_a_query_without_its_cluster_gets_the_next_one():

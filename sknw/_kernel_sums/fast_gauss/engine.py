@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
-from scipy.special import erf
+from scipy.spatial.distance import cdist
 
 from sknw._kernel_sums.costs import (
     CELLS_CALL,
@@ -60,8 +60,8 @@ _NARROWER = 1.5
 _cached_matrices = lru_cache(maxsize=16)(translation_matrices)
 
 
-# Bandwidths within which keys are near when the cost is estimated, and keys that stand for all.
-_USUAL_REACH, _SAMPLE = 9.0, 1000
+# Bandwidths within which keys are near when the cost is estimated, keys that stand for all, and queries and keys.
+_USUAL_REACH, _SAMPLE, _SAMPLED_PAIRS = 9.0, 1000, (32, 256)
 
 
 class FastGauss(Engine):
@@ -80,7 +80,7 @@ class FastGauss(Engine):
         return None
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
-        """With one feature by the number of points; with more as if these were normal.
+        """With one feature by the number of points; with more as if these were normal, but for the keys near.
 
         Then at every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less. With
         ranges that are left out all sums are direct ones.
@@ -92,9 +92,10 @@ class FastGauss(Engine):
             if not request.has_ranges:
                 return 1e-9 * total
         deviations = request.index.of_keys("deviations", lambda: request.keys[:: -(-n // _SAMPLE)].std(axis=0))
-        for s in deviations * np.sqrt(2.0 * request.form.rate) / request.bandwidths[:, np.newaxis]:  # in bandwidths
+        per_unit = np.sqrt(2.0 * request.form.rate) / request.bandwidths
+        for s, near in zip(deviations * per_unit[:, np.newaxis], _share_near(request, per_unit), strict=True):
             expansions = np.inf if request.has_ranges else _cost_of_expansions(n, m, s, 1 + request.columns.shape[1])
-            total += min(expansions, _cost_of_direct_sums(n, m, s))
+            total += min(expansions, _cost_of_direct_sums(m, s, n * near))
         return 1e-9 * total
 
     def compile_seconds(self, request: KernelSumRequest) -> float:
@@ -150,9 +151,18 @@ def _cost_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
     return COEFFICIENT_POINT * n_coefficients * (n + m) + translation * min(_n_cells(s, WIDTH), n)
 
 
-def _cost_of_direct_sums(n: int, m: int, s: np.ndarray) -> float:
+def _share_near(request: KernelSumRequest, per_unit: np.ndarray) -> np.ndarray:
+    """About which share of the keys is near a query, in every feature, at each bandwidth: (b,), from a sample."""
+    queries, keys = (
+        points[:: -(-len(points) // most)]
+        for points, most in zip((request.queries, request.keys), _SAMPLED_PAIRS, strict=True)
+    )
+    distance = cdist(queries, keys, "chebyshev")
+    return np.array([np.mean(distance * unit <= _USUAL_REACH) for unit in per_unit])
+
+
+def _cost_of_direct_sums(m: int, s: np.ndarray, near: float) -> float:
     """Keys near are found, and copied, once for the queries of a cell."""
-    near = n * float(np.prod(erf(_USUAL_REACH / (2.0 * np.maximum(s, 1e-9)))))
     if len(s) == 1:
         return m * (LINE_SUM + 2.0 * LINE_KEY * near)
     n_cells = min(_n_cells(s, _USUAL_REACH / DIRECT_CELLS), m)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex, squared_norms
+from sknw._kernel_sums.memory import empty_aligned
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
 
@@ -127,7 +128,7 @@ class Tiles:
         return layout, (*self.kernel, self.rates[0], self.furthest[0])
 
     def empty_tile(self) -> np.ndarray:
-        return _empty_aligned((4, self.keys.shape[2]), self.precision)
+        return empty_aligned((4, self.keys.shape[2]), self.precision)
 
     def padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
         missing = -len(array) % 4
@@ -142,17 +143,9 @@ def in_blocks(rows: np.ndarray, precision: type[np.floating], fill: float = 0.0)
 
     n, size = rows.shape[1], ROW_BYTES // np.dtype(precision).itemsize
     n_whole = n // size
-    blocks = _empty_aligned((-(-n // size), len(rows), size), precision)
+    blocks = empty_aligned((-(-n // size), len(rows), size), precision)
     whole, rest = np.split(rows, [n_whole * size], axis=1)
     blocks[:n_whole] = whole.reshape(len(rows), n_whole, size).transpose(1, 0, 2)
     blocks[n_whole:] = fill
     blocks[n_whole:, :, : rest.shape[1]] = rest
     return blocks
-
-
-def _empty_aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array that starts at a cache line: a vector read or written across two lines costs up to twice the time."""
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.empty(n_bytes + 64, dtype=np.uint8)
-    first = -memory.ctypes.data % 64
-    return memory[first : first + n_bytes].view(dtype).reshape(shape)

@@ -11,6 +11,7 @@ from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
     add_products,
+    empty_tile,
     leave_out,
     push,
     queries_in_reach,
@@ -108,7 +109,7 @@ def add_sums(sums, queries, keys, columns, left_out, kernel, limits, rates, firs
     limits, rates : arrays of shape (f,), descending and ascending
         For each bandwidth the largest squared distance with a positive weight, and what multiplies it.
     """
-    tile, weights = np.empty((ROWS, BLOCK)), np.empty((ROWS, BLOCK))
+    tile, weights = empty_tile(), empty_tile()
     flat_tile, flat_weights = tile.reshape(ROWS * BLOCK), weights.reshape(ROWS * BLOCK)
     found = np.empty(len(keys[0]), dtype=np.int64)
     near, gaps, reach = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK), np.full(BLOCK, limits[0])
@@ -146,7 +147,7 @@ def list_pairs(column, value, end, queries, keys, columns, left_out, kernel, lim
         As in `add_sums`, at one bandwidth.
     """
     order = left_out[2]
-    tile, weights = np.empty((ROWS, BLOCK)), np.empty((ROWS, BLOCK))
+    tile, weights = empty_tile(), empty_tile()
     flat_tile, flat_weights = tile.reshape(ROWS * BLOCK), weights.reshape(ROWS * BLOCK)
     found = np.empty(len(keys[0]), dtype=np.int64)
     near, gaps, reach = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK), np.full(BLOCK, limit)

@@ -3,6 +3,11 @@
 With W the sum of all weights w and S(q) the mass of a query so far, keys with K(u) W < eps S(q) cannot change it by
 more than the part eps. The same holds for the moments, relative to the mean magnitude of their column; where some
 values of a column are far larger than most, by the part that this is, in the geometric mean, of the others.
+
+Columns of local lines are products of values with up to two inputs. What is left out is left out of all sums, which so
+stay those of one set of keys, and moments around the query follow from them as from all keys. So of these columns only
+moments around the query are bounded, in bandwidths: keys with K(u) max(u^2, 1) W < eps S(q) cannot change
+sum_j K_j w_j (1, u_j, u_j^2) by more than the part eps of S(q).
 """
 
 from __future__ import annotations
@@ -21,11 +26,11 @@ SMALLEST_WEIGHT = 1e-270
 
 
 def skipped_share(index: KeyIndex) -> float:
-    """The largest K(u) of a key that is skipped, as a part of the mass of the query."""
+    """The largest K(u), or K(u) u^2, of a key that is skipped, as a part of the mass of the query."""
 
     def make() -> float:
         share = np.finfo(np.float64).eps / index.weights.sum()
-        for column in index.columns.T:
+        for column in index.columns[:, index.value_columns].T:
             magnitudes = np.abs(column[column != 0.0])
             if magnitudes.size:
                 share = min(share, share * np.exp(np.mean(np.log(magnitudes))) / magnitudes.mean())
@@ -53,6 +58,8 @@ class ExponentialSums:
         self.rates = -form.rate / np.log(2.0) / pairs.request.bandwidths**self.power
         self.furthest = SMALLEST_EXPONENT[np.float64] / self.rates
         self._log_share = float(np.log2(skipped_share(pairs.request.index)))
+        # what makes squares of distances that count to the second power; zero where they do not
+        self._per_square = pairs.request.index.has_products / pairs.request.bandwidths**2
 
     def nearest(self) -> np.ndarray:
         """The squared distance of the nearest key that is not left out, infinite where there is none: (m,)."""
@@ -75,7 +82,8 @@ class ExponentialSums:
         by_block = np.zeros((len(rates), len(shift), columns.shape[1]))
         nearest = np.full(len(shift), np.inf)
         pairs = (queries.arrays, self.pairs.keys.arrays, columns, self.pairs.left_out)
-        kernel = (self.power, shift[queries.order], rates, self.furthest, self._log_share, smallest)
+        bound = (self._log_share, self._per_square, smallest)
+        kernel = (self.power, shift[queries.order], rates, self.furthest, *bound)
 
         def add(part: slice) -> None:
             self._loops.add_exponential_sums(by_block, nearest, *pairs, *kernel, part.start, part.stop)

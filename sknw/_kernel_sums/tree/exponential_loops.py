@@ -14,6 +14,7 @@ from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
     add_products,
+    empty_tile,
     leave_out,
     push,
     queries_in_reach,
@@ -115,10 +116,11 @@ def squared_reach(distance, power):
 
 
 @inner()
-def _set_reach(reach, reaches, sums, shift, rates, log_share, smallest, power):
+def _set_reach(reach, reaches, sums, shift, rates, log_share, per_square, smallest, power):
     """For each query the squared distance beyond which keys are skipped, by bandwidth and the largest; returns the max.
 
-    2^(rate (u^power - shift)) times all weights is then below 2^`log_share` times the sum so far, or `smallest`.
+    2^(rate (u^power - shift)) max(per_square u^2, 1) is then below 2^`log_share` times the sum so far, or `smallest`:
+    the square at most doubles by what it adds itself to the distance.
     """
     largest = 0.0
     for i in range(shift.size):
@@ -126,6 +128,9 @@ def _set_reach(reach, reaches, sums, shift, rates, log_share, smallest, power):
         for f in range(rates.size):
             log_sum = np.log2(max(sums[f, i, 0], smallest))
             reaches[f, i] = squared_reach(shift[i] + (log_sum + log_share) / rates[f], power)
+            if per_square[f] > 0.0:
+                log_square = np.log2(max(2.0 * per_square[f] * reaches[f, i], 1.0))
+                reaches[f, i] = squared_reach(shift[i] + (log_sum + log_share - log_square) / rates[f], power)
             reach[i] = max(reach[i], reaches[f, i])
         largest = max(largest, reach[i])
     return largest
@@ -133,8 +138,9 @@ def _set_reach(reach, reaches, sums, shift, rates, log_share, smallest, power):
 
 @compiled()
 def add_exponential_sums(
-    sums, nearest, queries, keys, columns, left_out, power, shift, rates, furthest, log_share, smallest, first, last
-):
+    sums, nearest, queries, keys, columns, left_out, power, shift, rates, furthest, log_share, per_square, smallest,
+    first, last,
+):  # fmt: skip
     """sums[f, i, v] += sum_j K_f(query i, key j) columns[v, j] for the queries i of the blocks first <= s < last.
 
     K_f = 2^(rates[f] (u^power - shift[i])). Or, where there is no bandwidth, nearest[i] = min_j u^2: in the same
@@ -156,14 +162,17 @@ def add_exponential_sums(
         For each bandwidth what multiplies u^power, and the largest u^power that the exponential can take.
     log_share : float
         The logarithm of the share of a sum that may be skipped, divided by the sum of all weights.
+    per_square : array of shape (f,)
+        What makes squares of distances that count beside the kernel, in bandwidths; zero where they do not count.
     smallest : float
         A sum below this is done again by the caller, so that all keys may be skipped that change it by less.
     """
-    tile, weights = np.empty((ROWS, BLOCK)), np.empty((ROWS, BLOCK))
+    tile, weights = empty_tile(), empty_tile()
     flat_tile, flat_weights = tile.reshape(ROWS * BLOCK), weights.reshape(ROWS * BLOCK)
     near, gaps = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK)
     stack, gaps_of_nodes = np.empty((DEEPEST, 3), dtype=np.int64), np.empty(DEEPEST)
     reaches = np.empty((rates.size, BLOCK))
+    bound = log_share, per_square, max(smallest, _SMALLEST_SUM)
     for block in range(first, last):
         node = queries[3][block]
         points, low, high = queries[0][block], queries[1][node], queries[2][node]
@@ -172,9 +181,7 @@ def add_exponential_sums(
         reach = nearest[start:stop].copy()
         furthest_reach, n_leaves = np.inf, 0
         if rates.size:
-            furthest_reach = _set_reach(
-                reach, reaches, here, shift[start:stop], rates, log_share, max(smallest, _SMALLEST_SUM), power
-            )
+            furthest_reach = _set_reach(reach, reaches, here, shift[start:stop], rates, *bound, power)
         gaps_of_nodes[0] = 0.0
         n_nodes = push(stack, np.int64(0), np.int64(0), np.int64(0), np.int64(len(keys[0])))
         while True:
@@ -209,9 +216,7 @@ def add_exponential_sums(
             if n_leaves & (n_leaves - 1):  # reach changes little from one block to the next, and logarithms take time
                 continue
             if rates.size:
-                furthest_reach = _set_reach(
-                    reach, reaches, here, shift[start:stop], rates, log_share, max(smallest, _SMALLEST_SUM), power
-                )
+                furthest_reach = _set_reach(reach, reaches, here, shift[start:stop], rates, *bound, power)
             else:
                 furthest_reach = reach.max()
         if rates.size == 0:

@@ -12,6 +12,7 @@ from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
     add_products,
+    empty_tile,
     leave_out,
     push,
     queries_in_reach,
@@ -84,8 +85,8 @@ def add_metric_sums(
     power, rate, furthest : float
         The kernel 2^(rate u^power), power at most 2, and the largest u^power.
     """
-    tile, slopes = np.empty((ROWS, BLOCK)), np.empty((ROWS, BLOCK))
-    one, two = np.empty((ROWS, BLOCK)), np.empty((ROWS, BLOCK))
+    tile, slopes = empty_tile(), empty_tile()
+    one, two = empty_tile(), empty_tile()
     flat_tile, flat_slopes = tile.reshape(ROWS * BLOCK), slopes.reshape(ROWS * BLOCK)
     near, gaps, reach_of_block = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK), np.empty(BLOCK)
     stack, gaps_of_nodes = np.empty((DEEPEST, 3), dtype=np.int64), np.empty(DEEPEST)

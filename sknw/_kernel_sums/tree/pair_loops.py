@@ -14,6 +14,7 @@ from sknw._kernel_sums.tree.exponential_loops import next_leaf, set_powers, squa
 from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
+    empty_tile,
     leave_out,
     push,
     queries_in_reach,
@@ -71,7 +72,7 @@ def visit_pairs(
     power, rate, largest_weight : float
         The kernel is 2^(rate u^power); the largest log2 w.
     """
-    order, tile = left_out[2], np.empty((ROWS, BLOCK))
+    order, tile = left_out[2], empty_tile()
     flat_tile = tile.reshape(ROWS * BLOCK)
     near, gaps, reach = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK), np.empty(BLOCK)
     stack, gaps_of_nodes = np.empty((DEEPEST, 3), dtype=np.int64), np.empty(DEEPEST)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sknw._kernel_sums.memory import empty_aligned
 from sknw._kernel_sums.permutation import inverse_permutation, places_of
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.tree.constants import BLOCK
@@ -43,7 +44,8 @@ class BlockTree:
         n, d = points.shape
         n_blocks = -(-n // BLOCK)
         lower, upper = np.empty((2, 2 * n_blocks - 1, d))
-        blocks, leaf = np.full((n_blocks, d, BLOCK), np.inf), np.empty(n_blocks, dtype=np.int64)
+        blocks, leaf = empty_aligned((n_blocks, d, BLOCK)), np.empty(n_blocks, dtype=np.int64)
+        blocks[-1] = np.inf
         tree = cls(np.arange(n), blocks, lower, upper, leaf)
         # infinite queries are as far as the largest numbers, and their differences are numbers
         largest = np.finfo(np.float64).max
@@ -59,7 +61,9 @@ class BlockTree:
         """Columns (n, c) of the points, by block: (s, c, BLOCK), zero behind the last point."""
         columns = np.zeros((len(self.blocks) * BLOCK, of_points.shape[1]))
         np.take(of_points, self.order, axis=0, out=columns[: len(self.order)])
-        return np.ascontiguousarray(columns.reshape(len(self.blocks), BLOCK, -1).transpose(0, 2, 1))
+        by_block = empty_aligned((len(self.blocks), of_points.shape[1], BLOCK))
+        by_block[...] = columns.reshape(len(self.blocks), BLOCK, -1).transpose(0, 2, 1)
+        return by_block
 
 
 class Pairs:
