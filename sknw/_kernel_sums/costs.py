@@ -12,12 +12,14 @@ LOAD_SECONDS = 0.4
 # NumPy is done with a request that takes it less before any other engine has begun.
 SMALL_SECONDS = 1e-4
 
-# A kernel evaluation in NumPy.
-DENSE_PAIR = 10.0
+# A kernel evaluation in NumPy, and what each column adds to it, by a matrix product.
+DENSE_PAIR, DENSE_COLUMN = 10.0, 0.05
 
-# Compiled brute force: a call; a kernel evaluation without and with a root; what each feature adds to it.
+# Compiled brute force: a call; a kernel evaluation without and with a root; what each feature adds to it, and each
+# column, above a number for which a block of keys stays in the cache.
 TILED_CALL = 3e5
 TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
+TILED_COLUMN, TILED_COLUMN_OF_MANY, TILED_COLUMNS_IN_CACHE = 0.05, 0.11, 128
 # Sums over ranges of keys: a query, and a pair in units of compiled brute force.
 RANGE_QUERY, RANGE_PAIR = 100.0, 2.0
 # Seconds that a further request takes at each bandwidth, however small.
@@ -58,6 +60,13 @@ TREE_PAIR, TREE_PAIR_GAUSSIAN, TREE_PAIR_FEATURE = 1.0, 1.05, 0.03
 CLUSTER_CALL, CLUSTER_BYTE = 1e8, 3.0
 
 
-def tiled_pair(form: Form, d: int) -> float:
+def dense_pair(n_columns: int) -> float:
+    """A kernel evaluation in NumPy, with what it is multiplied by."""
+    return DENSE_PAIR + DENSE_COLUMN * n_columns
+
+
+def tiled_pair(form: Form, d: int, n_columns: int) -> float:
     """A kernel evaluation by compiled brute force, in d features."""
-    return (TILED_PAIR if form.power == 2 else TILED_PAIR_WITH_ROOT) + TILED_FEATURE * d
+    n_more = max(n_columns - TILED_COLUMNS_IN_CACHE, 0)
+    of_columns = TILED_COLUMN * (n_columns - n_more) + TILED_COLUMN_OF_MANY * n_more
+    return (TILED_PAIR if form.power == 2 else TILED_PAIR_WITH_ROOT) + TILED_FEATURE * d + of_columns

@@ -291,6 +291,8 @@ def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 
     """
     if algorithm == "auto" and takes_groups(request):
         return algorithm
+    if algorithm == "auto":  # of many columns NumPy computes the sums, but not their derivatives
+        request = replace(request, index=request.index.without_columns())
     engine = dispatcher.choose(request, algorithm, n_passes)
     if algorithm != "auto" or not engine.is_compiled:
         return engine.name
