@@ -31,10 +31,12 @@ TILED_WRITTEN = 3.0
 # bandwidth.
 SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE, SWEEP_BANDWIDTH = 12.0, 25.0, 6e4
 
-# The Gaussian of one feature: a call, a point and a bandwidth; of a direct sum before its first key, and of a key; of a
-# cell with an expansion, and of a coefficient of a cell times one of a matrix.
+# The Gaussian of one feature: a call, a point and a bandwidth; of a direct sum before its first key, and of a key; to
+# begin with expansions, and of each a cell, and a coefficient of a cell times one of a matrix.
 LINE_CALL, LINE_POINT, LINE_BANDWIDTH = 3e5, 6.0, 8e4
-LINE_SUM, LINE_KEY, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 500.0, 0.06
+# Seconds of compiling the loops of expansions, once a machine.
+LINE_COMPILING = 4.0
+LINE_SUM, LINE_KEY, LINE_EXPANSIONS, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 2.5e5, 500.0, 0.06
 
 # The Gaussian of two and three features: a call; a point; a coefficient times a point; a coefficient of a cell times
 # one of a matrix, and what visiting cells adds to it.
