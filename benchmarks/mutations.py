@@ -3,7 +3,7 @@
 Each mutation changes one line in a copy of the checkout and runs the tests that should fail then. One that survives
 shows what no test holds. A mutation whose line is no longer there stops the script: change it with the line.
 
-    python benchmarks/mutations.py              all of them, about a quarter of an hour
+    python benchmarks/mutations.py              all of them, about half an hour
     python benchmarks/mutations.py _predictive  those whose file or lines contain this
 
 Needs what the tests need. The exit status is 1 if a mutation survives.
@@ -34,6 +34,8 @@ KERNELS, MEANS, LINES = ("test_kernels.py",), ("test_nadaraya_watson.py",), ("te
 PREDICTIVE, SELECTION, POLICY = ("test_distribution.py",), ("test_selection.py",), ("test_pooling.py",)
 ENGINES = ("test_key_index.py",)
 METRIC = ("test_learning.py", "test_attention_pooling.py")
+SUBSAMPLE, CLUSTER = ("test_many_rows.py",), ("test_cluster.py",)
+TREE, COMPACT, LINE_SUMS = ("test_sums_pruned_exponential.py",), ("test_sums_pruned.py",), ("test_line_sums.py",)
 
 MUTATIONS = [
     # kernels
@@ -114,6 +116,34 @@ MUTATIONS = [
     Mutation("_kernel_sums/derivative.py", "scale = 2.0 * factor", "scale = 1.0 * factor", PREDICTIVE),
     Mutation("_kernel_sums/sweep/engine.py", "(right - left)", "(right + left)", PREDICTIVE),
     Mutation("_kernel_sums/tiled/engine.py", "_IN_FLOAT32 = 12.0", "_IN_FLOAT32 = 1200.0", MEANS),
+    # the tree of blocks
+    Mutation("_kernel_sums/tree/exponential.py", "\n_TINY = 1e-200", "\n_TINY = 0.0", TREE),
+    Mutation("_kernel_sums/tree/exponential.py", "eps / index.weights.sum()", "eps * 1e8", TREE),
+    Mutation("_kernel_sums/tree/exponential.py", "share * np.exp(", "share + np.exp(", TREE),
+    Mutation("_kernel_sums/tree/exponential.py", "np.isfinite(shift)", "np.isfinite(shift) | True", TREE),
+    Mutation("_kernel_sums/tree/sparse_weights.py", "np.log2(negligible)", "np.log2(negligible) + 20", TREE),
+    Mutation("_kernel_sums/tree/pairs.py", "inverse_permutation(self.keys.order, len(index))", "self.keys.order", TREE),
+    Mutation("_kernel_sums/tree/compact.py", "EDGE if includes_edge else", "EDGE if not includes_edge else", COMPACT),
+    Mutation("_kernel_sums/tree/compact.py", "end = indptr[queries.order]", "end = indptr[:-1].copy()", COMPACT),
+    Mutation("_kernel_sums/tree/engine.py", "weights.sort_indices()", "pass", COMPACT),
+    # the sums of lines
+    Mutation("_kernel_sums/sweep/engine.py", "request.has_ranges or", "False or", LINE_SUMS),
+    # shards of the keys
+    Mutation("_kernel_sums/shards.py", "(np.clip(end - self.start, 0, n)", "((end - self.start)", CLUSTER),
+    Mutation("_kernel_sums/shards.py", "if np.array_equal(last, w)", "if True", CLUSTER),
+    Mutation(
+        "_kernel_sums/shards.py", "return Shard, (self.index, self.start)", "return Shard, (self.index, 0)", CLUSTER
+    ),
+    # learning from some of many samples
+    Mutation("_metric/subsample.py", "<= n_samples / 2", "<= 0", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "_LEAST_GROUPS = 20", "_LEAST_GROUPS = 0", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "ridge / factor**2", "ridge / factor", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "n_few == n or", "False or", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "< EXACT_FIT", "< 0.0", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "learned.ridge, 1.0 / width,", "learned.ridge, width,", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "_LEAST_GAIN = 1e-4", "_LEAST_GAIN = 1.0", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "(n / n_few) ** exponent", "(n_many / n_few) ** exponent", SUBSAMPLE),
+    Mutation("_metric/subsample.py", "TYPICAL_EXPONENT = 1 / 6", "TYPICAL_EXPONENT = 1 / 3", SUBSAMPLE),
 ]
 
 

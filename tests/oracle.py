@@ -187,11 +187,32 @@ def attention_weights(Q, X, h, kernel, w=None, outside="nearest"):
     return np.array([attention_row(u, kernel, w, outside) for u in distances(Q, X, h)])
 
 
+def widened(u, kernel, w, least):
+    """The distances u (n,) of a query from samples, divided by the s >= 1 with which it sees `least` samples.
+
+    These are sum_j K(u_j / s) w_j, by bisection; of few samples half of all are enough.
+    """
+    least, lower, upper = min(least, w.sum() / 2), np.longdouble(1), np.longdouble(1e9)
+
+    def n_seen(s):
+        return np.exp(log_kernel(kernel, u / s)) @ w
+
+    if n_seen(lower) >= least:
+        return u
+    while upper > lower * (1 + 1e-17):
+        middle = np.sqrt(lower * upper)
+        if middle in (lower, upper):
+            break
+        lower, upper = (middle, upper) if n_seen(middle) < least else (lower, middle)
+    return u / upper
+
+
 class Counted(NamedTuple):
-    """A ridge, one or one for each feature, and the count of samples without a slope."""
+    """A ridge, one or one for each feature, the count of samples without a slope, and what a query sees at least."""
 
     ridge: object
     count: float
+    least: float = 0.0
 
 
 def smoother_matrix(Q, X, h, kernel, w=None, outside="nearest", ridge=None, s=None):
@@ -200,14 +221,15 @@ def smoother_matrix(Q, X, h, kernel, w=None, outside="nearest", ridge=None, s=No
     With a count the lines are M / (M + count) of the way from the weighted mean, M = sum_j K_j w_j / K(0).
     """
     w = weights_or_ones(w, X)
-    attention = attention_weights(Q, X, h, kernel, w, outside)
     if ridge is None:
-        return attention
-    ridge, count = ridge if isinstance(ridge, Counted) else (ridge, 0)
+        return attention_weights(Q, X, h, kernel, w, outside)
+    ridge, count, least = ridge if isinstance(ridge, Counted) else (ridge, 0, 0)
     x, s = np.asarray(X, dtype=np.longdouble), scales(X, w) if s is None else s
+    u = np.array([widened(row, kernel, w, least) for row in distances(Q, X, h)])
+    attention = np.array([attention_row(row, kernel, w, outside) for row in u])
     with np.errstate(divide="ignore"):
-        masses = np.exp(log_kernel(kernel, distances(Q, X, h))) @ w  # all kernels here have K(0) = 1
-    has_support = np.isfinite(log_kernel(kernel, distances(Q, X, h)[:, w > 0])).any(axis=1)
+        masses = np.exp(log_kernel(kernel, u)) @ w  # all kernels here have K(0) = 1
+    has_support = np.isfinite(log_kernel(kernel, u[:, w > 0])).any(axis=1)
     rows = zip(attention, np.asarray(Q, dtype=np.longdouble), masses, has_support, strict=True)
     return np.array(
         [
@@ -271,7 +293,8 @@ def left_out(splits, X, y, h, kernel, w=None, outside="nearest", ridge=None):
         of_train[train] = w[train]
         of_fit = ridge
         if isinstance(ridge, Counted) and of_train.any():  # samples count in units of the mean weight of all samples
-            of_fit = Counted(ridge.ridge, ridge.count / of_train[of_train > 0].mean())
+            unit = of_train[of_train > 0].mean()
+            of_fit = Counted(ridge.ridge, ridge.count / unit, ridge.least / unit)
         yield test, predict(X[test], X, y, h, kernel, of_train, outside, of_fit, s)
 
 
@@ -366,13 +389,14 @@ def effective_sample_size(Q, X, h, kernel, w=None, outside="nearest"):
 
 def fit_at(q, X, y, h, kernel, w, outside="nearest", ridge=None, scales=None):
     """Prediction, of shape (k,), and kernel weights of the fit around q: a weighted mean, or a line with a ridge."""
-    u = distances(q[np.newaxis], X, h)[0]
+    least = ridge.least if isinstance(ridge, Counted) else 0
+    u = widened(distances(q[np.newaxis], X, h)[0], kernel, w, least)
     a = attention_row(u, kernel, w, outside)
     weights = np.where(w > 0, np.exp(log_kernel(kernel, u)) * w, 0)
     mean = a @ y
     if ridge is None or not weights.any():
         return mean, weights
-    ridge, count = ridge if isinstance(ridge, Counted) else (ridge, 0)
+    ridge, count, _ = ridge if isinstance(ridge, Counted) else (ridge, 0, 0)
     # the penalty as one more observation for each slope: target 0, input 1, weight ridge; without one the least slopes
     d, x_mean = X.shape[1], a @ X
     root = np.sqrt(np.append(a, np.full(d, ridge)).astype(float))

@@ -14,6 +14,8 @@ KERNELS = {
     "power 0.5": (PowerExponential(power=0.5), 0.5),
     "power 1.5": (PowerExponential(power=1.5), 1.5),
 }
+# One of each form, and one that has an edge.
+FORMS = ["gaussian", "exponential", "power 0.5", "tophat", "tricube", "cosine"]
 
 # What `algorithm` may be.
 ALGORITHMS = ["auto", "dense", "fused", "sorted", "expansion", "pruned"]

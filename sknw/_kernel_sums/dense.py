@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -185,10 +186,13 @@ def _not_weights(kernel: Kernel) -> ValueError:
 
 
 def squared_distances(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarray:
-    """||q_i - z_j||^2 of the queries `rows`, of shape (len(rows), n); not to be written to.
+    """||q_i - z_j||^2 / s_i^2 of the queries `rows`, s_i their widths, (len(rows), n); not to be written to.
 
     Those of few keys themselves are kept: the batches of a search, and sums and their derivatives, take the same ones.
     """
+    if request.widths is not None:
+        sq = squared_distances(replace(request, widths=None), rows)
+        return sq / request.widths[rows, np.newaxis] ** 2
     n = len(request.keys)
     ok = request.gemm_distances_ok(np.float64, rows)
     are_kept = request.queries is request.keys and 8 * n * n <= _BLOCK_BYTES

@@ -15,8 +15,9 @@ from sknw.kernels import Formula
 def derivative_sums(request: KernelSumRequest, log_mass: np.ndarray, algorithm: str) -> np.ndarray:
     """sum_j dK_j/dq w_j (1, V_j) / D at one bandwidth h, with log D given for each query, (m,): (m, 1 + k, d).
 
-    dK/dq = 2 K'(u^2) (q - z) / h^2, K' = dK / d(u^2). Where K' is a factor times a kernel that has a form, these are
-    the sums of that kernel, of the columns (1, V) and of these times the coordinates of z.
+    dK/dq = 2 K'(u^2) (q - z) / h^2, K' = dK / d(u^2), at the widths that the request has, if any. Where K' is a factor
+    times a kernel that has a form, these are the sums of that kernel, of the columns (1, V) and of these times the
+    coordinates of z.
     """
     form, h = request.kernel.form, request.bandwidths[0]
     of_form = None if form is None else form.derivative_form()
@@ -32,6 +33,8 @@ def derivative_sums(request: KernelSumRequest, log_mass: np.ndarray, algorithm: 
         scale = 2.0 * factor / h**2 * np.exp(sums.log_scale[0] - log_mass)
     own = np.concatenate([sums.mass[0][:, np.newaxis], sums.moments[0][:, :k]], axis=1)
     times_z = sums.moments[0][:, k:].reshape(len(own), 1 + k, d)
+    if request.widths is not None:
+        scale = scale / request.widths**2
     found = own[:, :, np.newaxis] * request.queries[:, np.newaxis] - times_z
     return scale[:, np.newaxis, np.newaxis] * found
 

@@ -185,14 +185,16 @@ class Dispatcher:
     ) -> _Capability | None:
         """The engine asked for if it has a capability, else the quickest compiled one that does and takes the request.
 
-        None where NumPy is to be preferred: if no engine has it, if the one asked for is not compiled, or if it is
-        expected to be done first. The engine's work is `work` times that of its sums; `refusal` names the
-        method that says why it cannot.
+        None where NumPy is to be preferred: if no engine has it, if the one asked for is not compiled, if there are
+        widths, or if it is expected to be done first. The engine's work is `work` times that of its sums; `refusal`
+        names the method that says why it cannot.
         """
         only = request.index.engine
         if only is not None and not isinstance(ENGINES[only], capability):
             raise ValueError(NEEDS_ALL_ROWS)
         algorithm = only or algorithm
+        if request.widths is not None:
+            return None
         able = [e for e in ENGINES.values() if isinstance(e, capability) and getattr(e, refusal)(request) is None]
         if algorithm != "auto":
             asked = self.choose(request, algorithm)
@@ -299,6 +301,8 @@ def algorithm_for(request: KernelSumRequest, algorithm: str) -> str:
 
 def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums:
     """The sums S of a request, the same to rounding whichever engine computes them."""
+    if request.widths is not None:
+        return _sums_by_width(request, algorithm)
     engine = dispatcher.choose(request, algorithm)
     if engine.is_compiled and takes_groups(request):
         return group_sums(request, lambda part: kernel_sums(part, algorithm_for(part, algorithm)))
@@ -307,10 +311,23 @@ def kernel_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSum
     return dispatcher.compute(engine, request)
 
 
+def _sums_by_width(request: KernelSumRequest, algorithm: str) -> ScaledSums:
+    """The sums of a request with widths: by NumPy, or where the keys are, if the width is not 1."""
+    shape = len(request.bandwidths), len(request.queries)
+    sums = ScaledSums(np.empty(shape), np.empty((*shape, request.columns.shape[1])), np.empty(shape))
+    for rows, part in request.split_by_width():
+        if part.widths is None:
+            found = kernel_sums(part, algorithm)
+        else:
+            found = ENGINES[request.index.engine or "dense"].compute(part)
+        sums.mass[:, rows], sums.moments[:, rows], sums.log_scale[:, rows] = found.mass, found.moments, found.log_scale
+    return sums
+
+
 def line_sums(request: KernelSumRequest, algorithm: str = "auto") -> ScaledSums | None:
-    """The sums of `SumsLines`; None where the engine that takes the request has none."""
+    """The sums of `SumsLines`; None where the engine that takes the request has none, or there are widths."""
     engine = dispatcher.choose(request, algorithm)
-    if not isinstance(engine, SumsLines) or engine.line_refusal(request):
+    if request.widths is not None or not isinstance(engine, SumsLines) or engine.line_refusal(request):
         return None
     dispatcher.has_loaded(engine)
     return engine.line_sums(request)

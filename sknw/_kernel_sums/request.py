@@ -96,6 +96,8 @@ class KernelSumRequest:
         Threads, by joblib's conventions.
     query_groups : ndarray of shape (m,), intp, or None
         Among the groups of the index that of each query, -1 for none of them; None: not known.
+    widths : ndarray of shape (m,), float64, or None
+        What the distances from each query are divided by before anything else, at least 1; None: all are 1.
     """
 
     kernel: Kernel
@@ -106,6 +108,7 @@ class KernelSumRequest:
     allow_float32: bool = False
     n_jobs: int | None = None
     query_groups: np.ndarray | None = None
+    widths: np.ndarray | None = None
 
     @property
     def keys(self) -> np.ndarray:
@@ -155,7 +158,15 @@ class KernelSumRequest:
         """The sums of some of the queries."""
         leave_out = None if self.leave_out is None else self.leave_out[rows]
         groups = None if self.query_groups is None else self.query_groups[rows]
-        return replace(self, queries=self.queries[rows], leave_out=leave_out, query_groups=groups)
+        widths = None if self.widths is None else self.widths[rows]
+        return replace(self, queries=self.queries[rows], leave_out=leave_out, query_groups=groups, widths=widths)
+
+    def split_by_width(self) -> list[tuple[np.ndarray, KernelSumRequest]]:
+        """The queries of width 1, which every engine takes, and the others: their rows, and the sums asked for."""
+        assert self.widths is not None
+        plain, wide = (np.flatnonzero(rows) for rows in (self.widths == 1.0, self.widths != 1.0))
+        parts = (plain, replace(self.take(plain), widths=None)), (wide, self.take(wide))
+        return [(rows, part) for rows, part in parts if rows.size]
 
     def left_out_entries(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
         """Where the weights (len(rows), n) of some queries have those of the keys left out: rows and columns."""

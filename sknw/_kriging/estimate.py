@@ -16,11 +16,11 @@ from sknw._kriging.likelihood import Likelihood
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.training import TrainingSet
 
-# Amplitude and noise are found with at most so many samples; the exact solution takes no more.
+# Amplitude and noise are found with at most this many samples; the exact solution takes no more.
 MOST_EXACT = 5000
-# Standardised numbers of samples are at most so large, and queries are at most so far.
+# The largest absolute values of standardised samples, and of queries.
 _LARGEST, _FURTHEST = 1e6, 1e100
-# Line searches keep so many steps.
+# L-BFGS-B remembers this many steps.
 _MEMORY = 20
 
 

@@ -27,7 +27,7 @@ from sknw._kriging.likelihood import factorise, inverse
 from sknw._predictive.calibration import jackknife_plus
 from sknw._smoothing.validation import Tests, Validation
 
-# A batch of queries has at most so many numbers for each of a few arrays.
+# A batch of queries has at most this many numbers for each of a few arrays.
 _BATCH = 2**22
 
 

@@ -10,10 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._predictive.jackknife import log_mass_of
 from sknw._smoothing.attention import for_each_attention_block
+from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import LocalFits, LocalMoments
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.unsupported import sums_of_others
@@ -98,9 +100,16 @@ def _left_out_at(
                 lines = LocalFits.of(moments, x)
                 found[:, i] = lines.value(ridge, smoother.line.count)
                 lost |= lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
+                if smoother.widens:
+                    lost |= is_isolated_without(1.0 - rest[:, 0], log_mass[i - rows.start] + np.log(smoother.unit))
             if lost.any():
                 at = np.full(np.count_nonzero(lost), i)
-                found[lost, i] = smoother.pool(replace(queries[at], leave_out=leave_out[lost]))[0]
+                of_others = smoother.widened(replace(queries[at], leave_out=leave_out[lost]))
+                found[lost, i] = smoother.pool(of_others)[0]
+                if smoother.widens:
+                    index = smoother.index.with_columns(squares)
+                    sums = kernel_sums(replace(smoother.value_request(of_others), index=index), smoother.algorithm)
+                    mass[lost, i] = np.exp(sums.log_scale[0])[:, np.newaxis] * sums.moments[0]
 
     for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
     return found[of_test.ravel()], mass[of_test.ravel()]

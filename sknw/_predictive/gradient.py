@@ -20,6 +20,7 @@ import numpy as np
 
 from sknw._kernel_sums.derivative import derivative_sums
 from sknw._kernel_sums.registry import kernel_sums
+from sknw._smoothing.isolation import slopes_that_hold_mass
 from sknw._smoothing.local_linear import LocalFits, LocalMoments, moments_around, shrinkage, split_line_columns
 from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw._smoothing.smoother import Queries, Smoother
@@ -70,6 +71,8 @@ def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
         moments, ridge = LocalMoments.of(means, log_samples, *_shape(smoother)), smoother.line.ridge
         lost |= (moments.has_cancellation(ridge) | LocalFits.of(moments, queries.x).is_ill_conditioned(ridge))[0]
         by_x = _of_lines(smoother, queries, moments[0], by_x, _in_x(relative[:, 0], smoother.w))
+    if queries.widths is not None:  # which change with the query
+        lost |= queries.widths != 1.0
     rest = np.flatnonzero(lost & ~unsupported)
     if rest.size:
         neighbours = EffectiveNeighbours(smoother.value_request(queries))
@@ -113,7 +116,8 @@ def _of_lines(
 def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
     """dm / dx (m, k, d), from the keys (m, l) near each query, their attention (m, l), and log sum_j K_j w_j (m,).
 
-    With g_j = d log K_j / dx, and for lines t_j = 1 + r v'(x_j - x_mean), e_j = y_j - y_mean - s'(x_j - x_mean),
+    With g_j = d log K_j / dx, in which the width of the query changes too, and for lines t_j = 1 + r v'(x_j - x_mean),
+    e_j = y_j - y_mean - s'(x_j - x_mean),
 
         dm / dx = r s + sum_j a_j (t_j e_j + (1 - r) s'(x_j - x_mean)) (g_j - dlog M) + r (1 - r) v'c dlog M,
 
@@ -122,8 +126,12 @@ def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarra
     line, kernel = smoother.line, smoother.kernel
     with np.errstate(over="ignore"):
         difference = queries.z[:, np.newaxis] - smoother.keys[keys]
+        if queries.widths is not None:
+            difference = difference / queries.widths[:, np.newaxis, np.newaxis]
         sq = (difference**2).sum(axis=2)
         g = 2.0 * kernel.log_derivative(sq)[..., np.newaxis] * difference
+    if queries.widths is not None:
+        g = slopes_that_hold_mass(kernel, sq, a, queries.widths, g / queries.widths[:, np.newaxis, np.newaxis])
     nearest = np.take_along_axis(g, a.argmax(axis=1)[:, np.newaxis, np.newaxis], axis=1)
     g = g - nearest
     mean = np.einsum("ml,mla->ma", a, g)[:, np.newaxis]

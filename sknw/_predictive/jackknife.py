@@ -15,6 +15,7 @@ from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.attention import attention_rows, for_each_attention_block
+from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import SINGULAR, shrinkage
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
@@ -49,17 +50,22 @@ def interval(
         here = smoother.without_line() if np.isneginf(log_mass) else smoother
         x = queries.x[i]
         means, leverage = loo_predictions(here, x, a, a, log_mass)
-        for j in np.flatnonzero(leverage[:p] > LARGEST_LEVERAGE).tolist():
+        k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
+        of_square = k_w * calibration.squares
+        mass, squares = k_w.sum() - k_w, of_square.sum(axis=0) - of_square
+        again = leverage[:p] > LARGEST_LEVERAGE
+        if smoother.widens:  # without these samples the kernel is wider
+            again |= is_isolated_without(a[:p], log_mass + np.log(smoother.unit))
+        for j in np.flatnonzero(again).tolist():
             others, log_mass_of_others = _attention_of_others(smoother, queries[i : i + 1], j, a, log_mass)
             if np.isnan(others).any():
                 means[j] = np.nan  # the others do not support the query
                 continue
             here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
             means[j] = loo_predictions(here, x, others, np.zeros(1), log_mass_of_others)[0][0]
-        k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
-        of_square = k_w * calibration.squares
-        scales = calibration.scales(k_w.sum() - k_w, of_square.sum(axis=0) - of_square)
-        return calibration.bounds(means[:p], scales, coverage)
+            k_w = np.exp(log_mass_of_others) * unit * others[:p]
+            mass[j], squares[j] = k_w.sum(), k_w @ calibration.squares
+        return calibration.bounds(means[:p], calibration.scales(mass, squares), coverage)
 
     def block(rows: slice, attention: np.ndarray) -> None:
         log_mass = log_mass_of(request, rows, attention)
@@ -133,7 +139,8 @@ def log_mass_of(request: KernelSumRequest, rows: slice, attention: np.ndarray) -
             pairs = zip(queries[:, np.newaxis], keys[:, np.newaxis], strict=True)
             log_weight = np.log([request.kernel.between(q, z)[0, 0] for q, z in pairs])
         else:
-            log_weight = request.kernel.log_profile(((queries - keys) ** 2).sum(axis=1))
+            widths = np.ones(len(keys)) if request.widths is None else request.widths[rows]
+            log_weight = request.kernel.log_profile(((queries - keys) ** 2).sum(axis=1) / widths**2)
         at_zero = request.take(rows).weight_at_zero()[0]
         log_mass = log_weight + np.log(request.weights[main]) - np.log(most) - np.log(at_zero)
     return np.where(np.isneginf(log_weight), -np.inf, log_mass)
@@ -146,9 +153,9 @@ def _attention_of_others(
     others = a.copy()
     others[j] = 0.0
     rest = others.sum()
-    if rest * np.exp(log_mass) > _TINY:
+    if rest * np.exp(log_mass) > _TINY and not smoother.widens:
         return others / rest, log_mass + np.log(rest)
-    request = replace(smoother.value_request(query), leave_out=LeaveOut.own(np.array([j])))
+    request = smoother.value_request(smoother.widened(replace(query, leave_out=LeaveOut.own(np.array([j])))))
     rows = slice(0, 1)
     others = attention_rows(request, smoother.policy, rows, dense.Dense().weight_rows(request))
     return others[0], log_mass_of(request, rows, others)[0]

@@ -44,6 +44,7 @@ from sknw._predictive.fitted import FittedRegression
 from sknw._predictive.jackknife import log_mass_of
 from sknw._predictive.mean_bands import left_out_residuals, scales_of_errors, twice
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block
+from sknw._smoothing.isolation import slopes_that_hold_mass
 from sknw._smoothing.local_linear import shrinkage, solve
 from sknw._smoothing.smoother import Queries, Smoother, coordinates
 from sknw._smoothing.training import TrainingSet, take
@@ -182,7 +183,12 @@ def derivatives(smoother: Smoother, X: np.ndarray, feature: int, targets: np.nda
 
     def rows_of(block: slice, a: np.ndarray) -> np.ndarray:
         difference = (queries.z[block] * along[block]).sum(axis=1, keepdims=True) - along[block] @ smoother.keys.T
-        slope = 2.0 * smoother.kernel.log_derivative(squared_distances(request, block)) * difference
+        sq = squared_distances(request, block)
+        slope = 2.0 * smoother.kernel.log_derivative(sq) * difference
+        if queries.widths is not None:
+            widths = queries.widths[block]
+            at_fixed_width = (slope / widths[:, np.newaxis] ** 2)[..., np.newaxis]
+            slope = slopes_that_hold_mass(smoother.kernel, sq, a, widths, at_fixed_width)[..., 0]
         mean = (a * slope).sum(axis=1, keepdims=True)
         p = a * (slope - mean)
         if smoother.line is None:

@@ -19,7 +19,7 @@ from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests, Validation
 
-# Fewer samples say too little about a fit for a warning; so many predictions are looked at.
+# With fewer predictions there is no warning. A verdict rests on at most the second number of them.
 _FEW, _LOOKED_AT = 30, 1000
 # A larger part of the samples is many.
 _MANY = 0.25

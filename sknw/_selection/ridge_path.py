@@ -17,7 +17,7 @@ from sknw._smoothing.local_linear import LocalFits, shrinkage
 # 5e-7, nearly the plain local line.
 _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
-# At most so many rows, evenly among all, see all of these ridges.
+# All of these ridges are tried at no more than this many rows, evenly spread over all.
 _SCANNED_ROWS = 10_000
 # With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
 # by, 1 - (tr + 2) / n, that is rounding.
@@ -151,7 +151,7 @@ class RidgePath:
         """
         lines = self.lines
         weights = np.where(self.unsupported, 0.0, self.weights)
-        # einsum: threads of BLAS take longer to begin than a product of so many rows
+        # einsum: threads of BLAS take longer to begin than this product
         variance = float(np.einsum("m,m", weights, lines.mean_variance)) / max(weights.sum(), self.weights.min())
         unit = round(lattice_point(variance or 1.0) / _RIDGE_STEP)
         ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))

@@ -9,12 +9,13 @@ RULES = ("scott", "silverman")
 
 # A pass of leave-one-out over the validation rows takes at most about this many kernel evaluations.
 _MAX_EVALUATIONS = 4e8
-# Local lines take at least as many rows as weighted means would, or so many.
+# Local lines take at least this many rows, or as many as weighted means would if these are fewer.
 _LEAST_ROWS_OF_LINES = 2000
 # Kernel evaluations that one row of a fast sum counts for, by the number of features.
 _FAST_GAUSSIAN = {1: 40, 2: 400, 3: 20_000}
 _FAST_OF_ONE_FEATURE = 40
-# A w is learned from at most so many samples, so many more for each of its numbers, and never more than the last.
+# A w is learned from at most the first number of samples, the second more for each of its numbers, and never from more
+# than the third.
 _LEARNED_FROM, _PER_NUMBER, _MOST_LEARNED_FROM = 2000, 50, 10_000
 # Rows that the score of a learned w is averaged over at least.
 _LEAST_ROWS_OF_SCORE = 400

@@ -33,8 +33,8 @@ _MAX_BINS, _SAMPLES_PER_BIN, _LEAST_WIDTHS = 5000, 4, 3.0
 _MAX_SUBSAMPLE, _SUBSAMPLE_ROWS = 20_000, 1000
 # The same two numbers of local lines, whose subsample is all samples up to the first.
 _MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS = 10_000, 2000
-# Where the sum of a row counts for at most so many kernel evaluations, as fast sums of one feature do, the subsample of
-# lines is all samples up to the second number.
+# Where the sum of a row counts for at most the first number of kernel evaluations, as fast sums of one feature do, the
+# subsample of lines is all samples up to the second number.
 _FEW_EVALUATIONS, _MAX_SUBSAMPLE_OF_FAST_LINES = 100, 50_000
 # Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
 # the size of rounding.

@@ -19,13 +19,13 @@ import numpy as np
 
 from sknw._smoothing.local_linear import ACCURATE, LocalFits
 
-# Of more steps the basis is no longer orthogonal, and principal axes are as quick.
+# After more steps the basis is not orthogonal any more, and principal axes are as quick.
 _MAX_STEPS = 48
 # Of the values, in units of the standard deviation of the targets.
 _TOLERANCE = 1e-13
 # Below this an axis plays no part in c.
 _NOTHING = 1e-13
-# Of the variance, relative to the mean square, with less of which it is mostly rounding.
+# A variance below this part of the mean square is mostly rounding.
 _LOST = 1e-9
 
 

@@ -51,9 +51,8 @@ class EffectiveNeighbours:
         chunks: list[Chunk] = []
         if self.radius_is_known and len(rows):
             distance, nearest = self._nearest(rows)
-            counts = self.request.index.tree.query_ball_point(
-                self._in_units_of_tree(rows), self._radii(distance) / self.request.index.max_abs_key, return_length=True
-            )
+            radii = self._radii(rows, distance) / self.request.index.max_abs_key
+            counts = self.request.index.tree.query_ball_point(self._in_units_of_tree(rows), radii, return_length=True)
             order = np.argsort(counts, kind="stable")
             few = order[: np.searchsorted(counts[order], _FEW, side="right")]
             for start in range(0, len(few), _CHUNK_OF_FEW):
@@ -91,7 +90,7 @@ class EffectiveNeighbours:
         """K w of some keys (m, l) of each query, each row up to a factor."""
         request = self.request
         sq = ((request.queries[rows, np.newaxis] - request.keys[keys]) ** 2).sum(axis=2)
-        sq /= request.bandwidths[0] ** 2
+        sq /= self._bandwidths(rows)[:, np.newaxis] ** 2
         is_out = np.zeros(keys.shape, dtype=bool)
         if request.leave_out is not None:
             here = request.leave_out[rows]
@@ -111,16 +110,17 @@ class EffectiveNeighbours:
         """
         queries, size = self.request.queries[rows], self.request.index.max_abs_key
         middle = 0.5 * (queries.min(axis=0) + queries.max(axis=0))
-        radius = (np.linalg.norm(queries - middle, axis=1) + self._radii(distance)).max() * (1.0 + _ROUNDING)
+        radius = (np.linalg.norm(queries - middle, axis=1) + self._radii(rows, distance)).max() * (1.0 + _ROUNDING)
         found = self.request.index.tree.query_ball_point(middle / size, radius / size)
         return np.sort(np.array(found, dtype=np.intp))
 
     def keys_near_each(self, distance: np.ndarray) -> np.ndarray:
         """The same for each query by itself, of all of them."""
-        return self.request.index.keys_within(self.request.queries, self._radii(distance) * (1.0 + _ROUNDING))
+        radii = self._radii(np.arange(len(distance)), distance) * (1.0 + _ROUNDING)
+        return self.request.index.keys_within(self.request.queries, radii)
 
-    def most_distance(self, log_samples: np.ndarray) -> np.ndarray:
-        """The most that the nearest key is away if n keys sum up to M = sum_j K_j w_j / K(0), given log M: (m,).
+    def most_distance(self, rows: np.ndarray, log_samples: np.ndarray) -> np.ndarray:
+        """The most that the nearest key of the queries `rows` is away, given log M, M = sum_j K_j w_j / K(0): (m,).
 
         The largest K_j / K(0) is at least M / n, as no weight is above 1; in units of the largest coordinate of a key.
         """
@@ -129,14 +129,19 @@ class EffectiveNeighbours:
             return np.broadcast_to(np.inf, log_samples.shape)
         assert kernel.form is not None
         exponent = np.maximum(np.log(len(self.request.keys)) - log_samples, 0.0)
-        distance = self.request.bandwidths[0] * (exponent / kernel.form.rate) ** (1 / kernel.form.power)
+        distance = self._bandwidths(rows) * (exponent / kernel.form.rate) ** (1 / kernel.form.power)
         return distance / self.request.index.max_abs_key
 
-    def _radii(self, distance: np.ndarray) -> np.ndarray:
+    def _bandwidths(self, rows: np.ndarray) -> np.ndarray:
+        """The bandwidth of each of the queries `rows`, (m,)."""
+        widths = np.ones(len(rows)) if self.request.widths is None else self.request.widths[rows]
+        return self.request.bandwidths[0] * widths
+
+    def _radii(self, rows: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Within which distance the keys of non-negligible weight are, with the nearest at `distance`: (m,)."""
-        kernel, h = self.request.kernel, self.request.bandwidths[0]
+        kernel, h = self.request.kernel, self._bandwidths(rows)
         if kernel.is_compact:
-            return np.full(len(distance), h * kernel.support * (1.0 + _ROUNDING))
+            return h * kernel.support * (1.0 + _ROUNDING)
         assert kernel.form is not None
         rate, power = kernel.form.rate, kernel.form.power
         exponent = _NEGLIGIBLE_EXPONENT - np.log(self.request.index.smallest_weight)

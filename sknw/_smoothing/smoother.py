@@ -16,6 +16,7 @@ from sknw._kernel_sums.shards import NEEDS_ALL_ROWS
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.attention import weight_rows
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.isolation import find_widths
 from sknw._smoothing.krylov import krylov_lines
 from sknw._smoothing.local_linear import (
     LocalFits,
@@ -130,6 +131,7 @@ class Queries:
     x: np.ndarray  # inputs (x - center) / scales of local lines, (m, c), of weighted means (m, 0)
     leave_out: LeaveOut | None = None  # the training samples that each is pooled without
     groups: np.ndarray | None = None  # the level of the category of most levels, (m,); None: not known
+    widths: np.ndarray | None = None  # how much wider the kernel of each is, (m,), see `isolation`; None: all are 1
 
     def __len__(self) -> int:
         return len(self.z)
@@ -137,7 +139,8 @@ class Queries:
     def __getitem__(self, rows: np.ndarray | slice) -> Queries:
         leave_out = None if self.leave_out is None else self.leave_out[rows]
         groups = None if self.groups is None else self.groups[rows]
-        return Queries(self.z[rows], self.x[rows], leave_out, groups)
+        widths = None if self.widths is None else self.widths[rows]
+        return Queries(self.z[rows], self.x[rows], leave_out, groups, widths)
 
 
 def _cells(z: np.ndarray, width: float) -> Iterator[np.ndarray]:
@@ -183,6 +186,7 @@ class Smoother:
     allow_float32: bool = False  # predictions will be rounded to float32
     line: LocalLinearSpec | None = None  # None pools by weighted means
     n_extra: int = 0  # how many of the last values are pooled by weighted means although there are lines
+    widens: bool = False  # whether isolated queries have wider kernels
 
     @classmethod
     def of(
@@ -266,12 +270,19 @@ class Smoother:
         columns, groups = self.features.columns(X), self.features.groups(X, self.w)
         z = coordinates(columns, self.center, self.w)
         x = z[:, :0] if self.line is None else self.line.inputs(columns, self.center)
-        return Queries(z, x, groups=None if groups is None else groups.number)
+        return self.widened(Queries(z, x, groups=None if groups is None else groups.number))
+
+    def widened(self, queries: Queries) -> Queries:
+        """The queries with their widths, if isolated ones have wider kernels."""
+        if not self.widens or not len(queries):
+            return queries
+        request = self.value_request(replace(queries, widths=None))
+        return replace(queries, widths=find_widths(request, self.unit, self.algorithm))
 
     @property
     def samples(self) -> Queries:
         """The training samples as queries."""
-        return Queries(self.keys, self.keys[:, :0] if self.line is None else self.line.x)
+        return self.widened(Queries(self.keys, self.keys[:, :0] if self.line is None else self.line.x))
 
     def left_out(self, validation: Validation, n_bandwidths: int = 1) -> Iterator[LeftOutBatch]:
         """The left-out predictions of a validation in batches of a bounded amount of memory."""
@@ -284,7 +295,8 @@ class Smoother:
         in_order = is_here and len(tests) == len(self.keys) and np.array_equal(tests.rows, np.arange(len(tests)))
         z = self.keys if in_order else self.keys[tests.rows]
         groups = None if self.index.groups is None else self.index.groups.number[tests.rows]
-        return Queries(z, z[:, :0] if self.line is None else self.line.x[tests.rows], tests.leave_out, groups)
+        x = z[:, :0] if self.line is None else self.line.x[tests.rows]
+        return self.of_split(tests).widened(Queries(z, x, tests.leave_out, groups))
 
     def of_split(self, tests: Tests) -> Smoother:
         """The same with the samples that are keys of the tests, as those of the train of a split."""
@@ -324,6 +336,7 @@ class Smoother:
             allow_float32=self.allow_float32 and self.line is None,
             n_jobs=self.n_jobs,
             query_groups=queries.groups,
+            widths=queries.widths,
         )
 
     def pool(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
@@ -495,7 +508,7 @@ class Smoother:
                 return
             for of_cell in _cells(queries.z[rows], _CELL_WIDTH * float(h[0])):
                 here = rows[of_cell]
-                near = neighbours.keys_near(here, neighbours.most_distance(found.log_samples[b, here] - log_unit))
+                near = neighbours.keys_near(here, neighbours.most_distance(here, found.log_samples[b, here] - log_unit))
                 middle, part = queries.x[here].mean(axis=0), queries[here]
                 few = replace(self.take(near), values=self.values[near, :n_values], n_extra=0, algorithm=algorithm)
                 few = few.with_line(replace(self.line, x=self.line.x[near] - middle))
@@ -527,7 +540,7 @@ class Smoother:
                 if not neighbours.radius_is_known:
                     raise ValueError(NEEDS_ALL_ROWS)
                 near = neighbours.keys_near_each(
-                    neighbours.most_distance(found.log_samples[b, some] - np.log(self.unit))
+                    neighbours.most_distance(np.arange(len(some)), found.log_samples[b, some] - np.log(self.unit))
                 )
                 leave_out = None if part.leave_out is None else part.leave_out.among(near)
                 few = replace(self.take(near), algorithm="auto")

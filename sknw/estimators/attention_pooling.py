@@ -50,7 +50,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         0 pools the targets, 1 local lines as :class:`LocalLinearRegressor` does, which is more accurate on smooth
         targets. Where w and the ridge are learned, predictions are kept within the range of the training targets,
         unless this would multiply the mean squared error of the left-out predictions by more than 1.2, as for a target
-        that is nearly a line. Left-out predictions, gradients and intervals are those before that.
+        that is nearly a line. Left-out predictions, gradients and intervals are those before that. There, isolated
+        queries also have a wider kernel, if it is positive everywhere; the Notes say how wide.
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
@@ -88,7 +89,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         whole where there are enough, and w and the ridge are then multiplied by the power of n that leave-one-out of
         eight times as many, or of all, shows to suit. `loo_score_` rests on max(4e8 / n, 400) samples, on all while n
         is at most 20 000, each predicted from all others. With numbers for w it rests on 4e8 / n. None takes all, and
-        an int so many, both for learning and for the score.
+        an int that many, both for learning and for the score.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
@@ -153,6 +154,11 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     Notes
     -----
     Inputs may have any units: a feature in other units gets another w_k, and the same predictions.
+
+    Where local lines learn w and the ridge, a query is isolated if M = sum_j K(u_j) w_j / K(0), the number of samples
+    around it (weights of mean 1), is below 1. Its distances u_j are then divided by the number s for which M is 1, or
+    half of all samples if these are fewer than 2. Predictions, left-out predictions, attention weights, gradients and
+    intervals all use this kernel. w and the ridge are learned without it.
 
     References
     ----------

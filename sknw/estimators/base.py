@@ -383,8 +383,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
         def predict(tests: Tests) -> np.ndarray:
             X = np.asarray(data.X[weightless[tests.rows]])
-            queries = replace(smoother.queries(X), leave_out=tests.leave_out)
-            return smoother.of_split(tests).pool(queries)[0]
+            of_split, queries = smoother.of_split(tests), smoother.queries(X)
+            return of_split.pool(of_split.widened(replace(queries, leave_out=tests.leave_out)))[0]
 
         if weightless.size:
             loo[weightless] = np.nan

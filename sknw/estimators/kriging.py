@@ -387,13 +387,6 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
             curves.append(self._fitted.solution.predict(columns, effective_n_threads(self.n_jobs)))
         return np.clip(np.stack(curves, axis=1), *self._fitted.bounds)
 
-    def _in_units_of_y(self, standardised_values: np.ndarray, array: np.ndarray) -> np.ndarray:
-        """Values (m, k, ...) less their standardisation, in the shape and dtype of results for the queries."""
-        training, trailing = self._fitted.training, standardised_values.shape[2:]
-        shape = (-1, *(1,) * len(trailing))
-        found = training.y_center.reshape(shape) + training.y_scales.reshape(shape) * standardised_values
-        return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), *trailing)
-
     def _clamped(self, mean: np.ndarray, array: np.ndarray) -> np.ndarray:
         """Standardised predictions (m, k), clamped, in units of y: in the range of the targets to the last bit."""
         found = self._in_units_of_y(mean, array)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import ClassVar, Self
 
@@ -21,6 +22,7 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.rules import n_learning_samples, n_validation_rows, n_validation_rows_of_learning
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.isolation import can_widen
 from sknw._smoothing.local_linear import NO_RIDGE
 from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
@@ -32,7 +34,7 @@ from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
 _PASSES_OF_LEARNING = 500
-# What only needs few predictions, once w is learned from some of many samples, takes about so many.
+# Where w is learned from some of many samples, what needs few predictions only takes about this many.
 _LOOKED_AT = 400
 # Matrices of the size of w beside those that L-BFGS-B remembers; the most that all may take to be learned.
 _MORE_MATRICES, _MOST_BYTES_OF_MATRIX = 8, 2**28
@@ -57,6 +59,7 @@ class MetricSmoother(IncrementalSmoother):
     n_iter_: int
     loss_path_: np.ndarray
     _structure: str | None  # that was learned
+    _widens: bool  # whether isolated queries have wider kernels: those of lines whose w and ridge are learned
 
     _parameter_constraints: ClassVar[dict] = {
         **IncrementalSmoother._parameter_constraints,
@@ -115,7 +118,8 @@ class MetricSmoother(IncrementalSmoother):
         if self._ridge is not None:
             self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
             line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
-            smoother = smoother.with_line(line)
+            self._widens = learns and isinstance(self._ridge, str) and can_widen(kernel)
+            smoother = replace(smoother.with_line(line), widens=self._widens)
             if isinstance(self._ridge, str):
                 self.slope_count_, of_rows = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
                 predictions = of_rows if looked_at is validation else None
@@ -151,6 +155,10 @@ class MetricSmoother(IncrementalSmoother):
                 f"partial_fit takes a w in numbers, and w={self.w!r} is learned, from all rows at once: fit, and then "
                 "set_params(w=model.w_) to append rows at the w that was learned."
             )
+
+    def _remake_smoother(self, training: TrainingSet, outside: str, algorithm: str) -> Smoother:
+        smoother = super()._remake_smoother(training, outside, algorithm)
+        return smoother if smoother.line is None else replace(smoother, widens=self._widens)
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return self.w_, getattr(self, "ridge_", None)

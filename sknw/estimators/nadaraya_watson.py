@@ -47,8 +47,8 @@ class NadarayaWatsonRegressor(RegressionMixin, BandwidthSmoother):
           c = (n (d + 2) / 4)^(-1 / (d + 4)) of n samples. Quick, and blind to y.
 
         The first three search all bandwidths from a quarter of the smallest spacing of the data to four times their
-        diameter. With compact kernels "gcv" can prefer a tiny bandwidth at
-        which few pairs of samples are left within reach.
+        diameter. With compact kernels "gcv" can prefer a tiny bandwidth at which few pairs of samples are left within
+        reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query gets that has no training sample in the support of the kernel: the target of its nearest sample
         (ties share), which is the limit of a widening kernel; the mean of all; NaN; or a ValueError. Leave-one-out does

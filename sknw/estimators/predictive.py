@@ -257,8 +257,7 @@ class PredictiveMixin(AttentionMixin):
             unit, tests = training.sample_weight.max(), fitted.calibrated_validation
             bounds, unsupported = fold_interval(smoother, queries, unit, tests, fitted.calibration, float(coverage))
         self._raise_outside(smoother, unsupported)
-        bounds = training.y_center[:, np.newaxis] + training.y_scales[:, np.newaxis] * bounds
-        return bounds.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), 2)
+        return self._in_units_of_y(bounds, array)
 
     def predict_mean_interval(
         self,
@@ -338,8 +337,7 @@ class PredictiveMixin(AttentionMixin):
         settings = residuals, float(coverage), bool(simultaneous), seeds
         bounds, unsupported = mean_band(fitted, smoother, smoother.queries(array), *settings)
         self._raise_outside(smoother, unsupported)
-        bounds = training.y_center[:, np.newaxis] + training.y_scales[:, np.newaxis] * bounds
-        return bounds.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), 2)
+        return self._in_units_of_y(bounds, array)
 
     def predict_quantile(self, X: ArrayLike, quantiles: float | ArrayLike = 0.5) -> np.ndarray:
         """Predict quantiles: those of the training targets weighted by attention, without any assumed distribution.
@@ -477,6 +475,13 @@ class PredictiveMixin(AttentionMixin):
         unit = self._fitted.training.y_scales.max() / self._fitted.training.scales.min()
         dtype = self._result_dtype(array) if unit < _FLOAT32_LIMIT else np.float64
         return found.astype(dtype).reshape(*self._shape_of_y(len(array)), array.shape[1])
+
+    def _in_units_of_y(self, standardised_values: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """Values (m, k, ...) less their standardisation, in the shape and dtype of results for the queries."""
+        training, trailing = self._fitted.training, standardised_values.shape[2:]
+        shape = (-1, *(1,) * len(trailing))
+        found = training.y_center.reshape(shape) + training.y_scales.reshape(shape) * standardised_values
+        return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), *trailing)
 
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from covering import covering_array, describe
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import ALGORITHMS, KERNELS, assert_close, bandwidth, engine_cases, regression, takes
+from problems import ALGORITHMS, FORMS, KERNELS, assert_close, bandwidth, engine_cases, regression, takes
 from sklearn import config_context
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.kernels import Kernel
 
 ESTIMATORS = ["mean", "line", "attention", "attention line"]
-# one of each form, and one that has an edge
-FORMS = ["gaussian", "exponential", "power 0.5", "tophat", "tricube", "cosine"]
 
 # Everything that is asked of a fitted model, one row of numbers for each query.
 METHODS = {

@@ -3,7 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import (
     ENGINES,
@@ -385,13 +385,7 @@ def test_pure_noise_gets_nearly_its_mean():
     assert np.abs(model.predict(X) - y.mean()).max() < 0.35 * y.std()
 
 
-@pytest.mark.parametrize(
-    ("kernel", "selector", "n_outputs"),
-    [
-        tuple(row.values())
-        for row in covering_array(kernel=["gaussian", "tricube"], selector=[0.7, *SELECTORS], n_outputs=[None, 2])
-    ],
-)
+@pairwise(kernel=["gaussian", "tricube"], selector=[0.7, *SELECTORS], n_outputs=[None, 2])
 def test_integer_weights_are_repeated_rows_and_zero_weights_no_rows(kernel, selector, n_outputs):
     X, y, _, Q = regression(n=40, n_outputs=n_outputs)
     w = np.random.default_rng(7).integers(0, 4, 40)

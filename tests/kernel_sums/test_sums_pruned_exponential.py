@@ -23,6 +23,7 @@ from sknw._kernel_sums.dense import weight_rows
 from sknw._kernel_sums.registry import ENGINES, Dispatcher
 from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.tree import engine
+from sknw._kernel_sums.tree.constants import BLOCK
 from sknw.kernels import resolve_kernel
 
 PRUNED, DENSE = ENGINES["pruned"], ENGINES["dense"]
@@ -87,11 +88,12 @@ def test_far_blocks_are_skipped(name):
 def test_a_huge_target_far_away_counts_for_what_it_is_worth(name):
     """Its weight is rounding, and its product with the target is not."""
     rng = np.random.default_rng(4)
-    keys, columns = rng.normal(size=(1000, 2)), rng.normal(size=(1000, 1))
+    keys, columns = rng.normal(size=(1024, 2)), rng.normal(size=(1024, 1))
     power = KERNELS[name][1] if isinstance(KERNELS[name][1], float) else {"gaussian": 2, "exponential": 1}[name]
     rate = 0.5 if name == "gaussian" else 1.0
-    keys[-1], columns[-1] = [(40.0 / rate) ** (1 / power) + 4.0, 0.0], 1e18
-    request = request_of(KERNELS[name][0], keys, keys[:50], columns=columns)
+    # a block of its own
+    keys[-BLOCK:], columns[-1] = 0.1 * keys[-BLOCK:] + [(40.0 / rate) ** (1 / power) + 1.0, 0.0], 1e18
+    request = request_of(KERNELS[name][0], keys, 0.1 * rng.normal(size=(50, 2)), columns=columns)
     assert_sums_are_the_oracles(request, KERNELS[name][1], "pruned")
 
 

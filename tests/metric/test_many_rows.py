@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold, TimeSeriesSplit
 
 from sknw import AttentionPoolingClassifier, AttentionPoolingRegressor
-from sknw._metric.optimizer import MetricFit
+from sknw._metric.optimizer import MetricFit, Progress
 from sknw._metric.subsample import draw_samples, extrapolate
 from sknw._selection import rules
 from sknw._selection.rules import n_learning_samples, n_validation_rows_of_learning
@@ -161,6 +161,17 @@ def test_what_a_callback_stops_grows_by_the_typical_power():
     learned = extrapolate(MetricFit(np.ones(2), np.full(2, 0.1), 0.0, [1.0], False), learner, 200, 64 * 200)
     assert_allclose(learned.w, 2.0)
     assert_allclose(learned.ridge, 0.025)
+
+
+def test_w_grows_as_the_one_of_least_loss_among_more_samples_does():
+    def value(w, ridge):
+        return np.cosh(3.0 * np.log(w[0] / 8.0**0.4))
+
+    loss = SimpleNamespace(training=range(1600), validation=range(100), value=value)
+    learner = SimpleNamespace(progress=Progress(lambda: False, 0), learns_ridge=True, loss=loss)
+    learned = extrapolate(MetricFit(np.ones(2), np.full(2, 0.1), 0.0, [1.0], False), learner, 200, 64 * 200)
+    assert_allclose(learned.w, 64.0**0.4, rtol=0.02)
+    assert_allclose(learned.ridge, 0.1 / learned.w**2)
 
 
 @pytest.mark.usefixtures("many_are_few")

@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import oracle
 import pytest
-from covering import covering_array, describe
+from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import ENGINES, KERNELS, Cauchy, assert_close, bandwidth, engine_cases, regression
+from problems import ENGINES, FORMS, KERNELS, Cauchy, assert_close, bandwidth, engine_cases, regression
 from sklearn import config_context
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
@@ -46,15 +46,7 @@ def test_intervals_are_those_of_refits_without_each_sample(case):
     assert_close(actual, expected, y, 1e-8)
 
 
-@pytest.mark.parametrize(
-    ("h", "kernel", "outside", "ridge"),
-    [
-        tuple(row.values())
-        for row in covering_array(
-            h=[0.03, 0.3], kernel=["gaussian", "tricube", "tophat"], outside=OUTSIDE, ridge=[None, 0.05]
-        )
-    ],
-)
+@pairwise(h=[0.03, 0.3], kernel=["gaussian", "tricube", "tophat"], outside=OUTSIDE, ridge=[None, 0.05])
 def test_intervals_where_one_sample_has_all_the_attention(h, kernel, outside, ridge):
     X, y, w, Q = regression(n=30, m=12, d=2, weighted=True)
     Q = np.vstack([Q, X[5:10] + 0.01, [[30.0, 0.0]]])
@@ -96,13 +88,7 @@ def test_intervals_use_the_samples_that_have_a_residual(weighted, algorithm):
     assert np.isinf(fitted(X, y, h=0.6, validation_samples=8, random_state=0).predict_interval(Q)).all()
 
 
-@pytest.mark.parametrize(
-    ("kernel", "h", "coverage"),
-    [
-        tuple(row.values())
-        for row in covering_array(kernel=list(KERNELS), h=[0.02, 0.2, 2.0], coverage=[0.5, 0.9, 0.995])
-    ],
-)
+@pairwise(kernel=FORMS, h=[0.02, 0.2, 2.0], coverage=[0.5, 0.9, 0.995])
 def test_compiled_intervals_are_those_of_numpy(kernel, h, coverage):
     """Also where one sample has most of the attention, among equal bounds, and far from all samples."""
     X, y, _, Q = regression(n=1100, m=41, d=2)
@@ -235,10 +221,7 @@ def test_quantiles_of_many_samples(algorithm):
             assert_array_equal(found[:, k, index], y[order, k][np.argmax(cumulated >= level - 1e-12, axis=1)])
 
 
-@pytest.mark.parametrize(
-    ("kernel", "h", "outside"),
-    [tuple(row.values()) for row in covering_array(kernel=list(KERNELS), h=[0.02, 0.2, 2.0], outside=OUTSIDE)],
-)
+@pairwise(kernel=FORMS, h=[0.02, 0.2, 2.0], outside=OUTSIDE)
 def test_compiled_quantiles_are_those_of_numpy(kernel, h, outside):
     """Also where few samples have all of the attention, among ties, and far from all samples."""
     X, y, w, Q = regression(n=1100, m=41, d=2, n_outputs=2, weighted=True)

@@ -36,7 +36,7 @@ def moments_of(keys: Cells, n_columns: int, n_threads: int) -> tuple[np.ndarray,
 
 
 def bytes_of_moments(n_cells: int, n_columns: int, d: int) -> int:
-    """Memory that the coefficients of so many cells take."""
+    """The memory that the coefficients of `n_cells` cells take."""
     return 8 * n_columns * P**d * n_cells
 
 

@@ -55,7 +55,7 @@ from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk, one_blas_thread
 
-# Cells of one bandwidth also serve wider ones whose own would be at most so many times as wide.
+# Cells of one bandwidth also serve wider ones whose own cells would be at most this many times as wide.
 _NARROWER = 1.5
 _cached_matrices = lru_cache(maxsize=16)(translation_matrices)
 

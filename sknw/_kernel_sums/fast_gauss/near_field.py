@@ -21,7 +21,7 @@ _CHUNK = 512
 _FEW_PAIRS = 2e7
 # Searches for the nearest key, each further than the one before, until the fused engine takes what is left.
 _MOST_SEARCHES = 24
-# Direct sums go so many cells far. More would be a closer fit to the sphere that they sum over, and more short runs.
+# Direct sums reach this many cells far. With more, cells fit the sphere of near keys closer, and runs are shorter.
 DIRECT_CELLS = 4
 # Sums smaller than exp of this, which small weights might bring to underflow, are relative to their nearest key.
 SMALLEST_EXPONENT = -400.0

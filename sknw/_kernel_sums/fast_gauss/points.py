@@ -25,7 +25,7 @@ class Points:
     total, scale : ndarrays of shape (1 + k,)
         Sums of w and |w V|, and the mean of |V|, weighted: what errors of the moments are relative to.
     most : float
-        No set of keys has a larger mass, nor a moment larger than so many times the scale.
+        No set of keys has a larger mass, nor a moment larger than `most` times the scale.
     """
 
     def __init__(self, request: KernelSumRequest):
