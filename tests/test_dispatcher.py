@@ -165,7 +165,9 @@ def test_loops_that_take_long_to_compile_are_worth_it_when_as_much_has_been_lost
     expansion, fused = (ENGINES[name].estimate_seconds(request) for name in ("expansion", "fused"))
     monkeypatch.setattr(type(ENGINES["expansion"]), "compile_seconds", lambda *_: 3.5 * (fused - expansion))
     assert [dispatcher.choose(request, "auto").name for _ in range(5)] == ["fused"] * 3 + ["expansion"] * 2
-    assert loaded().choose(request, "auto", n_passes=4).name == "expansion"
+    planned = loaded()
+    assert planned.choose(request, "auto", n_passes=4).name == "expansion"
+    assert planned.choose(request, "auto").name == "fused"  # the plan has lost nothing yet
 
 
 def test_what_this_machine_has_compiled_is_known(tmp_path, monkeypatch):

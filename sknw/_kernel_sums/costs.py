@@ -12,12 +12,14 @@ LOAD_SECONDS = 0.4
 # NumPy is done with a request that takes it less before any other engine has begun.
 SMALL_SECONDS = 1e-4
 
-# A kernel evaluation in NumPy.
-DENSE_PAIR = 10.0
+# A kernel evaluation in NumPy, and what each column adds to it, by a matrix product.
+DENSE_PAIR, DENSE_COLUMN = 10.0, 0.05
 
-# Compiled brute force: a call; a kernel evaluation without and with a root; what each feature adds to it.
+# Compiled brute force: a call; a kernel evaluation without and with a root; what each feature adds to it, and each
+# column, above a number for which a block of keys stays in the cache.
 TILED_CALL = 3e5
 TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
+TILED_COLUMN, TILED_COLUMN_OF_MANY, TILED_COLUMNS_IN_CACHE = 0.05, 0.11, 128
 # Sums over ranges of keys: a query, and a pair in units of compiled brute force.
 RANGE_QUERY, RANGE_PAIR = 100.0, 2.0
 # Seconds that a further request takes at each bandwidth, however small.
@@ -29,10 +31,12 @@ TILED_WRITTEN = 3.0
 # bandwidth.
 SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE, SWEEP_BANDWIDTH = 12.0, 25.0, 6e4
 
-# The Gaussian of one feature: a call, a point and a bandwidth; of a direct sum before its first key, and of a key; of a
-# cell with an expansion, and of a coefficient of a cell times one of a matrix.
+# The Gaussian of one feature: a call, a point and a bandwidth; of a direct sum before its first key, and of a key; to
+# begin with expansions, and of each a cell, and a coefficient of a cell times one of a matrix.
 LINE_CALL, LINE_POINT, LINE_BANDWIDTH = 3e5, 6.0, 8e4
-LINE_SUM, LINE_KEY, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 500.0, 0.06
+# Seconds of compiling the loops of expansions, once a machine.
+LINE_COMPILING = 4.0
+LINE_SUM, LINE_KEY, LINE_EXPANSIONS, LINE_CELL, LINE_TRANSLATION = 50.0, 0.5, 2.5e5, 500.0, 0.06
 
 # The Gaussian of two and three features: a call; a point; a coefficient times a point; a coefficient of a cell times
 # one of a matrix, and what visiting cells adds to it.
@@ -56,6 +60,13 @@ TREE_PAIR, TREE_PAIR_GAUSSIAN, TREE_PAIR_FEATURE = 1.0, 1.05, 0.03
 CLUSTER_CALL, CLUSTER_BYTE = 1e8, 3.0
 
 
-def tiled_pair(form: Form, d: int) -> float:
+def dense_pair(n_columns: int) -> float:
+    """A kernel evaluation in NumPy, with what it is multiplied by."""
+    return DENSE_PAIR + DENSE_COLUMN * n_columns
+
+
+def tiled_pair(form: Form, d: int, n_columns: int) -> float:
     """A kernel evaluation by compiled brute force, in d features."""
-    return (TILED_PAIR if form.power == 2 else TILED_PAIR_WITH_ROOT) + TILED_FEATURE * d
+    n_more = max(n_columns - TILED_COLUMNS_IN_CACHE, 0)
+    of_columns = TILED_COLUMN * (n_columns - n_more) + TILED_COLUMN_OF_MANY * n_more
+    return (TILED_PAIR if form.power == 2 else TILED_PAIR_WITH_ROOT) + TILED_FEATURE * d + of_columns

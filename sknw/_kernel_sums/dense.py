@@ -10,13 +10,13 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn import get_config
 
-from sknw._kernel_sums.costs import DENSE_PAIR
+from sknw._kernel_sums.costs import dense_pair
 from sknw._kernel_sums.index import squared_norms
 from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw.kernels import Kernel, Pairwise
+from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
 # A block of this many bytes stays in the second-level cache of today's processors.
 _BLOCK_BYTES = 2**21
@@ -43,10 +43,12 @@ class Dense(Engine):
         return None
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
-        return 1e-9 * DENSE_PAIR * request.n_pairs
+        return 1e-9 * dense_pair(request.columns.shape[1]) * request.n_pairs
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums, in blocks of queries: memory O(n + m)."""
+        if _leaves_out_one_of_few(request):
+            return _sums_of_few(request)
         n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
         columns = request.index.weighted_columns
         sums = np.empty((n_bandwidths, n_queries, columns.shape[1]))
@@ -89,6 +91,51 @@ class Dense(Engine):
 
 
 register(Dense())
+
+
+def _leaves_out_one_of_few(request: KernelSumRequest) -> bool:
+    """Whether all keys, few of them, are the queries, each without itself, for a kernel exp(-rate u^power)."""
+    n, leave_out = len(request.keys), request.leave_out
+    return (
+        request.queries is request.keys
+        and 8 * n * n <= _BLOCK_BYTES
+        and isinstance(request.kernel.form, ExponentialForm)
+        and leave_out is not None
+        and leave_out.is_all_in_order(n)
+    )
+
+
+def _sums_of_few(request: KernelSumRequest) -> ScaledSums:
+    """The sums where `_leaves_out_one_of_few`, relative to the largest weight of each query.
+
+    A search asks for them at many bandwidths h: the exponents at h = 1 are kept, and those at h are h^-power times
+    these.
+    """
+    columns, form = request.index.weighted_columns, request.form
+    exponents, top = request.index.of_keys(("exponents", form), lambda: _exponents_of_few(request))
+    per_bandwidth = request.bandwidths**-form.power
+    sums = np.empty((len(per_bandwidth), len(columns), columns.shape[1]))
+    previous, n_squarings, weights = 0.0, 0, np.empty(0)
+    for b, factor in enumerate(per_bandwidth.tolist()):
+        if n_squarings < _MOST_SQUARINGS and abs(factor - 2.0 * previous) < 1e-14 * factor:
+            n_squarings += 1
+            np.square(weights, out=weights)
+        else:
+            n_squarings = 0
+            weights = np.exp(exponents * factor)
+        previous = factor
+        np.matmul(weights, columns, out=sums[b])
+    return ScaledSums.of_columns(sums, per_bandwidth[:, np.newaxis] * top)
+
+
+def _exponents_of_few(request: KernelSumRequest) -> tuple[np.ndarray, np.ndarray]:
+    """log K(z_i - z_j) less the largest of the row i, -inf for the key left out, and that largest one."""
+    exponents = request.form.log_profile(squared_distances(request, slice(None)))
+    np.fill_diagonal(exponents, -np.inf)
+    top = exponents.max(axis=1)
+    top[np.isneginf(top)] = 0.0  # a key alone has no largest weight
+    exponents -= top[:, np.newaxis]
+    return exponents, top
 
 
 def rows_per_block(request: KernelSumRequest) -> int:

@@ -130,14 +130,16 @@ class KeyIndex:
         index.metric = self, w
         return index
 
-    def same_keys(self, name: Hashable, columns: np.ndarray) -> KeyIndex:
-        """`with_columns`, once for the columns of this name; in a metric they are those of the keys before."""
+    def same_keys(self, name: Hashable, make_columns: Callable[[], np.ndarray]) -> KeyIndex:
+        """`with_columns`, made once for this name; in a metric they are those of the keys before."""
 
         def make() -> KeyIndex:
-            index = self.with_columns(columns)
-            if self.metric is not None:
-                before, w = self.metric
-                index.metric = before.same_keys(name, columns), w
+            if self.metric is None:
+                return self.with_columns(make_columns())
+            before, w = self.metric
+            same = before.same_keys(name, make_columns)
+            index = self.with_columns(same.columns)
+            index.metric = same, w
             return index
 
         return self.of_columns(name, make)
@@ -149,7 +151,7 @@ class KeyIndex:
 
     def with_columns_of(self, name: Hashable, x: np.ndarray, make: Callable[..., np.ndarray]) -> KeyIndex:
         """`same_keys` with the columns ``make(x, V)`` of inputs x (n, d) of the keys and their columns V."""
-        return self.same_keys(name, make(x, self.columns))
+        return self.same_keys(name, lambda: make(x, self.columns))
 
     def without_columns(self) -> KeyIndex:
         """The same keys and weights, without columns: only the sums of weights are computed."""
@@ -197,6 +199,8 @@ class KeyIndex:
         return self.of_columns("weighted", self._weigh_columns)
 
     def _weigh_columns(self) -> np.ndarray:
+        if self.metric is not None:
+            return self.metric[0].weighted_columns
         weighted = np.empty((len(self), 1 + self.columns.shape[1]))
         weighted[:, 0] = self.weights
         np.multiply(self.columns, self.weights[:, np.newaxis], out=weighted[:, 1:])

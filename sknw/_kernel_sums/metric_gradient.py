@@ -55,6 +55,13 @@ class WeightCotangent:
         """Whether the values are weighted means."""
         return self.p.shape[1] == 1
 
+    def among(self, columns: np.ndarray) -> WeightCotangent:
+        """The same for x with further columns, of which some have a slope, (d,)."""
+        with_level = np.append(True, columns)
+        p, e = (np.zeros((len(self.t), len(with_level))) for _ in range(2))
+        p[:, with_level], e[:, with_level] = self.p, self.e
+        return replace(self, p=p, e=e)
+
     def take(self, rows: np.ndarray) -> WeightCotangent:
         """Those of some of the queries."""
         return WeightCotangent(*(array[rows] for array in vars(self).values()))

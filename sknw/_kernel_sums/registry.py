@@ -246,6 +246,17 @@ class Dispatcher:
             sums.mass[where], sums.moments[where], sums.log_scale[where] = found.mass, found.moments, found.log_scale
         return sums
 
+    def is_worth_compiling(self, loops: str, seconds: float, compiling: float, is_kept: bool = True) -> bool:
+        """Whether loops that would save `seconds` now are worth the time to compile them, with what was lost before.
+
+        What is lost now is kept for the next request, unless that is only planned.
+        """
+        with self._lock:
+            lost = self._lost[loops] + seconds
+            if is_kept:
+                self._lost[loops] = lost
+            return lost >= compiling
+
     def _quickest(self, request: KernelSumRequest, n_passes: int) -> Engine:
         dense = ENGINES["dense"]
         if dense.estimate_seconds(request) <= SMALL_SECONDS:
@@ -260,11 +271,10 @@ class Dispatcher:
         by_time = sorted(total, key=lambda e: total[e])
         waiting = list(takewhile(lambda pair: pair[1] > 0.0, ((e, e.compile_seconds(request)) for e in by_time)))
         quickest = by_time[len(waiting)]  # NumPy at the latest
-        with self._lock:
-            for engine, compiling in reversed(waiting):
-                self._lost[engine.name] += total[quickest] - total[engine]
-                if self._lost[engine.name] >= compiling:
-                    quickest = engine
+        for engine, compiling in reversed(waiting):
+            # several passes are a plan: what they lose is kept as each is made
+            if self.is_worth_compiling(engine.name, total[quickest] - total[engine], compiling, n_passes == 1):
+                quickest = engine
         if not self.is_loaded and not quickest.is_compiled:
             with self._lock:
                 self._overpaid += n_passes * max(usable[quickest] - min(usable.values()), 0.0)
@@ -281,6 +291,8 @@ def choose_algorithm(request: KernelSumRequest, algorithm: str, n_passes: int = 
     """
     if algorithm == "auto" and takes_groups(request):
         return algorithm
+    if algorithm == "auto":  # of many columns NumPy computes the sums, but not their derivatives
+        request = replace(request, index=request.index.without_columns())
     engine = dispatcher.choose(request, algorithm, n_passes)
     if algorithm != "auto" or not engine.is_compiled:
         return engine.name

@@ -184,10 +184,15 @@ class KernelSumRequest:
         The absolute error of that form is about eps R^2, R the radius of the data. The Gaussian turns it into a
         relative error of the weight; a compact kernel at its edge, and a kernel in u at 0, would amplify it.
         """
-        form = self.kernel.form
-        if form is None or form.family != "exponential" or form.power != 2 or self.keys.shape[1] < 4:
+        if not self.may_take_products:
             return np.zeros(len(self.queries[rows]), dtype=bool)
-        return form.rate * np.finfo(precision).eps * self.squared_radii[rows] <= _GEMM_TOLERANCE[precision]
+        return self.form.rate * np.finfo(precision).eps * self.squared_radii[rows] <= _GEMM_TOLERANCE[precision]
+
+    @property
+    def may_take_products(self) -> bool:
+        """Whether `gemm_distances_ok` may be true of any queries: for the Gaussian in four features and more."""
+        form = self.kernel.form
+        return form is not None and form.family == "exponential" and form.power == 2 and self.keys.shape[1] >= 4
 
     def weight_at_zero(self) -> np.ndarray:
         """K at distance zero, of shape (b, 1), or (b, m) for a kernel that is not a function of the distance."""

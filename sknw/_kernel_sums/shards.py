@@ -111,9 +111,13 @@ class DistantRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_last": None}
 
-    def then(self, task: Callable[[np.ndarray], np.ndarray]) -> DistantRows:
-        """``task(rows)`` of the rows, which leaves them as many columns."""
-        return DistantRows(self.shards, partial(_find_then, find=self.find, task=task), self.shape[1])
+    def then(self, task: Callable[[np.ndarray], np.ndarray], n_columns: int | None = None) -> DistantRows:
+        """``task(rows)`` of the rows, which leaves them as many columns, or this number."""
+        find = partial(_find_then, find=self.find, task=task)
+        return DistantRows(self.shards, find, self.shape[1] if n_columns is None else n_columns)
+
+    def __matmul__(self, matrix: np.ndarray) -> DistantRows:
+        return self.then(partial(np.dot, b=matrix), matrix.shape[1])
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -44,9 +44,15 @@ class Loss:
 
     def __call__(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """L, and its derivatives in w and in the ridges (d,)."""
-        whole, all_rows = self._smoother_at(w, ridge), self.validation.rows
+        whole, all_rows = self.smoother_at(w, ridge), self.validation.rows
         weights, features = self.training.sample_weight[all_rows], self.training.features
         c, ridge_of_columns = self.x.shape[1], features.repeat(ridge)
+        has_slope = np.isfinite(ridge_of_columns)
+        ridge_of_columns = ridge_of_columns[has_slope]
+        used = np.ones(c, dtype=bool)
+        if w.ndim == 1 and whole.line is not None:
+            used = has_slope | (features.repeat(w) != 0)
+        x_used = self.x if used.all() else self.x[:, used]
         by_w, by_ridge = np.zeros(c if w.ndim == 1 else w.shape), np.zeros(c)
         pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = (
             (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
@@ -64,19 +70,26 @@ class Loss:
             loss += float(relative @ datafit.losses(values, pooled.values))
             g = relative[:, np.newaxis] * datafit.derivatives(values, pooled.values)
             cotangent, batch_by_ridge = pooled.vjp(g)
+            if not cotangent.is_of_means and not has_slope.all():
+                cotangent = cotangent.among(has_slope[used])
             request = smoother.value_request(queries)
-            x = self.x if keys is None else self.x[keys]
-            of_batch = request, take_rows(self.x, rows), x, cotangent, smoother.algorithm
-            by_w += metric_diagonal(*of_batch) if w.ndim == 1 else metric_gradient(*of_batch, w)
-            by_ridge[: len(batch_by_ridge)] += batch_by_ridge  # weighted means have none
+            x = x_used if keys is None else x_used[keys]
+            of_batch = request, take_rows(x_used, rows), x, cotangent, smoother.algorithm
+            if w.ndim == 1:
+                by_w[used] += metric_diagonal(*of_batch)
+            else:
+                by_w += metric_gradient(*of_batch, w)
+            if len(batch_by_ridge):  # weighted means have none
+                by_ridge[has_slope] += batch_by_ridge
         if w.ndim == 1:
             by_w = features.sum(by_w) * w
         return loss, 2.0 * by_w, features.sum(by_ridge)
 
     def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
         """L alone."""
-        whole, rows = self._smoother_at(w, ridge), self.validation.rows
+        whole, rows = self.smoother_at(w, ridge), self.validation.rows
         ridge = self.training.features.repeat(ridge)
+        ridge = ridge[np.isfinite(ridge)]
         left_out = whole.left_out(self.validation)
         predictions = np.concatenate([pool_with_vjp(part, queries, ridge).values for _, part, queries, _ in left_out])
         values, weights = whole.values[rows], self.training.sample_weight[rows]
@@ -85,16 +98,20 @@ class Loss:
     def slopes(self, w: np.ndarray, ridge: float) -> np.ndarray:
         """The slopes of the left-out local lines with one ridge, of shape (m, c, k)."""
         line = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0).along_rows()
-        smoother = replace(self, smoother=self.smoother.with_line(line))._smoother_at(w, np.array(ridge))
+        smoother = replace(self, smoother=self.smoother.with_line(line)).smoother_at(w, np.array(ridge))
         ridges, left_out = np.full(line.x.shape[1], ridge), smoother.left_out(self.validation)
         slopes = [pool_with_vjp(batch.smoother, batch.queries, ridges).slope for batch in left_out]
         return np.swapaxes(line.slope_of_columns(np.concatenate(slopes)), 1, 2)
 
-    def _smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
-        features = self.training.features
-        smoother = self.smoother.in_metric(features.repeat(self.training.in_units_of_x(w)), features.repeat(w))
-        # the smallest ridge decides where digits are lost
-        return smoother if smoother.line is None else smoother.with_ridge(float(ridge.min()))
+    def smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
+        """The smoother with w and ridge, and lines along the features whose ridge is finite."""
+        features, smoother = self.training.features, self.smoother
+        if smoother.line is not None:
+            has_slope = np.isfinite(features.repeat(ridge))
+            if not has_slope.all():
+                smoother = smoother.with_line(smoother.line.along(has_slope))
+            smoother = smoother.with_ridge(float(ridge.min()))  # the smallest ridge decides where digits are lost
+        return smoother.in_metric(features.repeat(self.training.in_units_of_x(w)), features.repeat(w))
 
 
 @dataclass(frozen=True, eq=False)

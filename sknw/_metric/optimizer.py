@@ -9,6 +9,10 @@ samples, gamma = 1 for weighted means and sqrt(d) for local lines, mean that of 
 no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take the
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
+With more than ten features lines lose, on the way to the minimum, the slopes that hardly change the loss, and small w_k
+become 0: of many features most are idle, and a step takes the time of those that are left. What is infinite is no part
+of the sum over the ridges.
+
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 
 The form and the size of the penalty and the starts were chosen by the test error on the 25 data sets of
@@ -25,7 +29,8 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from sknw._metric.loss import Loss
-from sknw._metric.parametrization import W_BOUNDS, Parametrization, ridge_bounds
+from sknw._metric.parametrization import RIDGE_BOUNDS, W_BOUNDS, Parametrization, ridge_bounds
+from sknw._metric.slopes import rises_without_slopes
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid, factor_of_spacing, local_minima
 from sknw._smoothing.datafit import EXACT_FIT
@@ -49,6 +54,9 @@ _OBJECTIVE_STEP, _GRADIENT_STEP, _START_STEP = 2.0**-32, 2.0**-23, 2.0**-10
 _EQUAL_WIDTH = 0.01
 # Where the loss is below the first number at ridges of the second, the target is a line.
 _EXACT_LINE, _EXACT_RIDGE = 1e-20, 1e-12
+# With more features than this those that are idle are taken out: looked for after every few iterations, if at least
+# this part of all w and slopes is, and their going raises the objective, in units of 1 / n, by no more than this.
+_FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 10, 10, 0.1, 0.02
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
@@ -131,17 +139,34 @@ class MetricOptimizer:
         gamma = 1.0 if self.loss.smoother.line is None else float(np.sqrt(len(w)))
         penalty, by_ridge = gamma * norms.sum(), np.zeros_like(ridge)
         if self.learns_ridge:
-            deviations = np.log(ridge) - np.log(ridge).mean()
+            has_slope = np.isfinite(ridge)
+            deviations = np.where(has_slope, np.log(ridge) - np.log(ridge[has_slope]).mean(), 0.0)
             penalty += LOG_RIDGE_VARIANCE_PENALTY * (deviations**2).sum()
-            by_ridge = 2.0 * LOG_RIDGE_VARIANCE_PENALTY * deviations / ridge
+            by_ridge = 2.0 * LOG_RIDGE_VARIANCE_PENALTY * deviations / ridge  # 0 of those that are infinite
         return float(strength * penalty), strength * gamma * by_w, strength * by_ridge
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> MetricFit:
-        """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,)."""
+        """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,).
+
+        Of many features those that do not matter are taken out on the way: w_k = 0, or ridge_k infinite.
+        """
         ridge = ridge if self.given_ridge is None else self.given_ridge
+        takes_out = self.learns_ridge and structure == "diagonal" and len(w) > _FEW_FEATURES
+        n_left, path = self.max_iter, [np.nan]
+        while True:
+            fit, fewer = replace(self, max_iter=n_left)._descend(w, ridge, structure, takes_out)
+            n_left, path = n_left - len(fit.path) + 1, [*path[:-1], *fit.path]
+            if fewer is None or n_left == 0:
+                return replace(fit, path=path, converged=fit.converged and fewer is None)
+            w, ridge = fewer
+
+    def _descend(
+        self, w: np.ndarray, ridge: np.ndarray, structure: str, takes_out: bool
+    ) -> tuple[MetricFit, tuple[np.ndarray, np.ndarray] | None]:
+        """The minimum, or w and ridge on the way to it with which to go on, without some features."""
         theta = Parametrization(structure, w, ridge, self.learns_ridge, self.w_bounds)
         path: list[float] = []
-        best = MetricFit(w, ridge, np.inf, [np.nan], False)
+        best, fewer = MetricFit(w, ridge, np.inf, [np.nan], False), None
 
         def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal best
@@ -152,26 +177,46 @@ class MetricOptimizer:
                 best = replace(best, w=w, ridge=ridge, objective=objective, path=[*path, loss])
             return objective, _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
 
-        def best_with(path: list[float], converged: bool) -> MetricFit:
-            return replace(best, path=path, converged=converged)
-
         start = theta.pack(w, ridge)
         function(start)
         path.append(best.path[-1])
         if self.progress.stopped or path[-1] < EXACT_FIT:
-            return best_with(path, True)
+            return replace(best, path=path, converged=True), None
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
+            nonlocal fewer
             path.append(best.path[-1])
             self.progress(path[-1], structure, len(self.loss.validation))
             if self.progress.stopped or path[-1] < EXACT_FIT:
                 raise StopIteration
+            if takes_out and len(path) % _ITERATIONS_BETWEEN == 1:
+                fewer = self.without_idle_features(best)
+                if fewer is not None:
+                    raise StopIteration
 
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
         problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
         result = minimize(function, start, callback=after_iteration, options=options, **problem)
         path[-1] = best.path[-1]  # the last search along a line may have found a lower one
-        return best_with(path, result.status != _REACHED_MAX_ITER)
+        return replace(best, path=path, converged=result.status != _REACHED_MAX_ITER), fewer
+
+    def without_idle_features(self, fit: MetricFit) -> tuple[np.ndarray, np.ndarray] | None:
+        """Its w and ridge without slopes that hardly matter and with w_k = 0 where w_k is small; None if these are few.
+
+        Together they may raise the objective by `_MOST_RISE` / n, n the number of predictions.
+        """
+        w, ridge, most = fit.w, fit.ridge, _MOST_RISE / len(self.loss.validation)
+        rises = np.where(np.isinf(ridge), np.inf, rises_without_slopes(self.loss, w, ridge))
+        is_small, n_slopes = (w > 0) & (w <= _SMALL_W), int(np.isfinite(ridge).sum())
+        idle = np.argsort(rises, kind="stable")[: min(int(np.sum(rises < most)), n_slopes - 1)]
+        while len(idle) + int(is_small.sum()) >= _LEAST_PART * (n_slopes + int((w > 0).sum())):
+            fewer = np.where(is_small, 0.0, w), np.where(np.isin(np.arange(len(w)), idle), np.inf, ridge)
+            if self.objective(*fewer)[0] <= fit.objective + most:
+                return fewer
+            if not len(idle):
+                break
+            idle = idle[: len(idle) // 2]
+        return None
 
 
 def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
@@ -189,7 +234,8 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
         return diagonal
     directions = scalar.w[0] * principal_directions(learner.loss, scalar, rank)
     strongest = np.sort(np.argsort(diagonal.w, kind="stable")[d - rank :])
-    starts = [(np.diag(diagonal.w)[:, strongest], diagonal.ridge), (directions, scalar.ridge)]
+    ridge = np.minimum(diagonal.ridge, RIDGE_BOUNDS[1])  # a matrix has slopes along all features
+    starts = [(np.diag(diagonal.w)[:, strongest], ridge), (directions, scalar.ridge)]
     matrix = multistart(learner, starts, structure)
     if rank == d and matrix.objective > diagonal.objective:
         matrix = learner.minimise(*starts[0], structure)
@@ -216,7 +262,9 @@ def screen_starts(learner: MetricOptimizer, starts: list[tuple[np.ndarray, np.nd
     minima = [learner.minimise(w, ridge, structure) for w, ridge in starts]
     lowest = min(minimum.objective for minimum in minima)
     equal = [minimum for minimum in minima if minimum.objective <= lowest + learner.tol]
-    return min(equal, key=lambda minimum: round(np.log(np.linalg.norm(minimum.w)) / _EQUAL_WIDTH))
+    return min(
+        equal, key=lambda minimum: round(np.log(max(float(np.linalg.norm(minimum.w)), W_BOUNDS[0])) / _EQUAL_WIDTH)
+    )
 
 
 def sharpen(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:

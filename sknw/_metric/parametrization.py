@@ -17,6 +17,7 @@ class Parametrization:
     """Theta of a structure, for w (d,) or (d, r) and, if they are learned, the ridges (d,).
 
     "scalar" learns one w and one ridge for all features, the others one for each. Entries of a matrix have no bounds.
+    With w (d,), a w of 0 and an infinite ridge stay what they are.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Parametrization:
         w_bounds: tuple[float, float] = W_BOUNDS,
     ):
         self.shape, self.given_ridge, self.learns_ridge = w.shape, ridge, learns_ridge
+        self.is_zero, self.is_infinite = (w == 0) & (w.ndim == 1), np.isinf(ridge)
         self.size = 1 if structure == "scalar" else len(w)
         self.w_bounds = w_bounds
         self.ridge_bounds = ridge_bounds(float(np.abs(w).max()))
@@ -43,8 +45,8 @@ class Parametrization:
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The w and the ridges of theta."""
         of_w, of_ridge = np.split(theta, [self.n_w])
-        w = self._unpack(of_w) if len(self.shape) == 1 else of_w.reshape(self.shape)
-        return w, self._unpack(of_ridge) if self.learns_ridge else self.given_ridge
+        w = np.where(self.is_zero, 0.0, self._unpack(of_w) if len(self.shape) == 1 else of_w.reshape(self.shape))
+        return w, np.where(self.is_infinite, np.inf, self._unpack(of_ridge)) if self.learns_ridge else self.given_ridge
 
     def gradient(self, w: np.ndarray, ridge: np.ndarray, by_w: np.ndarray, by_ridge: np.ndarray) -> np.ndarray:
         """The derivative in theta, from those in w and in the ridges."""
@@ -58,7 +60,8 @@ class Parametrization:
         return np.repeat(np.exp(logarithms), self.shape[0] // self.size)
 
     def _by_logarithms(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
-        return (by_value * value).reshape(self.size, -1).sum(axis=1)
+        by_logarithms = np.multiply(by_value, value, out=np.zeros_like(value), where=np.isfinite(value))
+        return by_logarithms.reshape(self.size, -1).sum(axis=1)
 
 
 def ridge_bounds(w: float) -> tuple[float, float]:

@@ -56,7 +56,10 @@ def draw_samples(
 def scale_metric(w: np.ndarray, ridge: np.ndarray, factor: float, learns_ridge: bool) -> tuple[np.ndarray, np.ndarray]:
     """The w times a factor, and the ridges that keep their size beside the variances within the kernel."""
     w = factor * w
-    return w, np.clip(ridge / factor**2, *ridge_bounds(float(np.abs(w).max()))) if learns_ridge else ridge
+    if learns_ridge:
+        scaled = np.clip(ridge / factor**2, *ridge_bounds(float(np.abs(w).max())))
+        ridge = np.where(np.isinf(ridge), ridge, scaled)
+    return w, ridge
 
 
 def extrapolate(learned: MetricFit, learner: MetricOptimizer, n_few: int, n: int) -> MetricFit:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sknw._kernel_sums.request import LeaveOut
-from sknw._smoothing.attention import effective_sample_size
+from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._smoothing.attention import effective_sample_size, least_sample_size
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests
@@ -104,8 +104,8 @@ def measure_autocorrelation(
 
         C_m(r) - mean of C_m(e - S e),  e_i = s_i r_i with random signs s_i,
 
-    C_m as in `neighbour_contrast`. The signs make the errors e independent and leave each its size: errors may have any
-    variances and tails. Of several outputs it is a random combination; unknown residuals, NaN, are drawn from the
+    C_m as in `neighbour_contrasts`. The signs make the errors e independent and leave each its size: errors may have
+    any variances and tails. Of several outputs it is a random combination; unknown residuals, NaN, are drawn from the
     others. None with too few samples or very many, where the residuals are a small part of the targets or lack of fit,
     where it would take more than two passes over the `n_validation` rows, and, before any is made, where C_m(r) is so
     low that no excess can be left.
@@ -122,10 +122,16 @@ def measure_autocorrelation(
     is_small = np.mean(residual**2) <= _SMALL_PART * np.mean((training.values @ direction) ** 2)
     if is_small or len(rows) > 2 * n_validation:
         return None
-    # independent errors make it no lower than the weights of the neighbours in each other's predictions do
-    lowest, at_once = -2.0 / _typical_size(smoother, rng), _in_runs(residual[rows, np.newaxis], runs, places)
-    contrasts = {(order, m): neighbour_contrast(r, m)[0] for order, r in at_once.items() for m in _spans(n, r.shape[1])}
-    if all(contrast - lowest < _LEAST_EXCESS[m == 1] for (_, m), contrast in contrasts.items()):
+    at_once = _in_runs(residual[rows, np.newaxis], runs, places)
+    contrasts = [neighbour_contrasts(r, _spans(n, r.shape[-1])) for r in at_once.values()]
+    some = rng.integers(0, n, _COUNTED)
+
+    def is_low(size: float) -> bool:
+        """Whether no excess is left above what independent errors give: -1 / size of each neighbour at least."""
+        lowest = -2.0 / max(size, np.finfo(float).tiny)
+        return all(c[0] - lowest < _LEAST_EXCESS[m == 1] for of_order in contrasts for m, c in of_order.items())
+
+    if is_low(_least_typical_size(smoother, some)) or is_low(_typical_size(smoother, some)):
         return None
     n_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
     errors = residual[:, np.newaxis] * (2 * rng.integers(0, 2, (n, n_draws), dtype=np.int8) - 1)
@@ -138,9 +144,8 @@ def measure_autocorrelation(
         return None
     found = []
     for order, of_order in _in_runs(left[:, :-1], runs, places).items():
-        n_runs, length, _ = of_order.shape
-        for span in _spans(n, length):
-            contrast = neighbour_contrast(of_order, span)
+        _, n_runs, length = of_order.shape
+        for span, contrast in neighbour_contrasts(of_order, _spans(n, length)).items():
             excess = contrast[0] - contrast[1:].mean()
             # few data sets may happen to be alike: at no bandwidth is it below a third of that of white noise
             deviation = max(contrast[1:].std(ddof=1), np.sqrt(1.5 / span / (n_runs * length)) / 3.0)
@@ -148,39 +153,52 @@ def measure_autocorrelation(
     return max(found, key=lambda one: one.evidence)
 
 
-def _typical_size(smoother: Smoother, rng: np.random.Generator) -> float:
+def _typical_size(smoother: Smoother, some: np.ndarray) -> float:
     """The median of the effective sample sizes of the predictions of some samples."""
-    some = rng.integers(0, len(smoother.keys), _COUNTED)
-    request = smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
-    sizes, _ = effective_sample_size(request, smoother.policy, smoother.algorithm)
+    sizes, _ = effective_sample_size(_left_out_request(smoother, some), smoother.policy, smoother.algorithm)
     return float(np.nanmedian(np.append(sizes, 1.0)))
+
+
+def _least_typical_size(smoother: Smoother, some: np.ndarray) -> float:
+    """A lower bound of `_typical_size`, which takes less time."""
+    least = least_sample_size(_left_out_request(smoother, some), smoother.algorithm)
+    return 0.0 if least is None else float(np.median(np.append(least[0], 0.0)))
+
+
+def _left_out_request(smoother: Smoother, some: np.ndarray) -> KernelSumRequest:
+    return smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
 
 
 def _in_runs(
     of_rows: np.ndarray, runs: dict[int | None, np.ndarray], places: np.ndarray
 ) -> dict[int | None, np.ndarray]:
-    """Series (rows, b) of all runs together in the runs of each order: (runs, length, b)."""
+    """Series (rows, b) of all runs together in the runs of each order: (b, runs, length)."""
     ends = np.cumsum([0, *(run.size for run in runs.values())])
-    each = zip(runs.items(), ends[:-1], ends[1:], strict=True)
-    return {name: of_rows[places[start:end]].reshape(*run.shape, -1) for (name, run), start, end in each}
+    each, series = zip(runs.items(), ends[:-1], ends[1:], strict=True), np.ascontiguousarray(of_rows.T)
+    return {
+        name: np.take(series, places[start:end], axis=1).reshape(-1, *run.shape) for (name, run), start, end in each
+    }
 
 
-def neighbour_contrast(r: np.ndarray, span: int) -> np.ndarray:
-    """The contrast C_m (b,) of near and far neighbours at span m, of b series r of runs of samples: (runs, n, b).
+def neighbour_contrasts(r: np.ndarray, spans: list[int]) -> dict[int, np.ndarray]:
+    """The contrast C_m (b,) of near and far neighbours at each span m, of b series r of runs of samples: (b, runs, n).
 
         C_m = (sum_i r_i a_i - sum_i r_i f_i) / sum_i r_i^2,
 
     a_i the mean of r_{i+1} .. r_{i+m} and f_i that of r_{i+2m+1} .. r_{i+4m}. It is the difference of two von Neumann
     ratios: what changes slowly in r, as lack of fit does, is in both and cancels.
     """
-    n = r.shape[1] - 4 * span
-    sums = np.concatenate([np.zeros_like(r[:, :1]), np.cumsum(r, axis=1)], axis=1)
-    near, far, furthest = (sums[:, apart + 1 : apart + 1 + n] for apart in (span, 2 * span, 4 * span))
-    first = r[:, :n]
-    square = np.einsum("rnb,rnb->b", first, first)
-    difference = (near - sums[:, 1 : 1 + n]) / span - (furthest - far) / (2 * span)
-    product = np.einsum("rnb,rnb->b", first, difference)
-    return np.divide(product, square, out=np.zeros_like(product), where=square > 0)
+    sums, contrasts = np.cumsum(r, axis=-1), {}
+    for m in spans:
+        n = r.shape[-1] - 4 * m
+        first = r[..., :n]
+        itself, near, far, furthest, square = (
+            np.einsum("brn,brn->b", first, other)
+            for other in (*(sums[..., apart : apart + n] for apart in (0, m, 2 * m, 4 * m)), first)
+        )
+        product = (near - itself) / m - (furthest - far) / (2 * m)
+        contrasts[m] = np.divide(product, square, out=np.zeros_like(product), where=square > 0)
+    return contrasts
 
 
 def _leave_one_out(smoother: Smoother, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -66,6 +66,9 @@ class Criterion:
             size = min(size, self.smoother.batch_size() // len(self.validation))
         size = max(size, 1)
         for start in range(0, len(factors), size):
+            if line is None and self.name == "loo":
+                yield from self._losses_of_means(factors[start : start + size], with_predictions)
+                continue
             paths = self._ridge_paths(factors[start : start + size])
             # a list, so that the memory of a batch is free when the next one begins
             yield from [path.evaluate(self.ridge, with_predictions) for path in paths]
@@ -154,6 +157,31 @@ class Criterion:
         residual_dof = np.array([path.residual_dof(ridge) for path in self._ridge_paths(factors)])
         return len(self.training) * (1.0 - residual_dof)
 
+    def _losses_of_means(self, factors: np.ndarray, with_predictions: bool) -> list[Evaluation]:
+        """The evaluations of "loo" for weighted means, which have no ridge."""
+        batches = []
+        for where, smoother, queries, _ in self.smoother.left_out(self.validation):
+            means, unsupported = kernel_sums(smoother.request(queries, factors), smoother.algorithm).into_means()
+            batches.append(self._with_substitutes(where, smoother, queries, means, unsupported))
+        means, unsupported = (
+            of_batches[0] if len(batches) == 1 else np.concatenate(of_batches, axis=1)
+            for of_batches in zip(*batches, strict=True)
+        )
+        scores = self.datafit.means(take_rows(self.smoother.values, self.rows), means, self._weights)
+        scores[np.isnan(scores)] = np.inf
+        n_unsupported = np.count_nonzero(unsupported, axis=1).tolist()
+        kept = means if with_predictions else [None] * len(factors)
+        return list(zip(scores.tolist(), n_unsupported, [0.0] * len(factors), kept, strict=True))
+
+    def _with_substitutes(
+        self, where: slice, smoother: Smoother, queries: Queries, means: np.ndarray, unsupported: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Means (b, m, k) of a batch with what rows without support get, in place, and which these are."""
+        if unsupported.any():
+            policy = UnsupportedPolicy(smoother.policy, smoother.value_request(queries))
+            self._substitutes.setdefault((where.start, where.stop), policy).put(means, unsupported)
+        return means, unsupported
+
     def _ridge_paths(self, factors: np.ndarray) -> list[RidgePath]:
         """The criterion as a function of the ridge, at each bandwidth."""
         batches = []
@@ -162,8 +190,7 @@ class Criterion:
         for where, smoother, queries, _ in self.smoother.left_out(self.validation, n_together):
             find = self._means if smoother.line is None else self._lines
             lines, unsupported = find(smoother, queries, factors)
-            policy = UnsupportedPolicy(smoother.policy, smoother.value_request(queries))
-            self._substitutes.setdefault((where.start, where.stop), policy).put(lines.y_mean, unsupported)
+            self._with_substitutes(where, smoother, queries, lines.y_mean, unsupported)
             batches.append((lines, unsupported))
         lines = batches[0][0] if len(batches) == 1 else LocalFits.joined([lines for lines, _ in batches])
         unsupported = np.concatenate([unsupported for _, unsupported in batches], axis=1)

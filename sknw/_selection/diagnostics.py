@@ -13,7 +13,7 @@ from sknw._kernel_sums.request import LeaveOut
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import factor_of_spacing
-from sknw._smoothing.attention import effective_sample_size
+from sknw._smoothing.attention import effective_sample_size, least_sample_size
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
@@ -53,7 +53,7 @@ def fit_warning(
     if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
     some = validation[:: -(-len(validation) // _LOOKED_AT)]
-    unsupported, left_out_size = _support(smoother, some)
+    unsupported, left_out_size = _support(smoother, some, _COPIES / float(training.sample_weight.max()))
     if np.count_nonzero(unsupported) > _MANY * len(some):
         return (
             f"{np.count_nonzero(unsupported)} of {len(some)} samples have no other one in the kernel's support at the "
@@ -96,15 +96,25 @@ def fit_warning(
     return None
 
 
-def _support(smoother: Smoother, validation: Validation) -> tuple[np.ndarray, float]:
-    """Which left-out predictions are without support, and the median effective sample size of all."""
-    unsupported, sizes = [], []
-    for _, part, queries, _ in smoother.left_out(validation):
-        request = part.value_request(queries)
-        size, is_alone = effective_sample_size(request, "mean", algorithm_for(request, part.algorithm))
-        unsupported.append(is_alone)
-        sizes.append(np.where(is_alone, 1.0, size))
-    return np.concatenate(unsupported), float(np.median(np.concatenate(sizes)))
+def _support(smoother: Smoother, validation: Validation, enough: float) -> tuple[np.ndarray, float]:
+    """Which left-out predictions are without support, and the median effective sample size of all.
+
+    If the median of its lower bounds already is `enough`, then that.
+    """
+    requests = [(part.value_request(queries), part) for _, part, queries, _ in smoother.left_out(validation)]
+    least = [least_sample_size(request, part.algorithm) for request, part in requests]
+    known = [part for part in least if part is not None]
+    if len(known) == len(requests) and (found := _joined(known))[1] >= enough:
+        return found
+    return _joined(
+        [effective_sample_size(request, "mean", algorithm_for(request, part.algorithm)) for request, part in requests]
+    )
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, float]:
+    """Which predictions of all parts are without support, and the median of their sizes."""
+    sizes, unsupported = (np.concatenate(of_parts) for of_parts in zip(*parts, strict=True))
+    return unsupported, float(np.median(np.where(unsupported, 1.0, sizes)))
 
 
 def _size_at_samples(smoother: Smoother, validation: Validation) -> float:

@@ -70,51 +70,67 @@ class ParabolicSearch:
         minima with equal scores it is the largest. Where parabolas do not halve the bracket in two steps, the wider
         of its intervals is halved.
         """
-        seen = dict(zip(map(lattice_point, start.tolist()), self.scores(start).tolist(), strict=True))
+        seen: dict[int, float] = dict(zip(map(lattice_point, start.tolist()), self.scores(start).tolist(), strict=True))
         length_before = last_length = math.inf
         for _ in range(_MAX_STEPS if len(seen) > 1 else 0):
-            points = np.array(sorted(seen, reverse=True))
-            f = np.array([seen[point] for point in points.tolist()])
-            lowest = first_minimum(f)
+            points = sorted(seen, reverse=True)
+            f = [seen[point] for point in points]
+            lowest = _first_minimum_of(f)
             near = slice(first := max(min(lowest - 1, len(f) - 3), 0), first + 3)
-            x, gain, curvature = _vertex(points[near] / OCTAVE, f[near], lowest - first, curvature)
+            x = [point / OCTAVE for point in points[near]]
+            vertex, gain, curvature = _vertex(x, f[near], lowest - first, curvature)
             if 0 < lowest < len(f) - 1:
-                three = points[near].tolist()
+                three = points[near]
                 length = float(three[0] - three[2])
                 if length > length_before / 2.0:
                     wide = 0 if three[0] - three[1] >= three[1] - three[2] else 1
-                    x, length = (three[wide] + three[wide + 1]) / (2.0 * OCTAVE), math.inf
+                    vertex, length = (three[wide] + three[wide + 1]) / (2.0 * OCTAVE), math.inf
                 length_before, last_length = last_length, length
-            point = self._clip(round(x * OCTAVE))
+            point = self._clip(round(vertex * OCTAVE))
             if gain <= least_gain * abs(f[lowest]) or point in seen:
                 break
             seen[point] = float(self.scores(lattice_values([point]))[0])
-        points = np.array(sorted(seen, reverse=True))
-        best = first_minimum(np.array([seen[point] for point in points.tolist()]))
-        return float(lattice_values(points[best : best + 1])[0]), curvature
+        points = sorted(seen, reverse=True)
+        best = points[_first_minimum_of([seen[point] for point in points])]
+        return float(lattice_values([best])[0]), curvature
 
     def _clip(self, point: int) -> int:
         return min(max(point, self.first), self.last)
 
 
-def _vertex(x: np.ndarray, f: np.ndarray, best: int, curvature: float) -> tuple[float, float, float]:
+def _first_minimum_of(scores: list[float]) -> int:
+    """`first_minimum` of a few numbers."""
+    smallest = min(scores)
+    largest = smallest + _tolerance_of(smallest)
+    return next(i for i, score in enumerate(scores) if score <= largest)
+
+
+def _tolerance_of(score: float) -> float:
+    """`score_tolerance` of one number."""
+    return SCORE_TOL * math.sqrt(min(abs(score), 1.0))
+
+
+def _vertex(x: list[float], f: list[float], best: int, curvature: float) -> tuple[float, float, float]:
     """Return the minimum of a parabola, how much lower it is than the smallest of the values f, and f''.
 
     Three points (x, f) determine the parabola; two do with the second derivative given. A step beyond the points is at
     most twice as long as that between the outer two; where the parabola has no minimum, it is exactly twice as long.
     """
     at_end = best in (0, len(x) - 1)
-    outer = float(3.0 * x[0] - 2.0 * x[1] if best == 0 else 3.0 * x[-1] - 2.0 * x[-2])
-    if not np.all(np.isfinite(f)):
-        inner = float((x[best] + x[np.argmax(~np.isfinite(f))]) / 2.0)
-        return (outer if at_end else inner), np.inf, 0.0
-    rises = np.diff(f)
-    slopes = np.where(np.abs(rises) > score_tolerance(f[best]), rises, 0.0) / np.diff(x)
+    outer = 3.0 * x[0] - 2.0 * x[1] if best == 0 else 3.0 * x[-1] - 2.0 * x[-2]
+    is_infinite = [not math.isfinite(value) for value in f]
+    if any(is_infinite):
+        inner = (x[best] + x[is_infinite.index(True)]) / 2.0
+        return (outer if at_end else inner), math.inf, 0.0
+    tolerance, slopes = _tolerance_of(f[best]), []
+    for i in range(len(x) - 1):
+        rise = f[i + 1] - f[i]
+        slopes.append((rise if abs(rise) > tolerance else 0.0) / (x[i + 1] - x[i]))
     if len(x) == 3:
-        curvature = float(2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0]))
+        curvature = 2.0 * (slopes[1] - slopes[0]) / (x[2] - x[0])
     if curvature <= 0.0:
-        return (outer, np.inf, 0.0) if at_end else (float(x[best]), 0.0, 0.0)
-    vertex = float((x[0] + x[1]) / 2.0 - slopes[0] / curvature)
+        return (outer, math.inf, 0.0) if at_end else (x[best], 0.0, 0.0)
+    vertex = (x[0] + x[1]) / 2.0 - slopes[0] / curvature
     if at_end and abs(vertex - x[best]) > abs(outer - x[best]):
-        return outer, np.inf, curvature
-    return vertex, float(curvature * (vertex - x[best]) ** 2 / 2.0), curvature
+        return outer, math.inf, curvature
+    return vertex, curvature * (vertex - x[best]) ** 2 / 2.0, curvature

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit
@@ -19,6 +19,8 @@ _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
 # All of these ridges are tried at no more than this many rows, evenly spread over all.
 _SCANNED_ROWS = 10_000
+# Ridges are tried together where the lines have at most so many slopes.
+_TOGETHER = 2**14
 # With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
 # by, 1 - (tr + 2) / n, that is rounding.
 _LEAST_DOF, _LEAST_AICC_DOF = 1e-100, 1e-6
@@ -59,14 +61,23 @@ class RidgePath:
 
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
-        if self.name == "loo":
-            predictions = self._predictions(ridge)
-            score = self.datafit.fit(self.values, predictions, self.weights).mean(
-                self.values, predictions, self.weights
-            )
+        return float(self.scores(np.array([ridge]))[0])
+
+    def scores(self, ridges: np.ndarray) -> np.ndarray:
+        """The score at each of some ridges; of few rows the predictions at all of them are made together."""
+        if self.name != "loo":
+            scores = np.array([gcv_or_aicc(self.name, *self._in_sample(ridge), self.n) for ridge in ridges.tolist()])
+        elif len(ridges) > 1 and self.lines.variances.size <= _TOGETHER:
+            predictions = self.lines.shrunken_value(ridges[:, np.newaxis], self._factor)
+            scores = self.datafit.means(self.values, predictions, self.weights)
         else:
-            score = gcv_or_aicc(self.name, *self._in_sample(ridge), self.n)
-        return np.inf if np.isnan(score) else score
+            scores = np.concatenate(
+                [
+                    self.datafit.means(self.values, self._predictions(ridge)[np.newaxis], self.weights)
+                    for ridge in ridges
+                ]
+            )
+        return np.where(np.isnan(scores), np.inf, scores)
 
     def _predictions(self, ridge: float) -> np.ndarray:
         """The left-out predictions (m, k): y_mean + sum_i r a_i c_i / (v_i + ridge)."""
@@ -157,15 +168,17 @@ class RidgePath:
         ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
         if not np.any(lines.is_ill_conditioned(0.0) & ~self.unsupported):
             ridges = np.append(ridges, 0.0)
-        score = cache(self)
+        seen: dict[float, float] = {}
 
         def scores_at(ridges: np.ndarray) -> np.ndarray:
-            return np.array([score(ridge) for ridge in ridges.tolist()])
+            if new := [ridge for ridge in ridges.tolist() if ridge not in seen]:
+                seen.update(zip(new, self.scores(np.array(new)).tolist(), strict=True))
+            return np.array([seen[ridge] for ridge in ridges.tolist()])
 
         stride = -(-len(self.values) // _SCANNED_ROWS)
         if stride > 1:
             some = self._every(stride)
-            before, best = -1, first_minimum(np.array([some(ridge) for ridge in ridges.tolist()]))
+            before, best = -1, first_minimum(some.scores(ridges))
             while best != before:  # few rows of large residuals may have decided: go on to where all rows say
                 before, first = best, max(best - 1, 0)
                 best = first + first_minimum(scores_at(ridges[first : best + 2]))

@@ -39,8 +39,8 @@ _MAX_SMOOTH, _MAX_COMPACT, _MAX_LINES = 5000, 20_000, SCAN_ROWS
 # neither can one whose score on all samples is higher than that of another by a larger ratio. With the best ridge lines
 # depend little on the bandwidth: a step from their minimum gains less.
 _SCAN_ERROR, _HOPELESS, _HOPELESS_OF_LINES = 0.1, 5e-3, 1e-5
-# Bandwidths that share the distances.
-_BATCH = 8
+# Bandwidths that are evaluated together share the distances: so many, and more of few samples.
+_BATCH, _BATCH_OF_ROWS = 8, 2**14
 # Predictions at the best bandwidth are kept if they fit in this many bytes.
 _KEPT_BYTES = 2**26
 
@@ -67,8 +67,9 @@ class History:
         is_all = criterion is self.criterion
         seen = self.on_all if is_all else self.on_surrogate.setdefault(criterion, {})
         new = np.array([factor for factor in dict.fromkeys(factors.tolist()) if factor not in seen])
-        for start in range(0, len(new), _BATCH):
-            batch = new[start : start + _BATCH]
+        size = max(_BATCH, _BATCH_OF_ROWS // len(self.criterion.validation)) if is_all else _BATCH
+        for start in range(0, len(new), size):
+            batch = new[start : start + size]
             evaluations: Iterable[tuple[Any, Any, Any, Any]]
             if is_all:
                 evaluations = self.criterion.evaluate(batch, self.keeps_predictions)

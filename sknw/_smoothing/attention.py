@@ -14,6 +14,7 @@ from sknw._kernel_sums.registry import ListsPairs, WritesWeights, algorithm_for,
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._smoothing.unsupported import policy_weights
+from sknw.kernels import ExponentialForm
 
 # A weight below this part of all counts as none: it may be what underflow has left, and engines differ in that.
 NEGLIGIBLE = 1e-80
@@ -148,13 +149,12 @@ def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str
     """
     masses = request.index.of_columns("no columns", request.index.without_columns)
     request = replace(request, index=masses)
-    of_square = replace(request, kernel=request.kernel.square())
-    sums, squares = kernel_sums(request, algorithm), kernel_sums(of_square, algorithm_for(of_square, algorithm))
-    mass, scale = sums.mass[0], 2.0 * sums.log_scale[0] - squares.log_scale[0]
-    unsupported = (mass == 0) | (squares.mass[0] == 0)
+    (mass, log_scale), (square, log_scale_of_square) = _masses_of_kernel_and_square(request, algorithm)
+    scale = 2.0 * log_scale - log_scale_of_square
+    unsupported = (mass == 0) | (square == 0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        size = mass * (mass / squares.mass[0]) * np.exp(scale)
-    rows = np.flatnonzero(unsupported | (sums.log_scale[0] < -_LARGEST_LOG_SCALE))
+        size = mass * (mass / square) * np.exp(scale)
+    rows = np.flatnonzero(unsupported | (log_scale < -_LARGEST_LOG_SCALE))
     if request.index.engine is not None:  # no attention can be written, and a few digits less are enough there
         rows = rows[:0]
 
@@ -164,3 +164,32 @@ def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str
     if rows.size:
         for_each_attention_block(request.take(rows), policy, algorithm, of_attention)
     return size, unsupported
+
+
+def least_sample_size(request: KernelSumRequest, algorithm: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """A lower bound of the `effective_sample_size`, (m,), and which queries have no support, by one sum instead of two.
+
+    It is sum_j K_j w_j for K <= 1, as K^2 <= K then. None for kernels without a form, which may be larger.
+    """
+    if request.kernel.form is None:
+        return None
+    masses = request.index.of_columns("no columns", request.index.without_columns)
+    sums = kernel_sums(replace(request, index=masses), algorithm)
+    return sums.mass[0] * np.exp(sums.log_scale[0]), sums.mass[0] == 0
+
+
+def _masses_of_kernel_and_square(
+    request: KernelSumRequest, algorithm: str
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """sum_j K_j w_j and sum_j K_j^2 w_j, each with its logarithmic scale: (m,).
+
+    The square of exp(-rate u^power) is the same kernel at a narrower bandwidth: one request asks for both.
+    """
+    form = request.kernel.form
+    if isinstance(form, ExponentialForm):
+        both = replace(request, bandwidths=request.bandwidths[0] * np.array([1.0, 2.0 ** (-1.0 / form.power)]))
+        sums = kernel_sums(both, algorithm)
+        return (sums.mass[0], sums.log_scale[0]), (sums.mass[1], sums.log_scale[1])
+    of_square = replace(request, kernel=request.kernel.square())
+    sums, squares = kernel_sums(request, algorithm), kernel_sums(of_square, algorithm_for(of_square, algorithm))
+    return (sums.mass[0], sums.log_scale[0]), (squares.mass[0], squares.log_scale[0])

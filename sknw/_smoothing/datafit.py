@@ -56,6 +56,10 @@ class Datafit(ABC):
             total += np.einsum("m,m", weights[some], self.losses(values[some], predictions[some]))
         return float(total / weights.sum()) + self.constant
 
+    def means(self, values: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The mean loss of several predictions of the same values, (b, m, k), each with its parameters `fit`: (b,)."""
+        return np.array([self.fit(values, one, weights).mean(values, one, weights) for one in predictions])
+
 
 class SquaredError(Datafit):
     """The square of v - m, averaged over outputs; its scale is that of the noise, which is not known."""
@@ -68,6 +72,14 @@ class SquaredError(Datafit):
     def losses(self, values: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         residuals = values - predictions
         return np.einsum("mk,mk->m", residuals, residuals) / values.shape[1]
+
+    def means(self, values: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        total = np.zeros(len(predictions))
+        for some in row_blocks(len(weights)):
+            residuals = values[some] - predictions[:, some]
+            residuals *= residuals
+            total += np.einsum("bmk,m->b", residuals, weights[some])
+        return total / (weights.sum() * values.shape[1])
 
     def derivatives(self, values: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return -2.0 / values.shape[1] * (values - predictions)

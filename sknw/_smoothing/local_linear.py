@@ -65,9 +65,9 @@ def n_line_columns(d: int, k: int) -> int:
 def split_line_columns(means: np.ndarray, d: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The parts y (..., k), x (..., d), x x' (..., d, d) and x y (..., d, k) of means of `line_columns` (..., c)."""
     y, x, products, mixed = np.split(means, np.cumsum([k, d, d * (d + 1) // 2]), axis=-1)
-    xx = np.empty((*means.shape[:-1], d, d))
-    rows, columns = np.triu_indices(d)
-    xx[..., rows, columns] = xx[..., columns, rows] = products
+    where, (rows, columns) = np.empty((d, d), dtype=np.intp), np.triu_indices(d)
+    where[rows, columns] = where[columns, rows] = np.arange(len(rows))
+    xx = np.take(products, where, axis=-1)
     return y, x, xx, mixed.reshape(*means.shape[:-1], d, k)
 
 

@@ -100,7 +100,14 @@ class LocalLinearSpec:
         if common < np.max(ridge):
             scales, common = scales * np.sqrt(ridge), 1.0
         scales = training.features.repeat(scales)
-        return cls(training.coordinates(1.0 / scales), scales, common)
+        return cls(training.coordinates(1.0 / scales), scales, common).along(np.isfinite(scales))
+
+    def along(self, columns: np.ndarray) -> LocalLinearSpec:
+        """The same with a slope along some columns only, (c,)."""
+        if columns.all():
+            return self
+        basis = np.eye(len(columns))[:, columns]
+        return replace(self, x=self.x @ basis, basis=basis)
 
     def along_rows(self) -> LocalLinearSpec:
         """The same in as many coordinates as samples, where these are fewer than columns, for one ridge.
@@ -110,7 +117,7 @@ class LocalLinearSpec:
         if len(self.x) >= self.x.shape[1]:
             return self
         basis = np.linalg.qr(np.transpose(self.x))[0]
-        return replace(self, x=self.x @ basis, basis=basis)
+        return replace(self, x=self.x @ basis, basis=basis if self.basis is None else self.basis @ basis)
 
     def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
         """The inputs of columns (m, c)."""
@@ -418,7 +425,7 @@ class Smoother:
     def takes_krylov_spaces(self) -> bool:
         """Whether local lines can do without all principal axes: of wide data and one target."""
         n, k = self.values.shape
-        return self.line is not None and self.line.basis is not None and n > 1 and k == 1
+        return self.line is not None and self.line.basis is not None and 1 < n <= self.line.x.shape[1] and k == 1
 
     def without_leverage(self, find: FindLines, queries: Queries, bandwidths: np.ndarray) -> FoundLines:
         """As `find`, of which the values alone are asked for: where `takes_krylov_spaces`, mostly in these."""

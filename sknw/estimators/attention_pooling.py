@@ -55,8 +55,10 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     ridge : float, array-like of shape (n_features,) or "loo", default="loo"
         Penalty on the slopes of local lines as of :class:`LocalLinearRegressor`, one for all features or one for each.
         "loo" learns it with w: one number with "scalar", else one for each feature, so that the slope along a feature
-        that does not matter goes. It also shrinks slopes where few samples are near, as there. A 0 beside other
-        numbers counts as a very small one, between 1e-14 and 1e-8. Without effect for degree 0.
+        that does not matter goes. It also shrinks slopes where few samples are near, as there. With more than 10
+        features and w="diagonal" slopes that hardly change the loss are taken out: their ridge is infinite. An
+        array-like may have infinite numbers, too. A 0 beside other numbers counts as a very small one, between 1e-14
+        and 1e-8. Without effect for degree 0.
     penalty : float, default=3.0
         Non-negative; keeps many learned numbers from fitting the noise of few samples. Minimised is
         log L + (1 - 1/d) penalty / n P, L the loss, d and n the numbers of features and samples, P = sum_k ||w_k s_k||,
@@ -109,7 +111,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     w_ : ndarray of shape (n_features,) or (n_features, r)
         What multiplies x.
     ridge_ : ndarray of shape (n_features,) or None
-        The ridge used; None for degree 0.
+        The ridge used, infinite for features without a slope; None for degree 0.
     slope_count_ : float or None
         The c of the factor M / (M + c) of the slopes, as of :class:`LocalLinearRegressor`; None for degree 0.
     n_iter_ : int

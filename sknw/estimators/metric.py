@@ -282,16 +282,16 @@ class MetricSmoother(IncrementalSmoother):
 
     def _given_ridge(self, d: int) -> np.ndarray:
         ridge = as_numbers(self._ridge)
-        if ridge.shape not in [(), (d,)] or not np.all(np.isfinite(ridge) & (ridge >= 0)):
+        if ridge.shape not in [(), (d,)] or not (np.all(ridge >= 0) and np.isfinite(ridge).any()):
             raise ValueError(
-                f'ridge must be "loo", a non-negative number, or {d} such numbers, one for each feature; got '
-                f"{self._ridge!r}."
+                f'ridge must be "loo", a non-negative number, or {d} such numbers, one for each feature, of which some '
+                f"may be infinite; got {self._ridge!r}."
             )
         if ridge.min() == 0 < ridge.max():
             # inputs are divided by the roots of their ridges, and a smaller one would cost the others their digits
-            others = ridge[ridge > 0]
+            others = ridge[(ridge > 0) & np.isfinite(ridge)]
             least = np.sqrt(np.finfo(np.float64).eps * others) / (1.0 + others)
-            ridge = np.maximum(ridge, max(NO_RIDGE, least.max()))
+            ridge = np.maximum(ridge, least.max(initial=NO_RIDGE))
         return np.broadcast_to(ridge, (d,))
 
     def _given_w(self, d: int) -> np.ndarray:

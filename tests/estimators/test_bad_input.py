@@ -90,7 +90,15 @@ OF_ATTENTION = {
     "warm_start": ["yes", None, 1],
     "verbose": [-1, "loud", None],
 }
-LINES_OF_ATTENTION = [*RIDGES, [0.1, -1.0], [0.1, np.nan], [0.1, None], ["loo", "loo"], np.ones((2, 2))]
+LINES_OF_ATTENTION = [
+    *RIDGES,
+    [0.1, -1.0],
+    [np.inf, np.inf],
+    [0.1, np.nan],
+    [0.1, None],
+    ["loo", "loo"],
+    np.ones((2, 2)),
+]
 CASES = [
     *((Estimator, *case) for Estimator in WITH_BANDWIDTH for case in BANDWIDTHS),
     *((Estimator, *case) for Estimator in ESTIMATORS for case in PARAMETERS),

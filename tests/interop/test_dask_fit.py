@@ -64,7 +64,7 @@ FITS = [
     (AttentionPoolingRegressor("exponential", w=[1.0, 2.0]), True, None),
     (LocalLinearRegressor(bandwidth=0.6), True, 2),
     (LocalLinearRegressor("epanechnikov", bandwidth=0.4, ridge=0.1, outside="mean"), False, None),
-    (AttentionPoolingRegressor("exponential", w=[1.0, 2.0], degree=1), True, None),
+    (AttentionPoolingRegressor("exponential", w=[1.0, 2.0], degree=1, ridge=[0.1, np.inf]), True, None),
 ]
 
 

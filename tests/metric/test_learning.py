@@ -16,6 +16,7 @@ from sknw._metric import optimizer
 from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
+from sknw._metric.slopes import rises_without_slopes
 from sknw._smoothing.smoother import LocalLinearSpec
 from sknw.kernels import PowerExponential, resolve_kernel
 from sknw.model_selection import LeaveBlockOut
@@ -146,6 +147,73 @@ def test_gradient_on_some_rows(kernel, degree):
 def test_gradient_without_what_belongs_together(cv, kernel, weighted, n_outputs, degree):
     of_data = {"n_outputs": n_outputs, "weighted": weighted, "has_groups": cv is None}
     assert_loss_and_gradient_are_right(kernel, "full" if weighted else "diagonal", degree, cv=cv, **of_data)
+
+
+# Features without a slope, or without a part in the distance
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize(("kernel", "cv"), [("gaussian", None), ("tricube", None), ("exponential", BLOCKS)])
+def test_lines_without_some_slopes_and_distances_without_some_features(kernel, cv, weighted):
+    X, y, w, _ = regression(n=24, d=4, n_outputs=2, weighted=weighted)
+    if weighted:
+        X, y, w = X[w > 0], y[w > 0], w[w > 0]
+    W, ridge = np.array([0.9, 0.0, 0.5, 0.0]), np.array([0.1, 0.3, np.inf, np.inf])
+
+    def expected(W, ridge):
+        h, ridge = in_units_of_inputs(X, w, W), np.where(np.isinf(ridge), 1e14, ridge)
+        if cv is None:
+            return oracle.loss(X, y, h, KERNELS[kernel][1], w, ridge=ridge)
+        return oracle.cross_validation(cv.split(X), X, y, h, KERNELS[kernel][1], w, "nearest", ridge)
+
+    by_w, by_ridge = derivatives(lambda W: expected(W, ridge), W), derivatives(lambda r: expected(W, r), ridge)
+    for algorithm in ENGINES[: 2 if kernel in COMPILED else 1]:
+        loss = loss_of(X, y, w, kernel, 1, algorithm=algorithm, cv=cv)
+        found, w_gradient, ridge_gradient = loss(W, ridge)
+        assert found == pytest.approx(float(expected(W, ridge)), rel=1e-7)
+        assert loss.value(W, ridge) == pytest.approx(found, rel=1e-13)
+        assert_allclose(w_gradient, by_w, rtol=0, atol=1e-7 * np.abs(by_w).max())
+        assert_allclose(ridge_gradient[:2], by_ridge[:2], rtol=0, atol=1e-7 * np.abs(by_ridge[:2]).max())
+        np.testing.assert_array_equal(ridge_gradient[2:], 0.0)
+
+
+@pytest.mark.parametrize(("kernel", "n_outputs"), [("gaussian", None), ("tricube", 2)])
+def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_ridge(kernel, n_outputs):
+    """Also where some rows have no support, of the tricube."""
+    X, y, w, _ = regression(n=24, d=4, n_outputs=n_outputs)
+    loss, W, ridge = loss_of(X, y, w, kernel, 1), np.full(4, 0.5), np.array([0.1, np.inf, 0.02, 1.0])
+    expected = [np.log(loss.value(W, np.where(np.arange(4) == k, np.inf, ridge))) for k in range(4)]
+    assert_allclose(rises_without_slopes(loss, W, ridge), expected - np.log(loss.value(W, ridge)), atol=1e-12)
+
+
+def wide(n=120, d=14):
+    """Of many features two matter, and one of these for the slope only."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(n, d))
+    return X, np.sin(2 * X[:, 0]) + X[:, 1] + 0.1 * rng.normal(size=n)
+
+
+def test_of_many_features_those_that_do_not_matter_have_no_slope():
+    X, y = wide()
+    model = AttentionPoolingRegressor(degree=1).fit(X, y)
+    assert np.isfinite(model.ridge_[:2]).all()
+    assert np.isinf(model.ridge_[2:]).sum() >= 6
+    assert model.w_[0] > 0.5
+    assert np.all(model.w_[1:] < 0.05)
+    query = X[:5] + 0.1
+    given = AttentionPoolingRegressor(w=model.w_, degree=1, ridge=model.ridge_).fit(X, y)
+    large = np.where(np.isinf(model.ridge_), 1e14, model.ridge_)
+    nearly = AttentionPoolingRegressor(w=model.w_, degree=1, ridge=large).fit(X, y)
+    assert_allclose(given.predict(query), nearly.predict(query), rtol=1e-9)
+    assert_allclose(given.gradient(query), nearly.gradient(query), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(model.gradient(query)[:, np.isinf(model.ridge_) & (model.w_ == 0)], 0.0)
+
+
+def test_lines_without_some_slopes_of_fewer_samples_than_columns():
+    X, y = wide(n=9)
+    ridges = [np.where(np.arange(14) < 11, 0.1, last) for last in (np.inf, 1e14)]
+    without, nearly = (AttentionPoolingRegressor(w=0.3, degree=1, ridge=r).fit(X, y).predict(X + 0.1) for r in ridges)
+    assert_allclose(without, nearly, rtol=1e-9)
 
 
 # The objective

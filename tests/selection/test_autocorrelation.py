@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw._selection.autocorrelation import neighbour_contrast
+from sknw._selection.autocorrelation import neighbour_contrasts
 
 
 def autoregressive(rng, n, correlation):
@@ -55,9 +55,9 @@ def brute_force_contrast(r, span):
 
 @pytest.mark.parametrize("span", [1, 2, 4])
 def test_the_contrast_is_its_formula(span):
-    r = np.random.default_rng(0).normal(size=(1, 60, 3))
-    expected = [brute_force_contrast(r[0, :, b], span) for b in range(3)]
-    np.testing.assert_allclose(neighbour_contrast(r, span), expected, rtol=1e-12)
+    r = np.random.default_rng(0).normal(size=(3, 1, 60))
+    expected = [brute_force_contrast(r[b, 0], span) for b in range(3)]
+    np.testing.assert_allclose(neighbour_contrasts(r, [span])[span], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from joblib import parallel_config
 
-from sknw._kernel_sums.costs import CLUSTER_BYTE, CLUSTER_CALL, DENSE_PAIR, tiled_pair
+from sknw._kernel_sums.costs import CLUSTER_BYTE, CLUSTER_CALL, dense_pair, tiled_pair
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.metric_gradient import MetricSums, WeightCotangent, metric_sums
 from sknw._kernel_sums.registry import ENGINES, Engine, dispatcher, kernel_sums, register
@@ -43,7 +43,11 @@ class Cluster(Engine):
         n_sums = len(request.bandwidths) * len(request.queries) * (2 + request.columns.shape[1])
         n_sent = n_sums + request.queries.size
         if isinstance(index, ShardedIndex):  # which no other engine knows: brute force
-            pair = DENSE_PAIR if form is None else tiled_pair(form, request.keys.shape[1])
+            pair = (
+                dense_pair(request.columns.shape[1])
+                if form is None
+                else tiled_pair(form, request.keys.shape[1], request.columns.shape[1])
+            )
             seconds, n_workers = 1e-9 * pair * request.n_pairs, len(index.shards.homes)
         else:
             others = [engine for engine in ENGINES.values() if engine is not self and engine.refusal(request) is None]

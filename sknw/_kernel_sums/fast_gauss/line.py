@@ -6,7 +6,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from sknw._kernel_sums.costs import COEFFICIENT_POINT, LINE_CELL, LINE_KEY, LINE_SUM, LINE_TRANSLATION
+from sknw._kernel_sums.costs import (
+    COEFFICIENT_POINT,
+    LINE_CELL,
+    LINE_COMPILING,
+    LINE_EXPANSIONS,
+    LINE_KEY,
+    LINE_POINT,
+    LINE_SUM,
+    LINE_TRANSLATION,
+)
 from sknw._kernel_sums.fast_gauss.chebyshev import bytes_of_moments, error_factors, moments_of, translation_matrices
 from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, LARGEST_LOSS, MEMORY
 from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells
@@ -14,6 +23,7 @@ from sknw._kernel_sums.fast_gauss.near_field import SMALLEST_EXPONENT
 from sknw._kernel_sums.fast_gauss.points import TOLERANCE, Bandwidth, Points
 from sknw._kernel_sums.line import SortedRequest
 from sknw._kernel_sums.permutation import scatter_rows
+from sknw._kernel_sums.registry import dispatcher
 from sknw._kernel_sums.threads import for_each_chunk
 
 # Fewer keys in a cell than this are summed directly anyway.
@@ -27,7 +37,9 @@ class GaussianLine:
 
     def __init__(self, points: Points):
         from sknw._kernel_sums.fast_gauss import line_loops
+        from sknw._kernel_sums.numba import has_compiled
 
+        self.has_compiled = has_compiled
         self.points, self.request, self.line = points, points.request, SortedRequest.of(points.request)
         self.loops = line_loops
         own = np.where(self.line.is_own, self.line.rank, -1)
@@ -38,33 +50,54 @@ class GaussianLine:
 
         c = 1 + k; or 3 + 2 k, the sums of `registry.SumsLines`.
         """
-        line, c, m, n_columns = self.line, len(sums), len(log_scale), 1 + len(self.line.columns)
-        of_cells = self.points.index.of_bandwidth(("moments", width), lambda: self._moments(width, n_columns))
-        relative_width = width * bandwidth.per_unit
-        reach = int(np.ceil(bandwidth.reach / relative_width))
-        power = np.arange(c) // n_columns  # of s = key - query, with which a sum is multiplied
-        unit = bandwidth.per_unit**-power
+        line, c, m = self.line, len(sums), len(log_scale)
         done, is_in_order = np.zeros(m, dtype=bool), isinstance(line.order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros((c, m)), np.zeros(m))
         of_queries, of_keys = (line.queries[np.newaxis], self.left_out), (line.keys, line.weights, line.columns)
-        grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach, bandwidth.per_unit, 1 + power[-1]))
-        decay = CELL_ERROR * unit * error_factors(relative_width, reach, c, n_columns)
-        column = np.arange(c) % n_columns
-        rest = self.points.total[column] * unit * bandwidth.reach**power * np.exp(-(bandwidth.reach**2) / 2)
-        errors = (decay, rest, self.points.scale[column] * unit, TOLERANCE, LARGEST_LOSS)
-        costs = (LINE_SUM, LINE_KEY, LINE_CELL, COEFFICIENT_POINT, LINE_TRANSLATION)
+        expansions = self._expansions(bandwidth, width, c) if self._expansions_may_pay(bandwidth) else None
         direct = (bandwidth.rate, bandwidth.log_small_part, SMALLEST_EXPONENT)
 
         def sum_some(some: slice) -> None:
             where = (some.start, some.stop, of_queries, of_keys)
-            if len(of_cells[0]) and not self.request.has_ranges:
-                self.loops.add_expansions(part, done, *where, of_cells, grid, errors, costs)
+            if expansions is not None:
+                self.loops.add_expansions(part, done, *where, *expansions)
             self.loops.add_windows(part, scale, done, *where, direct)
 
         for_each_chunk(sum_some, m, _CHUNK, self.request.n_threads)
         if not is_in_order:
             scatter_rows(sums, line.order, part)
             log_scale[line.order] = scale
+
+    def _expansions_may_pay(self, bandwidth: Bandwidth) -> bool:
+        """Whether direct sums over the keys near, as many for every query, would take longer than to make cells."""
+        if self.request.has_ranges or not len(self.line.keys):
+            return False
+        n, m, window = len(self.line.keys), len(self.line.queries), 2.0 * bandwidth.reach
+        extent = float(self.line.keys[-1] - self.line.keys[0]) * bandwidth.per_unit
+        near = n * min(window / extent, 1.0) if extent > 0.0 else n
+        saved = m * (LINE_SUM + LINE_KEY * near) - LINE_EXPANSIONS
+        if saved <= 0.0 or self.has_compiled(self.loops.add_expansions):
+            return saved > 0.0
+        saved -= LINE_POINT * (n + m)
+        return dispatcher.is_worth_compiling("expansions of one feature", 1e-9 * max(saved, 0.0), LINE_COMPILING)
+
+    def _expansions(self, bandwidth: Bandwidth, width: float, c: int) -> tuple | None:
+        """What `line_loops.add_expansions` needs beside points, for c sums of each query; None without cells."""
+        n_columns = 1 + len(self.line.columns)
+        of_cells = self.points.index.of_bandwidth(("moments", width), lambda: self._moments(width, n_columns))
+        if not len(of_cells[0]):
+            return None
+        relative_width = width * bandwidth.per_unit
+        reach = int(np.ceil(bandwidth.reach / relative_width))
+        power = np.arange(c) // n_columns  # of s = key - query, with which a sum is multiplied
+        unit = bandwidth.per_unit**-power
+        grid = (width, LARGEST_INDEX, _matrices_in_rows(relative_width, reach, bandwidth.per_unit, 1 + power[-1]))
+        decay = CELL_ERROR * unit * error_factors(relative_width, reach, c, n_columns)
+        column = np.arange(c) % n_columns
+        rest = self.points.total[column] * unit * bandwidth.reach**power * np.exp(-(bandwidth.reach**2) / 2)
+        errors = (decay, rest, self.points.scale[column] * unit, TOLERANCE, LARGEST_LOSS)
+        costs = (LINE_SUM, LINE_KEY, LINE_CELL, COEFFICIENT_POINT, LINE_TRANSLATION)
+        return of_cells, grid, errors, costs
 
     def _moments(self, width: float, n_columns: int) -> tuple[np.ndarray, ...]:
         """The cells of the keys, where each begins, moments and sizes.

@@ -47,7 +47,9 @@ class Tiled(Engine):
         return None
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
-        return 1e-9 * (TILED_CALL + tiled_pair(request.form, request.keys.shape[1]) * request.n_pairs)
+        return 1e-9 * (
+            TILED_CALL + tiled_pair(request.form, request.keys.shape[1], request.columns.shape[1]) * request.n_pairs
+        )
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; queries far from all keys are computed again relative to their nearest key."""
@@ -69,7 +71,7 @@ class Tiled(Engine):
 
     def range_seconds(self, request: KernelSumRequest) -> float:
         """As of `ranges.SumsRanges`."""
-        leave_out, pair = request.leave_out, tiled_pair(request.form, request.keys.shape[1])
+        leave_out, pair = request.leave_out, tiled_pair(request.form, request.keys.shape[1], request.columns.shape[1])
         assert leave_out is not None
         n_pairs = int((leave_out.last - leave_out.first).sum())
         return 1e-9 * len(request.bandwidths) * (RANGE_QUERY * len(request.queries) + RANGE_PAIR * pair * n_pairs)

@@ -107,10 +107,11 @@ def squared_distances(tile, queries, start, keys, key_start, products):
     """tile[r, j] = key_start[j] + ||queries[r] - keys[:, j]||^2.
 
     With `products` (four features or more) queries come multiplied by -2, their squared norms in `start`, the keys' in
-    `key_start`, which is infinite for the keys that fill up a block.
+    `key_start`, which is infinite for the keys that fill up a block. None is False where True is not asked for: the
+    compiler leaves products out.
     """
     d = keys.shape[0]
-    if products:
+    if products is not None and products:
         _set_four_products(tile, queries, start, keys, key_start)
         for k in range(4, d - d % 4, 4):
             add_four_products(tile, queries, keys, k)
@@ -200,6 +201,27 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
         sums[r, 1] += a1
 
 
+@inner(REORDERED)
+def _add_sums_of_squares(sums, of_squares, tile, rate, furthest, smallest, columns):
+    """`_add_exponential_sums`, and those of the squares of the weights, which are the weights at twice the rate."""
+    wide_vectors()
+    column0, column1 = columns[0], columns[1]
+    for r in range(4):
+        distances = tile[r]
+        a0 = a1 = b0 = b1 = column0.dtype.type(0.0)
+        for j in range(row_length(distances)):
+            weight = exp2(min(distances[j], furthest), rate)
+            square = max(weight * weight, smallest)
+            a0 += weight * column0[j]
+            a1 += weight * column1[j]
+            b0 += square * column0[j]
+            b1 += square * column1[j]
+        sums[r, 0] += a0
+        sums[r, 1] += a1
+        of_squares[r, 0] += b0
+        of_squares[r, 1] += b1
+
+
 @inner()
 def leave_out(tile, left_out, first_key, value):
     """tile[r, j] = value for the keys left out of query r, left_out[r, 0] to before left_out[r, 1]."""
@@ -248,10 +270,21 @@ def add_sums(
             leave_out(tile, left_out[i : i + 4], s * block, np.inf)
             for r in range(4 if rates.size == 0 else 0):
                 smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))
+            is_done = False
             for f in range(rates.size):
                 some = sums[f, i : i + 4]
-                if exponent is None and columns.shape[1] == 2:
-                    _add_exponential_sums(some, tile, rates[f], furthest[f], columns[s])
+                if is_done:
+                    is_done = False
+                elif exponent is None and columns.shape[1] == 2:
+                    rate, column = rates[f], columns[s]
+                    is_done = f + 1 < rates.size and abs(rates[f + 1] - 2.0 * rate) <= 1e-15 * abs(rate)
+                    if is_done:
+                        smallest_weight = exp2(furthest[f], rate)
+                        _add_sums_of_squares(
+                            some, sums[f + 1, i : i + 4], tile, rate, furthest[f], smallest_weight, column
+                        )
+                    else:
+                        _add_exponential_sums(some, tile, rate, furthest[f], column)
                 else:
                     set_weights(flat_weights, flat_tile, rates[f], furthest[f], exponent, is_cosine)
                     accumulate(some, weights, columns[s])

@@ -59,7 +59,10 @@ class Tiles:
         from sknw._kernel_sums.tiled import loops
 
         index, form = request.index, request.form
-        self.request, self.precision, self.products, self.loops = request, precision, products, loops
+        self.request, self.precision, self.loops = request, precision, loops
+        self.products = (
+            products if request.may_take_products else None
+        )  # the compiler leaves out what None does not need
         tiles = index.of_keys(("tiles", precision, products), lambda: KeyTiles.of(index, precision, products))
         self.keys, self.key_start = tiles.keys, tiles.start
         self.columns = index.of_columns(

@@ -119,7 +119,7 @@ def _cost_of_all_pairs(request: KernelSumRequest) -> float:
     """Somewhat longer than tiles, which may round distances otherwise and so need fewer instructions."""
     form, d = request.form, request.keys.shape[1]
     pair = TREE_PAIR_GAUSSIAN if form.family == "exponential" and form.power == 2 else TREE_PAIR
-    return (pair + TREE_PAIR_FEATURE * d) * tiled_pair(form, d) * request.n_pairs
+    return (pair + TREE_PAIR_FEATURE * d) * tiled_pair(form, d, request.columns.shape[1]) * request.n_pairs
 
 
 def _cost_of_trees(request: KernelSumRequest) -> float:
