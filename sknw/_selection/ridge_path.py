@@ -156,7 +156,7 @@ class RidgePath:
         return replace(self, lines=self.lines[rows], unsupported=self.unsupported[rows], values=values, weights=weights)
 
     def argmin(self) -> float:
-        """The ridge with the smallest score, of equal ones the largest; of many rows some say near which it is.
+        """The ridge with the smallest score, of equal ones the largest; of many rows some say where to begin.
 
         It is 0 or a lattice value. 0 is excluded if any local covariance is numerically singular.
         """
@@ -178,8 +178,11 @@ class RidgePath:
         stride = -(-len(self.values) // _SCANNED_ROWS)
         if stride > 1:
             some = self._every(stride)
-            best = first_minimum(some.scores(ridges))
-            ridges = ridges[max(best - 1, 0) : best + 2]
+            before, best = -1, first_minimum(some.scores(ridges))
+            while best != before:  # few rows of large residuals may have decided: go on to where all rows say
+                before, first = best, max(best - 1, 0)
+                best = first + first_minimum(scores_at(ridges[first : best + 2]))
+            ridges = ridges[first : best + 2]
         scores = scores_at(ridges)
         best = first_minimum(scores)
         if ridges[best] == 0.0 or not np.isfinite(scores[best]):

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import ALGORITHMS, takes
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._selection import ridge_path
 from sknw._selection.criterion import Criterion
 from sknw._selection.surrogate import _MAX_SUBSAMPLE, BinnedCriterion, BinnedData
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
@@ -259,3 +260,15 @@ def test_few_validation_rows_do_not_make_the_scan_blind():
     few, all_rows = (NadarayaWatsonRegressor(validation_samples=n, random_state=0).fit(X, y) for n in (20, None))
     assert few.n_validation_ == 20
     assert_allclose(few.bandwidth_, all_rows.bandwidth_, rtol=0.6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_see_all_ridges_first_do_not_decide_on_the_ridge(seed, monkeypatch):
+    """Ten of the rows begin at another ridge than all rows end at."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(300, 2))
+    y = np.sin(2.0 * X[:, 0]) + rng.standard_t(2, size=300)
+    model = LocalLinearRegressor(bandwidth=0.5)
+    of_all = model.fit(X, y).ridge_
+    monkeypatch.setattr(ridge_path, "_SCANNED_ROWS", 10)
+    assert_allclose(model.fit(X, y).ridge_, of_all, rtol=1e-3)
