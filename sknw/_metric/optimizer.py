@@ -293,7 +293,7 @@ def principal_directions(loss: Loss, scalar: MetricFit, r: int) -> np.ndarray:
     The leading eigenvectors of the mean outer product of the slopes (Xia, Tong, Li & Zhu 2002).
     """
     loss = replace(loss, validation=loss.validation[:: -(-len(loss.validation) // _SCREEN_ROWS)])
-    slope = loss.slopes(scalar.w, max(float(scalar.ridge[0]), START_RIDGE))
+    slope = loss.slopes(scalar.w, max(float(scalar.ridge.min()), START_RIDGE))
     weights = loss.training.sample_weight[loss.validation.rows]
     squares, directions = np.linalg.eigh(np.einsum("i,idk,iek->de", weights, slope, slope))
     lengths = np.sqrt(np.maximum(squares[::-1][:r], 0.0))

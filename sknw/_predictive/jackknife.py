@@ -115,6 +115,7 @@ def loo_predictions(
         slopes = axes.T @ (weighted.T @ residuals)
         total = variances + line.ridge * (1.0 - removed)
         has_slope = total > SINGULAR * variances[-1]
+        has_slope &= total > _TINY  # beside a sample with all the attention, whose leverage is 1 anyway
         inverse = np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
         mean = mean + (inverse * to_query) @ slopes
         residuals = residuals - (inverse * along) @ slopes

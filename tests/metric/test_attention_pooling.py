@@ -610,6 +610,13 @@ def test_a_warm_start_takes_up_a_fit_that_was_cut_short():
     assert np.all(np.diff(losses) < 0)
 
 
+def test_a_warm_start_finds_slopes_that_the_last_fit_took_out():
+    X = np.random.default_rng(0).normal(size=(60, 16))
+    model = AttentionPoolingRegressor(degree=1, warm_start=True).fit(X, np.sin(2.0 * X[:, 0]))
+    taken_out = np.flatnonzero(np.isinf(model.ridge_))[0]
+    assert model.fit(X, X[:, taken_out]).loo_score_ > 0.9
+
+
 @pytest.mark.parametrize("change", ["structure", "features", "numbers", "rank", "off", "failed"])
 def test_a_warm_start_of_another_kind_starts_anew(change):
     X, y = few()

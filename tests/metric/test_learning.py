@@ -209,6 +209,13 @@ def test_of_many_features_those_that_do_not_matter_have_no_slope():
     np.testing.assert_array_equal(model.gradient(query)[:, np.isinf(model.ridge_) & (model.w_ == 0)], 0.0)
 
 
+def test_a_matrix_is_learned_without_the_slope_of_the_first_feature():
+    X, y, _, _ = regression(n=24, d=3)
+    ridges = [[last, 0.1, 0.1] for last in (np.inf, 1e14)]
+    without, nearly = (AttentionPoolingRegressor(w="low_rank", degree=1, ridge=r).fit(X, y) for r in ridges)
+    assert without.loss_path_[-1] == pytest.approx(nearly.loss_path_[-1], rel=1e-4)
+
+
 def test_lines_without_some_slopes_of_fewer_samples_than_columns():
     X, y = wide(n=9)
     ridges = [np.where(np.arange(18) < 11, 0.1, last) for last in (np.inf, 1e14)]

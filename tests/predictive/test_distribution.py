@@ -57,6 +57,13 @@ def test_intervals_where_one_sample_has_all_the_attention(h, kernel, outside, ri
     assert_close(model.predict_interval(Q, coverage=0.7), expected, y, 1e-8)
 
 
+def test_intervals_of_lines_where_other_samples_have_next_to_no_attention():
+    X = np.array([[0.0], [0.3], [0.7], [1.0]])
+    y, query = np.array([0.0, 1.0, 0.5, 2.0]), np.array([[1.0 + 706.0 / 0.3]])  # the second has exp(-706) of it
+    expected = oracle.interval(query, X, y, [1.0], "gaussian", ridge=0.1, coverage=0.6)[:, 0]
+    assert_close(fitted(X, y, h=1.0, ridge=0.1).predict_interval(query, 0.6), expected, y, 1e-8)
+
+
 @pytest.mark.parametrize("algorithm", ENGINES)
 @pytest.mark.parametrize("offset, scale", [(0.0, 1e-3), (1e4, 1e3)])
 def test_intervals_keep_their_digits_at_offsets_and_scales(offset, scale, algorithm):
