@@ -281,7 +281,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(len(X)))
             X, self.categories_ = encode_chunks(X, kinds, weights, client)
         targets, y_chunks = gather_targets(y, X, client)
-        targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
+        with names_the_remedy(self):
+            targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
         return X, targets, kinds, y_chunks
 
     def _sharded_training_set(

@@ -136,7 +136,10 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         return LogLoss(None if isinstance(self.smoothing, str) else float(self.smoothing))
 
     def _find_classes(self, y: np.ndarray, is_there: np.ndarray, classes: ArrayLike | None) -> None:
-        check_classification_targets(y)
+        try:
+            check_classification_targets(y)
+        except TypeError as error:
+            raise TypeError(f"y must hold labels of one kind, none of them missing: {error}.") from error
         self.classes_ = np.unique(y[is_there]) if classes is None else _distinct_labels(classes)
         if classes is not None:
             self._refuse_other_targets(y[is_there])

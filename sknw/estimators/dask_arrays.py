@@ -36,7 +36,7 @@ def takes_dask_arrays(method: _Method) -> _Method:
 
     @wraps(method)
     def predict(model: Any, X: Any, *arguments: Any, **settings: Any) -> Any:
-        if not is_dask_array(X):
+        if not is_dask_array(X) or X.ndim != 2:  # the method says what is wrong with another number of dimensions
             return method(model, X, *arguments, **settings)
         check_is_fitted(model)
         return _map_chunks(model, X, method.__name__, arguments, settings)
@@ -103,8 +103,14 @@ def _client() -> Any | None:
 
 
 def _labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct labels, and the number of each one in as few bytes as hold it."""
-    distinct, numbers = np.unique(y, return_inverse=True)
+    """The distinct labels, and the number of each one in as few bytes as hold it.
+
+    Those of several kinds are given as they are, for the check of the targets to refuse.
+    """
+    try:
+        distinct, numbers = np.unique(y, return_inverse=True)
+    except TypeError:
+        distinct, numbers = y.ravel(), np.arange(y.size)
     return distinct, numbers.reshape(y.shape).astype(np.min_scalar_type(len(distinct)))
 
 
@@ -118,7 +124,7 @@ def _map_chunks(model: Any, X: Any, name: str, arguments: tuple, settings: dict[
     if example.ndim > 1:
         shape = {"chunks": (X.chunks[0], *((n,) for n in example.shape[1:])), "new_axis": [*range(2, example.ndim)]}
     found = X.map_blocks(
-        partial(_predict_chunk, name=name, arguments=arguments, settings=settings),
+        partial(_predict_chunk, name=name, arguments=arguments, settings=settings, none=example[:0]),
         model=_sent_once(model),
         meta=np.empty((0,) * example.ndim, dtype=example.dtype),
         **shape,
@@ -135,7 +141,12 @@ def _example_row(model: Any, dtype: np.dtype) -> np.ndarray:
     return row if dtype.kind not in "biuf" else row.astype(dtype if dtype.kind == "f" else np.float64)
 
 
-def _predict_chunk(chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any]) -> np.ndarray:
+def _predict_chunk(
+    chunk: np.ndarray, model: Any, name: str, arguments: tuple, settings: dict[str, Any], none: np.ndarray
+) -> np.ndarray:
+    """The answer for the rows of a chunk; that for no rows is `none`."""
+    if not len(chunk):
+        return none
     if isinstance(model, tuple):
         kind, attributes = model
         model = kind.__new__(kind)

@@ -59,7 +59,7 @@ def as_table(X: Any) -> Any:
 
 @contextmanager
 def names_the_remedy(estimator: object) -> Iterator[None]:
-    """Say what helps where the validation of X has found missing numbers or strings.
+    """Say what helps where the validation of X has found missing numbers or strings, or that of y missing labels.
 
     Raises
     ------
@@ -82,6 +82,8 @@ def names_the_remedy(estimator: object) -> Iterator[None]:
                 f"Input X must consist of numbers and categories: {message}. Name the features that hold labels in "
                 "categorical_features, or give these columns of the data frame the dtype 'category'."
             )
+        elif message == "Input contains NaN":  # of objects, that of X would be named
+            message = "Input y contains NaN: leave out rows whose target is missing."
         else:
             raise
         raise ValueError(message) from error

@@ -147,6 +147,7 @@ DATA = {
     "no y": ((X, None), "requires y to be passed"),
     "text in y": ((X, np.full(20, "a")), "y must consist of numbers"),
     "objects in y": ((X, np.full(20, "a", dtype=object)), "y must consist of numbers"),
+    "NaN among objects in y": ((X, np.array([np.nan] + [1.0] * 19, dtype=object)), "y contains NaN"),
     "None in y": ((X, np.array([None] + [1.0] * 19)), "y contains NaN"),
     "text in weights": ((X, Y, np.full(20, "a")), "sample_weight must be non-negative numbers"),
     "three-dimensional y": ((X, Y[:, np.newaxis, np.newaxis]), "dim 3"),

@@ -56,6 +56,24 @@ def test_predictions_of_a_dask_array_are_lazy_and_in_its_chunks(has_cluster, req
         assert sum(str(key).startswith("_model") for key in client.who_has()) == 1  # the model was sent once
 
 
+def test_chunks_without_rows_have_no_predictions():
+    """A selection by a condition may leave such chunks, and does not know the sizes of any."""
+    X, y, _, Q = regression(n=60, m=25, d=2)
+    model = NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y)
+    queries = dask.array.from_array(Q, chunks=(5, 2))
+    few = queries[queries[:, 0] > np.sort(Q[:, 0])[-3]]
+    for found, expected in zip(
+        dask.compute(*model.predict(few, return_std=True)), model.predict(few.compute(), return_std=True), strict=True
+    ):
+        assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_queries_of_one_dimension_are_refused():
+    X, y, _, _ = regression(n=20)
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        NadarayaWatsonRegressor(bandwidth=0.7).fit(X, y).predict(dask.array.from_array(X[:, 0]))
+
+
 def test_a_dask_array_of_integers_is_predicted():
     X, Q = np.array([[0.5], [1.0], [2.0]]), np.array([[1], [2]])
     model = NadarayaWatsonRegressor("epanechnikov", bandwidth=0.25, outside="raise").fit(X, [0.0, 1.0, 2.0])

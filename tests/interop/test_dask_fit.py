@@ -283,6 +283,8 @@ def test_what_needs_the_rows_here_says_so(client):
         NadarayaWatsonRegressor(bandwidth=0.4, algorithm="dense").fit(*rows)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
         NadarayaWatsonRegressor(bandwidth=0.4).fit(dask.array.where(rows[0] == X[0, 0], np.nan, rows[0]), y)
+    with pytest.raises(TypeError, match=r"^y must hold labels of one kind, none of them missing"):
+        NadarayaWatsonClassifier(bandwidth=0.4).fit(*chunked(X, np.array(["a", None] * 30)))
     with pytest.raises(ValueError, match=r"requires y to be passed"):
         NadarayaWatsonRegressor(bandwidth=0.4).fit(rows[0], None)
     with pytest.raises(ValueError, match=r"inconsistent numbers of samples"):
