@@ -82,7 +82,7 @@ def names_the_remedy(estimator: object) -> Iterator[None]:
                 f"Input X must consist of numbers and categories: {message}. Name the features that hold labels in "
                 "categorical_features, or give these columns of the data frame the dtype 'category'."
             )
-        elif message == "Input contains NaN":  # of objects, that of X would be named
+        elif message == "Input contains NaN":  # what scikit-learn says of objects in y
             message = "Input y contains NaN: leave out rows whose target is missing."
         else:
             raise
