@@ -98,7 +98,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         Threads, by joblib's conventions, as of :class:`NadarayaWatsonRegressor`.
     warm_start : bool, default=False
         Whether `fit` starts from the w and ridge of the fit before, if there is one of the same structure and number of
-        features.
+        features whose w is not 0.
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken. Which of many samples w is learned from does not depend on
         it.
@@ -160,7 +160,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     Where local lines learn w and the ridge, a query is isolated if M = sum_j K(u_j) w_j / K(0), the number of samples
     around it (weights of mean 1), is below 1. Its distances u_j are then divided by the number s for which M is 1, or
     half of all samples if these are fewer than 2. Predictions, left-out predictions, attention weights, gradients and
-    intervals all use this kernel. w and the ridge are learned without it.
+    intervals all use this kernel, also after `partial_fit`. w and the ridge are learned without it.
 
     References
     ----------

@@ -223,7 +223,8 @@ class AttentionPoolingClassifier(ClassificationMixin, MetricSmoother):
     n_jobs : int, default=None
         Threads, by joblib's conventions, as of :class:`NadarayaWatsonRegressor`.
     warm_start : bool, default=False
-        Whether `fit` starts from the w of the fit before, if there is one of the same structure and number of features.
+        Whether `fit` starts from the w of the fit before, if there is one of the same structure and number of features
+        that is not 0.
     random_state : int, RandomState instance or None, default=None
         Draws the validation samples where not all are taken.
     verbose : int, default=0

@@ -81,7 +81,8 @@ class MetricSmoother(IncrementalSmoother):
     ) -> Self:
         learns = isinstance(self.w, str)
         continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
-        before = (self.w_, getattr(self, "ridge_", None)) if continues else None
+        # a w of 0 is no start: the loss hardly changes around it
+        before = (self.w_, getattr(self, "ridge_", None)) if continues and self.w_.any() else None
         data = self._validate_fit(X, y, sample_weight, groups, classes)
         kernel, training = self._kernel(learns), data.training
         learned = predictions = None

@@ -617,6 +617,14 @@ def test_a_warm_start_finds_slopes_that_the_last_fit_took_out():
     assert model.fit(X, X[:, taken_out]).loo_score_ > 0.9
 
 
+def test_where_the_last_fit_found_nothing_a_warm_start_starts_anew():
+    X, y = few(n=25)
+    model = AttentionPoolingRegressor(warm_start=True, tol=1e-2, penalty=100.0).fit(X, np.arange(25) % 2)
+    assert not model.w_.any()
+    model.set_params(penalty=3.0).fit(X, y)
+    assert_array_equal(model.w_, AttentionPoolingRegressor(tol=1e-2).fit(X, y).w_)
+
+
 @pytest.mark.parametrize("change", ["structure", "features", "numbers", "rank", "off", "failed"])
 def test_a_warm_start_of_another_kind_starts_anew(change):
     X, y = few()

@@ -73,6 +73,17 @@ def test_gradients_know_that_widths_change(kernel):
     assert_allclose(derivatives(smoother, Q, 0, smoother.values), by_columns[..., 0], rtol=0, atol=1e-9)
 
 
+def test_isolated_queries_of_a_learned_model_stay_so_when_rows_are_appended():
+    model, X, y, _, Q, h, lines = learned()
+    more, of_more, _, _ = regression(n=6, d=2, seed=1)
+    model.set_params(w=model.w_).partial_fit(more, of_more)
+    X, y = np.vstack([X, more]), np.append(y, of_more)
+    expected = oracle.predict(Q, X, y, h, "gaussian", ridge=lines)
+    if model._keeps_range:
+        expected = np.clip(expected, y.min(), y.max())
+    assert_close(model.predict(Q), expected, y, 1e-9)
+
+
 def test_only_learned_lines_whose_ridge_is_learned_widen():
     X, y, _, _ = regression(n=18, d=2)
     for parameters in ({"w": 3.0}, {"ridge": 0.1}, {"kernel": "tricube"}):
