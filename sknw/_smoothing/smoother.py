@@ -42,6 +42,8 @@ _MOMENT_BYTES = 2**26
 # Where the keys are elsewhere, those near some queries are fetched together: near so many queries at least, or near as
 # many as have this number of samples around them.
 _LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 4096
+# Inputs of lines count as this where they are larger, so that sums of them are finite.
+_FARTHEST = 1e300
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
 _POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
@@ -121,7 +123,7 @@ class LocalLinearSpec:
 
     def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
         """The inputs of columns (m, c)."""
-        x = coordinates(columns, center, 1.0 / self.scales)
+        x = np.clip(coordinates(columns, center, 1.0 / self.scales), -_FARTHEST, _FARTHEST)
         return x if self.basis is None else x @ self.basis
 
     def slope_of_columns(self, slope: np.ndarray) -> np.ndarray:

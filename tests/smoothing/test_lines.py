@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from problems import KERNELS, Cauchy, regression
 from sklearn.gaussian_process.kernels import RBF
 
+from sknw import AttentionPoolingRegressor
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.request import LeaveOut
 from sknw._smoothing.local_linear import (
@@ -128,6 +129,14 @@ NEIGHBOUR_KERNELS = {
     "user's": Cauchy(),
     "callable": RBF(1.0),
 }
+
+
+@pytest.mark.parametrize("w", [1.0, [0.0, 1.0]])
+def test_lines_at_the_largest_numbers_are_numbers(w):
+    X, y, _, _ = regression(n=20)
+    model = AttentionPoolingRegressor(w=w, degree=1, ridge=0.1).fit(X, y)
+    query = [[-np.finfo(np.float64).max, 0.1]]
+    assert np.isfinite(model.predict(query)).all()
 
 
 @pairwise(kernel=list(NEIGHBOUR_KERNELS), width=[0.02, 0.3, 5.0], leave_out=[None, "all", "some"])

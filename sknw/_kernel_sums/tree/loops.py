@@ -199,18 +199,18 @@ def leave_out(tile, value, near, left_out, first_query, first_key):
 def add_products(sums, near, weights, columns):
     """sums[near[r], v] += sum_j weights[r, j] columns[v, j].
 
-    Four rows and three columns at a time, so that a number that is read serves several products. Where fewer columns
-    are left, the last one stands for those that are missing; fewer rows go one by one.
+    Four rows and three columns at a time, so that a number that is read serves several products. Where fewer are left,
+    the last one stands for those that are missing: the sums of a row do not depend on the rows beside it.
     """
     wide_vectors()
     n, c = near.size, len(columns)
-    rest = n - n % 4
-    for r in range(0, rest, 4):
+    for r in range(0, n, 4):
+        r1, r2, r3 = min(r + 1, n - 1), min(r + 2, n - 1), min(r + 3, n - 1)
         for v in range(0, c, 3):
             v1, v2 = min(v + 1, c - 1), min(v + 2, c - 1)
             x0 = x1 = x2 = x3 = y0 = y1 = y2 = y3 = z0 = z1 = z2 = z3 = 0.0
             for j in range(BLOCK):
-                w0, w1, w2, w3 = weights[r, j], weights[r + 1, j], weights[r + 2, j], weights[r + 3, j]
+                w0, w1, w2, w3 = weights[r, j], weights[r1, j], weights[r2, j], weights[r3, j]
                 x, y, z = columns[v, j], columns[v1, j], columns[v2, j]
                 x0 += w0 * x
                 x1 += w1 * x
@@ -225,14 +225,9 @@ def add_products(sums, near, weights, columns):
                 z2 += w2 * z
                 z3 += w3 * z
             for i, x, y, z in ((0, x0, y0, z0), (1, x1, y1, z1), (2, x2, y2, z2), (3, x3, y3, z3)):
-                sums[near[r + i], v] += x
-                if v1 > v:
-                    sums[near[r + i], v1] += y
-                if v2 > v1:
-                    sums[near[r + i], v2] += z
-    for r in range(rest, n):
-        for v in range(c):
-            total = 0.0
-            for j in range(BLOCK):
-                total += weights[r, j] * columns[v, j]
-            sums[near[r], v] += total
+                if r + i < n:
+                    sums[near[r + i], v] += x
+                    if v1 > v:
+                        sums[near[r + i], v1] += y
+                    if v2 > v1:
+                        sums[near[r + i], v2] += z
