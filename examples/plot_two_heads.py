@@ -106,9 +106,10 @@ for way in rmse["diabetes"]:
 # Attention and errors
 # --------------------
 # On the left is the attention of one query to each of 100 samples of one feature. On the right are the errors in units
-# of the error of the better head: a point to the left of the line is better than either head alone. The mean is a safe
-# choice if one does not want to find out which kernel suits the data: it stays near the better head. The weights from
-# leave-one-out stay as near, and are sometimes better than both.
+# of the error of the better head: a point to the left of the line is better than either head alone. The weights from
+# leave-one-out are a safe choice if one does not want to find out which kernel suits the data: they stay near the
+# better head, and are sometimes better than both. The mean has larger errors where one head is much better than the
+# other, as on the slowing wave.
 
 import matplotlib.pyplot as plt
 
