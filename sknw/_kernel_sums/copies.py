@@ -23,7 +23,7 @@ _LEAST_COPIES = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Points of which many are equal.
+    """Points, many of which are equal.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Copies:
 
 
 def may_have_copies(request: KernelSumRequest) -> bool:
-    """Whether nobody is left out, and pairs are so many that looking for copies takes no time beside them."""
+    """Whether no key is left out, and there are enough pairs for the search for copies to take no time beside them."""
     n_pairs = len(request.queries) * len(request.keys)
     is_here = request.index.engine is None
     return is_here and request.leave_out is None and n_pairs >= _FEW_PAIRS and request.queries.shape[1] > 1

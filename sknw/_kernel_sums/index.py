@@ -84,7 +84,7 @@ class KeyIndex:
         An index whose keys times w are these.
     value_columns : slice or ndarray
         The columns that are values. The others are products of a value, or 1, with one or two coordinates of inputs,
-        each of which is a coordinate of the keys up to a factor: of them those seen from the query matter.
+        each of which is a coordinate of the keys up to a factor: what counts is the product as seen from the query.
     engine : str or None
         The name of the only engine that has the keys; None: all have.
     """

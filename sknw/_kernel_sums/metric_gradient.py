@@ -56,7 +56,7 @@ class WeightCotangent:
         return self.p.shape[1] == 1
 
     def among(self, columns: np.ndarray) -> WeightCotangent:
-        """The same for x with further columns, of which some have a slope, (d,)."""
+        """The same for x with further columns; `columns` (d,) says which of all have a slope."""
         with_level = np.append(True, columns)
         p, e = (np.zeros((len(self.t), len(with_level))) for _ in range(2))
         p[:, with_level], e[:, with_level] = self.p, self.e

@@ -112,7 +112,7 @@ class DistantRows:
         return {**vars(self), "_last": None}
 
     def then(self, task: Callable[[np.ndarray], np.ndarray], n_columns: int | None = None) -> DistantRows:
-        """``task(rows)`` of the rows, which leaves them as many columns, or this number."""
+        """``task(rows)`` in place of the rows; it returns as many columns as it is given, or `n_columns`."""
         find = partial(_find_then, find=self.find, task=task)
         return DistantRows(self.shards, find, self.shape[1] if n_columns is None else n_columns)
 

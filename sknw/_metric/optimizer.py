@@ -10,8 +10,8 @@ no penalty: one number is too little to fit noise with. Local lines learn a ridg
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
 With more than 15 features lines lose, on the way to the minimum, the slopes that hardly change the loss, and small w_k
-become 0: of many features most are idle, and a step takes the time of those that are left. What is infinite is no part
-of the sum over the ridges.
+become 0. Of many features most do not matter, and a step takes the time of those that are left. Infinite ridges are no
+part of the sum over the ridges.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 

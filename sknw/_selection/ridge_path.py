@@ -19,7 +19,7 @@ _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
 # All of these ridges are tried at no more than this many rows, evenly spread over all.
 _SCANNED_ROWS = 10_000
-# Ridges are tried together where the lines have at most so many slopes.
+# Ridges are tried together where the lines have at most this many slopes in total.
 _TOGETHER = 2**14
 # With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
 # by, 1 - (tr + 2) / n, that is rounding.

@@ -91,7 +91,7 @@ def _roots(f: Callable[[np.ndarray, np.ndarray], np.ndarray], at_zero: np.ndarra
 def is_isolated_without(attention: np.ndarray, log_samples: np.ndarray | float) -> np.ndarray:
     """Whether a query is isolated once a part of its attention is left out, so that its width is another one: bool.
 
-    The array `attention` has the parts, each of which is left out alone; `log_samples` is log M with all of them.
+    Each entry of `attention` is left out alone; `log_samples` is log M with all of them.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return (attention > _NEGLIGIBLE) & (log_samples + np.log1p(-attention) < np.log(LEAST_SAMPLES))

@@ -115,7 +115,7 @@ class EffectiveNeighbours:
         return np.sort(np.array(found, dtype=np.intp))
 
     def keys_near_each(self, distance: np.ndarray) -> np.ndarray:
-        """The same for each query by itself, of all of them."""
+        """The keys near each query by itself, for all queries of the request."""
         radii = self._radii(np.arange(len(distance)), distance) * (1.0 + _ROUNDING)
         return self.request.index.keys_within(self.request.queries, radii)
 

@@ -39,8 +39,8 @@ _LOSS_IN_SEARCH = 1e-9
 _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 # The moments of a batch of queries take at most this many bytes.
 _MOMENT_BYTES = 2**26
-# Where the keys are elsewhere, those near some queries are fetched together: near so many queries at least, or near as
-# many as have this number of samples around them.
+# Where the keys are elsewhere, those near some queries are fetched together: near at least the first number of queries,
+# or near as many as have the second number of samples around them in total.
 _LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 4096
 # Inputs of lines count as this where they are larger, so that sums of them are finite.
 _FARTHEST = 1e300
@@ -537,7 +537,7 @@ class Smoother:
     ) -> None:
         """Replace lines `found` where digits were `lost` (b, m) by those that ``fit`` finds among the keys near.
 
-        For keys that are elsewhere, of which those near a few queries at a time are fetched.
+        For keys that are elsewhere: those near a few queries are fetched at a time.
         """
         for b in np.flatnonzero(lost.any(axis=1)).tolist():
             rows, h = np.flatnonzero(lost[b]), bandwidths[b : b + 1]

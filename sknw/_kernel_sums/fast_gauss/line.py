@@ -69,7 +69,7 @@ class GaussianLine:
             log_scale[line.order] = scale
 
     def _expansions_may_pay(self, bandwidth: Bandwidth) -> bool:
-        """Whether direct sums over the keys near, as many for every query, would take longer than to make cells."""
+        """Whether direct sums over the near keys, the same number at every query, would take longer than expansions."""
         if self.request.has_ranges or not len(self.line.keys):
             return False
         n, m, window = len(self.line.keys), len(self.line.queries), 2.0 * bandwidth.reach

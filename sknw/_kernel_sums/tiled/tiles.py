@@ -60,9 +60,8 @@ class Tiles:
 
         index, form = request.index, request.form
         self.request, self.precision, self.loops = request, precision, loops
-        self.products = (
-            products if request.may_take_products else None
-        )  # the compiler leaves out what None does not need
+        # the compiler leaves out what None does not need
+        self.products = products if request.may_take_products else None
         tiles = index.of_keys(("tiles", precision, products), lambda: KeyTiles.of(index, precision, products))
         self.keys, self.key_start = tiles.keys, tiles.start
         self.columns = index.of_columns(
