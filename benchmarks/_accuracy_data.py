@@ -28,6 +28,11 @@ def datasets(data_dir=None):
         yield make.__name__, *make(n_samples, np.random.default_rng(0))
 
 
+def is_synthetic(name):
+    """Whether a data set is drawn from a formula, here or in scikit-learn; all tables count as real."""
+    return name in {"friedman1", "friedman2", "friedman3", "sine_power", *(make.__name__ for make in SYNTHETIC)}
+
+
 def read_table(path):
     """X and y of a CSV table of numbers whose response is the column "target"."""
     with open(path, newline="") as lines:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 import sklearn
-from _accuracy_data import datasets, splits
+from _accuracy_data import datasets, is_synthetic, splits
 from _accuracy_peers import PEERS_INSTALLED
 from _accuracy_picture import draw
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor, VotingRegressor
@@ -209,16 +209,30 @@ def print_results(table, names):
             print_cells(f"Test RMSE, mean over the splits: {part}", columns, rmse)
             print_cells(f"Seconds to fit, median over the splits: {part}", columns, seconds)
     for title, of_ratios in {
-        "geometric means": lambda ratios: np.exp(np.mean(np.log(ratios))),
+        "geometric means": geometric_mean,
         "medians": np.median,
         "the worst": np.max,
         "the part of data sets with less error": lambda ratios: np.mean(ratios < 1),
     }.items():
-        print_table(
-            f"Over {len(table)} data sets: median of the seconds; {title} of the ratios of test RMSE",
-            ["", "fit s", *(f"to {peer}" for peer in peers)],
-            [[m, median(seconds, m), *(of_ratios(ratios(rmse, m, peer)) for peer in peers)] for m in names],
-        )
+        print_ratios(f"data sets: median of the seconds; {title}", rmse, seconds, names, peers, of_ratios)
+    made = {data: row for data, row in rmse.items() if is_synthetic(data)}
+    real = {data: row for data, row in rmse.items() if data not in made}
+    for kind, of_kind in {"real": real, "synthetic": made}.items():
+        if of_kind:
+            title = f"{kind} data sets: median of the seconds; geometric means"
+            print_ratios(title, of_kind, seconds, names, peers, geometric_mean)
+
+
+def print_ratios(title, rmse, seconds, names, peers, of_ratios):
+    print_table(
+        f"Over {len(rmse)} {title} of the ratios of test RMSE",
+        ["", "fit s", *(f"to {peer}" for peer in peers)],
+        [[m, median(seconds, rmse, m), *(of_ratios(ratios(rmse, m, peer)) for peer in peers)] for m in names],
+    )
+
+
+def geometric_mean(ratios):
+    return np.exp(np.mean(np.log(ratios)))
 
 
 def summarised(table, what, mean):
@@ -233,8 +247,8 @@ def print_cells(title, models, cells):
     print_table(title, ["", *models], [[data, *(row[model] for model in models)] for data, row in cells.items()])
 
 
-def median(seconds, model):
-    return float(np.median([row[model] for row in seconds.values()]))
+def median(seconds, names, model):
+    return float(np.median([seconds[data][model] for data in names]))
 
 
 def ratios(rmse, model, to):
@@ -263,7 +277,7 @@ def main():
     if options.picture:
         reference = "GP ARD" if "GP ARD" in names else names[0]
         rmse, seconds = summarised(table, "rmse", np.mean), summarised(table, "seconds", np.median)
-        points = {m: (median(seconds, m), np.exp(np.mean(np.log(ratios(rmse, m, reference))))) for m in names}
+        points = {m: (median(seconds, rmse, m), geometric_mean(ratios(rmse, m, reference))) for m in names}
         draw(points, set(OURS), reference, options.picture)
 
 
