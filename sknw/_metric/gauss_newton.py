@@ -2,54 +2,57 @@
 
 With g the gradient and H what takes the place of the second derivatives, positive semidefinite, a step from theta is
 
-    s = -(H + damping I)^-1 g
+    s = -(H + damping F)^-1 g
 
 in the numbers that are not at a bound beyond which the function falls, each cut off at `_LONGEST_STEP` and at the
-bounds. It is made if the function falls; then damping is less where g's + s'H s / 2 foretold by how much, else more.
-The numbers are logarithms, so that the same damping and the same longest step suit them all.
+bounds. F is diagonal: how firmly each number is held. A step is made if the function falls; then damping is less where
+g's + s'H s / 2 foretold by how much, else more.
+
+Damping has a lower bound. Directions of less curvature say little about the function of other samples: steps along
+them are short, and the descent ends before it has gone far along them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Of numbers that are logarithms: a factor of about 4.5.
+# Of logarithms: a factor of about 4.5.
 _LONGEST_STEP = 1.5
 # The damping to begin with, its bounds, and by what it is divided or multiplied.
-_DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _FACTOR = 1e-2, 1e-7, 1e6, 4.0
+_DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _FACTOR = 0.1, 0.03, 1e6, 4.0
 # Of what the step was expected to lower the function: with more, damping is less, with less it is more.
 _GOOD, _POOR = 0.75, 0.25
 
-# The function, and what returns its gradient (p,) and H (p, p).
-Function = Callable[[np.ndarray], tuple[float, Callable[[], tuple[np.ndarray, np.ndarray]]]]
+# Of the function: the gradient (p,), H (p, p) and the diagonal of F (p,).
+Derivatives = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def minimise_squares(
-    function: Function,
+    function: Callable[[np.ndarray], tuple[float, Callable[[], Derivatives]]],
     start: np.ndarray,
-    bounds: list[tuple[float, float]],
+    bounds: Sequence[tuple[float | None, float | None]],
     after_step: Callable[[], None],
     max_iter: int,
     tol: float,
 ) -> bool:
     """Make steps until one lowers the function by less than `tol`; whether there was one, or no step lowers it.
 
-    ``after_step`` may raise StopIteration.
+    ``function(theta)`` returns its value and what returns its derivatives; ``after_step`` may raise StopIteration.
     """
-    lower, upper = np.transpose(bounds)
+    lower, upper = np.array(bounds, dtype=np.float64).T
     theta, damping = np.clip(start, lower, upper), _DAMPING
     value, derivatives = function(theta)
     for _ in range(max_iter):
-        g, h = derivatives()
+        g, h, firmness = derivatives()
         free = ~((theta <= lower) & (g > 0) | (theta >= upper) & (g < 0))
         before = value
         while True:
             if damping > _MOST_DAMPING or not g[free].any():
                 return True
             step = np.zeros_like(theta)
-            step[free] = np.linalg.solve(h[np.ix_(free, free)] + damping * np.eye(int(free.sum())), -g[free])
+            step[free] = np.linalg.solve((h + damping * np.diag(firmness))[np.ix_(free, free)], -g[free])
             end = np.clip(theta + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP), lower, upper)
             value, derivatives = function(end)
             if value < before:

@@ -28,7 +28,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from sknw._metric.gauss_newton import minimise_squares
+from sknw._metric.gauss_newton import Derivatives, minimise_squares
 from sknw._metric.loss import Loss
 from sknw._metric.parametrization import RIDGE_BOUNDS, W_BOUNDS, Parametrization, ridge_bounds
 from sknw._metric.slopes import rises_without_slopes
@@ -58,6 +58,10 @@ _EXACT_LINE, _EXACT_RIDGE = 1e-20, 1e-12
 # With more features than this those that are idle are taken out: looked for after every few iterations, if at least
 # this part of all w and slopes is, and their going raises the objective, in units of 1 / n, by no more than this.
 _FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 4, 0.1, 0.02
+# Of many features Gauss-Newton steps end with one that lowers the objective by less than the first number, in units of
+# 1 / n: what follows fits noise. They hold log w_k less firmly where w_k is smaller than the second, so that the w_k of
+# features that do not matter soon are 0.
+_LEAST_GAIN, _FIRM_W = 0.3, 0.3
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
@@ -135,6 +139,11 @@ class MetricOptimizer:
         penalty, penalty_by_w, penalty_by_ridge = self.penalty_at(w, ridge)
         of_loss, by_loss = self.loss.datafit.objective(loss)
         return of_loss + penalty, loss, by_loss * by_w + penalty_by_w, by_loss * by_ridge + penalty_by_ridge
+
+    def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
+        """The objective alone."""
+        loss = self.loss.value(w, ridge)
+        return self.loss.datafit.objective(loss)[0] + self.penalty_at(w, ridge)[0] if np.isfinite(loss) else INFEASIBLE
 
     def penalty_at(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """What is added to o(L), and its derivatives in w and in the ridges; a ridge that is given costs nothing."""
@@ -219,10 +228,17 @@ class MetricOptimizer:
             gradient = _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
             return noted(w, ridge, objective, loss), gradient
 
-        def squares(vector: np.ndarray) -> tuple[float, Callable[[], tuple[np.ndarray, np.ndarray]]]:
+        def squares(vector: np.ndarray) -> tuple[float, Callable[[], Derivatives]]:
             w, ridge = theta.unpack(vector)
             objective, loss, derivatives = self.squares(w, ridge, theta)
-            return noted(w, ridge, objective, loss), lambda: tuple(_rounded(a, _GRADIENT_STEP) for a in derivatives())
+
+            def rounded_derivatives() -> Derivatives:
+                gradient, h = derivatives()
+                firmness = np.ones(len(vector))
+                firmness[: theta.n_w] = np.minimum(np.exp(vector[: theta.n_w]) / _FIRM_W, 1.0) ** 2
+                return _rounded(gradient, _GRADIENT_STEP), _rounded(h, _GRADIENT_STEP), firmness
+
+            return noted(w, ridge, objective, loss), rounded_derivatives
 
         start = theta.pack(w, ridge)
         (squares if takes_squares else function)(start)
@@ -242,7 +258,8 @@ class MetricOptimizer:
                     raise StopIteration
 
         if takes_squares:
-            converged = minimise_squares(squares, start, theta.bounds, after_iteration, self.max_iter, self.tol)
+            tol = max(self.tol, _LEAST_GAIN / len(self.loss.validation))
+            converged = minimise_squares(squares, start, theta.bounds, after_iteration, self.max_iter, tol)
             return replace(best, path=path, converged=converged), fewer
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
         problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
@@ -261,7 +278,7 @@ class MetricOptimizer:
         idle = np.argsort(rises, kind="stable")[: min(int(np.sum(rises < most)), n_slopes - 1)]
         while len(idle) + int(is_small.sum()) >= _LEAST_PART * (n_slopes + int((w > 0).sum())):
             fewer = np.where(is_small, 0.0, w), np.where(np.isin(np.arange(len(w)), idle), np.inf, ridge)
-            if self.objective(*fewer)[0] <= fit.objective + most:
+            if self.value(*fewer) <= fit.objective + most:
                 return fewer
             if not len(idle):
                 break
@@ -281,7 +298,7 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
         scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
     even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
     diagonal = multistart(learner, [(scalar.w, scalar.ridge), *even], "diagonal")
-    if diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
+    if np.isfinite(scalar.objective) and diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
     if structure == "diagonal":
         return diagonal

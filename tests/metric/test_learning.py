@@ -319,7 +319,7 @@ def test_gauss_newton_steps_end_at_the_minimum_within_bounds():
         a, b = theta
         residuals = np.array([10 * (b - a**2), 1 - a])
         j = np.array([[-20 * a, 10.0], [-1.0, 0.0]])
-        return residuals @ residuals, lambda: (2 * j.T @ residuals, 2 * j.T @ j)
+        return residuals @ residuals, lambda: (2 * j.T @ residuals, 2 * j.T @ j, np.ones(2))
 
     ends = []
 
