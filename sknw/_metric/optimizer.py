@@ -1,4 +1,4 @@
-"""Learning w: the penalised leave-one-out loss minimised by L-BFGS-B from several starts.
+"""Learning w: the penalised leave-one-out loss minimised from several starts, by L-BFGS-B or Gauss-Newton steps.
 
 Inputs x are centred and divided by their standard deviations, as are the targets. What is minimised is
 
@@ -9,9 +9,10 @@ samples, gamma = 1 for weighted means and sqrt(d) for local lines, mean that of 
 no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take the
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
-With more than 15 features lines lose, on the way to the minimum, the slopes that hardly change the loss, and small w_k
-become 0. Of many features most do not matter, and a step takes the time of those that are left. Infinite ridges are no
-part of the sum over the ridges.
+With more than 15 features lines, unless w is a matrix, go to the minimum by Gauss-Newton steps, of which a few do what
+L-BFGS-B does in many; and on the way they lose the slopes that hardly change the loss, and small w_k become 0. Of many
+features most do not matter, and a step takes the time of those that are left. Infinite ridges are no part of the sum
+over the ridges.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 
