@@ -15,10 +15,8 @@ from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._predictive.mean_bands import left_out_residuals
 from sknw._predictive.significance import significance
 from sknw._selection.criterion import Criterion
-from sknw._selection.diagnostics import fit_warning
 from sknw._selection.result import BandwidthSearch
 from sknw._smoothing.attention import effective_sample_size
-from sknw._smoothing.datafit import SquaredError
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
@@ -256,8 +254,8 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     warning = None
     if search is not None or len(getattr(smoother, "loss_path_", ())):
         validation = fitted.calibrated_validation
-        of_search = [smoother._remedy, *(() if search is None else (search.criterion, search.autocorrelation))]
-        warning = fit_warning(fitted.smoother, training, validation, SquaredError(), smoother._skill(), *of_search)
+        of_search = () if search is None else (search.criterion, search.autocorrelation)
+        warning = smoother._warning_of_fit(validation, *of_search)
     request = fitted.smoother.value_request(fitted.smoother.queries(smoother.X_train_[rows]))
     sizes, _ = effective_sample_size(request, fitted.smoother.policy, fitted.smoother.algorithm)
     ridge = getattr(smoother, "ridge_", None)

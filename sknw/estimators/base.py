@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self
@@ -20,6 +20,7 @@ from sknw._predictive.fitted import FittedSmoother
 from sknw._selection.diagnostics import fit_warning
 from sknw._sklearn_compat import (
     CallbackSupportMixin,
+    FitTask,
     Interval,
     NotebookViewMixin,
     StrOptions,
@@ -75,6 +76,28 @@ class FitData(NamedTuple):
     rule: LeaveOutRule
     training: TrainingSet
     validation: Validation  # all left-out predictions that the rule asks for
+
+    def for_given_rows(
+        self, of_samples: np.ndarray, predict: Callable[[np.ndarray, Tests], np.ndarray] | None
+    ) -> np.ndarray:
+        """Left-out predictions (n_given, k) of all given rows, from those of the samples (n, k).
+
+        ``predict(rows, tests)`` are those of given rows of weight zero, which are no samples; without it NaN.
+        """
+        training, weightless = self.training, np.flatnonzero(self.training.share == 0)
+        found = of_samples[training.sample_of_rows]
+        if weightless.size:
+            found[weightless] = np.nan if predict is None else predict_rows(self.rule, training, weightless, predict)
+        return found
+
+
+class LeftOut(NamedTuple):
+    """Left-out predictions: those of a validation, and their means, NaN where there is none."""
+
+    validation: Validation
+    predictions: np.ndarray  # (p, k)
+    of_samples: np.ndarray  # (n, k)
+    of_rows: np.ndarray  # of all given rows, (n_given, k)
 
 
 class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, BaseEstimator):
@@ -160,8 +183,34 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """
         return self._fit(X, y, sample_weight, groups)
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
-        """`fit`, with the parameters validated."""
+    def _fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """`fit`, with the parameters validated; of a classifier with all `classes`, None: those of y."""
+        start = self._warm_start()
+        data = self._validate_fit(X, y, sample_weight, groups, classes)
+        metadata = {"sample_weight": data.sample_weight, "groups": groups}
+        task = FitTask(self, data.X, data.y, metadata, has_steps=self._has_steps)
+        self._fit_data(data, task.step, start)
+        task.end()
+        return self
+
+    def _warm_start(self) -> Any:
+        """What a fit that continues the one before starts from, if it does."""
+        return None
+
+    @property
+    def _has_steps(self) -> bool:
+        """Whether the fit searches in steps."""
+        raise NotImplementedError
+
+    def _fit_data(self, data: FitData, on_step: Callable[[], bool], start: Any) -> None:
+        """Choose the parameters, and set the fitted attributes; `on_step` reports a step, and returns True to stop."""
         raise NotImplementedError
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
@@ -192,23 +241,19 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """What may help where left-out predictions are no better than a constant."""
         raise NotImplementedError
 
-    def _warn_of_fit(self, smoother: Smoother, training: TrainingSet, validation: Validation, *details: Any) -> None:
-        """Warn of a choice that `fit_warning` finds wrong; it says what the details are."""
+    def _warning_of_fit(self, validation: Validation, *details: Any) -> str | None:
+        """The warning that the fit deserves, if any; `fit_warning` says what the details are."""
+        fitted = self._fitted
         judged = self._datafit(), self._skill(), self._remedy
-        warning = fit_warning(smoother, training, validation, *judged, *details)
-        if warning is not None:
-            warnings.warn(warning, UserWarning, stacklevel=5)  # the caller of fit, beyond its decorator
+        return fit_warning(fitted.smoother, fitted.training, validation, *judged, *details)
 
-    def _store_left_out(
-        self,
-        data: FitData,
-        smoother: Smoother,
-        validation: Validation,
-        predictions: np.ndarray,
-        of_samples: np.ndarray,
-        loo: np.ndarray,
-    ) -> None:
-        """Set the attributes of the `predictions` of a validation, their means for samples and for given rows."""
+    def _warn(self, warning: str | None, category: type[Warning] = UserWarning) -> None:
+        """Warn the caller of fit, from `_fit_data`."""
+        if warning is not None:
+            warnings.warn(warning, category, stacklevel=6)
+
+    def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
+        """Set the attributes of left-out predictions."""
         raise NotImplementedError
 
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
@@ -375,27 +420,21 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     ) -> None:
         """Set the fitted attributes of all smoothers; `predictions` are those of the validation if known."""
         training = data.training
+        self.X_train_, self.y_train_, self.sample_weight_ = data.X, data.y, data.sample_weight
         if predictions is None:
             left_out = smoother.left_out(validation)
             predictions = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in left_out])
-        of_samples = mean_of_rows(predictions, validation.rows, len(training))
-        loo = of_samples[training.sample]
-        weightless = np.flatnonzero(training.share == 0)
 
-        def predict(tests: Tests) -> np.ndarray:
-            X = np.asarray(data.X[weightless[tests.rows]])
-            of_split, queries = smoother.of_split(tests), smoother.queries(X)
+        def predict(rows: np.ndarray, tests: Tests) -> np.ndarray:
+            of_split, queries = smoother.of_split(tests), smoother.queries(np.asarray(data.X[rows]))
             return of_split.pool(of_split.widened(replace(queries, leave_out=tests.leave_out)))[0]
 
-        if weightless.size:
-            loo[weightless] = np.nan
-            if validation is data.validation:
-                loo[weightless] = predict_rows(data.rule, training, weightless, predict)
-        self._store_left_out(data, smoother, validation, predictions, of_samples, loo)
+        of_samples = mean_of_rows(predictions, validation.rows, len(training))
+        of_rows = data.for_given_rows(of_samples, predict if validation is data.validation else None)
+        self._store_left_out(training, smoother, LeftOut(validation, predictions, of_samples, of_rows))
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
         self.category_weight_ = _category_weights(smoother)
-        self.X_train_, self.y_train_, self.sample_weight_ = data.X, data.y, data.sample_weight
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         smoother = replace(smoother, algorithm=self.algorithm)
         self._fitted = self._fitted_smoother(training, smoother, data.rule)

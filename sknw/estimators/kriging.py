@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NoReturn, Self, overload
+from typing import Any, ClassVar, Literal, NoReturn, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,10 +20,10 @@ from sknw._kriging.estimate import MOST_EXACT, Given, Search, directions_of_tren
 from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
-from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Tests, Validation, mean_of_rows, predict_rows
+from sknw._smoothing.validation import LeaveOutRule, Tests, Validation, mean_of_rows
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.predictive import (
@@ -265,22 +265,22 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
-        data = self._validate_fit(X, y, sample_weight, groups)
+    @property
+    def _has_steps(self) -> bool:
+        return isinstance(self.w, str) or isinstance(self.power, str)
+
+    def _fit_data(self, data: FitData, on_step: Callable[[], bool], start: None) -> None:
         training, is_square = with_scales(data.training)
         scales, d = training.scales, len(training.scales)
         w = self._given("w", d, 0.0, np.finfo(np.float64).max)
         power = self._given("power", d, *POWER_BOUNDS)
         noise = None if isinstance(self.noise, str) else float(self.noise)
         given = Given(None if w is None else w * scales, power, noise)
-        learns = w is None or power is None
-        metadata = {"sample_weight": data.sample_weight, "groups": groups}
-        task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
 
         def on_iteration(log_likelihood: float) -> bool:
             if self.verbose:
                 print(f"[{type(self).__name__}] log likelihood {log_likelihood:.6g}")
-            return task.step()
+            return on_step()
 
         order = check_random_state(self.random_state).permutation(len(training))
         threads = effective_n_threads(self.n_jobs)
@@ -292,8 +292,6 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         self.amplitude_, self.noise_, self.log_likelihood_path_ = float(model.amplitude), float(model.noise), path
         self.n_iter_ = max(len(path) - 1, 1)
         self._store_solution(data, training, is_square)
-        task.end()
-        return self
 
     def _validate_dask(self, X: Any, *_: Any) -> NoReturn:
         raise ValueError(
@@ -332,15 +330,11 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         rows = data.validation.rows
         of_samples = mean_of_rows(training.values[rows] - residuals, rows, len(training))
         self.loo_score_ = weighted_r2(training.values, of_samples, training.sample_weight)
-        loo = of_samples[training.sample]
-        weightless = np.flatnonzero(training.share == 0)
 
-        def predict(tests: Tests) -> np.ndarray:
-            columns = training.features.columns(data.X[weightless[tests.rows]])
-            return solution.predict_without(standardised(training, columns), tests)
+        def predict(rows: np.ndarray, tests: Tests) -> np.ndarray:
+            return solution.predict_without(standardised(training, training.features.columns(data.X[rows])), tests)
 
-        if weightless.size:
-            loo[weightless] = predict_rows(data.rule, training, weightless, predict)
+        loo = data.for_given_rows(of_samples, predict)
         self.loo_prediction_ = training.into_units_of_y(loo).reshape(data.y.shape)
         if solution.alpha is not None:
             values = training.for_given_rows((solution.alpha * training.y_scales).T).T
