@@ -30,7 +30,7 @@ from sknw._sklearn_compat import (
 )
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
-from sknw._smoothing.partition import ShardedTrainingSet
+from sknw._smoothing.partition import DaskRows, ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import (
@@ -152,7 +152,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Keep the training samples, and choose the bandwidth, the ridge or w where they are not given in numbers.
+        """Keep the training samples, and choose what is not given in numbers: the bandwidth or w, ridge and smoothing.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then. The
             rows of a dask array may stay on the workers of its cluster.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Training targets, the values.
+            Training targets, the values; of a classifier (n_samples,) labels of classes: strings, integers or bools.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights; only their ratios matter, and rows of weight zero are not there. Rows with equal
             inputs and targets, of one group or fold, are copies: one sample with the sum of their weights. In tables of
@@ -274,12 +274,13 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         for name in ("_fitted", "_growing"):
             self.__dict__.pop(name, None)
+        rows: np.ndarray | DaskRows
         client = client_that_keeps(X)
         if client is None:
             X = densify(X)
-            X_array, y_array, kinds = self._validate_arrays(X, y, sample_weight)
+            rows, y_array, kinds = self._validate_arrays(X, y, sample_weight)
         else:
-            X_array, y_array, kinds, y_chunks = self._validate_dask(X, y, sample_weight, client)
+            rows, y_array, kinds = self._validate_dask(X, y, sample_weight, client)
         self.is_categorical_ = kinds.is_categorical
         y_array = self._as_kept(y_array)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, y_array)
@@ -287,11 +288,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         self._find_classes(y_array, is_there, classes)
         rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
         features = feature_map(kinds, self.categories_, self.scale)
-        if client is None:
-            training = self._training_set(X_array, y_array, weights, rule, features)
-        else:
-            training = self._sharded_training_set(X_array, y_array, y_chunks, weights, rule, features, client)
-        return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
+        training = self._training_set(rows, y_array, weights, rule, features)
+        return FitData(training.given, y_array, weights, rule, training, Validation.of(rule, training))
 
     def _validate_arrays(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
@@ -314,8 +312,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
     def _validate_dask(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, client: Any
-    ) -> tuple[Any, np.ndarray, FeatureKinds, list[Any] | None]:
-        """The same for a dask array whose rows stay on the workers; at last its chunks of targets, if these are there.
+    ) -> tuple[DaskRows, np.ndarray, FeatureKinds]:
+        """The same for a dask array whose rows stay on the workers.
 
         Refused by estimators that need all rows in the memory of one process.
         """
@@ -328,35 +326,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         targets, y_chunks = gather_targets(y, X, client)
         with names_the_remedy(self):
             targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
-        return X, targets, kinds, y_chunks
-
-    def _sharded_training_set(
-        self,
-        X: Any,
-        y: np.ndarray,
-        y_chunks: list[Any] | None,
-        sample_weight: np.ndarray | None,
-        rule: LeaveOutRule,
-        features: FeatureMap,
-        client: Any,
-    ) -> ShardedTrainingSet:
-        """As `_training_set`, for a dask array whose rows stay on the workers."""
-        if isinstance(rule, Splits):
-            raise ValueError(
-                f"cv={self.cv!r} has splits that are no folds: some row is tested twice, or predicted from some of the "
-                "others. fit leaves the rows of a dask array on the workers of its cluster and takes folds, groups and "
-                "LeaveBlockOut: fit to X.compute(), or choose such a cv."
-            )
-        numbers, n_classes = self._numbers_of(y)
-        y_chunks = y_chunks if n_classes is None else None  # the workers have labels
-        block = rule.position if isinstance(rule, Blocks) else None
-        of_rows = numbers, y_chunks, sample_weight, block
-        with names_the_remedy(self):
-            return ShardedTrainingSet.of_dask(X, *of_rows, features, n_classes, client)
+        return DaskRows(X, y_chunks, client), targets, kinds
 
     def _training_set(
         self,
-        X: np.ndarray,
+        X: np.ndarray | DaskRows,
         y: np.ndarray,
         sample_weight: np.ndarray | None,
         rule: LeaveOutRule,
@@ -365,9 +339,18 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     ) -> TrainingSet:
         """The samples; of blocks in their order, so that a block is a range; of splits with a sample for each row."""
         block = rule.position if isinstance(rule, Blocks) else None
+        numbers, n_classes = self._numbers_of(y)
+        if isinstance(X, DaskRows):
+            if isinstance(rule, Splits):
+                raise ValueError(
+                    f"cv={self.cv!r} has splits that are no folds: some row is tested twice, or predicted from some of "
+                    "the others. fit leaves the rows of a dask array on the workers of its cluster and takes folds, "
+                    "groups and LeaveBlockOut: fit to X.compute(), or choose such a cv."
+                )
+            with names_the_remedy(self):
+                return ShardedTrainingSet.of_dask(X, numbers, sample_weight, block, features, n_classes)
         if isinstance(rule, Splits):
             block = np.arange(len(X))
-        numbers, n_classes = self._numbers_of(y)
         return TrainingSet.of(X, numbers, sample_weight, block, features, n_classes, before)
 
     def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:

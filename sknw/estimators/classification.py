@@ -45,45 +45,6 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
     loo_proba_: np.ndarray
     loo_log_loss_: float
 
-    @validates_params
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        groups: ArrayLike | None = None,
-    ) -> Self:
-        """Keep the training samples, and choose the bandwidth or w, and the smoothing, where they are not given.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys. Categories may be strings, numbers or missing. The rows of a dask array may stay
-            on the workers of its cluster.
-        y : array-like of shape (n_samples,)
-            The class of each sample: strings, integers or bools.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; only their ratios matter, and rows of weight zero are not there. Rows with equal
-            inputs and classes, of one group or fold, are copies: one sample with the sum of their weights. In tables of
-            few distinct values, where x takes fewer than 0.9 times as many values as the pair (x, y), equal rows are
-            different samples.
-        groups : array-like of shape (n_samples,), default=None
-            The group of each row, a label that is not missing. Without `cv` each sample is predicted without its group;
-            with `cv` the splitter gets them, and one that knows no groups, as an int, ignores them.
-
-        Returns
-        -------
-        estimator
-            The fitted estimator, itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
-        """
-        return self._fit(X, y, sample_weight, groups)
-
     @available_if(can_append)
     @validates_params
     def partial_fit(
