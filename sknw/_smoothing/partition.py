@@ -33,7 +33,7 @@ from sknw._smoothing.training import (
     sort_rows,
     standardise,
     standardise_targets,
-    take,
+    take_rows,
     values_of,
     weights_of_samples,
 )
@@ -106,7 +106,7 @@ class ShardedTrainingSet(TrainingSet):
         sample[order] = np.cumsum(is_first) - 1
         relative, share = weights_of_samples(weights, rows, sample)
         stored = small(rows)
-        of_y = values, y_center, y_scales, _ = standardise_targets(take(y, stored), relative, n_classes)
+        of_y = values, y_center, y_scales, _ = standardise_targets(take_rows(y, stored), relative, n_classes)
         ends = np.cumsum(np.add.reduceat(is_first, starts, dtype=np.intp)).tolist()
         shards = _samples(sorted_rows, ends, relative, is_first is differs, (y_center, y_scales, n_classes))
         center, scales = _standardisation(shards, features, len(values))

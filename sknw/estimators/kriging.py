@@ -21,17 +21,17 @@ from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Tests, Validation, mean_of_rows
-from sknw.estimators.base import BaseSmoother, FitData, as_numbers
-from sknw.estimators.dask_arrays import takes_dask_arrays
-from sknw.estimators.predictive import (
+from sknw.estimators.arguments import (
     cdf_thresholds,
     check_bool,
     check_coverage,
-    check_n_samples,
+    check_integer,
     check_tests_each_once,
     check_top_k,
     quantile_levels,
 )
+from sknw.estimators.base import BaseSmoother, FitData, as_numbers
+from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.regression import RegressionMixin, weighted_r2
 
 # What is validated as of the other estimators.
@@ -535,7 +535,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         """
         check_coverage(coverage)
         check_bool(simultaneous, "simultaneous")
-        check_n_samples(n_bootstrap, "n_bootstrap")
+        check_integer(n_bootstrap, "n_bootstrap")
         array, columns = self._validate_columns(X)
         rng = check_random_state(random_state) if simultaneous else None
         bounds = self._fitted.mean_band(columns, float(coverage), n_bootstrap, rng, self._n_threads)
@@ -626,7 +626,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         ValueError
             If `n_samples` is not a positive integer.
         """
-        check_n_samples(n_samples)
+        check_integer(n_samples, "n_samples")
         array, columns = self._validate_columns(X)
         found = self._fitted.draw(columns, n_samples, check_random_state(random_state), self._n_threads)
         return self._in_units_of_y(found, array)
