@@ -19,11 +19,11 @@ from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import RIDGE_BOUNDS, STRUCTURES, W_BOUNDS
 from sknw._metric.subsample import MORE, PREDICTED, TYPICAL_EXPONENT, draw_samples, extrapolate, scale_metric
 from sknw._selection.criterion import Criterion
-from sknw._selection.rules import n_learning_samples, n_validation_rows, n_validation_rows_of_learning
+from sknw._selection.rules import n_learning_samples, n_validation_rows_of_attention
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import can_widen
-from sknw._smoothing.local_linear import NO_RIDGE
+from sknw._smoothing.local_linear import NO_RIDGE, n_line_columns
 from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
@@ -95,11 +95,7 @@ class MetricSmoother(IncrementalSmoother):
                 "and fit leaves the rows of a dask array on the workers of its cluster: fit to X.compute(), or choose "
                 'validation_samples="auto", with which some of many samples are enough.'
             )
-        if learns:
-            n_auto = n_validation_rows_of_learning(n)
-        else:
-            n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
-        validation = self._validation(data, n_auto)
+        validation = self._validation(data, self._n_validation_rows(training, learns))
         looked_at = validation
         if self._learns_from_some(n, d):
             looked_at = validation[:: -(-len(validation) // _LOOKED_AT)]
@@ -246,6 +242,14 @@ class MetricSmoother(IncrementalSmoother):
         if self.w not in ("low_rank", "full"):
             return (d,)
         return d, d if self.w == "full" else min(d, 3) if self.rank is None else self.rank
+
+    def _n_validation_rows(self, training: TrainingSet, learns: bool) -> int:
+        """On how many samples the score rests where that is not given: on all, if w is learned from all."""
+        n = len(training)
+        if learns and not self._learns_from_some(n, len(training.scales)):
+            return n
+        n_columns = 2 if self._ridge is None else 1 + n_line_columns(min(n, len(training.center)), 1)
+        return n_validation_rows_of_attention(n, n_columns, is_learned=learns)
 
     def _n_learning_samples(self, n: int, d: int) -> int:
         """From how many of n samples w is learned where the number of validation samples is not given."""
