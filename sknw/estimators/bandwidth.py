@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.result import BandwidthSearch
+from sknw._selection.ridge_path import RidgePath
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import FitTask, Interval, StrOptions
@@ -73,7 +74,7 @@ class BandwidthSmoother(IncrementalSmoother):
         n_rows = n_validation_rows(len(training), len(training.center), kernel, n_columns=n_columns)
         validation = self._validation(data, n_rows)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
-        search = best_ridge = predictions = None
+        search = best_ridge = kept = predictions = None
         if selector is None:
             bandwidth = self._given_bandwidth(d)
         elif selector in RULES:
@@ -84,8 +85,9 @@ class BandwidthSmoother(IncrementalSmoother):
             )
             tests = validation, fixed_ridge, self._datafit(), data.validation
             criterion = Criterion(selector, smoother, training, *tests)
-            search, best_ridge, predictions = search_bandwidth(criterion, task.step)
+            search, best_ridge, kept = search_bandwidth(criterion, task.step)
             bandwidth = search.bandwidths[search.best_index]
+            predictions = None if isinstance(kept, RidgePath) else kept
             del smoother, criterion  # before the next ones are made: they take much memory
         smoother = self._build_smoother(training, kernel, _inverse(bandwidth), validation, 1, line)
         if line is not None:
@@ -93,7 +95,8 @@ class BandwidthSmoother(IncrementalSmoother):
             self.ridge_ = criterion.best_ridge(1.0) if best_ridge is None else best_ridge
             self.slope_count_ = 0.0
             if fixed_ridge is None:
-                self.slope_count_, predictions = criterion.best_count(self.ridge_)
+                path = kept if isinstance(kept, RidgePath) else criterion.ridge_path(self.ridge_)
+                self.slope_count_, predictions = path.best_count(self.ridge_)
             smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
         smoother = replace(smoother, algorithm=self.algorithm)

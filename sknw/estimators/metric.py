@@ -118,7 +118,8 @@ class MetricSmoother(IncrementalSmoother):
             self._widens = learns and isinstance(self._ridge, str) and can_widen(kernel)
             smoother = replace(smoother.with_line(line), widens=self._widens)
             if isinstance(self._ridge, str):
-                self.slope_count_, of_rows = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
+                path = Criterion("loo", smoother, training, looked_at).ridge_path(line.ridge)
+                self.slope_count_, of_rows = path.best_count(line.ridge)
                 predictions = of_rows if looked_at is validation else None
                 smoother = smoother.with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
