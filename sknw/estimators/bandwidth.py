@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.result import BandwidthSearch
+from sknw._selection.ridge_path import RidgePath
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import Interval, StrOptions
@@ -70,19 +71,21 @@ class BandwidthSmoother(IncrementalSmoother):
         n_columns = 2 if line is None else 1 + n_line_columns(line.x.shape[1], 1)
         n_rows = n_validation_rows(len(training), len(training.center), kernel, n_columns=n_columns)
         validation = self._validation(data, n_rows)
-        search = best_ridge = predictions = None
+        search = best_ridge = kept = None
         if self._has_steps:
-            search, best_ridge, predictions = self._search(data, kernel, validation, line, fixed_ridge, on_step)
+            search, best_ridge, kept = self._search(data, kernel, validation, line, fixed_ridge, on_step)
             self.bandwidth_ = search.bandwidths[search.best_index]
         else:
             self.bandwidth_ = self._given_bandwidth(training)
+        predictions = None if isinstance(kept, RidgePath) else kept
         smoother = self._build_smoother(training, kernel, _inverse(self.bandwidth_), validation, 1, line)
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, validation, fixed_ridge)
             self.ridge_ = criterion.best_ridge(1.0) if best_ridge is None else best_ridge
             self.slope_count_ = 0.0
             if fixed_ridge is None:
-                self.slope_count_, predictions = criterion.best_count(self.ridge_)
+                path = kept if isinstance(kept, RidgePath) else criterion.ridge_path(self.ridge_)
+                self.slope_count_, predictions = path.best_count(self.ridge_)
             smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
         if search is not None:
@@ -100,7 +103,7 @@ class BandwidthSmoother(IncrementalSmoother):
         line: LocalLinearSpec | None,
         fixed_ridge: float | None,
         on_step: Callable[[], bool],
-    ) -> tuple[BandwidthSearch, float | None, np.ndarray | None]:
+    ) -> tuple[BandwidthSearch, float | None, np.ndarray | RidgePath | None]:
         """As `search_bandwidth`; what it is made of takes much memory, and goes with it."""
         training = data.training
         smoother = self._build_smoother(training, kernel, 1 / training.scales, validation, _PASSES_OF_A_SEARCH, line)

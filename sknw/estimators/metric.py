@@ -18,11 +18,11 @@ from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import RIDGE_BOUNDS, STRUCTURES, W_BOUNDS
 from sknw._metric.subsample import MORE, PREDICTED, TYPICAL_EXPONENT, draw_samples, extrapolate, scale_metric
 from sknw._selection.criterion import Criterion
-from sknw._selection.rules import n_learning_samples, n_validation_rows, n_validation_rows_of_learning
+from sknw._selection.rules import n_learning_samples, n_validation_rows_of_attention
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import can_widen
-from sknw._smoothing.local_linear import NO_RIDGE
+from sknw._smoothing.local_linear import NO_RIDGE, n_line_columns
 from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
@@ -87,12 +87,12 @@ class MetricSmoother(IncrementalSmoother):
         n, d = len(training), data.X.shape[1]
         if self._has_steps:
             self._check_structure(training)
-            validation = self._validation(data, n_validation_rows_of_learning(n))
+        validation = self._validation(data, self._n_validation_rows(training))
+        if self._has_steps:
             with one_blas_thread():
                 learned = self._learn(data, kernel, validation, start, on_step)
             w, n_passes = training.in_units_of_x(learned.w), _PASSES_OF_LEARNING
         else:
-            validation = self._validation(data, n_validation_rows(n, len(training.center), kernel, all_pairs=True))
             w, n_passes = self._given_w(training), 1
         looked_at = validation
         if self._learns_from_some(n, d):
@@ -131,7 +131,8 @@ class MetricSmoother(IncrementalSmoother):
         smoother = replace(smoother.with_line(line), widens=self._widens)
         if not isinstance(self._ridge, str):
             return smoother, None
-        self.slope_count_, predictions = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
+        path = Criterion("loo", smoother, training, looked_at).ridge_path(line.ridge)
+        self.slope_count_, predictions = path.best_count(line.ridge)
         return smoother.with_count(self.slope_count_), predictions if looked_at is validation else None
 
     @property
@@ -239,6 +240,14 @@ class MetricSmoother(IncrementalSmoother):
         if self.w not in ("low_rank", "full"):
             return (d,)
         return d, d if self.w == "full" else min(d, 3) if self.rank is None else self.rank
+
+    def _n_validation_rows(self, training: TrainingSet) -> int:
+        """On how many samples the score rests where that is not given: on all, if w is learned from all."""
+        n = len(training)
+        if self._has_steps and not self._learns_from_some(n, len(training.scales)):
+            return n
+        n_columns = 2 if self._ridge is None else 1 + n_line_columns(min(n, len(training.center)), 1)
+        return n_validation_rows_of_attention(n, n_columns, is_learned=self._has_steps)
 
     def _n_learning_samples(self, n: int, d: int) -> int:
         """From how many of n samples w is learned where the number of validation samples is not given."""
