@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.smoother import Smoother
-from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData
+from sknw._smoothing.training import TrainingSet
+from sknw.estimators.base import LeftOut
 from sknw.estimators.metric import MetricSmoother
 from sknw.estimators.regression import RegressionMixin, keeps_range
 from sknw.kernels import Kernel
@@ -235,16 +235,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _store_left_out(
-        self,
-        data: FitData,
-        smoother: Smoother,
-        validation: Validation,
-        predictions: np.ndarray,
-        of_samples: np.ndarray,
-        loo: np.ndarray,
-    ) -> None:
-        super()._store_left_out(data, smoother, validation, predictions, of_samples, loo)
+    def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
+        super()._store_left_out(training, smoother, left_out)
         chooses = isinstance(self.w, str) and isinstance(self._ridge, str)
-        values, weights = data.training.values, data.training.sample_weight
-        self._keeps_range = chooses and keeps_range(values, of_samples, weights)
+        self._keeps_range = chooses and keeps_range(training.values, left_out.of_samples, training.sample_weight)
