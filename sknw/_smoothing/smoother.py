@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +103,11 @@ class LocalLinearSpec:
             scales, common = scales * np.sqrt(ridge), 1.0
         scales = training.features.repeat(scales)
         return cls(training.coordinates(1.0 / scales), scales, common).along(np.isfinite(scales))
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest input of a sample."""
+        return float(np.abs(self.x).max())
 
     def along(self, columns: np.ndarray) -> LocalLinearSpec:
         """The same with a slope along some columns only, (c,)."""
@@ -354,10 +359,10 @@ class Smoother:
         m(q) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964), or the line of `local_linear` at q; NaN
         for queries without support where `outside` is "nan" or "raise".
         """
-        pooled = [self._pool_batch(queries[batch]) for batch in self.batches(len(queries))]
-        if len(pooled) == 1:
-            return pooled[0]
-        means, unsupported = zip(*pooled, strict=True)
+        batches = self.batches(len(queries))
+        if len(batches) == 1:
+            return self._pool_batch(queries)
+        means, unsupported = zip(*(self._pool_batch(queries[batch]) for batch in batches), strict=True)
         return np.concatenate(means), np.concatenate(unsupported)
 
     def _pool_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
@@ -391,7 +396,7 @@ class Smoother:
         if self.index.engine is not None:
             self._fit_fetched(lines, lost, lambda few, *given: few.lines(*given)[0], queries, bandwidths)
             return lines, extra, unsupported
-        size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
+        size = self.line.largest + float(np.abs(self.center / self.line.scales).max())
         if x is queries.x:
             self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
