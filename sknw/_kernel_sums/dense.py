@@ -87,8 +87,9 @@ class Dense(Engine):
             sq = squared_distances(request, rows) / h**2
             slopes = 2.0 / h**2 * relative_derivatives(request.kernel, sq, log_mass[rows])
             slopes[request.left_out_entries(rows)] = 0.0
-            for a, z in enumerate(request.keys.T):
-                sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
+            with np.errstate(invalid="ignore"):  # 0 inf, of queries at infinity
+                for a, z in enumerate(request.keys.T):
+                    sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
 
         for_each_chunk(sum_block, len(sums), rows_per_block(request), request.n_threads, uses_blas=True)
         return sums

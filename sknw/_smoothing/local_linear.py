@@ -87,6 +87,10 @@ class _PerQuery:
         for array, other in zip(vars(self).values(), vars(others).values(), strict=True):
             array[index] = other
 
+    def copy(self) -> Self:
+        """The same with arrays of its own, where these are parts of larger ones."""
+        return type(self)(*(array.copy() for array in vars(self).values()))
+
     @classmethod
     def joined(cls, batches: Sequence[Self]) -> Self:
         """Those of consecutive batches of the queries, the second axis."""
@@ -210,6 +214,14 @@ class LocalFits(_PerQuery):
         """Where a variance is neither accurate nor surely nothing: bool of shape (...)."""
         total = self.variances + ridge
         return np.any((total < self.known) & (total > self.least), axis=-1)
+
+    def is_accurate(self, ridge: float) -> np.ndarray:
+        """Where the line along a single axis lost no digits with a ridge: bool of shape (...).
+
+        Where a search took the neighbours, variances are the squares themselves, and nothing is said.
+        """
+        from_sums = self.known > ACCURATE * self.variances
+        return np.all(from_sums & (self.variances + ridge >= self.known), axis=-1)
 
     def _inverse(self, ridge: float | np.ndarray) -> np.ndarray:
         total = self.variances + np.asarray(ridge)[..., np.newaxis]

@@ -104,11 +104,6 @@ class LocalLinearSpec:
         scales = training.features.repeat(scales)
         return cls(training.coordinates(1.0 / scales), scales, common).along(np.isfinite(scales))
 
-    @cached_property
-    def largest(self) -> float:
-        """The largest input of a sample."""
-        return float(np.abs(self.x).max())
-
     def along(self, columns: np.ndarray) -> LocalLinearSpec:
         """The same with a slope along some columns only, (c,)."""
         if columns.all():
@@ -130,6 +125,11 @@ class LocalLinearSpec:
         """The inputs of columns (m, c)."""
         x = np.clip(coordinates(columns, center, 1.0 / self.scales), -_FARTHEST, _FARTHEST)
         return x if self.basis is None else x @ self.basis
+
+    @cached_property
+    def largest_input(self) -> float:
+        """The largest absolute input of a training sample."""
+        return float(np.abs(self.x).max())
 
     def slope_of_columns(self, slope: np.ndarray) -> np.ndarray:
         """The slopes (m, k, c) in the columns, from those in the inputs (m, r, k)."""
@@ -385,48 +385,51 @@ class Smoother:
 
         Where sums of squares are not accurate enough for the ridge, from the effective neighbours of the query.
         """
-        assert self.line is not None
-        moments, x, extra, unsupported = self._moments(queries, bandwidths)
-        lines, ridge = LocalFits.of(moments, x), self.line.ridge
+        line = self.line
+        assert line is not None
 
         def is_lost(moments: LocalMoments, lines: LocalFits) -> np.ndarray:
-            return lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
-
-        lost = is_lost(moments, lines) & ~unsupported
-        if self.index.engine is not None:
-            self._fit_fetched(lines, lost, lambda few, *given: few.lines(*given)[0], queries, bandwidths)
-            return lines, extra, unsupported
-        size = self.line.largest + float(np.abs(self.center / self.line.scales).max())
-        if x is queries.x:
-            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
+            return lines.is_ill_conditioned(line.ridge) | moments.has_cancellation(line.ridge)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
-            return lines_around(p, x, y, log_samples, size)
+            return lines_around(p, x, y, log_samples, line.largest_input + np.abs(self.center / line.scales).max())
 
-        self._fit_neighbours(lines, lost, fit, queries, bandwidths)
-        return lines, extra, unsupported
+        return self._repaired_lines(queries, bandwidths, is_lost, fit, Smoother.lines)
 
     def lines_for_any_ridge(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """As `lines`, for a search: from the neighbours only where sums of squares leave nothing at all."""
-        moments, x, _, unsupported = self._moments(queries, bandwidths)
-        lines = LocalFits.of(moments, x)
 
         def is_lost(moments: LocalMoments, _: LocalFits) -> np.ndarray:
             return np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
-
-        lost = is_lost(moments, lines) & ~unsupported
-        if self.index.engine is not None:
-            self._fit_fetched(lines, lost, lambda few, *given: few.lines_for_any_ridge(*given)[0], queries, bandwidths)
-            return lines, unsupported
-        if x is queries.x:
-            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
             query = np.zeros((len(x), x.shape[2]))
             return LocalFits.of(moments_around(p, x, y, query, log_samples), query)
 
+        return self._repaired_lines(queries, bandwidths, is_lost, fit, Smoother.lines_for_any_ridge)[::2]
+
+    def _repaired_lines(
+        self,
+        queries: Queries,
+        bandwidths: np.ndarray,
+        is_lost: Callable[[LocalMoments, LocalFits], np.ndarray],
+        fit: Callable[..., LocalFits],
+        find: Callable[[Smoother, Queries, np.ndarray], tuple],
+    ) -> tuple[LocalFits, np.ndarray, np.ndarray]:
+        """As `lines`; those that sums of squares have lost are ``fit`` to the neighbours, see `_fit_neighbours`.
+
+        Where the keys are elsewhere the method ``find`` finds these lines, of those that are fetched.
+        """
+        moments, x, extra, unsupported = self._moments(queries, bandwidths)
+        lines = LocalFits.of(moments, x)
+        lost = is_lost(moments, lines) & ~unsupported
+        if self.index.engine is not None:
+            self._fit_fetched(lines, lost, find, queries, bandwidths)
+            return lines, extra, unsupported
+        if x is queries.x:
+            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
         self._fit_neighbours(lines, lost, fit, queries, bandwidths)
-        return lines, unsupported
+        return lines, extra, unsupported
 
     @property
     def takes_krylov_spaces(self) -> bool:
@@ -536,11 +539,11 @@ class Smoother:
         self,
         found: LocalFits,
         lost: np.ndarray,
-        fit: Callable[[Smoother, Queries, np.ndarray], LocalFits],
+        find: Callable[[Smoother, Queries, np.ndarray], tuple],
         queries: Queries,
         bandwidths: np.ndarray,
     ) -> None:
-        """Replace lines `found` where digits were `lost` (b, m) by those that ``fit`` finds among the keys near.
+        """Replace lines `found` where digits were `lost` (b, m) by those that ``find`` finds among the keys near.
 
         For keys that are elsewhere: those near a few queries are fetched at a time.
         """
@@ -558,7 +561,7 @@ class Smoother:
                 )
                 leave_out = None if part.leave_out is None else part.leave_out.among(near)
                 few = replace(self.take(near), algorithm="auto")
-                found[b, some] = fit(few, replace(part, leave_out=leave_out), h)[0]
+                found[b, some] = find(few, replace(part, leave_out=leave_out), h)[0][0]
 
     def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
         """The logarithm of what a sample of weight 1, of weights of mean 1, adds to sum_j K_j w_j at itself.

@@ -4,7 +4,7 @@ Queries and keys are put into trees of small blocks. Two blocks whose boxes are 
 before, or that all it adds is rounding, are passed over; the others are summed as by brute force, a few queries and a
 block of keys at a time. Trees follow the data: gaps, clusters and outliers cost nothing.
 
-numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first problem arrives.
+numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first request arrives.
 """
 
 from __future__ import annotations
