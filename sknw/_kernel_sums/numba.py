@@ -49,6 +49,10 @@ def compiled(fastmath=frozenset()):
     return decorate
 
 
+# The functions that `has_compiled` knows, as it takes long to find out.
+_compiled_ones: set = set()
+
+
 def has_compiled(function):
     """Whether a function from `compiled` has been compiled, for whatever types, by a process of this machine."""
     if function not in _compiled_ones:
@@ -58,10 +62,6 @@ def has_compiled(function):
             return False
         _compiled_ones.add(function)
     return True
-
-
-# What `has_compiled` has said it of: it takes long to find out.
-_compiled_ones: set = set()
 
 
 def inner(fastmath=frozenset(), in_place=False):
