@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums, line_sums
@@ -41,7 +42,7 @@ _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 _MOMENT_BYTES = 2**26
 # Where the keys are elsewhere, those near some queries are fetched together: near at least the first number of queries,
 # or near as many as have the second number of samples around them in total.
-_LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 4096
+_LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 2**14
 # Inputs of lines count as this where they are larger, so that sums of them are finite.
 _FARTHEST = 1e300
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
@@ -549,6 +550,7 @@ class Smoother:
         """
         for b in np.flatnonzero(lost.any(axis=1)).tolist():
             rows, h = np.flatnonzero(lost[b]), bandwidths[b : b + 1]
+            rows = rows[cKDTree(queries.z[rows], balanced_tree=False).indices]  # those near each other share their keys
             n_samples = 1.0 + np.exp(found.log_samples[b, rows]).mean()
             size = max(int(_SAMPLES_TOGETHER / n_samples), _LEAST_TOGETHER)
             for some in np.split(rows, range(size, len(rows), size)):

@@ -323,8 +323,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         if kinds.is_categorical.any():
             weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(len(X)))
             X, self.categories_ = encode_chunks(X, kinds, weights, client)
-        targets, y_chunks = gather_targets(y, X, client)
         with names_the_remedy(self):
+            targets, y_chunks = gather_targets(y, X, client)
             targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
         return DaskRows(X, y_chunks, client), targets, kinds
 
