@@ -14,8 +14,6 @@ SMALL_SECONDS = 1e-4
 
 # A kernel evaluation in NumPy, and what each column adds to it, by a matrix product.
 DENSE_PAIR, DENSE_COLUMN = 10.0, 0.05
-# The same for few keys that are the queries themselves, at several bandwidths: most weights are squares of others.
-DENSE_PAIR_OF_FEW = 1.0
 
 # Compiled brute force: a call, and the keys of a block, of which the last is filled up; a kernel evaluation without and
 # with a root; what each feature adds to it, and each column, above a number for which a block of keys stays in the

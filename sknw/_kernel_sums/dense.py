@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn import get_config
 
-from sknw._kernel_sums.costs import DENSE_PAIR_OF_FEW, dense_pair
+from sknw._kernel_sums.costs import dense_pair
 from sknw._kernel_sums.index import squared_norms
 from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
@@ -46,8 +46,7 @@ class Dense(Engine):
         return None
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
-        pair = DENSE_PAIR_OF_FEW if _leaves_out_one_of_few(request) else dense_pair(request.columns.shape[1])
-        return 1e-9 * pair * request.n_pairs
+        return 1e-9 * dense_pair(request.columns.shape[1]) * request.n_pairs
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums, in blocks of queries: memory O(n + m)."""
