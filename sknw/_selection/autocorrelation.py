@@ -194,7 +194,7 @@ def neighbour_contrasts(r: np.ndarray, spans: list[int]) -> dict[int, np.ndarray
         n = r.shape[-1] - 4 * m
         first = r[..., :n]
         itself, near, far, furthest, square = (
-            np.einsum("brn,brn->b", first, other)
+            (first[..., np.newaxis, :] @ other[..., np.newaxis])[..., 0, 0].sum(axis=1)
             for other in (*(sums[..., apart : apart + n] for apart in (0, m, 2 * m, 4 * m)), first)
         )
         product = (near - itself) / m - (furthest - far) / (2 * m)

@@ -360,10 +360,10 @@ class Smoother:
         m(q) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964), or the line of `local_linear` at q; NaN
         for queries without support where `outside` is "nan" or "raise".
         """
-        pooled = [self._pool_batch(queries[batch]) for batch in self.batches(len(queries))]
-        if len(pooled) == 1:
-            return pooled[0]
-        means, unsupported = zip(*pooled, strict=True)
+        batches = self.batches(len(queries))
+        if len(batches) == 1:
+            return self._pool_batch(queries)
+        means, unsupported = zip(*(self._pool_batch(queries[batch]) for batch in batches), strict=True)
         return np.concatenate(means), np.concatenate(unsupported)
 
     def _pool_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:

@@ -137,11 +137,21 @@ class TrainingSet:
 
     def clip_to_targets(self, means: np.ndarray) -> np.ndarray:
         """Weighted means (m, k), in units of y, in the range of the targets, which rounding may have left; in place."""
-        (smallest, largest), (lower, upper) = self.y_range, self.y_range.astype(means.dtype)
-        # bounds that float32 rounds to the outside
+        lower, upper = self.y_range if means.dtype == np.float64 else self._range_in_float32
+        np.maximum(means, lower, out=means)
+        return np.minimum(means, upper, out=means)
+
+    @cached_property
+    def _range_in_float32(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest of the numbers of float32 in the range of the targets."""
+        (smallest, largest), (lower, upper) = self.y_range, self.y_range.astype(np.float32)
         lower = np.where(lower < smallest, np.nextafter(lower, upper), lower)
-        upper = np.where(upper > largest, np.nextafter(upper, lower), upper)
-        return np.clip(means, lower, upper, out=means)
+        return lower, np.where(upper > largest, np.nextafter(upper, lower), upper)
+
+    @cached_property
+    def largest_magnitude(self) -> float:
+        """About the largest target of any output."""
+        return float((np.abs(self.y_center) + self.y_scales).max())
 
     def residuals(self, predictions: np.ndarray) -> np.ndarray:
         """The standardised residuals (n, k) of predictions for all rows as given, in units of y."""

@@ -28,7 +28,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     where w, a number for each feature or a matrix, is learned. With the Gaussian kernel the weights a(x, .) are the
     softmax of -u_i^2 / 2 = -||(x - x_i) w||^2 / 2, the parametric attention pooling of [1]_; with w = 1 / h the
     prediction is that of :class:`NadarayaWatsonRegressor`. The loss is the mean squared error of predicting each
-    training sample from all the others, and L-BFGS-B minimises it by its exact gradient [2]_.
+    training sample from all the others, and L-BFGS-B minimises it by its exact gradient [2]_; with many features, that
+    of lines is minimised by Gauss-Newton steps.
 
     Parameters
     ----------
@@ -68,8 +69,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     max_iter : int, default=200
         Iterations of one minimisation.
     tol : float, default=1e-6
-        A minimisation ends when an iteration lowers the logarithm of the loss by less, relative to itself or to 1. At
-        the end all small w are set to 0 if the logarithm of the loss, with its penalty, does not rise by more.
+        A minimisation ends when an iteration lowers the logarithm of the loss by less, relative to itself or to 1; of
+        lines of more than 15 features, also when it is less than 0.3 / n. At the end all small w are set to 0 if the
+        logarithm of the loss, with its penalty, does not rise by more.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     cv : int, splitter, iterable or None, default=None

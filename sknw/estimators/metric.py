@@ -15,7 +15,7 @@ from sknw._kernel_sums.threads import one_blas_thread
 from sknw._metric import optimizer
 from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
-from sknw._metric.parametrization import RIDGE_BOUNDS, STRUCTURES, W_BOUNDS
+from sknw._metric.parametrization import STRUCTURES, W_BOUNDS
 from sknw._metric.subsample import MORE, PREDICTED, TYPICAL_EXPONENT, draw_samples, extrapolate, scale_metric
 from sknw._selection.criterion import Criterion
 from sknw._selection.rules import n_learning_samples, n_validation_rows_of_attention
@@ -185,8 +185,8 @@ class MetricSmoother(IncrementalSmoother):
         training, progress = data.training, Progress(on_step, self.verbose, type(self).__name__)
         n, d = len(training), len(training.scales)
         if before is not None and before[0].shape == self._shape(d):
-            # features that were taken out may come back
-            ridge = optimizer.START_RIDGE if before[1] is None else np.minimum(before[1], RIDGE_BOUNDS[1])
+            # features that were taken out may come back: from a ridge at which their slopes count
+            ridge = optimizer.START_RIDGE if before[1] is None else np.where(np.isinf(before[1]), 1.0, before[1])
             w = (before[0].T * training.scales).T
             start = np.maximum(w, W_BOUNDS[0]) if w.ndim == 1 else w, np.broadcast_to(ridge, (d,))
         else:

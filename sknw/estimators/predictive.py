@@ -493,8 +493,7 @@ class PredictiveMixin(AttentionMixin):
 
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""
-        largest = np.abs(self._fitted.training.y_center) + self._fitted.training.y_scales
-        return array.dtype if np.all(largest < _FLOAT32_LIMIT) else np.dtype(np.float64)
+        return array.dtype if self._fitted.training.largest_magnitude < _FLOAT32_LIMIT else np.dtype(np.float64)
 
     @property
     def _targets(self) -> np.ndarray:

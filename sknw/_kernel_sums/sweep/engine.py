@@ -200,6 +200,7 @@ def _exponential_sides(request: KernelSumRequest, line: SortedRequest, h: float)
     return parts, shift, any_far
 
 
+@lru_cache(maxsize=128)
 def _radius(h: float, includes_edge: bool) -> float:
     """The largest distance at which kernels.py gives a weight: fl(d^2 / h^2) at most `EDGE` or, without edge, below 1.
 
