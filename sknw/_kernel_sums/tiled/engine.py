@@ -85,7 +85,7 @@ class Tiled(Engine):
         keys = index.of_keys("by feature", lambda: range_loops.filled_up(index.keys.T))
         columns = index.of_columns("weighted, by column", lambda: range_loops.filled_up(index.weighted_columns.T))
         sums = np.zeros((len(request.bandwidths), len(request.queries), len(columns)))
-        kernel = (*tiles.kernel, tiles.rates, tiles.furthest)
+        kernel = (*tiles.kernel_of_rows, tiles.rates, tiles.furthest)
 
         def add(rows: slice) -> None:
             ranges = (np.ascontiguousarray(request.queries[rows]), leave_out.first[rows], leave_out.last[rows])
