@@ -200,7 +200,7 @@ def _search_many(
     indices = _by_score(local_minima(scan), scan)
     starts = [index for index in indices if scan[index] <= scan.min() + _SCAN_ERROR * abs(scan.min())]
     searches = [(history.search(surrogate, grid[:n_wide]), index) for index in starts]
-    first, error = (n_wide - 1, 0.0) if surrogate.has_all_samples else (max(starts, default=0), _SCAN_ERROR)
+    first, error = (n_wide - 1, 0.0) if surrogate.has_most_samples else (max(starts, default=0), _SCAN_ERROR)
     if len(narrow := grid[first:]) > 1:
         local = criterion.local_subsamples(surrogate.n_local_rows)
         scores = history.add(local, narrow)
