@@ -1,8 +1,7 @@
 """Time of learning w, beside a Gaussian process with a length scale for each feature and metric_learn's MLKR.
 
-The last table is about many features, of which five matter. MLKR minimises the same leave-one-out loss over a matrix.
-It does not run with scikit-learn of today: ``--mlkr PYTHON`` names the interpreter of an environment that has it, in
-which it is timed, in the same run and on the same data.
+MLKR minimises the same leave-one-out loss over a matrix. It does not run with scikit-learn of today: ``--mlkr PYTHON``
+names the interpreter of an environment that has it, in which it is timed, in the same run and on the same data.
 """
 
 from _common import print_machine, print_table
@@ -18,7 +17,6 @@ from sklearn.datasets import make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from threadpoolctl import threadpool_limits
 
 from sknw import AttentionPoolingRegressor
 
@@ -84,22 +82,6 @@ def beside_mlkr(n, n_rounds, interpreter):
     print_table(title, ["", "seconds", "iterations of the last stage", "times faster than MLKR"], rows)
 
 
-def with_many_features(n, numbers, n_rounds):
-    """Lines with one w for each of some numbers of features; seconds of two threads, and of the processor of one."""
-    rows = []
-    for d in numbers:
-        X, y = make_friedman1(n, n_features=d, noise=1.0, random_state=0)
-        model = AttentionPoolingRegressor(degree=1, n_jobs=2)
-        seconds = float(np.median([seconds_of(lambda model=model, X=X, y=y: model.fit(X, y)) for _ in range(n_rounds)]))
-        with threadpool_limits(1):
-            start = time.process_time()
-            model.set_params(n_jobs=1).fit(X, y)
-            of_processor = time.process_time() - start
-        rows.append([f"{d} features", seconds, of_processor, model.n_iter_, int(np.isfinite(model.ridge_).sum())])
-    header = ["", "seconds, two threads", "processor seconds, one thread", "iterations of the last stage", "slopes"]
-    print_table(f"Learning w, degree 1, friedman1, n = {n}", header, rows)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and few: only shows that everything runs")
@@ -111,7 +93,6 @@ def main():
     AttentionPoolingRegressor(degree=1, algorithm="fused").fit(*data(200))
     beside_gaussian_process(*((150, 1) if arguments.quick else (1500, 3)))
     beside_mlkr(*((150, 1) if arguments.quick else (3000, 3)), arguments.mlkr)
-    with_many_features(*((150, [16], 1) if arguments.quick else (1500, [10, 25, 48, 68], 3)))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ class Counted(Criterion):
 
     seen: list[float]
 
-    def evaluate(self, factors, with_predictions):
+    def evaluate(self, factors, keep):
         if len(self.rows) == len(self.smoother.keys) == self.n_all:
             self.seen.extend(factors.tolist())
-        return super().evaluate(factors, with_predictions)
+        return super().evaluate(factors, keep)
 
 
 def secant_steps(criterion):

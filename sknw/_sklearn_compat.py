@@ -101,13 +101,13 @@ def get_column(X: Any, column: Any) -> Any:
 class FitTask:
     """A fit as callbacks see it: a task, with a subtask for each `step` if it `has_steps`.
 
-    Silent where scikit-learn has no callbacks.
+    Silent where the estimator has no callbacks.
     """
 
     def __init__(self, estimator: Any, X: Any, y: Any, metadata: dict[str, Any], has_steps: bool):
         self._estimator, self._data = estimator, {"X": X, "y": y, "metadata": metadata}
         self._context = None
-        if hasattr(estimator, "_init_callback_context"):
+        if hasattr(estimator, "_skl_callbacks"):
             self._context = estimator._init_callback_context(max_subtasks=None if has_steps else 0)
             self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 

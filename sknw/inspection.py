@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +14,14 @@ from sknw._predictive.fitted import FittedRegression, FittedSmoother
 from sknw._predictive.mean_bands import left_out_residuals
 from sknw._predictive.significance import significance
 from sknw._selection.criterion import Criterion
-from sknw._selection.diagnostics import fit_warning
 from sknw._selection.result import BandwidthSearch
 from sknw._smoothing.attention import effective_sample_size
-from sknw._smoothing.datafit import SquaredError
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
+from sknw.estimators.arguments import check_integer, require_derivative
 from sknw.estimators.base import BaseSmoother
-from sknw.estimators.predictive import require_derivative
 from sknw.estimators.regression import RegressionMixin
 from sknw.estimators.unwrap import feature_names, feature_positions, smoother_and_inputs
 from sknw.kernels import Pairwise
@@ -245,9 +242,7 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     >>> round(summary(NadarayaWatsonRegressor().fit(X, y)).degrees_of_freedom, 1)
     7.0
     """
-    smoother, fitted = _regressor(est, "summary")
-    smoother._require_left_out("A summary")
-    assert isinstance(fitted, FittedRegression)
+    smoother, fitted = _regressor(est, "summary", "A summary")
     training = fitted.training
     known = np.flatnonzero(np.isfinite(fitted.squares).all(axis=1))
     rows = training.given_rows[known] if known.size else training.given_rows
@@ -256,8 +251,8 @@ def summary(est: BaseSmoother | Pipeline) -> Summary:
     warning = None
     if search is not None or len(getattr(smoother, "loss_path_", ())):
         validation = fitted.calibrated_validation
-        of_search = [smoother._remedy, *(() if search is None else (search.criterion, search.autocorrelation))]
-        warning = fit_warning(fitted.smoother, training, validation, SquaredError(), smoother._skill(), *of_search)
+        of_search = () if search is None else (search.criterion, search.autocorrelation)
+        warning = smoother._warning_of_fit(validation, *of_search)
     request = fitted.smoother.value_request(fitted.smoother.queries(smoother.X_train_[rows]))
     sizes, _ = effective_sample_size(request, fitted.smoother.policy, fitted.smoother.algorithm)
     ridge = getattr(smoother, "ridge_", None)
@@ -412,14 +407,12 @@ def significance_test(
     >>> significance_test(LocalLinearRegressor().fit(X, y)).p_value <= 0.05
     array([ True, False])
     """
-    smoother, fitted = _regressor(est, "significance_test")
-    smoother._require_left_out("A test of significance")
+    smoother, fitted = _regressor(est, "significance_test", "A test of significance")
     names = feature_names(smoother)
     positions = feature_positions(features, names)
     if not smoother.is_categorical_[positions].all():
         require_derivative(smoother.kernel_)
-    if not isinstance(n_bootstrap, Integral) or isinstance(n_bootstrap, bool) or n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be a positive integer, got {n_bootstrap!r}.")
+    check_integer(n_bootstrap, "n_bootstrap")
     pool = replace(fitted.smoother, n_jobs=smoother.n_jobs)
     rng = check_random_state(random_state)
     cluster = np.arange(len(fitted.training)) if fitted.cluster is None else fitted.cluster
@@ -434,12 +427,22 @@ def significance_test(
     )
 
 
-def _regressor(est: BaseSmoother | Pipeline, name: str) -> tuple[BaseSmoother, FittedSmoother]:
-    """The smoother and what its predictions are made of; a TypeError for classifiers and kriging."""
+def _regressor(est: BaseSmoother | Pipeline, name: str, what: str) -> tuple[BaseSmoother, FittedRegression]:
+    """The smoother and what its predictions are made of, for the function of this name, and what it returns in words.
+
+    Raises
+    ------
+    TypeError
+        If it is a classifier or kriging.
+    ValueError
+        If rows were appended.
+    """
     smoother, _ = smoother_and_inputs(est)
     if not (isinstance(smoother, RegressionMixin) and isinstance(smoother._fitted, FittedSmoother)):
         raise TypeError(f"{name} takes regressors with non-negative weights, got {type(smoother).__name__}.")
     smoother._require_rows_here()
+    smoother._require_left_out(what)
+    assert isinstance(smoother._fitted, FittedRegression)
     return smoother, smoother._fitted
 
 

@@ -371,10 +371,6 @@ class _Square(Kernel):
         self.kernel = kernel
         self.support = kernel.support
 
-    @property
-    def reaches_everywhere(self) -> bool:
-        return self.kernel.reaches_everywhere
-
     def profile(self, sq: np.ndarray) -> np.ndarray:
         return np.asarray(self.kernel.profile(sq)) ** 2
 

@@ -18,8 +18,11 @@ from sknw._kernel_sums.scaled_sums import ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
-# A block of this many bytes stays in the second-level cache of today's processors.
-_BLOCK_BYTES = 2**21
+# A block of this many bytes and two temporaries stay in the second-level cache of today's processors, and the memory of
+# one block serves the next.
+_BLOCK_BYTES = 2**19
+# What is made of all pairs of keys is kept if it takes at most this many bytes.
+_KEPT_BYTES = 2**21
 # A mass below this may have lost terms to underflow: its queries are computed relative to their largest weight.
 _TINY = 1e-200
 # From here on differences are taken pair by pair, not feature by feature.
@@ -49,7 +52,7 @@ class Dense(Engine):
         """The sums, in blocks of queries: memory O(n + m)."""
         if _leaves_out_one_of_few(request):
             return _sums_of_few(request)
-        n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
+        n_bandwidths, n_queries, block = len(request.bandwidths), len(request.queries), rows_per_block(request)
         columns = request.index.weighted_columns
         sums = np.empty((n_bandwidths, n_queries, columns.shape[1]))
         log_scale = np.zeros((n_bandwidths, n_queries))
@@ -58,9 +61,9 @@ class Dense(Engine):
             for b, weights in enumerate(_weights(request, rows)):
                 sums[b, rows] = weights @ columns
 
-        for_each_chunk(sum_block, n_queries, rows_per_block(request), request.n_threads, uses_blas=True)
+        for_each_chunk(sum_block, n_queries, block, request.n_threads, uses_blas=True)
         if _may_underflow(request.kernel):
-            for b, rows in _tiny(sums[..., 0], rows_per_block(request)):
+            for b, rows in _tiny(sums[..., 0], block):
                 weights, log_scale[b, rows] = _scaled_weights(request, rows, request.bandwidths[b])
                 sums[b, rows] = weights @ columns
         return ScaledSums.of_columns(sums, log_scale)
@@ -83,8 +86,9 @@ class Dense(Engine):
             sq = squared_distances(request, rows) / h**2
             slopes = 2.0 / h**2 * relative_derivatives(request.kernel, sq, log_mass[rows])
             slopes[request.left_out_entries(rows)] = 0.0
-            for a, z in enumerate(request.keys.T):
-                sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
+            with np.errstate(invalid="ignore"):  # 0 inf, of queries at infinity
+                for a, z in enumerate(request.keys.T):
+                    sums[rows, :, a] = (slopes * (request.queries[rows, a, np.newaxis] - z)) @ columns
 
         for_each_chunk(sum_block, len(sums), rows_per_block(request), request.n_threads, uses_blas=True)
         return sums
@@ -98,7 +102,7 @@ def _leaves_out_one_of_few(request: KernelSumRequest) -> bool:
     n, leave_out = len(request.keys), request.leave_out
     return (
         request.queries is request.keys
-        and 8 * n * n <= _BLOCK_BYTES
+        and 8 * n * n <= _KEPT_BYTES
         and isinstance(request.kernel.form, ExponentialForm)
         and leave_out is not None
         and leave_out.is_all_in_order(n)
@@ -115,14 +119,14 @@ def _sums_of_few(request: KernelSumRequest) -> ScaledSums:
     exponents, top = request.index.of_keys(("exponents", form), lambda: _exponents_of_few(request))
     per_bandwidth = request.bandwidths**-form.power
     sums = np.empty((len(per_bandwidth), len(columns), columns.shape[1]))
-    previous, n_squarings, weights = 0.0, 0, np.empty(0)
+    previous, n_squarings, weights = 0.0, 0, np.empty_like(exponents)
     for b, factor in enumerate(per_bandwidth.tolist()):
         if n_squarings < _MOST_SQUARINGS and abs(factor - 2.0 * previous) < 1e-14 * factor:
             n_squarings += 1
             np.square(weights, out=weights)
         else:
             n_squarings = 0
-            weights = np.exp(exponents * factor)
+            np.exp(np.multiply(exponents, factor, out=weights), out=weights)
         previous = factor
         np.matmul(weights, columns, out=sums[b])
     return ScaledSums.of_columns(sums, per_bandwidth[:, np.newaxis] * top)
@@ -197,9 +201,8 @@ def _may_underflow(kernel: Kernel) -> bool:
 
 def _tiny(mass: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
     """For each bandwidth the queries whose mass (b, m) may have lost terms to underflow, at most `size` at a time."""
-    is_tiny = mass < _TINY
-    for b in np.flatnonzero(is_tiny.any(axis=1)).tolist():
-        rows = np.flatnonzero(is_tiny[b])
+    for b, is_tiny in enumerate(mass < _TINY):
+        rows = np.flatnonzero(is_tiny)
         for start in range(0, len(rows), size):
             yield b, rows[start : start + size]
 
@@ -242,7 +245,7 @@ def squared_distances(request: KernelSumRequest, rows: slice | np.ndarray) -> np
         return sq / request.widths[rows, np.newaxis] ** 2
     n = len(request.keys)
     ok = request.gemm_distances_ok(np.float64, rows)
-    are_kept = request.queries is request.keys and 8 * n * n <= _BLOCK_BYTES
+    are_kept = request.queries is request.keys and 8 * n * n <= _KEPT_BYTES
     if not are_kept or request.kernel.form is None:  # a user's kernel might write to them
         return _squared_distances(request, rows, ok)
     by_products = bool(ok.all())
@@ -269,9 +272,10 @@ def _squared_distances(request: KernelSumRequest, rows: slice | np.ndarray, ok: 
 def _by_differences(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     if queries.shape[1] > _MANY_FEATURES:
         return cdist(queries, keys, "sqeuclidean")
-    sq = np.zeros((len(queries), len(keys)))
     with np.errstate(over="ignore"):  # a distance that overflows is as infinite as it should be
-        for query_feature, key_feature in zip(queries.T, keys.T, strict=True):
+        sq = queries[:, :1] - keys[:, 0]
+        sq *= sq
+        for query_feature, key_feature in zip(queries.T[1:], keys.T[1:], strict=True):
             difference = query_feature[:, np.newaxis] - key_feature
             difference *= difference
             sq += difference

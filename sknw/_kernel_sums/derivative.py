@@ -17,7 +17,7 @@ def derivative_sums(request: KernelSumRequest, log_mass: np.ndarray, algorithm: 
 
     dK/dq = 2 K'(u^2) (q - z) / h^2, K' = dK / d(u^2), at the widths that the request has, if any. Where K' is a factor
     times a kernel that has a form, these are the sums of that kernel, of the columns (1, V) and of these times the
-    coordinates of z.
+    coordinates of z. NaN for queries at infinity.
     """
     form, h = request.kernel.form, request.bandwidths[0]
     of_form = None if form is None else form.derivative_form()
@@ -35,7 +35,8 @@ def derivative_sums(request: KernelSumRequest, log_mass: np.ndarray, algorithm: 
     times_z = sums.moments[0][:, k:].reshape(len(own), 1 + k, d)
     if request.widths is not None:
         scale = scale / request.widths**2
-    found = own[:, :, np.newaxis] * request.queries[:, np.newaxis] - times_z
+    with np.errstate(invalid="ignore"):  # of queries at infinity no key is in the support, and 0 inf is no number
+        found = own[:, :, np.newaxis] * request.queries[:, np.newaxis] - times_z
     return scale[:, np.newaxis, np.newaxis] * found
 
 

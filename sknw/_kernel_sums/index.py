@@ -179,19 +179,13 @@ class KeyIndex:
             if name in self._of_bandwidths:
                 self._of_bandwidths.move_to_end(name)
                 return self._of_bandwidths[name][1]
-        made = make()
+        made, most_bytes = make(), self.keys.nbytes + self.weights.nbytes + self.columns.nbytes
         with self._lock:
-            self._of_bandwidths[name] = _n_bytes(made), made
-            while len(self._of_bandwidths) > 1 and self._n_bytes_of_bandwidths() > self._most_bytes:
-                self._of_bandwidths.popitem(last=False)
+            kept = self._of_bandwidths
+            kept[name] = _n_bytes(made), made
+            while len(kept) > 1 and sum(n_bytes for n_bytes, _ in kept.values()) > most_bytes:
+                kept.popitem(last=False)
         return made
-
-    def _n_bytes_of_bandwidths(self) -> int:
-        return sum(n_bytes for n_bytes, _ in self._of_bandwidths.values())
-
-    @property
-    def _most_bytes(self) -> int:
-        return self.keys.nbytes + self.weights.nbytes + self.columns.nbytes
 
     @property
     def weighted_columns(self) -> np.ndarray:

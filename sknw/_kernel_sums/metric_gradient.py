@@ -143,6 +143,22 @@ def _diagonal(
     return squares - 2.0 * np.einsum("ia,ia->a", query_x, products), float(row_sums.sum())
 
 
+def metric_rows(
+    request: KernelSumRequest,
+    query_x: np.ndarray,
+    key_x: np.ndarray,
+    cotangent: WeightCotangent,
+    some: np.ndarray,
+    algorithm: str,
+) -> np.ndarray:
+    """What each query adds to the diagonal of S, sum_j B_ij (x_ia - x_ja)^2, for `some` (d,) of the inputs: (m, a)."""
+    columns = np.hstack([key_x, key_x[:, some] ** 2])
+    is_of_x = np.arange(columns.shape[1]) < key_x.shape[1]
+    row_sums, _, products = metric_sums(request, columns, cotangent.among(is_of_x), algorithm)
+    query_x, of_x, of_squares = query_x[:, some], products[:, is_of_x][:, some], products[:, ~is_of_x]
+    return row_sums[:, np.newaxis] * query_x**2 - 2.0 * query_x * of_x + of_squares
+
+
 def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotangent, algorithm: str) -> MetricSums:
     """The sums of B over its rows (m,) and columns (n,), and B X of shape (m, d)."""
     engine = _engine_for(request, algorithm)

@@ -49,10 +49,19 @@ def compiled(fastmath=frozenset()):
     return decorate
 
 
+# The functions that `has_compiled` knows, as it takes long to find out.
+_compiled_ones: set = set()
+
+
 def has_compiled(function):
     """Whether a function from `compiled` has been compiled, for whatever types, by a process of this machine."""
-    folder = function.stats.cache_path
-    return bool(function.signatures) or (folder is not None and any(Path(folder).glob(f"*.{function.__name__}-*.nbi")))
+    if function not in _compiled_ones:
+        folder = function.stats.cache_path
+        is_kept = folder is not None and any(Path(folder).glob(f"*.{function.__name__}-*.nbi"))
+        if not (is_kept or function.signatures):
+            return False
+        _compiled_ones.add(function)
+    return True
 
 
 def inner(fastmath=frozenset(), in_place=False):

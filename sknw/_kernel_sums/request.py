@@ -49,6 +49,10 @@ class LeaveOut:
         """The key left out of each query, -1 for none, where `is_own`."""
         return np.where(self.last > self.first, self.first, -1)
 
+    def contains(self, keys: np.ndarray) -> np.ndarray:
+        """Which of some keys of each query (m, l), or of all (l,), are left out of it: (m, l)."""
+        return (self.first[:, np.newaxis] <= keys) & (keys < self.last[:, np.newaxis])
+
     @cached_property
     def distinct(self) -> tuple[Rows, np.ndarray]:
         """An order that puts equal ranges together, and where in it each begins, and the last ends."""

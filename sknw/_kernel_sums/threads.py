@@ -11,6 +11,9 @@ from threading import current_thread, main_thread
 from joblib.parallel import LokyBackend, MultiprocessingBackend, ParallelBackendBase, get_active_backend
 from threadpoolctl import ThreadpoolController
 
+# Backends whose workers are processes of this machine.
+_PROCESSES_HERE = LokyBackend, MultiprocessingBackend
+
 
 def for_each_chunk(
     task: Callable[[slice], None],
@@ -56,14 +59,18 @@ def _threadpools() -> ThreadpoolController:
 
 def effective_n_threads(n_jobs: int | None) -> int:
     """`n_jobs` by joblib's conventions; joblib's own function would count processes, and those of a whole cluster."""
-    constraint = {"prefer": "threads"} if distant_backend() is None else {"require": "sharedmem"}
-    backend, n_jobs_of_context = get_active_backend(**constraint)
+    backend, n_jobs_of_context = get_active_backend(prefer="threads")
+    if _is_distant(backend):
+        backend, n_jobs_of_context = get_active_backend(require="sharedmem")
     return backend.effective_n_jobs(n_jobs_of_context if n_jobs is None else n_jobs)
 
 
 def distant_backend() -> ParallelBackendBase | None:
     """The active joblib backend if its workers need not be on this machine, as those of dask, Ray and Spark."""
-    backend, _ = get_active_backend()
+    backend, _ = get_active_backend(prefer="threads")
+    return backend if _is_distant(backend) else None
+
+
+def _is_distant(backend: ParallelBackendBase) -> bool:
     # the type itself: Ray's is a kind of multiprocessing
-    is_local = getattr(backend, "supports_sharedmem", False) or type(backend) in (LokyBackend, MultiprocessingBackend)
-    return None if is_local else backend
+    return not getattr(backend, "supports_sharedmem", False) and type(backend) not in _PROCESSES_HERE

@@ -131,7 +131,7 @@ class Covariance:
         else:
             from sknw._kriging.covariance_loops import add_term_sums
 
-            queries = np.ascontiguousarray(A.powered.T)
+            queries, S = np.ascontiguousarray(A.powered.T), np.ascontiguousarray(S.T if S.flags.f_contiguous else S)
             of_rows = np.zeros((len(A), len(half_power), 2))
 
             def chunk(rows: slice) -> None:

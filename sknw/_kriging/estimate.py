@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from sknw._kernel_sums.threads import one_blas_thread
-from sknw._kriging import likelihood as of
+from sknw._kriging import likelihood as prior
 from sknw._kriging.covariance import Covariance, KrigingModel
 from sknw._kriging.levels import find_levels
 from sknw._kriging.likelihood import Likelihood
@@ -99,11 +99,10 @@ def estimate(
     features: FeatureMap = training.features
     d, n = len(features), len(training)
     directions = directions_of_trend(columns, is_linear)
-    power = np.where(is_square, 2.0, of.START_POWER) if given.power is None else np.where(is_square, 2.0, given.power)
-    covariance = Covariance(features.starts, np.full(d, d**-0.5) if given.w is None else given.w, power, is_square)
-    model = KrigingModel(
-        covariance, of.START_AMPLITUDE, of.START_NOISE if given.noise is None else given.noise, directions
-    )
+    power = np.where(is_square, 2.0, prior.START_POWER if given.power is None else given.power)
+    w = np.full(d, d**-0.5) if given.w is None else given.w
+    noise = prior.START_NOISE if given.noise is None else given.noise
+    model = KrigingModel(Covariance(features.starts, w, power, is_square), prior.START_AMPLITUDE, noise, directions)
 
     def likelihood(n_samples: int) -> Likelihood:
         some = np.sort(search.order[:n_samples])
@@ -131,9 +130,9 @@ def _maximise(
     is_free = np.concatenate([np.full(d, learns_w), free_powers, [True, learns_noise]])
     with np.errstate(divide="ignore"):  # what is given may be 0
         center = np.log(np.concatenate([covariance.w, covariance.power, [start.amplitude, start.noise]]))
-    sd = np.repeat([np.inf, of.POWER_SD, of.AMPLITUDE_SD, of.NOISE_SD], [d, d, 1, 1])[is_free]
+    sd = np.repeat([np.inf, prior.POWER_SD, prior.AMPLITUDE_SD, prior.NOISE_SD], [d, d, 1, 1])[is_free]
     bounds = np.repeat(
-        np.log([of.W_BOUNDS, of.POWER_BOUNDS, of.AMPLITUDE_BOUNDS, of.NOISE_BOUNDS]), [d, d, 1, 1], axis=0
+        np.log([prior.W_BOUNDS, prior.POWER_BOUNDS, prior.AMPLITUDE_BOUNDS, prior.NOISE_BOUNDS]), [d, d, 1, 1], axis=0
     )
 
     def model_at(free: np.ndarray) -> KrigingModel:

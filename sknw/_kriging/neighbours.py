@@ -174,7 +174,7 @@ class LocalKriging:
 
     def _trend(self, columns: np.ndarray) -> np.ndarray:
         """The trend with the constant last: `solve_systems` leaves out columns that depend on those after them."""
-        return self.model.trend(columns)[:, ::-1]
+        return np.ascontiguousarray(self.model.trend(columns)[:, ::-1])
 
     @cached_property
     def _samples(self) -> tuple[np.ndarray, ...]:

@@ -11,12 +11,12 @@ Weinberger & Tesauro 2007; here also for local lines, other kernels, weights and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, metric_gradient
+from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, metric_gradient, metric_rows
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.smoother import LeftOutBatch, LocalLinearSpec, Queries, Smoother
@@ -79,11 +79,41 @@ class Loss:
                 by_w[used] += metric_diagonal(*of_batch)
             else:
                 by_w += metric_gradient(*of_batch, w)
-            if len(batch_by_ridge):  # weighted means have none
-                by_ridge[has_slope] += batch_by_ridge
+            if batch_by_ridge.size:  # weighted means have none
+                by_ridge[has_slope] += batch_by_ridge.sum(axis=0)
         if w.ndim == 1:
             by_w = features.sum(by_w) * w
         return loss, 2.0 * by_w, features.sum(by_ridge)
+
+    def roots(self, w: np.ndarray, ridge: np.ndarray) -> tuple[np.ndarray, Callable[[], tuple[np.ndarray, np.ndarray]]]:
+        """The roots r_i = sqrt(l_i) of the losses of local lines (m,), and what returns their derivatives.
+
+        L = sum_i w_i r_i^2 / sum_i w_i is a sum of squares. The derivatives in w (d,) and in the ridges are (m, d).
+        """
+        whole, rows, features = self.smoother_at(w, ridge), self.validation.rows, self.training.features
+        has_slope, in_metric = np.isfinite(features.repeat(ridge)), features.repeat(w) != 0
+        ridge_of_columns = features.repeat(ridge)[has_slope]
+        pooled_batches = [
+            (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
+            for batch in whole.left_out(self.validation)
+        ]
+        values, predictions = whole.values[rows], np.concatenate([pooled.values for _, pooled in pooled_batches])
+        roots = np.sqrt(self.datafit.losses(values, predictions))
+
+        def derivatives() -> tuple[np.ndarray, np.ndarray]:
+            by_w, by_ridge = np.zeros((2, len(rows), len(has_slope)))
+            by_prediction, twice = self.datafit.derivatives(values, predictions), 2.0 * roots[:, np.newaxis]
+            g = np.divide(by_prediction, twice, out=np.zeros_like(by_prediction), where=twice > 0)
+            used = has_slope | in_metric
+            x, some, has_slope_of_used = self.x[:, used], in_metric[used], has_slope[used]
+            for (batch, smoother, queries, keys), pooled in pooled_batches:
+                cotangent, by_ridge[batch, has_slope] = pooled.vjp(g[batch])
+                request, of_keys = smoother.value_request(queries), x if keys is None else x[keys]
+                of_batch = x[rows[batch]], of_keys, cotangent.among(has_slope_of_used), some, smoother.algorithm
+                by_w[batch, in_metric] = metric_rows(request, *of_batch)
+            return 2.0 * features.sum(by_w) * w, features.sum(by_ridge)
+
+        return roots, derivatives
 
     def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
         """L alone."""
@@ -132,7 +162,7 @@ class Pooled:
     y_mean: np.ndarray
 
     def vjp(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:
-        """The derivatives of sum_i g_i'm_i (vector-Jacobian products) in the weights P, and in the ridges (d,).
+        """The derivatives of sum_i g_i'm_i (vector-Jacobian products) in the weights P, and of each in the ridges.
 
         d(g_i'm_i) / dP_ij = (1 + u'(x_j - x_mean)) (g'(y_j - y_mean) - g'b'(x_j - x_mean)) - u'R b g
         d(g_i'm_i) / d(ridge_k) = -u_k (b g)_k
@@ -142,7 +172,7 @@ class Pooled:
         level = np.einsum("ik,ik->i", g, self.y_mean) - np.einsum("id,id->i", slope, self.x_mean)
         shrinkage = self.u * slope
         cotangent = WeightCotangent(p, g, np.column_stack([level, slope]), shrinkage @ self.ridge, self.log_mass)
-        return cotangent, -shrinkage.sum(axis=0)
+        return cotangent, -shrinkage
 
 
 def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Pooled:

@@ -1,4 +1,4 @@
-"""Learning w: the penalised leave-one-out loss minimised by L-BFGS-B from several starts.
+"""Learning w: the penalised leave-one-out loss minimised from several starts, by L-BFGS-B or Gauss-Newton steps.
 
 Inputs x are centred and divided by their standard deviations, as are the targets. What is minimised is
 
@@ -9,9 +9,10 @@ samples, gamma = 1 for weighted means and sqrt(d) for local lines, mean that of 
 no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take the
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
-With more than 15 features lines lose, on the way to the minimum, the slopes that hardly change the loss, and small w_k
-become 0. Of many features most do not matter, and a step takes the time of those that are left. Infinite ridges are no
-part of the sum over the ridges.
+With more than 15 features lines, unless w is a matrix, go to the minimum by Gauss-Newton steps, of which a few do what
+L-BFGS-B does in many; and on the way they lose the slopes that hardly change the loss, and small w_k become 0. Of many
+features most do not matter, and a step takes the time of those that are left. Infinite ridges are no part of the sum
+over the ridges.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 
@@ -28,6 +29,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
+from sknw._metric.gauss_newton import Derivatives, minimise_squares
 from sknw._metric.loss import Loss
 from sknw._metric.parametrization import RIDGE_BOUNDS, W_BOUNDS, Parametrization, ridge_bounds
 from sknw._metric.slopes import rises_without_slopes
@@ -56,7 +58,11 @@ _EQUAL_WIDTH = 0.01
 _EXACT_LINE, _EXACT_RIDGE = 1e-20, 1e-12
 # With more features than this those that are idle are taken out: looked for after every few iterations, if at least
 # this part of all w and slopes is, and their going raises the objective, in units of 1 / n, by no more than this.
-_FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 10, 0.1, 0.02
+_FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 4, 0.1, 0.02
+# Of many features Gauss-Newton steps end with one that lowers the objective by less than the first number, in units of
+# 1 / n: what follows fits noise. They hold log w_k less firmly where w_k is smaller than the second, so that the w_k of
+# features that do not matter soon are 0.
+_LEAST_GAIN, _FIRM_W = 0.3, 0.3
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, and how many of its minima are starts.
 _SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
@@ -122,6 +128,10 @@ class MetricOptimizer:
     def learns_ridge(self) -> bool:
         return self.given_ridge is None and self.loss.smoother.line is not None
 
+    def takes_squares(self, w: np.ndarray) -> bool:
+        """Whether steps are those of Gauss and Newton, for which each row has its derivatives: lines, many features."""
+        return self.learns_ridge and w.ndim == 1 and len(w) > _FEW_FEATURES
+
     def objective(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
         """The objective, L, and the derivatives of the objective in w and in the ridges."""
         loss, by_w, by_ridge = self.loss(w, ridge)
@@ -131,9 +141,14 @@ class MetricOptimizer:
         of_loss, by_loss = self.loss.datafit.objective(loss)
         return of_loss + penalty, loss, by_loss * by_w + penalty_by_w, by_loss * by_ridge + penalty_by_ridge
 
+    def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
+        """The objective alone."""
+        loss = self.loss.value(w, ridge)
+        return self.loss.datafit.objective(loss)[0] + self.penalty_at(w, ridge)[0] if np.isfinite(loss) else INFEASIBLE
+
     def penalty_at(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """What is added to o(L), and its derivatives in w and in the ridges; a ridge that is given costs nothing."""
-        strength = (1.0 - 1.0 / len(w)) * self.penalty / len(self.loss.training)
+        strength = self._strength(w)
         norms = np.abs(w) if w.ndim == 1 else np.linalg.norm(w, axis=1)
         by_w = np.divide(w.T, norms, out=np.zeros_like(w.T), where=norms > 0).T
         gamma = 1.0 if self.loss.smoother.line is None else float(np.sqrt(len(w)))
@@ -144,6 +159,37 @@ class MetricOptimizer:
             penalty += LOG_RIDGE_VARIANCE_PENALTY * (deviations**2).sum()
             by_ridge = 2.0 * LOG_RIDGE_VARIANCE_PENALTY * deviations / ridge  # 0 of those that are infinite
         return float(strength * penalty), strength * gamma * by_w, strength * by_ridge
+
+    def _strength(self, w: np.ndarray) -> float:
+        return (1.0 - 1.0 / len(w)) * self.penalty / len(self.loss.training)
+
+    def squares(
+        self, w: np.ndarray, ridge: np.ndarray, theta: Parametrization
+    ) -> tuple[float, float, Callable[[], tuple[np.ndarray, np.ndarray]]]:
+        """The objective, L, and what returns the gradient in theta and H, for w (d,).
+
+        With J the derivatives of the roots r_i of the losses in theta, H = 2 o'(L) sum_i w_i J_i J_i' / sum_i w_i, and
+        the second derivatives of the penalty.
+        """
+        roots, derivatives = self.loss.roots(w, ridge)
+        relative = self.loss.training.sample_weight[self.loss.validation.rows]
+        relative = relative / relative.sum()
+        loss = float(relative @ roots**2)
+        if not np.isfinite(loss):
+            nothing = np.zeros(len(theta.bounds))
+            return INFEASIBLE, loss, lambda: (nothing, np.diag(nothing))
+        penalty, penalty_by_w, penalty_by_ridge = self.penalty_at(w, ridge)
+        of_loss, by_loss = self.loss.datafit.objective(loss)
+
+        def gradient_and_h() -> tuple[np.ndarray, np.ndarray]:
+            j = theta.gradient(w, ridge, *derivatives())
+            weighted = 2.0 * by_loss * relative[:, np.newaxis] * j
+            of_log_ridges = 2.0 * LOG_RIDGE_VARIANCE_PENALTY * self._strength(w)
+            curvature = theta.gradient(w, ridge, penalty_by_w, of_log_ridges / ridge)
+            gradient = theta.gradient(w, ridge, penalty_by_w, penalty_by_ridge) + roots @ weighted
+            return gradient, j.T @ weighted + np.diag(curvature)
+
+        return of_loss + penalty, loss, gradient_and_h
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> MetricFit:
         """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,).
@@ -167,33 +213,55 @@ class MetricOptimizer:
         theta = Parametrization(structure, w, ridge, self.learns_ridge, self.w_bounds)
         path: list[float] = []
         best, fewer = MetricFit(w, ridge, np.inf, [np.nan], False), None
+        takes_squares = self.takes_squares(w)
 
-        def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        def noted(w: np.ndarray, ridge: np.ndarray, objective: float, loss: float) -> float:
+            """The objective, rounded; the best is kept."""
             nonlocal best
-            w, ridge = theta.unpack(vector)
-            objective, loss, by_w, by_ridge = self.objective(w, ridge)
             objective = float(_rounded(objective, _OBJECTIVE_STEP))
             if objective < best.objective:
                 best = replace(best, w=w, ridge=ridge, objective=objective, path=[*path, loss])
-            return objective, _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
+            return objective
+
+        def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
+            w, ridge = theta.unpack(vector)
+            objective, loss, by_w, by_ridge = self.objective(w, ridge)
+            gradient = _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
+            return noted(w, ridge, objective, loss), gradient
+
+        def squares(vector: np.ndarray) -> tuple[float, Callable[[], Derivatives]]:
+            w, ridge = theta.unpack(vector)
+            objective, loss, derivatives = self.squares(w, ridge, theta)
+
+            def rounded_derivatives() -> Derivatives:
+                gradient, h = derivatives()
+                firmness = np.ones(len(vector))
+                firmness[: theta.n_w] = np.minimum(np.exp(vector[: theta.n_w]) / _FIRM_W, 1.0) ** 2
+                return _rounded(gradient, _GRADIENT_STEP), _rounded(h, _GRADIENT_STEP), firmness
+
+            return noted(w, ridge, objective, loss), rounded_derivatives
 
         start = theta.pack(w, ridge)
-        function(start)
+        (squares if takes_squares else function)(start)
         path.append(best.path[-1])
         if self.progress.stopped or path[-1] < EXACT_FIT:
             return replace(best, path=path, converged=True), None
 
-        def after_iteration(intermediate_result: OptimizeResult) -> None:
+        def after_iteration(intermediate_result: OptimizeResult | None = None) -> None:
             nonlocal fewer
             path.append(best.path[-1])
             self.progress(path[-1], structure, len(self.loss.validation))
             if self.progress.stopped or path[-1] < EXACT_FIT:
                 raise StopIteration
-            if takes_out and len(path) % _ITERATIONS_BETWEEN == 1:
+            if takes_out and (len(path) - 1) % _ITERATIONS_BETWEEN == 0:
                 fewer = self.without_idle_features(best)
                 if fewer is not None:
                     raise StopIteration
 
+        if takes_squares:
+            tol = max(self.tol, _LEAST_GAIN / len(self.loss.validation))
+            converged = minimise_squares(squares, start, theta.bounds, after_iteration, self.max_iter, tol)
+            return replace(best, path=path, converged=converged), fewer
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
         problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
         result = minimize(function, start, callback=after_iteration, options=options, **problem)
@@ -211,7 +279,7 @@ class MetricOptimizer:
         idle = np.argsort(rises, kind="stable")[: min(int(np.sum(rises < most)), n_slopes - 1)]
         while len(idle) + int(is_small.sum()) >= _LEAST_PART * (n_slopes + int((w > 0).sum())):
             fewer = np.where(is_small, 0.0, w), np.where(np.isin(np.arange(len(w)), idle), np.inf, ridge)
-            if self.objective(*fewer)[0] <= fit.objective + most:
+            if self.value(*fewer) <= fit.objective + most:
                 return fewer
             if not len(idle):
                 break
@@ -225,10 +293,13 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
     if structure == "scalar":
         return multistart(learner, scalars, "scalar")
-    scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
+    if learner.takes_squares(scalars[0][0]):
+        scalar = MetricFit(*scalars[0], np.inf, [np.nan], True)  # near enough for these steps
+    else:
+        scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
     even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
     diagonal = multistart(learner, [(scalar.w, scalar.ridge), *even], "diagonal")
-    if diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
+    if np.isfinite(scalar.objective) and diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
     if structure == "diagonal":
         return diagonal
@@ -308,7 +379,9 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     smoother, training, validation = learner.loss.smoother, learner.loss.training, learner.loss.validation
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
-    some = validation[:: -(-len(validation) // _SCAN_ROWS)]
+    d = len(training.scales)
+    n_rows = _SCAN_ROWS * _FEW_FEATURES // d if learner.learns_ridge and d > _FEW_FEATURES else _SCAN_ROWS
+    some = validation[:: -(-len(validation) // n_rows)]
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     smallest, largest = learner.w_bounds

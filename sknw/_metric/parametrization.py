@@ -49,9 +49,11 @@ class Parametrization:
         return w, np.where(self.is_infinite, np.inf, self._unpack(of_ridge)) if self.learns_ridge else self.given_ridge
 
     def gradient(self, w: np.ndarray, ridge: np.ndarray, by_w: np.ndarray, by_ridge: np.ndarray) -> np.ndarray:
-        """The derivative in theta, from those in w and in the ridges."""
+        """The derivatives in theta, from those in w and in the ridges; with w (d,) also of many, (..., d)."""
         of_w = self._by_logarithms(w, by_w) if w.ndim == 1 else by_w.ravel()
-        return np.append(of_w, self._by_logarithms(ridge, by_ridge)) if self.learns_ridge else of_w
+        if not self.learns_ridge:
+            return of_w
+        return np.concatenate([of_w, self._by_logarithms(ridge, by_ridge)], axis=-1)
 
     def _pack(self, value: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
         return np.log(np.clip(np.abs(value[: self.size]), *bounds))
@@ -60,8 +62,8 @@ class Parametrization:
         return np.repeat(np.exp(logarithms), self.shape[0] // self.size)
 
     def _by_logarithms(self, value: np.ndarray, by_value: np.ndarray) -> np.ndarray:
-        by_logarithms = np.multiply(by_value, value, out=np.zeros_like(value), where=np.isfinite(value))
-        return by_logarithms.reshape(self.size, -1).sum(axis=1)
+        by_logarithms = np.multiply(by_value, value, out=np.zeros_like(by_value), where=np.isfinite(value))
+        return by_logarithms.reshape(*by_value.shape[:-1], self.size, -1).sum(axis=-1)
 
 
 def ridge_bounds(w: float) -> tuple[float, float]:

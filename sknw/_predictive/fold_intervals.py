@@ -79,37 +79,35 @@ def _left_out_at(
     request = smoother.value_request(queries)
     columns = smoother.request(queries).columns
 
+    def at_query(i: int, a: np.ndarray, log_mass: float) -> tuple[np.ndarray, np.ndarray]:
+        sums = np.exp(log_mass) * sums_of_others(a[:, np.newaxis] * squares, leave_out)
+        rest = sums_of_others(a[:, np.newaxis], leave_out)
+        lost = (rest[:, 0] < _TINY) | np.isneginf(log_mass)
+        rest = np.where(lost[:, np.newaxis], 1.0, rest)
+        means = sums_of_others(a[:, np.newaxis] * columns, leave_out) / rest
+        if smoother.line is not None:
+            x, ridge = np.broadcast_to(queries.x[i], (len(means), queries.x.shape[1])), smoother.line.ridge
+            log_samples = log_mass + np.log(smoother.unit * rest[:, 0])
+            moments = LocalMoments.of(means, log_samples, x.shape[1], k)
+            lines = LocalFits.of(moments, x)
+            means = lines.value(ridge, smoother.line.count)
+            lost |= lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
+            if smoother.widens:
+                lost |= is_isolated_without(1.0 - rest[:, 0], log_mass + np.log(smoother.unit))
+        if lost.any():
+            at = np.full(np.count_nonzero(lost), i)
+            of_others = smoother.widened(replace(queries[at], leave_out=leave_out[lost]))
+            means[lost] = smoother.pool(of_others)[0]
+            if smoother.widens:
+                of_squares = replace(smoother.value_request(of_others), index=smoother.index.with_columns(squares))
+                widened = kernel_sums(of_squares, smoother.algorithm)
+                sums[lost] = np.exp(widened.log_scale[0])[:, np.newaxis] * widened.moments[0]
+        return means, sums
+
     def block(rows: slice, attention: np.ndarray) -> None:
         log_mass = log_mass_of(request, rows, attention)
-        for i in range(rows.start, rows.start + len(attention)):
-            a = attention[i - rows.start]
-            if np.isnan(a[0]):
-                continue
-            d = np.exp(log_mass[i - rows.start])
-            mass[:, i] = d * sums_of_others(a[:, np.newaxis] * squares, leave_out)
-            rest = sums_of_others(a[:, np.newaxis], leave_out)
-            lost = (rest[:, 0] < _TINY) | np.isneginf(log_mass[i - rows.start])
-            rest = np.where(lost[:, np.newaxis], 1.0, rest)
-            means = sums_of_others(a[:, np.newaxis] * columns, leave_out) / rest
-            if smoother.line is None:
-                found[:, i] = means
-            else:
-                x, ridge = np.broadcast_to(queries.x[i], (len(means), queries.x.shape[1])), smoother.line.ridge
-                log_samples = log_mass[i - rows.start] + np.log(smoother.unit * rest[:, 0])
-                moments = LocalMoments.of(means, log_samples, x.shape[1], k)
-                lines = LocalFits.of(moments, x)
-                found[:, i] = lines.value(ridge, smoother.line.count)
-                lost |= lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
-                if smoother.widens:
-                    lost |= is_isolated_without(1.0 - rest[:, 0], log_mass[i - rows.start] + np.log(smoother.unit))
-            if lost.any():
-                at = np.full(np.count_nonzero(lost), i)
-                of_others = smoother.widened(replace(queries[at], leave_out=leave_out[lost]))
-                found[lost, i] = smoother.pool(of_others)[0]
-                if smoother.widens:
-                    index = smoother.index.with_columns(squares)
-                    sums = kernel_sums(replace(smoother.value_request(of_others), index=index), smoother.algorithm)
-                    mass[lost, i] = np.exp(sums.log_scale[0])[:, np.newaxis] * sums.moments[0]
+        for i in np.flatnonzero(~np.isnan(attention[:, 0])).tolist():
+            found[:, rows.start + i], mass[:, rows.start + i] = at_query(rows.start + i, attention[i], log_mass[i])
 
     for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
     return found[of_test.ravel()], mass[of_test.ravel()]

@@ -89,7 +89,7 @@ def bounds(
     Parameters
     ----------
     tile, weights, queries, start, shift, layout, kernel
-        As in `_kernel_sums.tiled.weight_loops`.
+        As of `_kernel_sums.tiled.weight_loops.fill_with_weights`.
     near : bool array of shape (m, s)
         The parts.
     pool : array of shape (m, 5)

@@ -30,8 +30,7 @@ def quantiles(
     """
     order = np.argsort(values, kind="stable")  # once for all queries
     values = values[order]
-    index = request.index.with_columns(np.empty((len(order), 0))).take(order)
-    request = replace(request, index=index)
+    request = replace(request, index=request.index.without_columns().take(order))
     found = np.full((len(request.queries), len(levels)), np.nan)
 
     def of_blocks(rows: slice, blocks: Blocks) -> None:

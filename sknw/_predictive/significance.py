@@ -47,7 +47,7 @@ from sknw._smoothing.attention import effective_sample_size, for_each_attention_
 from sknw._smoothing.isolation import slopes_that_hold_mass
 from sknw._smoothing.local_linear import shrinkage, solve
 from sknw._smoothing.smoother import Queries, Smoother, coordinates
-from sknw._smoothing.training import TrainingSet, take
+from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._smoothing.validation import Validation
 
 # The statistic is a mean over at most this many points, of categories points of all levels.
@@ -75,7 +75,7 @@ def significance(
     n, levels = len(training), _levels(training, feature)
     n_points = max(_MOST_POINTS // max(len(levels), 1), 1)
     samples = np.arange(n) if n <= n_points else np.sort(rng.choice(n, n_points, replace=False))
-    X, weights = take(training.given, training.given_rows[samples]), training.sample_weight[samples]
+    X, weights = take_rows(training.given, training.given_rows[samples]), training.sample_weight[samples]
     null = without_feature(smoother, training, feature)
     if len(levels):
         residuals = left_out_residuals(replace(fitted, smoother=null), np.full_like(residuals, np.nan))

@@ -17,7 +17,7 @@ correlated errors", Statistical Science 16 (2001) 134-153.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -136,7 +136,8 @@ def measure_autocorrelation(
     n_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
     errors = residual[:, np.newaxis] * (2 * rng.integers(0, 2, (n, n_draws), dtype=np.int8) - 1)
     columns = np.column_stack([training.values @ direction, errors, residual])
-    left = columns[rows] - _leave_one_out(smoother, rows, columns)
+    tests = smoother.queries_of(Tests(rows, LeaveOut.own(rows)))
+    left = columns[rows] - smoother.with_values(columns).pool(tests)[0]
     left[np.isnan(left)] = 0.0  # rows without support
     r, lack = left[:, 0], left[:, -1]
     # where smoothing the residuals once more predicts them, they are lack of fit (twicing, Stuetzle & Mittal 1979)
@@ -193,19 +194,12 @@ def neighbour_contrasts(r: np.ndarray, spans: list[int]) -> dict[int, np.ndarray
         n = r.shape[-1] - 4 * m
         first = r[..., :n]
         itself, near, far, furthest, square = (
-            np.einsum("brn,brn->b", first, other)
+            (first[..., np.newaxis, :] @ other[..., np.newaxis])[..., 0, 0].sum(axis=1)
             for other in (*(sums[..., apart : apart + n] for apart in (0, m, 2 * m, 4 * m)), first)
         )
         product = (near - itself) / m - (furthest - far) / (2 * m)
         contrasts[m] = np.divide(product, square, out=np.zeros_like(product), where=square > 0)
     return contrasts
-
-
-def _leave_one_out(smoother: Smoother, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The leave-one-out predictions (m, b) of some rows from columns (n, b) in place of the values."""
-    smoother = replace(smoother, values=columns)
-    smoother = smoother.without_line() if smoother.line is None else smoother.with_line(smoother.line)
-    return smoother.pool(smoother.queries_of(Tests(rows, LeaveOut.own(rows))))[0]
 
 
 def _spans(n: int, run: int) -> list[int]:

@@ -54,10 +54,10 @@ class Criterion:
         tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven & Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a
         score does not exist.
         """
-        scores, n_unsupported, _, _ = zip(*self.evaluate(factors, with_predictions=False), strict=True)
+        scores, n_unsupported, _, _ = zip(*self.evaluate(factors, keep=False), strict=True)
         return np.array(scores), np.array(n_unsupported)
 
-    def evaluate(self, factors: np.ndarray, with_predictions: bool) -> Iterator[Evaluation]:
+    def evaluate(self, factors: np.ndarray, keep: bool) -> Iterator[Evaluation]:
         """Yield the `Evaluation` at each bandwidth factor, given in descending order."""
         line, k = self.smoother.line, self.smoother.values.shape[1]
         d = 0 if line is None else line.x.shape[1]
@@ -67,11 +67,11 @@ class Criterion:
         size = max(size, 1)
         for start in range(0, len(factors), size):
             if line is None and self.name == "loo":
-                yield from self._losses_of_means(factors[start : start + size], with_predictions)
+                yield from self._losses_of_means(factors[start : start + size], keep)
                 continue
             paths = self._ridge_paths(factors[start : start + size])
             # a list, so that the memory of a batch is free when the next one begins
-            yield from [path.evaluate(self.ridge, with_predictions) for path in paths]
+            yield from [path.evaluate(self.ridge, keep) for path in paths]
 
     @property
     def rows(self) -> np.ndarray:
@@ -143,21 +143,18 @@ class Criterion:
         """The ridge with the smallest score at a bandwidth, or the one given."""
         if self.ridge is not None:
             return self.ridge
-        return self._ridge_paths(np.array([factor]))[0].argmin()
+        return self._ridge_paths(np.array([factor]))[0].minimum()[0]
 
-    def best_count(self, ridge: float) -> tuple[float, np.ndarray]:
-        """The count of lines at the smoother's bandwidth and a ridge: the largest that is not much worse.
-
-        And the left-out predictions (m, k) of the rows with this count.
-        """
-        return replace(self, ridge=ridge)._ridge_paths(np.ones(1))[0].best_count(ridge)
+    def ridge_path(self, ridge: float) -> RidgePath:
+        """The criterion at the smoother's bandwidth, by lines that are accurate with a ridge."""
+        return replace(self, ridge=ridge)._ridge_paths(np.ones(1))[0]
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
         """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""
         residual_dof = np.array([path.residual_dof(ridge) for path in self._ridge_paths(factors)])
         return len(self.training) * (1.0 - residual_dof)
 
-    def _losses_of_means(self, factors: np.ndarray, with_predictions: bool) -> list[Evaluation]:
+    def _losses_of_means(self, factors: np.ndarray, keep: bool) -> list[Evaluation]:
         """The evaluations of "loo" for weighted means, which have no ridge."""
         batches = []
         for where, smoother, queries, _ in self.smoother.left_out(self.validation):
@@ -170,7 +167,7 @@ class Criterion:
         scores = self.datafit.means(take_rows(self.smoother.values, self.rows), means, self._weights)
         scores[np.isnan(scores)] = np.inf
         n_unsupported = np.count_nonzero(unsupported, axis=1).tolist()
-        kept = means if with_predictions else [None] * len(factors)
+        kept = means if keep else [None] * len(factors)
         return list(zip(scores.tolist(), n_unsupported, [0.0] * len(factors), kept, strict=True))
 
     def _with_substitutes(

@@ -32,6 +32,31 @@ _COPIES, _LOWER, _STEP = 4.0, 0.9, 4.0
 # Lines on one feature count as narrow as its spacing if a factor of w below this makes them so: learned w stop there.
 _AT_SPACING = 1.01
 
+_UNSUPPORTED = (
+    "{} of {} samples have no other one in the kernel's support at the chosen bandwidth and are predicted as `outside` "
+    'says. Choose a kernel of unbounded support, such as "gaussian", or give a larger bandwidth.'
+)
+_AUTOCORRELATED = (
+    "leave-one-out residuals are autocorrelated: {}. Neighbours that share errors predict each other; leave-one-out is "
+    "then too optimistic, and its bandwidth often too small. Give cv=LeaveBlockOut(half_width{}) for autocorrelation "
+    "along this order, or groups= to fit for families of rows."
+)
+_MADE_BY_COPIES = (
+    "rows with equal inputs predict each other, and have made the bandwidth near zero: without them a much wider one "
+    "predicts better. If such rows belong together, as measurements of one subject do, give fit a group for each with "
+    "groups=."
+)
+_NO_BETTER = "left-out predictions are no better than {}: these inputs do not help to predict. {}"
+_NARROW_AS_SPACING = (
+    "the kernel is as narrow as the spacing of the samples: every prediction is nearly the target of the nearest ones. "
+    "Leave-one-out takes evenly spaced, nearly noiseless samples for that. If there is noise, give the bandwidth or w "
+    "as a number, or a cv such as LeaveBlockOut."
+)
+_NEAR_ZERO = (
+    "the bandwidth is near zero: at most samples the fit is nearly the target itself. If that is not what the data are "
+    "like, choose another criterion, or give a number."
+)
+
 
 def fit_warning(
     smoother: Smoother,
@@ -52,47 +77,25 @@ def fit_warning(
     """
     if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
+    heaviest = float(training.sample_weight.max())
     some = validation[:: -(-len(validation) // _LOOKED_AT)]
-    unsupported, left_out_size = _support(smoother, some, _COPIES / float(training.sample_weight.max()))
-    if np.count_nonzero(unsupported) > _MANY * len(some):
-        return (
-            f"{np.count_nonzero(unsupported)} of {len(some)} samples have no other one in the kernel's support at the "
-            "chosen bandwidth and are predicted as `outside` says. Choose a kernel of unbounded support, such as "
-            '"gaussian", or give a larger bandwidth.'
-        )
+    unsupported, left_out_size = _support(smoother, some, _COPIES / heaviest)
+    n_unsupported = np.count_nonzero(unsupported)
+    if n_unsupported > _MANY * len(some):
+        return _UNSUPPORTED.format(n_unsupported, len(some))
     if autocorrelation is not None and autocorrelation.is_alarm:
         feature = autocorrelation.order
-        times = "" if feature is None else f", times={feature}"
-        return (
-            f"leave-one-out residuals are autocorrelated: {autocorrelation}. Neighbours that share errors "
-            "predict each other; leave-one-out is then too optimistic, and its bandwidth often too small. Give "
-            f"cv=LeaveBlockOut(half_width{times}) for autocorrelation along this order, or groups= to fit for families "
-            "of rows."
-        )
-    if left_out_size * training.sample_weight.max() < _COPIES and _is_made_by_copies(smoother, training, some, datafit):
-        return (
-            "rows with equal inputs predict each other, and have made the bandwidth near zero: without them a much "
-            "wider one predicts better. If such rows belong together, as measurements of one subject do, give fit a "
-            "group for each with groups=."
-        )
+        return _AUTOCORRELATED.format(autocorrelation, "" if feature is None else f", times={feature}")
+    if left_out_size * heaviest < _COPIES and _is_made_by_copies(smoother, training, some, datafit):
+        return _MADE_BY_COPIES
     if skill <= 0.0:
-        return (
-            f"left-out predictions are no better than {datafit.constant_prediction}: these inputs do not help to "
-            f"predict. {remedy}"
-        )
+        return _NO_BETTER.format(datafit.constant_prediction, remedy)
     on_a_line = smoother.line is not None and smoother.keys.shape[1] == 1
     if on_a_line and factor_of_spacing(smoother.keys[:, 0], smoother.kernel) < _AT_SPACING:
-        return (
-            "the kernel is as narrow as the spacing of the samples: every prediction is nearly the target of the "
-            "nearest ones. Leave-one-out takes evenly spaced, nearly noiseless samples for that. If there is noise, "
-            "give the bandwidth or w as a number, or a cv such as LeaveBlockOut."
-        )
+        return _NARROW_AS_SPACING
     is_in_sample = criterion != "loo" and skill < _NO_NOISE
-    if is_in_sample and _size_at_samples(smoother, some) * training.sample_weight.max() < _NEAREST:
-        return (
-            "the bandwidth is near zero: at most samples the fit is nearly the target itself. If that is not what the "
-            "data are like, choose another criterion, or give a number."
-        )
+    if is_in_sample and _size_at_samples(smoother, some) * heaviest < _NEAREST:
+        return _NEAR_ZERO
     return None
 
 

@@ -35,7 +35,7 @@ def bandwidth_grid(index: KeyIndex, kernel: Kernel) -> tuple[np.ndarray, bool]:
     support = effective_support(kernel)
     largest = 4.0 * np.linalg.norm(np.ptp(index.ranges, axis=0)) / min(support, 1.0)
     smallest = spacing.min() / 4.0 / max(support, 1.0)
-    typical = max(np.quantile(spacing, 0.1) / 4.0 / max(support, 1.0), smallest)
+    typical = max(np.quantile(spacing, _TYPICAL) / 4.0 / max(support, 1.0), smallest)
     top, turn, bottom = (OCTAVE * math.log2(value) - 0.5 for value in (largest, typical, smallest))
     # multiples of a step, whatever the data: rounding of the largest bandwidth must not move the others
     fine = FINE_STEP * np.arange(math.ceil(top / FINE_STEP), math.floor(turn / FINE_STEP) - 1, -1)
@@ -51,15 +51,7 @@ def _spacing(index: KeyIndex) -> tuple[np.ndarray, bool]:
     keys, groups = index.keys, index.groups
     n, d = keys.shape
     if d == 1:
-        x = keys[:, 0]
-        gaps = np.diff(x if np.all(x[:-1] <= x[1:]) else np.sort(x))
-        has_equal = not np.all(gaps)
-        gaps = gaps[gaps > 0] if has_equal else gaps
-        if not len(gaps):
-            return gaps, has_equal
-        # distinct keys at a constant stride, each between two gaps
-        right = np.arange(0, len(gaps) + 1, -(-(len(gaps) + 1) // _SPACED_KEYS))
-        return np.minimum(gaps[np.maximum(right - 1, 0)], gaps[np.minimum(right, len(gaps) - 1)]), has_equal
+        return _spacing_on_line(keys[:, 0])
     stride = -(-n // _MOST_KEYS)
     some = keys[::stride]
     if groups is not None:  # a column that says which group takes the place of those that say how far
@@ -78,6 +70,18 @@ def _spacing(index: KeyIndex) -> tuple[np.ndarray, bool]:
         spacing = np.minimum(own, np.hypot(others, np.sqrt(groups.sq)))
     spacing = spacing / stride ** (1 / d)
     return spacing[spacing > 0], has_equal  # the square of a difference may underflow
+
+
+def _spacing_on_line(x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The same of one feature x (n,)."""
+    gaps = np.diff(x if np.all(x[:-1] <= x[1:]) else np.sort(x))
+    has_equal = not np.all(gaps)
+    gaps = gaps[gaps > 0] if has_equal else gaps
+    if not len(gaps):
+        return gaps, has_equal
+    # distinct keys at a constant stride, each between two gaps
+    right = np.arange(0, len(gaps) + 1, -(-(len(gaps) + 1) // _SPACED_KEYS))
+    return np.minimum(gaps[np.maximum(right - 1, 0)], gaps[np.minimum(right, len(gaps) - 1)]), has_equal
 
 
 def _distance_to_nearest(points: np.ndarray, some: np.ndarray) -> np.ndarray:

@@ -31,10 +31,6 @@ _EXACT_FIT = SCORE_TOL**2
 # on: noise in leave-one-out does not reach it.
 SLOPE_COUNTS, MUCH_LARGER = (0.2, 0.02, 0.002, 0.0), 1.2
 
-# The score, the number of rows without support, the ridge, and the leave-one-out predictions (m, k) of the rows, if
-# asked for.
-Evaluation = tuple[float, int, float, np.ndarray | None]
-
 
 @dataclass(frozen=True, eq=False)
 class RidgePath:
@@ -49,15 +45,18 @@ class RidgePath:
     n: int  # the number of all samples
     datafit: Datafit
 
-    def evaluate(self, ridge: float | None, with_predictions: bool) -> Evaluation:
+    def evaluate(self, ridge: float | None, keep: bool) -> Evaluation:
         """The `Evaluation` at a ridge, of the best lines for None."""
-        ridge = self.argmin() if ridge is None else ridge
-        return (
-            self(ridge),
-            int(self.unsupported.sum()),
-            ridge,
-            self._predictions(ridge) if with_predictions else None,
-        )
+        n_unsupported = int(self.unsupported.sum())
+        if ridge is not None:
+            return self(ridge), n_unsupported, ridge, self._predictions(ridge) if keep else None
+        ridge, score = self.minimum()
+        is_kept = keep and np.all(self.unsupported | self.lines.is_accurate(ridge))
+        return score, n_unsupported, ridge, self if is_kept else None
+
+    def copy(self) -> RidgePath:
+        """The same with lines of its own, not those of several bandwidths."""
+        return replace(self, lines=self.lines.copy(), unsupported=self.unsupported.copy())
 
     def __call__(self, ridge: float) -> float:
         """The score; infinite where it does not exist, as with unsupported rows that count for nothing."""
@@ -155,10 +154,11 @@ class RidgePath:
         values, weights = self.values[rows], self.weights[rows]
         return replace(self, lines=self.lines[rows], unsupported=self.unsupported[rows], values=values, weights=weights)
 
-    def argmin(self) -> float:
-        """The ridge with the smallest score, of equal ones the largest; of many rows some say where to begin.
+    def minimum(self) -> tuple[float, float]:
+        """The ridge with the smallest score, of equal ones the largest, and the score there.
 
-        It is 0 or a lattice value. 0 is excluded if any local covariance is numerically singular.
+        Of many rows some say where to begin. The ridge is 0 or a lattice value; it is not 0 if any local covariance is
+        numerically singular.
         """
         lines = self.lines
         weights = np.where(self.unsupported, 0.0, self.weights)
@@ -186,11 +186,17 @@ class RidgePath:
         scores = scores_at(ridges)
         best = first_minimum(scores)
         if ridges[best] == 0.0 or not np.isfinite(scores[best]):
-            return float(ridges[best])
+            return float(ridges[best]), float(scores[best])
         point = lattice_point(ridges[best])
         smallest, largest = lattice_values([point - _RIDGE_STEP, point + _RIDGE_STEP])
         beside = ridges[max(best - 1, 0) : best + 2]
-        return ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])[0]
+        ridge, _ = ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])
+        return ridge, seen[ridge]
+
+
+# The score, the number of rows without support, the ridge, and what was asked to be kept: the leave-one-out predictions
+# (m, k) of the rows, or of lines with the best ridge the path that makes them.
+Evaluation = tuple[float, int, float, np.ndarray | RidgePath | None]
 
 
 def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:

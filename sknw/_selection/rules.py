@@ -17,8 +17,9 @@ _FAST_OF_ONE_FEATURE = 40
 # A w is learned from at most the first number of samples, the second more for each of its numbers, and never from more
 # than the third.
 _LEARNED_FROM, _PER_NUMBER, _MOST_LEARNED_FROM = 2000, 50, 10_000
-# Rows that the score of a learned w is averaged over at least.
-_LEAST_ROWS_OF_SCORE = 400
+# The left-out predictions of attention pooling sum at most about this many terms, kernel evaluations times columns, and
+# those of a learned w are at least the second number.
+_MAX_TERMS, _LEAST_ROWS_OF_SCORE = 4e10, 400
 
 
 def rule_of_thumb(rule: str, n: int, d: int) -> float:
@@ -27,16 +28,15 @@ def rule_of_thumb(rule: str, n: int, d: int) -> float:
     return float(base ** (-1 / (d + 4)))
 
 
-def n_validation_rows(n: int, d: int, kernel: Kernel, *, all_pairs: bool = False, n_columns: int = 2) -> int:
+def n_validation_rows(n: int, d: int, kernel: Kernel, *, n_columns: int = 2) -> int:
     """The number of rows over which ``validation_samples="auto"`` averages the criterion: at most n, at least 1.
 
-    It is r = floor(4e8 / E), with E = n where `all_pairs` are needed, else that of `evaluations_per_row`. Local lines
-    sum c columns, the weights, y, x, x x' and x y, in place of 2, the weights and y; of more than 2000 rows they take
-    2 r / c, but at least 2000.
+    It is r = floor(4e8 / E), with the E of `evaluations_per_row`. Local lines sum c columns, the weights, y, x, x x'
+    and x y, in place of 2, the weights and y; of more than 2000 rows they take 2 r / c, but at least 2000.
     The formula knows the kernel's form and the size of the data only: engine, machine and number of threads do not
     change the rows.
     """
-    rows = int(_MAX_EVALUATIONS / (n if all_pairs else evaluations_per_row(n, d, kernel)))
+    rows = int(_MAX_EVALUATIONS / evaluations_per_row(n, d, kernel))
     return min(n, max(2 * rows // n_columns, min(rows, _LEAST_ROWS_OF_LINES), 1))
 
 
@@ -58,6 +58,11 @@ def n_learning_samples(n: int, n_numbers: int) -> int:
     return min(n, _LEARNED_FROM + _PER_NUMBER * n_numbers, _MOST_LEARNED_FROM)
 
 
-def n_validation_rows_of_learning(n: int) -> int:
-    """The rows that the score of a learned w is averaged over: max(4e8 / n, 400), at most n."""
-    return min(n, max(int(_MAX_EVALUATIONS / n), _LEAST_ROWS_OF_SCORE))
+def n_validation_rows_of_attention(n: int, n_columns: int, *, is_learned: bool) -> int:
+    """The same of attention pooling, whose score needs all pairs: r = min(4e8 / n, max(4e10 / (n c), 400)).
+
+    c is the number of columns that are summed, as above: the time of more than a hundred, as of lines in 12 features or
+    a category of 12 levels, is that of the columns. The score of a learned w rests on at least 400 rows.
+    """
+    rows = int(min(_MAX_EVALUATIONS / n, max(_MAX_TERMS / (n * n_columns), _LEAST_ROWS_OF_SCORE)))
+    return min(n, max(rows, _LEAST_ROWS_OF_SCORE if is_learned else 1))

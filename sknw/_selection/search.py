@@ -28,6 +28,7 @@ from sknw._selection.line_search import (
     score_tolerance,
 )
 from sknw._selection.result import BandwidthSearch
+from sknw._selection.ridge_path import RidgePath
 from sknw._selection.surrogate import SCAN_ROWS, BinnedCriterion, SubsampledCriterion
 
 # The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
@@ -42,7 +43,7 @@ _SCAN_ERROR, _HOPELESS, _HOPELESS_OF_LINES = 0.1, 5e-3, 1e-5
 # The number of bandwidths that are evaluated together and share the distances; with few predictions it is larger, so
 # that together they make the second number of predictions.
 _BATCH, _BATCH_OF_ROWS = 8, 2**14
-# Predictions at the best bandwidth are kept if they fit in this many bytes.
+# Predictions or lines at the best bandwidth are kept if they fit in this many bytes.
 _KEPT_BYTES = 2**26
 
 
@@ -55,13 +56,15 @@ class History:
 
     def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
         self.criterion, self.on_candidate = criterion, on_candidate
-        # predictions of local lines are not exact enough in a search
-        n_bytes = 8 * len(criterion.validation) * criterion.smoother.values.shape[1]
-        self.keeps_predictions = criterion.smoother.line is None and n_bytes <= _KEPT_BYTES
+        k, line = criterion.smoother.values.shape[1], criterion.smoother.line
+        # of lines those along one axis with the best ridge; others are not accurate enough in a search
+        is_kept = line is None or (criterion.ridge is None and line.x.shape[1] == 1)
+        n_numbers = k if line is None else 2 * k + 6
+        self.keeps = is_kept and 8 * n_numbers * len(criterion.validation) <= _KEPT_BYTES
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_surrogate: dict[Callable, dict[float, tuple[float, int]]] = {}
-        # the best bandwidth on all rows, its ridge, and the leave-one-out predictions there if they are kept
-        self.best_score, self.best_factor, self.best_ridge, self.best_predictions = np.inf, 0.0, 0.0, None
+        # the best bandwidth on all rows, its ridge, and the predictions or the ridge path there if they are kept
+        self.best_score, self.best_factor, self.best_ridge, self.best_kept = np.inf, 0.0, 0.0, None
 
     def add(self, criterion: Criterion | BinnedCriterion | SubsampledCriterion, factors: np.ndarray) -> np.ndarray:
         """Return the scores at `factors`, in descending order; new ones are evaluated in batches."""
@@ -73,15 +76,15 @@ class History:
             batch = new[start : start + size]
             evaluations: Iterable[tuple[Any, Any, Any, Any]]
             if is_all:
-                evaluations = self.criterion.evaluate(batch, self.keeps_predictions)
+                evaluations = self.criterion.evaluate(batch, self.keeps)
             else:
                 evaluations = zip(*criterion(batch), repeat(None, len(batch)), repeat(None, len(batch)), strict=True)
-            for factor, (score, n_unsupported, ridge, predictions) in zip(batch.tolist(), evaluations, strict=True):
+            for factor, (score, n_unsupported, ridge, kept) in zip(batch.tolist(), evaluations, strict=True):
                 seen[factor] = (float(score), int(n_unsupported))
                 margin = score_tolerance(score) * (1 if factor < self.best_factor else -1)
                 if is_all and score < self.best_score - margin:
                     self.best_score, self.best_factor, self.best_ridge = float(score), factor, ridge
-                    self.best_predictions = None if predictions is None else predictions.copy()
+                    self.best_kept = kept if kept is None or len(batch) == 1 else kept.copy()
                 if self.on_candidate():
                     raise SearchStopped
         return np.array([seen[factor][0] for factor in factors.tolist()])
@@ -93,7 +96,7 @@ class History:
 
 def search_bandwidth(
     criterion: Criterion, on_candidate: Callable[[], bool]
-) -> tuple[BandwidthSearch, float | None, np.ndarray | None]:
+) -> tuple[BandwidthSearch, float | None, np.ndarray | RidgePath | None]:
     """Find the factor c that minimises `criterion` over all bandwidths that make a difference.
 
     A scan of a geometric grid (`bandwidth_grid`) finds the local minima; each that can still win is refined in log c
@@ -102,8 +105,8 @@ def search_bandwidth(
     the scan takes a surrogate of the criterion (`surrogate`): its choice is surely low, and mostly the lowest to 1e-4.
 
     `on_candidate` is called after each bandwidth, and ends the search with the best so far by returning True. Returned
-    as well: the ridge, and the leave-one-out predictions (m, k) of the rows, at the chosen bandwidth, if the search has
-    seen it on all rows and kept them.
+    as well: the ridge at the chosen bandwidth, if the search has seen it on all rows; and the leave-one-out predictions
+    (m, k) of the rows there, or of lines with the best ridge the `RidgePath`, if it has kept them.
     """
     keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
     grid, has_equal_keys = bandwidth_grid(criterion.smoother.index, kernel)
@@ -141,7 +144,7 @@ def search_bandwidth(
         is_comparable=np.isin(factors, eligible),
     )
     is_kept = history.best_factor == best_factor
-    return result, history.best_ridge if is_kept else None, history.best_predictions if is_kept else None
+    return result, history.best_ridge if is_kept else None, history.best_kept if is_kept else None
 
 
 def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:
@@ -197,7 +200,7 @@ def _search_many(
     indices = _by_score(local_minima(scan), scan)
     starts = [index for index in indices if scan[index] <= scan.min() + _SCAN_ERROR * abs(scan.min())]
     searches = [(history.search(surrogate, grid[:n_wide]), index) for index in starts]
-    first, error = (n_wide - 1, 0.0) if surrogate.has_all_samples else (max(starts, default=0), _SCAN_ERROR)
+    first, error = (n_wide - 1, 0.0) if surrogate.has_most_samples else (max(starts, default=0), _SCAN_ERROR)
     if len(narrow := grid[first:]) > 1:
         local = criterion.local_subsamples(surrogate.n_local_rows)
         scores = history.add(local, narrow)

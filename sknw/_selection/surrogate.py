@@ -74,15 +74,15 @@ class SubsampledCriterion:
 
     def n_wide(self, grid: np.ndarray) -> int:
         """How many bandwidths of a descending grid are large enough: in coarse steps few samples see each other."""
-        if self.has_all_samples:
+        if self.bandwidth_inflation == 1.0:  # of all samples
             return len(grid)
         is_fine = grid[:-1] / grid[1:] < 2.0 ** ((FINE_STEP + COARSE_STEP) / (2 * OCTAVE))
         return 1 + int(np.count_nonzero(is_fine))
 
     @property
-    def has_all_samples(self) -> bool:
-        """Whether only the rows are fewer, and every bandwidth can be scored."""
-        return self.bandwidth_inflation == 1.0
+    def has_most_samples(self) -> bool:
+        """Whether more than half of the samples are here: they tell of all bandwidths that are large enough."""
+        return self.bandwidth_inflation < 2.0 ** (1 / (4 + self.criterion.smoother.keys.shape[1]))
 
     @property
     def n_local_rows(self) -> int:
@@ -151,7 +151,7 @@ class BinnedCriterion:
 
     # what a refinement on all samples must be expected to gain, relative to the score
     least_gain: ClassVar[float] = 1e-6
-    has_all_samples: ClassVar[bool] = True
+    has_most_samples: ClassVar[bool] = True
     n_local_rows: ClassVar[int] = 2000
     curvature_ratio: ClassVar[float] = 1.0
 

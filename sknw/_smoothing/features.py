@@ -146,12 +146,17 @@ class FeatureMap:
 
     def groups(self, X: np.ndarray, w: np.ndarray) -> Groups | None:
         """The rows of X in groups, by the unordered category of most levels, at the w (c,) of columns; None without."""
-        n_levels = np.where(self.is_ordered, 0, self.n_levels)
-        if n_levels.max(initial=0) < _FEWEST_GROUPS:
+        k = self._largest_category
+        if k is None:
             return None
-        k = int(np.argmax(n_levels))
         number, block = X[:, k].astype(np.intp), self._block(k)
-        return Groups(number, int(n_levels[k]), block, float(w[block.start] ** 2))
+        return Groups(number, int(self.n_levels[k]), block, float(w[block.start] ** 2))
+
+    @cached_property
+    def _largest_category(self) -> int | None:
+        """The unordered category of most levels; None where sums take its columns as they are."""
+        n_levels = np.where(self.is_ordered, 0, self.n_levels)
+        return int(np.argmax(n_levels)) if n_levels.max(initial=0) >= _FEWEST_GROUPS else None
 
     def derivative(self, X: np.ndarray, by_columns: np.ndarray) -> np.ndarray:
         """Derivatives (m, k, d) in the features at X (m, d), from those in the columns (m, k, c); 0 in categories."""

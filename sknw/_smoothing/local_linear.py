@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -65,10 +66,15 @@ def n_line_columns(d: int, k: int) -> int:
 def split_line_columns(means: np.ndarray, d: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The parts y (..., k), x (..., d), x x' (..., d, d) and x y (..., d, k) of means of `line_columns` (..., c)."""
     y, x, products, mixed = np.split(means, np.cumsum([k, d, d * (d + 1) // 2]), axis=-1)
-    where, (rows, columns) = np.empty((d, d), dtype=np.intp), np.triu_indices(d)
-    where[rows, columns] = where[columns, rows] = np.arange(len(rows))
-    xx = np.take(products, where, axis=-1)
-    return y, x, xx, mixed.reshape(*means.shape[:-1], d, k)
+    return y, x, np.take(products, _places_of_products(d), axis=-1), mixed.reshape(*means.shape[:-1], d, k)
+
+
+@cache
+def _places_of_products(d: int) -> np.ndarray:
+    """The column of each product of two inputs among all products: (d, d)."""
+    places, (rows, columns) = np.empty((d, d), dtype=np.intp), np.triu_indices(d)
+    places[rows, columns] = places[columns, rows] = np.arange(len(rows))
+    return places
 
 
 class _PerQuery:
@@ -80,6 +86,10 @@ class _PerQuery:
     def __setitem__(self, index: Any, others: Self) -> None:
         for array, other in zip(vars(self).values(), vars(others).values(), strict=True):
             array[index] = other
+
+    def copy(self) -> Self:
+        """The same with arrays of its own, where these are parts of larger ones."""
+        return type(self)(*(array.copy() for array in vars(self).values()))
 
     @classmethod
     def joined(cls, batches: Sequence[Self]) -> Self:
@@ -204,6 +214,14 @@ class LocalFits(_PerQuery):
         """Where a variance is neither accurate nor surely nothing: bool of shape (...)."""
         total = self.variances + ridge
         return np.any((total < self.known) & (total > self.least), axis=-1)
+
+    def is_accurate(self, ridge: float) -> np.ndarray:
+        """Where the line along a single axis lost no digits with a ridge: bool of shape (...).
+
+        Where a search took the neighbours, variances are the squares themselves, and nothing is said.
+        """
+        from_sums = self.known > ACCURATE * self.variances
+        return np.all(from_sums & (self.variances + ridge >= self.known), axis=-1)
 
     def _inverse(self, ridge: float | np.ndarray) -> np.ndarray:
         total = self.variances + np.asarray(ridge)[..., np.newaxis]

@@ -93,8 +93,7 @@ class EffectiveNeighbours:
         sq /= self._bandwidths(rows)[:, np.newaxis] ** 2
         is_out = np.zeros(keys.shape, dtype=bool)
         if request.leave_out is not None:
-            here = request.leave_out[rows]
-            is_out = (here.first[:, np.newaxis] <= keys) & (keys < here.last[:, np.newaxis])
+            is_out = request.leave_out[rows].contains(keys)
         if not request.kernel.reaches_everywhere:
             return np.where(is_out, 0.0, dense.profile(request.kernel, sq)) * request.weights[keys]
         exponents = np.where(is_out, -np.inf, request.kernel.log_profile(sq))
@@ -186,9 +185,7 @@ def nearest_keys(request: KernelSumRequest, queries: np.ndarray, rows: np.ndarra
         k = min(k, len(index))
         distances, keys = index.tree.query(queries[left], k=range(1, k + 1))
         if leave_out is not None:
-            here = leave_out[left]
-            is_out = (here.first[:, np.newaxis] <= keys) & (keys < here.last[:, np.newaxis])
-            distances[is_out] = np.inf
+            distances[leave_out[left].contains(keys)] = np.inf
         best = np.argmin(distances, axis=1)[:, np.newaxis]
         distance[left] = np.take_along_axis(distances, best, axis=1)[:, 0]
         key[left] = np.take_along_axis(keys, best, axis=1)[:, 0]
@@ -201,8 +198,7 @@ def nearest_keys(request: KernelSumRequest, queries: np.ndarray, rows: np.ndarra
         for q, z in zip(queries[some].T, index.keys.T / index.max_abs_key, strict=True):
             sq += (q[:, np.newaxis] - z) ** 2
         assert leave_out is not None
-        number = np.arange(len(index))
-        sq[(leave_out.first[some, np.newaxis] <= number) & (number < leave_out.last[some, np.newaxis])] = np.inf
+        sq[leave_out[some].contains(np.arange(len(index)))] = np.inf
         key[some] = np.argmin(sq, axis=1)
         distance[some] = np.sqrt(np.take_along_axis(sq, key[some, np.newaxis], axis=1)[:, 0])
     return distance, np.minimum(key, len(index) - 1)

@@ -33,7 +33,7 @@ from sknw._smoothing.training import (
     sort_rows,
     standardise,
     standardise_targets,
-    take,
+    take_rows,
     values_of,
     weights_of_samples,
 )
@@ -83,73 +83,81 @@ class ShardedTrainingSet(TrainingSet):
     @classmethod
     def of_dask(
         cls,
-        X: Any,
+        given: DaskRows,
         y: np.ndarray,
-        y_chunks: list[Any] | None,
         sample_weight: np.ndarray | None,
         block: np.ndarray | None,
         features: FeatureMap,
         n_classes: int | None,
-        client: Any,
     ) -> ShardedTrainingSet:
-        """As `TrainingSet.of`, of the rows of a dask array X, whose chunks have all columns.
-
-        `y_chunks` are futures of the targets of each chunk of X; None: they are sent to the workers.
-        """
-        weights = scale_weights(sample_weight, len(y))
+        """As `TrainingSet.of`, of the rows of a dask array."""
+        y, weights = y.reshape(len(y), -1), scale_weights(sample_weight, len(y))
         is_there = None if np.all(weights > 0) else weights > 0
-        y = y.reshape(len(y), -1)
-        sorted_rows = partition(X, y if y_chunks is None else y_chunks, [is_there, block], client)
+        y_chunks = given.y_chunks if n_classes is None else None  # labels there have no numbers
+        sorted_rows = partition(given, y if y_chunks is None else y_chunks, [is_there, block])
         order, differs_in_x, differs, starts = _orders(sorted_rows)
         begins_x, begins_xy = differs_in_x, differs
         if block is not None:  # equal rows need not be next to each other
-            hashes = np.empty((1, len(y)), dtype=np.uint64)
-            hashes[0, order] = np.concatenate(sorted_rows.map(_hashes))
-            _, (begins_x, begins_xy) = sort_rows(order, [hashes, y.T])
+            begins_x, begins_xy = _begins(sorted_rows, order, y)
         is_first = differs
         if not differs.all() and not is_identified(y, order, begins_x, begins_xy):
             is_first = np.ones(len(order), dtype=bool)
         rows, sample = order[is_first], np.zeros(len(y), dtype=np.intp)
         sample[order] = np.cumsum(is_first) - 1
         relative, share = weights_of_samples(weights, rows, sample)
-        stored, of_given = small(rows), small(sample)
-        values, y_center, y_scales, y_range = standardise_targets(take(y, stored), relative, n_classes)
-        n_samples = np.add.reduceat(is_first, starts, dtype=np.intp)
-        ends = [slice(*pair) for pair in pairwise([0, *np.cumsum(n_samples).tolist()])]
-        shards = sorted_rows.derive(
-            _samples_of_shard,
-            is_first is differs,
-            [None if np.all(relative == 1.0) else relative[some] for some in ends],
-            [some.start for some in ends],
-            (y_center, y_scales, n_classes),
-        )
-        homes = [replace(home, rows=some) for home, some in zip(shards.homes, ends, strict=True)]
-        shards = DaskShards(shards.kept, homes)
-        center, scales = _standardisation(shards, features, len(rows))
-        return cls(
-            X,
-            features,
-            stored,
-            center,
-            scales,
-            values,
-            y_center,
-            y_scales,
-            y_range,
-            relative,
-            of_given,
-            share,
-            shards,
-            differs_in_x[is_first],
-            bool(np.count_nonzero(begins_x) < len(rows)),
-        )
+        stored = small(rows)
+        of_y = values, y_center, y_scales, _ = standardise_targets(take_rows(y, stored), relative, n_classes)
+        ends = np.cumsum(np.add.reduceat(is_first, starts, dtype=np.intp)).tolist()
+        shards = _samples(sorted_rows, ends, relative, is_first is differs, (y_center, y_scales, n_classes))
+        center, scales = _standardisation(shards, features, len(values))
+        of_x, of_given = (given.X, features, stored, center, scales), small(sample)
+        has_equal_inputs = bool(np.count_nonzero(begins_x) < len(values))
+        return cls(*of_x, *of_y, relative, of_given, share, shards, differs_in_x[is_first], has_equal_inputs)
 
 
-def partition(X: Any, y: np.ndarray | list[Any], of_rows: list[np.ndarray | None], client: Any) -> DaskShards:
+@dataclass(frozen=True, eq=False)
+class DaskRows:
+    """The rows of a dask array X, whose chunks have all columns, for the workers of a client's cluster.
+
+    `y_chunks` are futures of the targets of each chunk of X, if these are there.
+    """
+
+    X: Any
+    y_chunks: list[Any] | None
+    client: Any
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+
+def _begins(shards: DaskShards, order: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Which rows begin a run of equal x, and of equal (x, y), once they are sorted by these."""
+    hashes = np.empty((1, len(y)), dtype=np.uint64)
+    hashes[0, order] = np.concatenate(shards.map(_hashes))
+    return sort_rows(order, [hashes, y.T])[1]
+
+
+def _samples(
+    shards: DaskShards,
+    ends: list[int],
+    weights: np.ndarray,
+    has_copies: bool,
+    of_y: tuple[np.ndarray, np.ndarray, int | None],
+) -> DaskShards:
+    """Futures of `ShardSamples`, made of `SortedRows`; those of a shard end where `ends` says."""
+    rows = [slice(*pair) for pair in pairwise([0, *ends])]
+    given_weights = [None if np.all(weights == 1.0) else weights[some] for some in rows]
+    samples = shards.derive(_samples_of_shard, has_copies, given_weights, [some.start for some in rows], of_y)
+    homes = [replace(home, rows=some) for home, some in zip(samples.homes, rows, strict=True)]
+    return DaskShards(samples.kept, homes)
+
+
+def partition(given: DaskRows, y: np.ndarray | list[Any], of_rows: list[np.ndarray | None]) -> DaskShards:
     """The rows in shards of about equal size, each sorted, in the memory of the workers: futures of `SortedRows`.
 
-    Of the rows of X it is given whether they are there, and their blocks.
+    Of the rows it is given whether they are there, and their blocks.
     """
+    X, client = given.X, given.client
     client.wait_for_workers(1)
     workers = DaskWorkers(client)
     x_chunks = chunks_of(client, X)

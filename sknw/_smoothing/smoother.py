@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.registry import kernel_sums, line_sums
@@ -41,7 +42,7 @@ _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
 _MOMENT_BYTES = 2**26
 # Where the keys are elsewhere, those near some queries are fetched together: near at least the first number of queries,
 # or near as many as have the second number of samples around them in total.
-_LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 4096
+_LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 2**14
 # Inputs of lines count as this where they are larger, so that sums of them are finite.
 _FARTHEST = 1e300
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
@@ -125,6 +126,11 @@ class LocalLinearSpec:
         """The inputs of columns (m, c)."""
         x = np.clip(coordinates(columns, center, 1.0 / self.scales), -_FARTHEST, _FARTHEST)
         return x if self.basis is None else x @ self.basis
+
+    @cached_property
+    def largest_input(self) -> float:
+        """The largest absolute input of a training sample."""
+        return float(np.abs(self.x).max())
 
     def slope_of_columns(self, slope: np.ndarray) -> np.ndarray:
         """The slopes (m, k, c) in the columns, from those in the inputs (m, r, k)."""
@@ -354,10 +360,10 @@ class Smoother:
         m(q) = sum_j K_j w_j V_j / sum_j K_j w_j (Nadaraya 1964, Watson 1964), or the line of `local_linear` at q; NaN
         for queries without support where `outside` is "nan" or "raise".
         """
-        pooled = [self._pool_batch(queries[batch]) for batch in self.batches(len(queries))]
-        if len(pooled) == 1:
-            return pooled[0]
-        means, unsupported = zip(*pooled, strict=True)
+        batches = self.batches(len(queries))
+        if len(batches) == 1:
+            return self._pool_batch(queries)
+        means, unsupported = zip(*(self._pool_batch(queries[batch]) for batch in batches), strict=True)
         return np.concatenate(means), np.concatenate(unsupported)
 
     def _pool_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
@@ -380,48 +386,51 @@ class Smoother:
 
         Where sums of squares are not accurate enough for the ridge, from the effective neighbours of the query.
         """
-        assert self.line is not None
-        moments, x, extra, unsupported = self._moments(queries, bandwidths)
-        lines, ridge = LocalFits.of(moments, x), self.line.ridge
+        line = self.line
+        assert line is not None
 
         def is_lost(moments: LocalMoments, lines: LocalFits) -> np.ndarray:
-            return lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
-
-        lost = is_lost(moments, lines) & ~unsupported
-        if self.index.engine is not None:
-            self._fit_fetched(lines, lost, lambda few, *given: few.lines(*given)[0], queries, bandwidths)
-            return lines, extra, unsupported
-        size = float(np.abs(self.line.x).max() + np.abs(self.center / self.line.scales).max())
-        if x is queries.x:
-            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
+            return lines.is_ill_conditioned(line.ridge) | moments.has_cancellation(line.ridge)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
-            return lines_around(p, x, y, log_samples, size)
+            return lines_around(p, x, y, log_samples, line.largest_input + np.abs(self.center / line.scales).max())
 
-        self._fit_neighbours(lines, lost, fit, queries, bandwidths)
-        return lines, extra, unsupported
+        return self._repaired_lines(queries, bandwidths, is_lost, fit, Smoother.lines)
 
     def lines_for_any_ridge(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalFits, np.ndarray]:
         """As `lines`, for a search: from the neighbours only where sums of squares leave nothing at all."""
-        moments, x, _, unsupported = self._moments(queries, bandwidths)
-        lines = LocalFits.of(moments, x)
 
         def is_lost(moments: LocalMoments, _: LocalFits) -> np.ndarray:
             return np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
-
-        lost = is_lost(moments, lines) & ~unsupported
-        if self.index.engine is not None:
-            self._fit_fetched(lines, lost, lambda few, *given: few.lines_for_any_ridge(*given)[0], queries, bandwidths)
-            return lines, unsupported
-        if x is queries.x:
-            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
             query = np.zeros((len(x), x.shape[2]))
             return LocalFits.of(moments_around(p, x, y, query, log_samples), query)
 
+        return self._repaired_lines(queries, bandwidths, is_lost, fit, Smoother.lines_for_any_ridge)[::2]
+
+    def _repaired_lines(
+        self,
+        queries: Queries,
+        bandwidths: np.ndarray,
+        is_lost: Callable[[LocalMoments, LocalFits], np.ndarray],
+        fit: Callable[..., LocalFits],
+        find: Callable[[Smoother, Queries, np.ndarray], tuple],
+    ) -> tuple[LocalFits, np.ndarray, np.ndarray]:
+        """As `lines`; those that sums of squares have lost are ``fit`` to the neighbours, see `_fit_neighbours`.
+
+        Where the keys are elsewhere the method ``find`` finds these lines, of those that are fetched.
+        """
+        moments, x, extra, unsupported = self._moments(queries, bandwidths)
+        lines = LocalFits.of(moments, x)
+        lost = is_lost(moments, lines) & ~unsupported
+        if self.index.engine is not None:
+            self._fit_fetched(lines, lost, find, queries, bandwidths)
+            return lines, extra, unsupported
+        if x is queries.x:
+            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
         self._fit_neighbours(lines, lost, fit, queries, bandwidths)
-        return lines, unsupported
+        return lines, extra, unsupported
 
     @property
     def takes_krylov_spaces(self) -> bool:
@@ -531,16 +540,17 @@ class Smoother:
         self,
         found: LocalFits,
         lost: np.ndarray,
-        fit: Callable[[Smoother, Queries, np.ndarray], LocalFits],
+        find: Callable[[Smoother, Queries, np.ndarray], tuple],
         queries: Queries,
         bandwidths: np.ndarray,
     ) -> None:
-        """Replace lines `found` where digits were `lost` (b, m) by those that ``fit`` finds among the keys near.
+        """Replace lines `found` where digits were `lost` (b, m) by those that ``find`` finds among the keys near.
 
         For keys that are elsewhere: those near a few queries are fetched at a time.
         """
         for b in np.flatnonzero(lost.any(axis=1)).tolist():
             rows, h = np.flatnonzero(lost[b]), bandwidths[b : b + 1]
+            rows = rows[cKDTree(queries.z[rows], balanced_tree=False).indices]  # those near each other share their keys
             n_samples = 1.0 + np.exp(found.log_samples[b, rows]).mean()
             size = max(int(_SAMPLES_TOGETHER / n_samples), _LEAST_TOGETHER)
             for some in np.split(rows, range(size, len(rows), size)):
@@ -553,7 +563,7 @@ class Smoother:
                 )
                 leave_out = None if part.leave_out is None else part.leave_out.among(near)
                 few = replace(self.take(near), algorithm="auto")
-                found[b, some] = fit(few, replace(part, leave_out=leave_out), h)[0]
+                found[b, some] = find(few, replace(part, leave_out=leave_out), h)[0][0]
 
     def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
         """The logarithm of what a sample of weight 1, of weights of mean 1, adds to sum_j K_j w_j at itself.

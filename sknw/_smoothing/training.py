@@ -48,7 +48,7 @@ class TrainingSet:
     @property
     def X(self) -> np.ndarray:
         """The columns (n, c), made and put in order whenever they are asked for: they take much memory."""
-        return self.features.columns(take(self.given, self.rows))
+        return self.features.columns(take_rows(self.given, self.rows))
 
     def coordinates(self, w: np.ndarray) -> np.ndarray:
         """(x - center) w for the columns x of the samples, with w (c,) or (c, r)."""
@@ -62,7 +62,7 @@ class TrainingSet:
 
     def key_index(self, w: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float) -> KeyIndex:
         """The samples as keys (x - center) w, with their columns V."""
-        groups = self.features.groups(take(self.given, self.rows), w)
+        groups = self.features.groups(take_rows(self.given, self.rows), w)
         return KeyIndex(self.coordinates(w), weights, columns, offset_magnitude, groups)
 
     @cached_property
@@ -112,11 +112,11 @@ class TrainingSet:
         relative, share = weights_of_samples(weights, rows, sample)
         in_order = bool(np.all(rows[:-1] < rows[1:])) and len(rows) == len(X)
         stored: Rows = slice(0, len(X)) if in_order else small(rows)
-        inputs = features.columns(take(X, stored))
+        inputs = features.columns(take_rows(X, stored))
         center, scales, is_constant, _ = _standardisation(inputs, relative, "X")
         scales = features.scales(is_constant, scales)
         del inputs
-        of_y = standardise_targets(take(y, stored), relative, n_classes)
+        of_y = standardise_targets(take_rows(y, stored), relative, n_classes)
         of_given: Rows = stored if in_order else small(sample)
         return cls(X, features, stored, center, scales, *of_y, relative, of_given, share)
 
@@ -137,15 +137,25 @@ class TrainingSet:
 
     def clip_to_targets(self, means: np.ndarray) -> np.ndarray:
         """Weighted means (m, k), in units of y, in the range of the targets, which rounding may have left; in place."""
-        (smallest, largest), (lower, upper) = self.y_range, self.y_range.astype(means.dtype)
-        # bounds that float32 rounds to the outside
+        lower, upper = self.y_range if means.dtype == np.float64 else self._range_in_float32
+        np.maximum(means, lower, out=means)
+        return np.minimum(means, upper, out=means)
+
+    @cached_property
+    def _range_in_float32(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest of the numbers of float32 in the range of the targets."""
+        (smallest, largest), (lower, upper) = self.y_range, self.y_range.astype(np.float32)
         lower = np.where(lower < smallest, np.nextafter(lower, upper), lower)
-        upper = np.where(upper > largest, np.nextafter(upper, lower), upper)
-        return np.clip(means, lower, upper, out=means)
+        return lower, np.where(upper > largest, np.nextafter(upper, lower), upper)
+
+    @cached_property
+    def largest_magnitude(self) -> float:
+        """About the largest target of any output."""
+        return float((np.abs(self.y_center) + self.y_scales).max())
 
     def residuals(self, predictions: np.ndarray) -> np.ndarray:
         """The standardised residuals (n, k) of predictions for all rows as given, in units of y."""
-        standardised = take(predictions.reshape(len(predictions), -1), self.rows) - self.y_center
+        standardised = take_rows(predictions.reshape(len(predictions), -1), self.rows) - self.y_center
         standardised /= self.y_scales
         return self.values - standardised
 
@@ -279,17 +289,12 @@ def small(rows: np.ndarray) -> np.ndarray:
     return rows.astype(np.int32) if len(rows) <= np.iinfo(np.int32).max else rows
 
 
-def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """array[rows], without a copy where these are all in order."""
-    return array if np.array_equal(rows, np.arange(len(array))) else array[rows]
-
-
-def take(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+def take_rows(array: np.ndarray, rows: Rows) -> np.ndarray:
     """array[rows], without a copy where these are all in order."""
     if isinstance(rows, slice):
         return array[rows]
     # take(): indexing with an array of rows is several times slower
-    return np.take(array, rows, axis=0)
+    return array if np.array_equal(rows, np.arange(len(array))) else np.take(array, rows, axis=0)
 
 
 def refuse_large(values: np.ndarray, name: str) -> None:

@@ -110,16 +110,16 @@ def mean_of_rows(predictions: np.ndarray, rows: np.ndarray, n: int) -> np.ndarra
 
 
 def predict_rows(
-    rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray, predict: Callable[[Tests], np.ndarray]
+    rule: LeaveOutRule, training: TrainingSet, rows: np.ndarray, predict: Callable[[np.ndarray, Tests], np.ndarray]
 ) -> np.ndarray:
     """The mean left-out predictions of given rows that are no samples, NaN where there is none: (m, k).
 
-    ``predict(tests)`` are those of tests whose rows are positions in `rows`.
+    ``predict(some, tests)`` are those of some of these rows in a test.
     """
     tests = [some for some in tests_of(rule, training, rows) if len(some)]
     if not tests:
         return np.full((len(rows), training.values.shape[1]), np.nan)
-    predictions = np.concatenate([predict(some) for some in tests])
+    predictions = np.concatenate([predict(rows[some.rows], some) for some in tests])
     return mean_of_rows(predictions, np.concatenate([some.rows for some in tests]), len(rows))
 
 

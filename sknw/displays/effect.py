@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.stats.mstats import mquantiles
 
 from sknw._sklearn_compat import get_column, n_rows
-from sknw._smoothing.training import take
+from sknw._smoothing.training import take_rows
 from sknw.displays.drawing import BLUE, Display, position_among, styled
 from sknw.estimators.base import BaseSmoother
 from sknw.estimators.classification import ClassificationMixin
@@ -167,35 +167,19 @@ class EffectDisplay(Display):
         output = position_among(target, n_outputs, message)
         is_whole = X is not None and smoother is not estimator  # features are those that a pipeline is given
         names = feature_names(estimator if is_whole else smoother)
-        weights, rows = training.sample_weight, take(training.given, training.rows)
+        weights = training.sample_weight if X is None else np.ones(n_rows(X))
+        rows = take_rows(training.given, training.rows)
         if X is not None and not is_whole:
             rows = smoother._validate_inputs(X)
-        if X is not None:
-            weights = np.ones(n_rows(X))
         parts: list[list[Any]] = [[], [], [], [], []]
         positions = feature_positions(features, names)
         for k in positions:
-            if is_whole:
-                from sklearn.inspection import partial_dependence  # it brings all the trees of scikit-learn
-
-                values, levels = _column_values(X, k, grid_resolution, percentiles)
-                of_outputs = partial_dependence(
-                    estimator, X, [k], kind="individual", method="brute", custom_values={k: values}
-                )["individual"]
-                if len(of_outputs) < n_outputs:  # of two classes it gives the second
-                    of_outputs = np.concatenate([1.0 - of_outputs, of_outputs])
-                found = of_outputs[output]
-                values = np.arange(len(values)) if levels else values
-            else:
-                values, levels = _feature_values(smoother, rows, k, grid_resolution, percentiles)
-                curves = smoother._individual_curves(rows, k, values)[..., output]
-                found = training.y_center[output] + training.y_scales[output] * curves
-            some = np.argsort(found.mean(axis=1), kind="stable")
-            some = some[np.linspace(0, len(some) - 1, min(len(some), _MOST_CURVES)).round().astype(np.intp)]
+            where = k, output, grid_resolution, percentiles
+            curves = _pipeline_curves(estimator, X, *where) if is_whole else _smoother_curves(smoother, rows, *where)
+            values, levels, found = curves
             average = weights @ found / weights.sum()
-            for part, one in zip(
-                parts, [values, average, _quartiles(found, weights), found[some], levels], strict=True
-            ):
+            summarised = values, average, _quartiles(found, weights), _some_curves(found), levels
+            for part, one in zip(parts, summarised, strict=True):
                 part.append(one)
         display = cls(*parts[:4], feature_names=[names[k] for k in positions], levels=parts[4], kind=kind)
         return display.plot(ax, **plot_kwargs)
@@ -278,6 +262,29 @@ class EffectDisplay(Display):
         return ax.plot(self.values[place], self.average[place], **styled(style, given))[0]
 
 
+def _smoother_curves(
+    smoother: BaseSmoother, rows: np.ndarray, k: int, output: int, resolution: int, percentiles: tuple[float, float]
+) -> tuple[np.ndarray, list[str] | None, np.ndarray]:
+    """The values of feature k (g,), the names of those of a category, and the predictions of rows there, (m, g)."""
+    values, levels = _feature_values(smoother, rows, k, resolution, percentiles)
+    training, curves = smoother._fitted.training, smoother._individual_curves(rows, k, values)[..., output]
+    return values, levels, training.y_center[output] + training.y_scales[output] * curves
+
+
+def _pipeline_curves(
+    pipeline: BaseSmoother | Pipeline, X: Any, k: int, output: int, resolution: int, percentiles: tuple[float, float]
+) -> tuple[np.ndarray, list[str] | None, np.ndarray]:
+    """The same of a pipeline at rows X, for a feature that it is given."""
+    from sklearn.inspection import partial_dependence  # it brings all the trees of scikit-learn
+
+    values, levels = _column_values(X, k, resolution, percentiles)
+    at_values: Any = {"kind": "individual", "method": "brute", "custom_values": {k: values}}
+    of_outputs = partial_dependence(pipeline, X, [k], **at_values)["individual"]
+    if len(of_outputs) < len(getattr(pipeline, "classes_", ())):  # of two classes it gives the second
+        of_outputs = np.concatenate([1.0 - of_outputs, of_outputs])
+    return np.arange(len(values)) if levels else values, levels, of_outputs[output]
+
+
 def _feature_values(
     smoother: BaseSmoother, rows: np.ndarray, k: int, resolution: int, percentiles: tuple[float, float]
 ) -> tuple[np.ndarray, list[str] | None]:
@@ -307,6 +314,12 @@ def _grid(x: np.ndarray, resolution: int, percentiles: tuple[float, float]) -> n
         return distinct
     low, high = mquantiles(x, prob=percentiles).tolist()
     return np.linspace(low, high, resolution)
+
+
+def _some_curves(curves: np.ndarray) -> np.ndarray:
+    """A few of the curves (m, g), evenly spaced in the order of their means."""
+    order = np.argsort(curves.mean(axis=1), kind="stable")
+    return curves[order[np.linspace(0, len(order) - 1, min(len(order), _MOST_CURVES)).round().astype(np.intp)]]
 
 
 def _quartiles(predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -150,12 +150,8 @@ class FitDisplay(Display):
         position = names.index(feature) if feature in names else feature
         column = position_among(position, len(names), f"feature must be one of {names}, or its position")
         table = np.asarray(X, dtype=np.float64)
-        x = np.linspace(table[:, column].min(), table[:, column].max(), _RESOLUTION)
-        grid = np.tile(np.median(table, axis=0), (_RESOLUTION, 1))
-        grid[:, column] = x
-        frame: Any = type(X)
-        like_X = frame(dict(zip(X.columns, grid.T, strict=True))) if hasattr(X, "columns") else grid
-        smoother, queries = smoother_and_inputs(estimator, like_X)
+        x, cut = _cut(X, table, column)
+        smoother, queries = smoother_and_inputs(estimator, cut)
         targets = np.asarray(y).reshape(len(table), -1)
         n_outputs = targets.shape[1]
         message = f"target must be the position of one of the {n_outputs} outputs"
@@ -230,3 +226,15 @@ class FitDisplay(Display):
         if np.isinf(bounds).any():
             ax.set_ylim(bottom, top)
         return area
+
+
+def _cut(X: Any, table: np.ndarray, column: int) -> tuple[np.ndarray, Any]:
+    """Values of a column of X all over its range, and rows like X with these and the medians of the other columns.
+
+    `table` is X as an array.
+    """
+    x = np.linspace(table[:, column].min(), table[:, column].max(), _RESOLUTION)
+    rows = np.tile(np.median(table, axis=0), (_RESOLUTION, 1))
+    rows[:, column] = x
+    frame = type(X)
+    return x, frame(dict(zip(X.columns, rows.T, strict=True))) if hasattr(X, "columns") else rows

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.smoother import Smoother
-from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData
+from sknw._smoothing.training import TrainingSet
+from sknw.estimators.base import LeftOut
 from sknw.estimators.metric import MetricSmoother
 from sknw.estimators.regression import RegressionMixin, keeps_range
 from sknw.kernels import Kernel
@@ -28,7 +28,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     where w, a number for each feature or a matrix, is learned. With the Gaussian kernel the weights a(x, .) are the
     softmax of -u_i^2 / 2 = -||(x - x_i) w||^2 / 2, the parametric attention pooling of [1]_; with w = 1 / h the
     prediction is that of :class:`NadarayaWatsonRegressor`. The loss is the mean squared error of predicting each
-    training sample from all the others, and L-BFGS-B minimises it by its exact gradient [2]_.
+    training sample from all the others, and L-BFGS-B minimises it by its exact gradient [2]_; with many features, that
+    of lines is minimised by Gauss-Newton steps.
 
     Parameters
     ----------
@@ -68,8 +69,9 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     max_iter : int, default=200
         Iterations of one minimisation.
     tol : float, default=1e-6
-        A minimisation ends when an iteration lowers the logarithm of the loss by less, relative to itself or to 1. At
-        the end all small w are set to 0 if the logarithm of the loss, with its penalty, does not rise by more.
+        A minimisation ends when an iteration lowers the logarithm of the loss by less, relative to itself or to 1; of
+        lines of more than 15 features, also when it is less than 0.3 / n. At the end all small w are set to 0 if the
+        logarithm of the loss, with its penalty, does not rise by more.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     cv : int, splitter, iterable or None, default=None
@@ -90,8 +92,10 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         10 000, for the p numbers of w, or from all n if these are fewer. Of more they are drawn at random, groups as a
         whole where there are enough, and w and the ridge are then multiplied by the power of n that leave-one-out of
         eight times as many, or of all, shows to suit. `loo_score_` rests on max(4e8 / n, 400) samples, on all while n
-        is at most 20 000, each predicted from all others. With numbers for w it rests on 4e8 / n. None takes all, and
-        an int that many, both for learning and for the score.
+        is at most 20 000, each predicted from all others. With numbers for w it rests on 4e8 / n. Lines along c
+        columns, of which a category of L levels has L - 1, sum q = 2 + 2 c + c (c + 1) / 2 numbers of each sample; with
+        c > 11 the score rests on max(4e10 / (n q), 400) samples where that is less. None takes all, and an int that
+        many, both for learning and for the score.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.
     n_jobs : int, default=None
@@ -233,16 +237,7 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _store_left_out(
-        self,
-        data: FitData,
-        smoother: Smoother,
-        validation: Validation,
-        predictions: np.ndarray,
-        of_samples: np.ndarray,
-        loo: np.ndarray,
-    ) -> None:
-        super()._store_left_out(data, smoother, validation, predictions, of_samples, loo)
+    def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
+        super()._store_left_out(training, smoother, left_out)
         chooses = isinstance(self.w, str) and isinstance(self._ridge, str)
-        values, weights = data.training.values, data.training.sample_weight
-        self._keeps_range = chooses and keeps_range(values, of_samples, weights)
+        self._keeps_range = chooses and keeps_range(training.values, left_out.of_samples, training.sample_weight)

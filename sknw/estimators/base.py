@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self
@@ -20,6 +20,7 @@ from sknw._predictive.fitted import FittedSmoother
 from sknw._selection.diagnostics import fit_warning
 from sknw._sklearn_compat import (
     CallbackSupportMixin,
+    FitTask,
     Interval,
     NotebookViewMixin,
     StrOptions,
@@ -29,7 +30,7 @@ from sknw._sklearn_compat import (
 )
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
-from sknw._smoothing.partition import ShardedTrainingSet
+from sknw._smoothing.partition import DaskRows, ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import (
@@ -75,6 +76,28 @@ class FitData(NamedTuple):
     rule: LeaveOutRule
     training: TrainingSet
     validation: Validation  # all left-out predictions that the rule asks for
+
+    def for_given_rows(
+        self, of_samples: np.ndarray, predict: Callable[[np.ndarray, Tests], np.ndarray] | None
+    ) -> np.ndarray:
+        """Left-out predictions (n_given, k) of all given rows, from those of the samples (n, k).
+
+        ``predict(rows, tests)`` are those of given rows of weight zero, which are no samples; without it NaN.
+        """
+        training, weightless = self.training, np.flatnonzero(self.training.share == 0)
+        found = of_samples[training.sample_of_rows]
+        if weightless.size:
+            found[weightless] = np.nan if predict is None else predict_rows(self.rule, training, weightless, predict)
+        return found
+
+
+class LeftOut(NamedTuple):
+    """Left-out predictions: those of a validation, and their means, NaN where there is none."""
+
+    validation: Validation
+    predictions: np.ndarray  # (p, k)
+    of_samples: np.ndarray  # (n, k)
+    of_rows: np.ndarray  # of all given rows, (n_given, k)
 
 
 class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, BaseEstimator):
@@ -129,7 +152,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Keep the training samples, and choose the bandwidth, the ridge or w where they are not given in numbers.
+        """Keep the training samples, and choose what is not given in numbers: the bandwidth or w, ridge and smoothing.
 
         Parameters
         ----------
@@ -138,7 +161,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             methods, and is refused where it would take more than scikit-learn's ``working_memory`` (1 GiB) then. The
             rows of a dask array may stay on the workers of its cluster.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Training targets, the values.
+            Training targets, the values; of a classifier (n_samples,) labels of classes: strings, integers or bools.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights; only their ratios matter, and rows of weight zero are not there. Rows with equal
             inputs and targets, of one group or fold, are copies: one sample with the sum of their weights. In tables of
@@ -160,8 +183,34 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """
         return self._fit(X, y, sample_weight, groups)
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
-        """`fit`, with the parameters validated."""
+    def _fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """`fit`, with the parameters validated; of a classifier with all `classes`, None: those of y."""
+        start = self._warm_start()
+        data = self._validate_fit(X, y, sample_weight, groups, classes)
+        metadata = {"sample_weight": data.sample_weight, "groups": groups}
+        task = FitTask(self, data.X, data.y, metadata, has_steps=self._has_steps)
+        self._fit_data(data, task.step, start)
+        task.end()
+        return self
+
+    def _warm_start(self) -> Any:
+        """What a fit that continues the one before starts from, if it does."""
+        return None
+
+    @property
+    def _has_steps(self) -> bool:
+        """Whether the fit searches in steps."""
+        raise NotImplementedError
+
+    def _fit_data(self, data: FitData, on_step: Callable[[], bool], start: Any) -> None:
+        """Choose the parameters, and set the fitted attributes; `on_step` reports a step, and returns True to stop."""
         raise NotImplementedError
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
@@ -192,23 +241,19 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """What may help where left-out predictions are no better than a constant."""
         raise NotImplementedError
 
-    def _warn_of_fit(self, smoother: Smoother, training: TrainingSet, validation: Validation, *details: Any) -> None:
-        """Warn of a choice that `fit_warning` finds wrong; it says what the details are."""
+    def _warning_of_fit(self, validation: Validation, *details: Any) -> str | None:
+        """The warning that the fit deserves, if any; `fit_warning` says what the details are."""
+        fitted = self._fitted
         judged = self._datafit(), self._skill(), self._remedy
-        warning = fit_warning(smoother, training, validation, *judged, *details)
-        if warning is not None:
-            warnings.warn(warning, UserWarning, stacklevel=5)  # the caller of fit, beyond its decorator
+        return fit_warning(fitted.smoother, fitted.training, validation, *judged, *details)
 
-    def _store_left_out(
-        self,
-        data: FitData,
-        smoother: Smoother,
-        validation: Validation,
-        predictions: np.ndarray,
-        of_samples: np.ndarray,
-        loo: np.ndarray,
-    ) -> None:
-        """Set the attributes of the `predictions` of a validation, their means for samples and for given rows."""
+    def _warn(self, warning: str | None, category: type[Warning] = UserWarning) -> None:
+        """Warn the caller of fit, from `_fit_data`."""
+        if warning is not None:
+            warnings.warn(warning, category, stacklevel=6)
+
+    def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
+        """Set the attributes of left-out predictions."""
         raise NotImplementedError
 
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
@@ -229,12 +274,13 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         for name in ("_fitted", "_growing"):
             self.__dict__.pop(name, None)
+        rows: np.ndarray | DaskRows
         client = client_that_keeps(X)
         if client is None:
             X = densify(X)
-            X_array, y_array, kinds = self._validate_arrays(X, y, sample_weight)
+            rows, y_array, kinds = self._validate_arrays(X, y, sample_weight)
         else:
-            X_array, y_array, kinds, y_chunks = self._validate_dask(X, y, sample_weight, client)
+            rows, y_array, kinds = self._validate_dask(X, y, sample_weight, client)
         self.is_categorical_ = kinds.is_categorical
         y_array = self._as_kept(y_array)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, y_array)
@@ -242,11 +288,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         self._find_classes(y_array, is_there, classes)
         rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
         features = feature_map(kinds, self.categories_, self.scale)
-        if client is None:
-            training = self._training_set(X_array, y_array, weights, rule, features)
-        else:
-            training = self._sharded_training_set(X_array, y_array, y_chunks, weights, rule, features, client)
-        return FitData(X_array, y_array, weights, rule, training, Validation.of(rule, training))
+        training = self._training_set(rows, y_array, weights, rule, features)
+        return FitData(training.given, y_array, weights, rule, training, Validation.of(rule, training))
 
     def _validate_arrays(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
@@ -269,8 +312,8 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
     def _validate_dask(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, client: Any
-    ) -> tuple[Any, np.ndarray, FeatureKinds, list[Any] | None]:
-        """The same for a dask array whose rows stay on the workers; at last its chunks of targets, if these are there.
+    ) -> tuple[DaskRows, np.ndarray, FeatureKinds]:
+        """The same for a dask array whose rows stay on the workers.
 
         Refused by estimators that need all rows in the memory of one process.
         """
@@ -280,38 +323,14 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         if kinds.is_categorical.any():
             weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(len(X)))
             X, self.categories_ = encode_chunks(X, kinds, weights, client)
-        targets, y_chunks = gather_targets(y, X, client)
         with names_the_remedy(self):
+            targets, y_chunks = gather_targets(y, X, client)
             targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
-        return X, targets, kinds, y_chunks
-
-    def _sharded_training_set(
-        self,
-        X: Any,
-        y: np.ndarray,
-        y_chunks: list[Any] | None,
-        sample_weight: np.ndarray | None,
-        rule: LeaveOutRule,
-        features: FeatureMap,
-        client: Any,
-    ) -> ShardedTrainingSet:
-        """As `_training_set`, for a dask array whose rows stay on the workers."""
-        if isinstance(rule, Splits):
-            raise ValueError(
-                f"cv={self.cv!r} has splits that are no folds: some row is tested twice, or predicted from some of the "
-                "others. fit leaves the rows of a dask array on the workers of its cluster and takes folds, groups and "
-                "LeaveBlockOut: fit to X.compute(), or choose such a cv."
-            )
-        numbers, n_classes = self._numbers_of(y)
-        y_chunks = y_chunks if n_classes is None else None  # the workers have labels
-        block = rule.position if isinstance(rule, Blocks) else None
-        of_rows = numbers, y_chunks, sample_weight, block
-        with names_the_remedy(self):
-            return ShardedTrainingSet.of_dask(X, *of_rows, features, n_classes, client)
+        return DaskRows(X, y_chunks, client), targets, kinds
 
     def _training_set(
         self,
-        X: np.ndarray,
+        X: np.ndarray | DaskRows,
         y: np.ndarray,
         sample_weight: np.ndarray | None,
         rule: LeaveOutRule,
@@ -320,9 +339,18 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     ) -> TrainingSet:
         """The samples; of blocks in their order, so that a block is a range; of splits with a sample for each row."""
         block = rule.position if isinstance(rule, Blocks) else None
+        numbers, n_classes = self._numbers_of(y)
+        if isinstance(X, DaskRows):
+            if isinstance(rule, Splits):
+                raise ValueError(
+                    f"cv={self.cv!r} has splits that are no folds: some row is tested twice, or predicted from some of "
+                    "the others. fit leaves the rows of a dask array on the workers of its cluster and takes folds, "
+                    "groups and LeaveBlockOut: fit to X.compute(), or choose such a cv."
+                )
+            with names_the_remedy(self):
+                return ShardedTrainingSet.of_dask(X, numbers, sample_weight, block, features, n_classes)
         if isinstance(rule, Splits):
             block = np.arange(len(X))
-        numbers, n_classes = self._numbers_of(y)
         return TrainingSet.of(X, numbers, sample_weight, block, features, n_classes, before)
 
     def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
@@ -375,27 +403,21 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     ) -> None:
         """Set the fitted attributes of all smoothers; `predictions` are those of the validation if known."""
         training = data.training
+        self.X_train_, self.y_train_, self.sample_weight_ = data.X, data.y, data.sample_weight
         if predictions is None:
             left_out = smoother.left_out(validation)
             predictions = np.concatenate([batch.smoother.pool(batch.queries)[0] for batch in left_out])
-        of_samples = mean_of_rows(predictions, validation.rows, len(training))
-        loo = of_samples[training.sample]
-        weightless = np.flatnonzero(training.share == 0)
 
-        def predict(tests: Tests) -> np.ndarray:
-            X = np.asarray(data.X[weightless[tests.rows]])
-            of_split, queries = smoother.of_split(tests), smoother.queries(X)
+        def predict(rows: np.ndarray, tests: Tests) -> np.ndarray:
+            of_split, queries = smoother.of_split(tests), smoother.queries(np.asarray(data.X[rows]))
             return of_split.pool(of_split.widened(replace(queries, leave_out=tests.leave_out)))[0]
 
-        if weightless.size:
-            loo[weightless] = np.nan
-            if validation is data.validation:
-                loo[weightless] = predict_rows(data.rule, training, weightless, predict)
-        self._store_left_out(data, smoother, validation, predictions, of_samples, loo)
+        of_samples = mean_of_rows(predictions, validation.rows, len(training))
+        of_rows = data.for_given_rows(of_samples, predict if validation is data.validation else None)
+        self._store_left_out(training, smoother, LeftOut(validation, predictions, of_samples, of_rows))
         self.n_validation_ = int(np.count_nonzero(np.bincount(validation.rows)))
         self.kernel_ = smoother.kernel
         self.category_weight_ = _category_weights(smoother)
-        self.X_train_, self.y_train_, self.sample_weight_ = data.X, data.y, data.sample_weight
         # predictions choose their engine anew: they may be many more, or far fewer, than the rows of leave-one-out
         smoother = replace(smoother, algorithm=self.algorithm)
         self._fitted = self._fitted_smoother(training, smoother, data.rule)

@@ -20,8 +20,8 @@ from sknw._sklearn_compat import Interval, StrOptions, validates_params
 from sknw._smoothing.datafit import LogLoss
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation
-from sknw.estimators.base import FitData
+from sknw._smoothing.validation import LeaveOutRule
+from sknw.estimators.base import LeftOut
 from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.incremental import can_append
 from sknw.estimators.predictive import AttentionMixin
@@ -44,45 +44,6 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
     smoothing_: float
     loo_proba_: np.ndarray
     loo_log_loss_: float
-
-    @validates_params
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        groups: ArrayLike | None = None,
-    ) -> Self:
-        """Keep the training samples, and choose the bandwidth or w, and the smoothing, where they are not given.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs, the keys. Categories may be strings, numbers or missing. The rows of a dask array may stay
-            on the workers of its cluster.
-        y : array-like of shape (n_samples,)
-            The class of each sample: strings, integers or bools.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; only their ratios matter, and rows of weight zero are not there. Rows with equal
-            inputs and classes, of one group or fold, are copies: one sample with the sum of their weights. In tables of
-            few distinct values, where x takes fewer than 0.9 times as many values as the pair (x, y), equal rows are
-            different samples.
-        groups : array-like of shape (n_samples,), default=None
-            The group of each row, a label that is not missing. Without `cv` each sample is predicted without its group;
-            with `cv` the splitter gets them, and one that knows no groups, as an int, ignores them.
-
-        Returns
-        -------
-        estimator
-            The fitted estimator, itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not as described; if `algorithm` cannot take the kernel.
-        """
-        return self._fit(X, y, sample_weight, groups)
 
     @available_if(can_append)
     @validates_params
@@ -157,25 +118,16 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
             known = self.classes_.tolist()
             raise TypeError(f"y has labels of another kind than the classes {known}: {error}.") from error
 
-    def _store_left_out(
-        self,
-        data: FitData,
-        smoother: Smoother,
-        validation: Validation,
-        predictions: np.ndarray,
-        of_samples: np.ndarray,
-        loo: np.ndarray,
-    ) -> None:
-        training = data.training
-        weights = training.sample_weight[validation.rows]
-        datafit = self._datafit().fit(training.values[validation.rows], predictions, weights)
-        known = np.isfinite(of_samples[:, 0])
+    def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
+        validation, predictions, of_samples, of_rows = left_out
+        values, weights = training.values, training.sample_weight
+        datafit = self._datafit().fit(values[validation.rows], predictions, weights[validation.rows])
         self.smoothing_ = float(datafit.smoothing or 0.0)
-        self.loo_proba_ = datafit.probabilities(loo)
+        self.loo_proba_ = datafit.probabilities(of_rows)
         self.loo_log_loss_ = np.nan
+        known = np.isfinite(of_samples[:, 0])
         if known.any():
-            known_rows = training.values[known], of_samples[known], training.sample_weight[known]
-            self.loo_log_loss_ = replace(datafit, constant=0.0).mean(*known_rows)
+            self.loo_log_loss_ = replace(datafit, constant=0.0).mean(values[known], of_samples[known], weights[known])
 
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
         return FittedSmoother(training, smoother, rule)

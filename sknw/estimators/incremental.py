@@ -74,17 +74,6 @@ class IncrementalSmoother(BaseSmoother):
 
     _growing: dict[str, GrowingArray]  # what X_train_ and the others are views of, once rows were appended
 
-    def _fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None,
-        groups: ArrayLike | None,
-        classes: ArrayLike | None = None,
-    ) -> Self:
-        """As of the base; of a classifier with all `classes`, None: those of y."""
-        raise NotImplementedError
-
     def _check_can_append(self) -> None:
         """Raise an AttributeError where rows cannot be appended with the parameters that there are."""
 

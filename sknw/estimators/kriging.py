@@ -2,79 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NoReturn, Self, overload
+from typing import Any, ClassVar, Literal, NoReturn, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
-from scipy.special import ndtri
 from sklearn.utils import check_random_state
 
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw._kriging.covariance import Covariance, KrigingModel
 from sknw._kriging.estimate import MOST_EXACT, Given, Search, directions_of_trend, estimate, standardised, with_scales
 from sknw._kriging.exact import ExactKriging, Kriging
+from sknw._kriging.fitted import FittedKriging, keep_largest
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
-from sknw._sklearn_compat import FitTask, Interval, StrOptions
-from sknw._smoothing.features import FeatureMap
+from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Tests, Validation, mean_of_rows, predict_rows
-from sknw.estimators.base import BaseSmoother, FitData, as_numbers
-from sknw.estimators.dask_arrays import takes_dask_arrays
-from sknw.estimators.predictive import (
+from sknw._smoothing.validation import LeaveOutRule, Tests, Validation, mean_of_rows
+from sknw.estimators.arguments import (
     cdf_thresholds,
     check_bool,
     check_coverage,
-    check_n_samples,
+    check_integer,
     check_tests_each_once,
     check_top_k,
     quantile_levels,
 )
+from sknw.estimators.base import BaseSmoother, FitData, as_numbers
+from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.regression import RegressionMixin, weighted_r2
 
 # What is validated as of the other estimators.
 _SHARED_PARAMETERS = ["cv", "categorical_features", "ordered_features", "periodic_features", "n_jobs", "random_state"]
-# Of sums of weights, relative to them.
-_ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, eq=False)
-class FittedKriging:
-    """A training set, the solution of kriging made of it, and its left-out residuals."""
-
-    training: TrainingSet
-    solution: Kriging
-    rule: LeaveOutRule  # who was predicted without whom
-    validation: Validation  # all left-out predictions that the rule asks for
-    residuals: np.ndarray  # theirs, standardised, NaN where there is none, (p, k)
-    variances: np.ndarray  # of these, (p,)
-
-    @property
-    def features(self) -> FeatureMap:
-        """The columns that the features become."""
-        return self.training.features
-
-    @cached_property
-    def tests_each_once(self) -> bool:
-        """Whether no sample has several left-out predictions, which intervals take."""
-        return len(np.unique(self.validation.rows)) == len(self.validation)
-
-    @cached_property
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest and the largest standardised target of each output, (k,) each."""
-        return self.training.values.min(axis=0), self.training.values.max(axis=0)
-
-    @cached_property
-    def errors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Left-out residuals in units of their standard deviations, those that there are (p, k), and their weights."""
-        known = np.isfinite(self.variances)
-        errors = self.residuals[known] / np.sqrt(self.variances[known])[:, np.newaxis]
-        return errors, self.training.sample_weight[self.validation.rows[known]]
 
 
 class KrigingRegressor(RegressionMixin, BaseSmoother):
@@ -265,26 +226,25 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> Self:
-        data = self._validate_fit(X, y, sample_weight, groups)
+    @property
+    def _has_steps(self) -> bool:
+        return isinstance(self.w, str) or isinstance(self.power, str)
+
+    def _fit_data(self, data: FitData, on_step: Callable[[], bool], start: None) -> None:
         training, is_square = with_scales(data.training)
         scales, d = training.scales, len(training.scales)
         w = self._given("w", d, 0.0, np.finfo(np.float64).max)
         power = self._given("power", d, *POWER_BOUNDS)
         noise = None if isinstance(self.noise, str) else float(self.noise)
         given = Given(None if w is None else w * scales, power, noise)
-        learns = w is None or power is None
-        metadata = {"sample_weight": data.sample_weight, "groups": groups}
-        task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
 
         def on_iteration(log_likelihood: float) -> bool:
             if self.verbose:
                 print(f"[{type(self).__name__}] log likelihood {log_likelihood:.6g}")
-            return task.step()
+            return on_step()
 
         order = check_random_state(self.random_state).permutation(len(training))
-        threads = effective_n_threads(self.n_jobs)
-        search = Search(int(self.likelihood_samples), self.max_iter, self.tol, order, on_iteration, threads)
+        search = Search(int(self.likelihood_samples), self.max_iter, self.tol, order, on_iteration, self._n_threads)
         columns = standardised(training, training.X)
         model, path = estimate(columns, training, is_square, given, self.trend == "linear", search)
         self.w_ = model.covariance.w / scales if w is None else w
@@ -292,8 +252,6 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         self.amplitude_, self.noise_, self.log_likelihood_path_ = float(model.amplitude), float(model.noise), path
         self.n_iter_ = max(len(path) - 1, 1)
         self._store_solution(data, training, is_square)
-        task.end()
-        return self
 
     def _validate_dask(self, X: Any, *_: Any) -> NoReturn:
         raise ValueError(
@@ -327,20 +285,16 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         else:
             n_neighbors = self.n_neighbors
         solution = self._solve(training, self.trend == "linear", n_neighbors)
-        residuals, variances = solution.left_out(data.validation, effective_n_threads(self.n_jobs))
+        residuals, variances = solution.left_out(data.validation, self._n_threads)
         self._fitted = FittedKriging(training, solution, data.rule, data.validation, residuals, variances)
         rows = data.validation.rows
         of_samples = mean_of_rows(training.values[rows] - residuals, rows, len(training))
         self.loo_score_ = weighted_r2(training.values, of_samples, training.sample_weight)
-        loo = of_samples[training.sample]
-        weightless = np.flatnonzero(training.share == 0)
 
-        def predict(tests: Tests) -> np.ndarray:
-            columns = training.features.columns(data.X[weightless[tests.rows]])
-            return solution.predict_without(standardised(training, columns), tests)
+        def predict(rows: np.ndarray, tests: Tests) -> np.ndarray:
+            return solution.predict_without(standardised(training, training.features.columns(data.X[rows])), tests)
 
-        if weightless.size:
-            loo[weightless] = predict_rows(data.rule, training, weightless, predict)
+        loo = data.for_given_rows(of_samples, predict)
         self.loo_prediction_ = training.into_units_of_y(loo).reshape(data.y.shape)
         if solution.alpha is not None:
             values = training.for_given_rows((solution.alpha * training.y_scales).T).T
@@ -355,8 +309,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         if n_neighbors is not None and n_neighbors < len(training):
             rank, weight = training.given_rows, training.sample_weight
             return LocalKriging(model, columns, training.values, weight, rank, n_neighbors)
-        threads = effective_n_threads(self.n_jobs)
-        return ExactKriging.of(model, columns, training.values, training.sample_weight, threads)
+        return ExactKriging.of(model, columns, training.values, training.sample_weight, self._n_threads)
 
     def _settings(self) -> dict[str, Any]:
         solution = self._fitted.solution
@@ -366,13 +319,17 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         training, is_square = with_scales(training)
         self.kernel_ = Covariance(training.features.starts, self.w_, self.power_, is_square)
         solution, validation = self._solve(training, **settings), Validation.of(rule, training)
-        left_out = solution.left_out(validation, effective_n_threads(self.n_jobs))
+        left_out = solution.left_out(validation, self._n_threads)
         self._fitted = FittedKriging(training, solution, rule, validation, *left_out)
 
     def _validate_columns(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """The queries as an array, with codes of categories, and as standardised columns."""
         array = self._validate_inputs(X)
         return array, self._columns_of(array)
+
+    @property
+    def _n_threads(self) -> int:
+        return effective_n_threads(self.n_jobs)
 
     def _columns_of(self, array: np.ndarray) -> np.ndarray:
         training = self._fitted.training
@@ -383,22 +340,13 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         for value in values.tolist():
             elsewhere = rows.copy()
             elsewhere[:, feature] = value
-            columns = self._columns_of(elsewhere)
-            curves.append(self._fitted.solution.predict(columns, effective_n_threads(self.n_jobs)))
-        return np.clip(np.stack(curves, axis=1), *self._fitted.bounds)
+            curves.append(self._fitted.solution.predict(self._columns_of(elsewhere), self._n_threads))
+        return self._fitted.clamp(np.stack(curves, axis=1))
 
     def _clamped(self, mean: np.ndarray, array: np.ndarray) -> np.ndarray:
         """Standardised predictions (m, k), clamped, in units of y: in the range of the targets to the last bit."""
         found = self._in_units_of_y(mean, array)
         return self._fitted.training.clip_to_targets(found.reshape(mean.shape)).reshape(found.shape)
-
-    def _predict_with_std(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Clamped predictions (m, k) and standard deviations of a new observation (m, k), standardised."""
-        fitted = self._fitted
-        mean, variance = fitted.solution.predict_with_variance(columns, effective_n_threads(self.n_jobs))
-        # an output that is constant has no spread
-        spread = np.any(fitted.training.values != 0, axis=0)
-        return np.clip(mean, *fitted.bounds), np.sqrt(variance)[:, np.newaxis] * spread
 
     @overload
     def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> np.ndarray: ...
@@ -431,9 +379,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         array, columns = self._validate_columns(X)
         fitted = self._fitted
         if not return_std:
-            mean = fitted.solution.predict(columns, effective_n_threads(self.n_jobs))
-            return self._clamped(np.clip(mean, *fitted.bounds), array)
-        mean, std = self._predict_with_std(columns)
+            return self._clamped(fitted.clamp(fitted.solution.predict(columns, self._n_threads)), array)
+        mean, std = fitted.predict_with_std(columns, self._n_threads)
         found = self._clamped(mean, array)
         return found, (fitted.training.y_scales * std).astype(found.dtype).reshape(found.shape)
 
@@ -464,21 +411,16 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         """
         check_top_k(top_k)
         _, columns = self._validate_columns(X)
-        training, threads = self._fitted.training, effective_n_threads(self.n_jobs)
-        of_samples = self._fitted.solution.weights(columns, threads)
-        if isinstance(of_samples, csr_array):
-            weights = of_samples @ training.shares_of_given_rows()
-            if top_k is None:
-                return weights if sparse_output else weights.toarray()
+        training = self._fitted.training
+        weights = self._fitted.solution.weights(columns, self._n_threads)
+        if isinstance(weights, csr_array):
+            weights = weights @ training.shares_of_given_rows()
+            if sparse_output and top_k is None:
+                return weights
             weights = weights.toarray()
         else:
-            weights = training.for_given_rows(of_samples)
-        if top_k is not None and top_k < weights.shape[1]:
-            largest = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :top_k]
-            kept = np.zeros_like(weights)
-            np.put_along_axis(kept, largest, np.take_along_axis(weights, largest, axis=1), axis=1)
-            weights = kept
-        return csr_array(weights) if sparse_output or top_k is not None else weights
+            weights = training.for_given_rows(weights)
+        return csr_array(keep_largest(weights, top_k)) if sparse_output or top_k is not None else weights
 
     def effective_sample_size(self, X: ArrayLike) -> np.ndarray:
         """Refuse: signed weights count no samples.
@@ -544,8 +486,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         array, columns = self._validate_columns(X)
         fitted = self._fitted
         check_tests_each_once(fitted.tests_each_once)
-        threads = effective_n_threads(self.n_jobs)
-        bounds = fitted.solution.interval(columns, fitted.validation, fitted.residuals, float(coverage), threads)
+        given = fitted.validation, fitted.residuals, float(coverage), self._n_threads
+        bounds = fitted.solution.interval(columns, *given)
         return self._in_units_of_y(bounds, array)
 
     def predict_mean_interval(
@@ -593,21 +535,11 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         """
         check_coverage(coverage)
         check_bool(simultaneous, "simultaneous")
-        check_n_samples(n_bootstrap, "n_bootstrap")
+        check_integer(n_bootstrap, "n_bootstrap")
         array, columns = self._validate_columns(X)
-        solution, threads = self._fitted.solution, effective_n_threads(self.n_jobs)
-        mean, variance = solution.predict_with_variance(columns, threads)
-        std = np.sqrt(np.maximum(variance - self.noise_, 0.0))
-        factor = ndtri(0.5 + 0.5 * coverage)
-        if simultaneous:
-            covariance = solution.covariance(columns, threads)
-            eigenvalues, vectors = np.linalg.eigh(covariance)
-            normal = check_random_state(random_state).standard_normal((n_bootstrap, len(array)))
-            draws = normal * np.sqrt(np.maximum(eigenvalues, 0.0)) @ vectors.T
-            scaled = np.divide(np.abs(draws), std, out=np.zeros_like(draws), where=std > 0)
-            factor = np.quantile(scaled.max(axis=1), coverage, method="higher")
-        half = factor * std[:, np.newaxis] * np.any(self._fitted.training.values != 0, axis=0)
-        return self._in_units_of_y(np.stack([mean - half, mean + half], axis=-1), array)
+        rng = check_random_state(random_state) if simultaneous else None
+        bounds = self._fitted.mean_band(columns, float(coverage), n_bootstrap, rng, self._n_threads)
+        return self._in_units_of_y(bounds, array)
 
     def predict_quantile(self, X: ArrayLike, quantiles: float | ArrayLike = 0.5) -> np.ndarray:
         """Predict quantiles of a new observation: the prediction and a multiple of its standard deviation.
@@ -635,18 +567,8 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         """
         levels = quantile_levels(quantiles)
         array, columns = self._validate_columns(X)
-        mean, std = self._predict_with_std(columns)
-        errors, weights = self._fitted.errors
-        of_levels = np.full((errors.shape[1], levels.size), np.nan)
-        if len(errors):
-            for output, column in enumerate(errors.T):
-                ascending = np.argsort(column, kind="stable")
-                cumulated = np.cumsum(weights[ascending])
-                # sums of weights are as large as the level up to rounding
-                at = np.searchsorted(cumulated, levels.ravel() * cumulated[-1] * (1.0 - _ROUNDING))
-                of_levels[output] = column[ascending[np.minimum(at, len(column) - 1)]]
-        found = mean[:, :, np.newaxis] + std[:, :, np.newaxis] * of_levels
-        return self._in_units_of_y(found.reshape(*mean.shape, *levels.shape), array)
+        found = self._fitted.quantiles(columns, levels.ravel(), self._n_threads)
+        return self._in_units_of_y(found.reshape(*found.shape[:2], *levels.shape), array)
 
     def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Predict the probability that a new observation is at most y.
@@ -675,16 +597,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         """
         array, columns = self._validate_columns(X)
         thresholds, shape = cdf_thresholds(y, self._shape_of_y(len(array)))
-        mean, std = self._predict_with_std(columns)
-        errors, weights = self._fitted.errors
-        training, found = self._fitted.training, np.full(thresholds.shape, np.nan)
-        for output, column in enumerate(errors.T if len(errors) else []):
-            ascending = np.argsort(column, kind="stable")
-            cumulated = np.append(0.0, np.cumsum(weights[ascending]))
-            for i, values in enumerate(thresholds[:, output]):
-                of_query = mean[i, output] + std[i, output] * column[ascending]
-                of_query = training.y_center[output] + training.y_scales[output] * of_query
-                found[i, output] = cumulated[np.searchsorted(of_query, values, side="right")] / cumulated[-1]
+        found = self._fitted.probabilities(columns, thresholds, self._n_threads)
         return found.astype(array.dtype).reshape(shape)
 
     def sample_y(
@@ -713,16 +626,9 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         ValueError
             If `n_samples` is not a positive integer.
         """
-        check_n_samples(n_samples)
+        check_integer(n_samples, "n_samples")
         array, columns = self._validate_columns(X)
-        mean, std = self._predict_with_std(columns)
-        errors, weights = self._fitted.errors
-        if not len(errors):
-            errors, weights = np.full((1, mean.shape[1]), np.nan), np.ones(1)
-        cumulated = np.cumsum(weights)
-        uniform = check_random_state(random_state).random_sample((len(array), n_samples)) * cumulated[-1]
-        drawn = errors[np.minimum(np.searchsorted(cumulated, uniform, side="right"), len(errors) - 1)]
-        found = mean[:, :, np.newaxis] + std[:, :, np.newaxis] * np.moveaxis(drawn, 1, 2)
+        found = self._fitted.draw(columns, n_samples, check_random_state(random_state), self._n_threads)
         return self._in_units_of_y(found, array)
 
     def gradient(self, X: ArrayLike) -> np.ndarray:
@@ -744,15 +650,15 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
             In units of y by units of X.
         """
         array, columns = self._validate_columns(X)
-        training, solution, threads = self._fitted.training, self._fitted.solution, effective_n_threads(self.n_jobs)
+        training, solution = self._fitted.training, self._fitted.solution
         features = training.features
-        by_columns = solution.gradient(columns, threads) / features.repeat(training.scales)
+        by_columns = solution.gradient(columns, self._n_threads) / features.repeat(training.scales)
         found = features.derivative(array, by_columns)
-        here = solution.predict(columns, threads) if features.categories else None
+        here = solution.predict(columns, self._n_threads) if features.categories else None
         for k in features.categories:
             elsewhere = array.copy()
             elsewhere[:, k] = features.reference(k, array[:, k])
-            found[..., k] = here - solution.predict(self._columns_of(elsewhere), threads)
+            found[..., k] = here - solution.predict(self._columns_of(elsewhere), self._n_threads)
         found = found * training.y_scales[:, np.newaxis]
         return found.astype(self._result_dtype(array)).reshape(*self._shape_of_y(len(array)), array.shape[1])
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,14 +15,14 @@ from sknw._kernel_sums.threads import one_blas_thread
 from sknw._metric import optimizer
 from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
-from sknw._metric.parametrization import RIDGE_BOUNDS, STRUCTURES, W_BOUNDS
+from sknw._metric.parametrization import STRUCTURES, W_BOUNDS
 from sknw._metric.subsample import MORE, PREDICTED, TYPICAL_EXPONENT, draw_samples, extrapolate, scale_metric
 from sknw._selection.criterion import Criterion
-from sknw._selection.rules import n_learning_samples, n_validation_rows, n_validation_rows_of_learning
-from sknw._sklearn_compat import FitTask, Interval, StrOptions
+from sknw._selection.rules import n_learning_samples, n_validation_rows_of_attention
+from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import can_widen
-from sknw._smoothing.local_linear import NO_RIDGE
+from sknw._smoothing.local_linear import NO_RIDGE, n_line_columns
 from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import LocalLinearSpec, Smoother
 from sknw._smoothing.training import TrainingSet
@@ -71,75 +70,70 @@ class MetricSmoother(IncrementalSmoother):
         "warm_start": ["boolean"],
     }
 
-    def _fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None,
-        groups: ArrayLike | None,
-        classes: ArrayLike | None = None,
-    ) -> Self:
-        learns = isinstance(self.w, str)
-        continues = self.warm_start and learns and hasattr(self, "_fitted") and self._structure == self.w
-        # a w of 0 is no start: the loss hardly changes around it
-        before = (self.w_, getattr(self, "ridge_", None)) if continues and self.w_.any() else None
-        data = self._validate_fit(X, y, sample_weight, groups, classes)
-        kernel, training = self._kernel(learns), data.training
-        learned = predictions = None
+    @property
+    def _has_steps(self) -> bool:
+        return isinstance(self.w, str)
+
+    def _warm_start(self) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """w and the ridge of the fit before; a w of 0 is no start: the loss hardly changes around it."""
+        continues = self.warm_start and self._has_steps and hasattr(self, "_fitted") and self._structure == self.w
+        return (self.w_, getattr(self, "ridge_", None)) if continues and self.w_.any() else None
+
+    def _fit_data(
+        self, data: FitData, on_step: Callable[[], bool], start: tuple[np.ndarray, np.ndarray | None] | None
+    ) -> None:
+        training, learned = data.training, None
+        kernel = self._kernel()
         n, d = len(training), data.X.shape[1]
-        if learns:
+        if self._has_steps:
             self._check_structure(training)
-        if learns and isinstance(training, ShardedTrainingSet) and not self._learns_from_some(n, d):
-            raise ValueError(
-                f"w={self.w!r} is learned from all {n} samples with validation_samples={self.validation_samples!r}, "
-                "and fit leaves the rows of a dask array on the workers of its cluster: fit to X.compute(), or choose "
-                'validation_samples="auto", with which some of many samples are enough.'
-            )
-        if learns:
-            n_auto = n_validation_rows_of_learning(n)
+        validation = self._validation(data, self._n_validation_rows(training))
+        if self._has_steps:
+            with one_blas_thread():
+                learned = self._learn(data, kernel, validation, start, on_step)
+            w, n_passes = training.in_units_of_x(learned.w), _PASSES_OF_LEARNING
         else:
-            n_auto = n_validation_rows(n, len(training.center), kernel, all_pairs=True)
-        validation = self._validation(data, n_auto)
+            w, n_passes = self._given_w(training), 1
         looked_at = validation
         if self._learns_from_some(n, d):
             looked_at = validation[:: -(-len(validation) // _LOOKED_AT)]
-        metadata = {"sample_weight": data.sample_weight, "groups": groups}
-        task = FitTask(self, data.X, data.y, metadata, has_steps=learns)
-        if learns:
-            with one_blas_thread():
-                learned = self._learn(data, kernel, validation, before, task.step)
-            w = training.in_units_of_x(learned.w)
-        else:
-            w = self._given_w(d)
-            if w.ndim == 2:
-                _refuse_matrix(training.features, "w as a matrix")
-        smoother = self._build_smoother(training, kernel, w, validation, _PASSES_OF_LEARNING if learns else 1, None)
-        if "ridge" in self.get_params(deep=False):
-            self.ridge_ = self.slope_count_ = None
-        if self._ridge is not None:
-            self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
-            line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
-            self._widens = learns and isinstance(self._ridge, str) and can_widen(kernel)
-            smoother = replace(smoother.with_line(line), widens=self._widens)
-            if isinstance(self._ridge, str):
-                self.slope_count_, of_rows = Criterion("loo", smoother, training, looked_at).best_count(line.ridge)
-                predictions = of_rows if looked_at is validation else None
-                smoother = smoother.with_count(self.slope_count_)
+        smoother = self._build_smoother(training, kernel, w, validation, n_passes)
+        smoother, predictions = self._with_line(smoother, training, validation, looked_at, learned)
         self._store_fit(data, smoother, validation, predictions)
-        self.w_, self._structure = w, str(self.w) if learns else None
+        self.w_, self._structure = w, str(self.w) if learned else None
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
         if learned:
-            self._warn_of_fit(smoother, training, looked_at)
+            self._warn(self._warning_of_fit(looked_at))
         if learned and not learned.converged:
-            warnings.warn(
+            self._warn(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
                 "penalty.",
                 ConvergenceWarning,
-                stacklevel=4,  # the caller of fit, beyond its decorator
             )
-        task.end()
-        return self
+
+    def _with_line(
+        self,
+        smoother: Smoother,
+        training: TrainingSet,
+        validation: Validation,
+        looked_at: Validation,
+        learned: MetricFit | None,
+    ) -> tuple[Smoother, np.ndarray | None]:
+        """The smoother with its line, if it has one, and the predictions of the validation, if they are known."""
+        if "ridge" in self.get_params(deep=False):
+            self.ridge_ = self.slope_count_ = None
+        if self._ridge is None:
+            return smoother, None
+        self.ridge_ = learned.ridge if learned else self._ridge_for(smoother, training, validation)
+        line, self.slope_count_ = LocalLinearSpec.of(training, self.ridge_), 0.0
+        self._widens = learned is not None and isinstance(self._ridge, str) and can_widen(smoother.kernel)
+        smoother = replace(smoother.with_line(line), widens=self._widens)
+        if not isinstance(self._ridge, str):
+            return smoother, None
+        path = Criterion("loo", smoother, training, looked_at).ridge_path(line.ridge)
+        self.slope_count_, predictions = path.best_count(line.ridge)
+        return smoother.with_count(self.slope_count_), predictions if looked_at is validation else None
 
     @property
     def _remedy(self) -> str:
@@ -170,9 +164,9 @@ class MetricSmoother(IncrementalSmoother):
         parameters = self.get_params(deep=False)
         return parameters["ridge"] if parameters.get("degree") else None
 
-    def _kernel(self, learns: bool) -> Kernel:
+    def _kernel(self) -> Kernel:
         kernel = resolve_kernel(self.kernel)
-        if learns and not kernel.is_differentiable:
+        if self._has_steps and not kernel.is_differentiable:
             raise ValueError(
                 f"kernel={self.kernel!r} has no derivative, which learning w takes; choose another kernel, such as "
                 '"gaussian" or a subclass of sknw.kernels.Kernel with a method derivative(sq), or give w in numbers.'
@@ -185,14 +179,14 @@ class MetricSmoother(IncrementalSmoother):
         kernel: Kernel,
         validation: Validation,
         before: tuple[np.ndarray, np.ndarray | None] | None,
-        on_iteration: Callable[[], bool],
+        on_step: Callable[[], bool],
     ) -> MetricFit:
         """The learned w, of standardised inputs; of many samples from some."""
-        training, progress = data.training, Progress(on_iteration, self.verbose, type(self).__name__)
+        training, progress = data.training, Progress(on_step, self.verbose, type(self).__name__)
         n, d = len(training), len(training.scales)
         if before is not None and before[0].shape == self._shape(d):
-            # features that were taken out may come back
-            ridge = optimizer.START_RIDGE if before[1] is None else np.minimum(before[1], RIDGE_BOUNDS[1])
+            # features that were taken out may come back: from a ridge at which their slopes count
+            ridge = optimizer.START_RIDGE if before[1] is None else np.where(np.isinf(before[1]), 1.0, before[1])
             w = (before[0].T * training.scales).T
             start = np.maximum(w, W_BOUNDS[0]) if w.ndim == 1 else w, np.broadcast_to(ridge, (d,))
         else:
@@ -247,26 +241,36 @@ class MetricSmoother(IncrementalSmoother):
             return (d,)
         return d, d if self.w == "full" else min(d, 3) if self.rank is None else self.rank
 
+    def _n_validation_rows(self, training: TrainingSet) -> int:
+        """On how many samples the score rests where that is not given: on all, if w is learned from all."""
+        n = len(training)
+        if self._has_steps and not self._learns_from_some(n, len(training.scales)):
+            return n
+        n_columns = 2 if self._ridge is None else 1 + n_line_columns(min(n, len(training.center)), 1)
+        return n_validation_rows_of_attention(n, n_columns, is_learned=self._has_steps)
+
     def _n_learning_samples(self, n: int, d: int) -> int:
         """From how many of n samples w is learned where the number of validation samples is not given."""
         return n_learning_samples(n, 1 if self.w == "scalar" else int(np.prod(self._shape(d))))
 
     def _learns_from_some(self, n: int, d: int) -> bool:
-        is_learned = isinstance(self.w, str)
-        return is_learned and self.validation_samples == "auto" and self._n_learning_samples(n, d) < n
+        return self._has_steps and self.validation_samples == "auto" and self._n_learning_samples(n, d) < n
 
     def _check_structure(self, training: TrainingSet) -> None:
-        """Refuse a matrix w that the features, their number or memory do not allow."""
+        """Refuse a w that the place of the rows, the features, their number or memory do not allow to learn."""
+        n = len(training)
+        if isinstance(training, ShardedTrainingSet) and not self._learns_from_some(n, len(training.scales)):
+            raise ValueError(
+                f"w={self.w!r} is learned from all {n} samples with validation_samples={self.validation_samples!r}, "
+                "and fit leaves the rows of a dask array on the workers of its cluster: fit to X.compute(), or choose "
+                'validation_samples="auto", with which some of many samples are enough.'
+            )
         if self.w not in ("low_rank", "full"):
             return
         _refuse_matrix(training.features, f'w="{self.w}"')
         d, rank = self._shape(len(training.scales))
         if rank > d:
             raise ValueError(f"rank must be at most the number of features; got rank={rank} and n_features = {d}.")
-        self._refuse_many_entries(len(training), d, rank)
-
-    def _refuse_many_entries(self, n: int, d: int, rank: int) -> None:
-        """Refuse a matrix w that takes too much memory to learn."""
         n_bytes = 8 * (2 * optimizer.N_CORRECTIONS + _MORE_MATRICES) * d * rank
         if n_bytes > _MOST_BYTES_OF_MATRIX:
             seconds = 1e-10 * self.max_iter * (2 * d * d * rank + 6 * n * d * d)
@@ -297,14 +301,16 @@ class MetricSmoother(IncrementalSmoother):
             ridge = np.maximum(ridge, least.max(initial=NO_RIDGE))
         return np.broadcast_to(ridge, (d,))
 
-    def _given_w(self, d: int) -> np.ndarray:
-        w = as_numbers(self.w)
+    def _given_w(self, training: TrainingSet) -> np.ndarray:
+        w, d = as_numbers(self.w), len(training.scales)
         w = np.full(d, w) if w.ndim == 0 else w
         if w.ndim not in (1, 2) or len(w) != d or w.size == 0 or not np.all(np.isfinite(w)):
             raise ValueError(
                 f"w must be one of {list(STRUCTURES)}, a number, {d} numbers, one for each feature, or a matrix of "
                 f"{d} rows; got {self.w!r}."
             )
+        if w.ndim == 2:
+            _refuse_matrix(training.features, "w as a matrix")
         return w
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
@@ -24,10 +23,20 @@ from sknw._predictive.quantiles import probabilities, sample_indices
 from sknw._predictive.quantiles import quantiles as quantiles_of
 from sknw._smoothing.attention import effective_sample_size, for_each_attention_block, sparse_attention
 from sknw._smoothing.smoother import Smoother
+from sknw.estimators.arguments import (
+    cdf_thresholds,
+    check_bool,
+    check_coverage,
+    check_integer,
+    check_tests_each_once,
+    check_top_k,
+    quantile_levels,
+    require_derivative,
+)
 from sknw.estimators.dask_arrays import is_dask_array
 from sknw.estimators.progress import report_progress
 from sknw.estimators.tables import Categories, as_table, densify, encode, names_the_remedy
-from sknw.kernels import Kernel, Pairwise
+from sknw.kernels import Kernel
 
 # Results for float32 queries are float32, unless the targets are so large that this could overflow.
 _FLOAT32_LIMIT = 1e30
@@ -327,8 +336,7 @@ class PredictiveMixin(AttentionMixin):
         """
         check_coverage(coverage)
         check_bool(simultaneous, "simultaneous")
-        if not _is_positive_integer(n_bootstrap) or n_bootstrap < 2:
-            raise ValueError(f"n_bootstrap must be an integer of at least 2, got {n_bootstrap!r}.")
+        check_integer(n_bootstrap, "n_bootstrap", least=2)
         array, smoother = self._validate_queries(X)
         self._require_left_out("A band of the mean")
         fitted, training = self._fitted, self._fitted.training
@@ -431,7 +439,7 @@ class PredictiveMixin(AttentionMixin):
         ValueError
             If `n_samples` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        check_n_samples(n_samples)
+        check_integer(n_samples, "n_samples")
         array, smoother = self._validate_queries(X)
         request = smoother.value_request(smoother.queries(array))
         uniform = check_random_state(random_state).random_sample((len(array), n_samples))
@@ -485,8 +493,7 @@ class PredictiveMixin(AttentionMixin):
 
     def _result_dtype(self, array: np.ndarray) -> np.dtype:
         """float32 for float32 queries, unless the targets are too large for it."""
-        largest = np.abs(self._fitted.training.y_center) + self._fitted.training.y_scales
-        return array.dtype if np.all(largest < _FLOAT32_LIMIT) else np.dtype(np.float64)
+        return array.dtype if self._fitted.training.largest_magnitude < _FLOAT32_LIMIT else np.dtype(np.float64)
 
     @property
     def _targets(self) -> np.ndarray:
@@ -495,91 +502,3 @@ class PredictiveMixin(AttentionMixin):
 
     def _shape_of_y(self, n: int) -> tuple[int, ...]:
         return (n, *self.y_train_.shape[1:])
-
-
-def check_top_k(top_k: object) -> None:
-    """Refuse a `top_k` that is neither None nor a positive integer."""
-    if top_k is not None and not _is_positive_integer(top_k):
-        raise ValueError(f"top_k must be a positive integer or None, got {top_k!r}.")
-
-
-def check_n_samples(n_samples: object, name: str = "n_samples") -> None:
-    """Refuse a number of draws that is not a positive integer."""
-    if not _is_positive_integer(n_samples):
-        raise ValueError(f"{name} must be a positive integer, got {n_samples!r}.")
-
-
-def check_coverage(coverage: float) -> None:
-    """Refuse a coverage that is not between 0 and 1."""
-    if not isinstance(coverage, Real) or not 0 < coverage < 1:
-        raise ValueError(f"coverage must be a number between 0 and 1, both excluded, got {coverage!r}.")
-
-
-def check_bool(value: object, name: str) -> None:
-    """Refuse what is neither True nor False, as a string that would count as True."""
-    if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")
-
-
-def check_tests_each_once(tests_each_once: bool) -> None:
-    """Refuse intervals where a row has several left-out predictions."""
-    if not tests_each_once:
-        raise ValueError(
-            "predict_interval needs one left-out prediction of each row, and cv has tested some rows several "
-            "times: fit with a cv that tests each row once, such as KFold."
-        )
-
-
-def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
-    """The levels as an array, () or (q,); a ValueError where they are not numbers between 0 and 1."""
-    try:
-        are_bools = np.asarray(quantiles).dtype == bool
-        levels = np.array(np.nan) if are_bools else np.asarray(quantiles, dtype=np.float64)
-    except (TypeError, ValueError):
-        levels = np.array(np.nan)
-    if levels.ndim > 1 or not levels.size or not np.all((levels >= 0) & (levels <= 1)):
-        raise ValueError(f"quantiles must be a number between 0 and 1 or a list of such numbers, got {quantiles!r}.")
-    return levels
-
-
-def cdf_thresholds(y: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The values y for each query and output (m, k, t), and the shape of results.
-
-    `shape` is that of predictions.
-
-    Raises
-    ------
-    ValueError
-        If y is neither numbers for all queries nor some for each.
-    """
-    try:
-        values = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.array(np.nan)
-    if (values.ndim > 1 and values.shape[:-1] != shape) or np.isnan(values).any():
-        raise ValueError(
-            f"y must be a number, a list of numbers, or an array of shape {(*shape, 'n_values')} with values for "
-            f"each query; got {y!r}."
-        )
-    thresholds = values if values.ndim > 1 else np.broadcast_to(values, (*shape, values.size))
-    return thresholds.reshape(shape[0], -1, thresholds.shape[-1]), (*shape, *values.shape[-1:])
-
-
-def require_derivative(kernel: Kernel) -> None:
-    """Refuse a kernel that has no derivative.
-
-    Raises
-    ------
-    ValueError
-        If it has none; says which have.
-    """
-    if not kernel.is_differentiable:
-        name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
-        raise ValueError(
-            f'{name} has no derivative, which a gradient needs; take a kernel that has, such as "gaussian", '
-            "or a subclass of sknw.kernels.Kernel with a method derivative(sq)."
-        )
-
-
-def _is_positive_integer(value: object) -> bool:
-    return isinstance(value, int | Integral) and not isinstance(value, bool) and int(value) >= 1

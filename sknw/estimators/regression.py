@@ -14,8 +14,8 @@ from sknw._selection.ridge_path import MUCH_LARGER
 from sknw._smoothing.datafit import SquaredError
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
-from sknw._smoothing.validation import LeaveOutRule, Validation
-from sknw.estimators.base import FitData
+from sknw._smoothing.validation import LeaveOutRule
+from sknw.estimators.base import LeftOut
 from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.predictive import PredictiveMixin
 
@@ -49,21 +49,12 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, None]:
         return y, None
 
-    def _store_left_out(
-        self,
-        data: FitData,
-        smoother: Smoother,
-        validation: Validation,
-        predictions: np.ndarray,
-        of_samples: np.ndarray,
-        loo: np.ndarray,
-    ) -> None:
-        training = data.training
-        self.loo_score_ = weighted_r2(training.values, of_samples, training.sample_weight)
-        training.into_units_of_y(loo)
+    def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
+        self.loo_score_ = weighted_r2(training.values, left_out.of_samples, training.sample_weight)
+        loo = training.into_units_of_y(left_out.of_rows)
         if smoother.line is None:
             training.clip_to_targets(loo)
-        self.loo_prediction_ = loo.reshape(data.y.shape)
+        self.loo_prediction_ = loo.reshape(self._shape_of_y(len(loo)))
 
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
         if not hasattr(self, "loo_prediction_"):  # rows were appended
@@ -73,9 +64,10 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     def _skill(self) -> float:
         return self.loo_score_
 
-    def _autocorrelation(self, smoother: Smoother, training: TrainingSet, n_rows: int) -> Autocorrelation | None:
-        """That of the leave-one-out residuals."""
-        return measure_autocorrelation(smoother, training, training.residuals(self.loo_prediction_), n_rows)
+    def _autocorrelation(self, n_rows: int) -> Autocorrelation | None:
+        training = self._fitted.training
+        residuals = training.residuals(self.loo_prediction_)
+        return measure_autocorrelation(self._fitted.smoother, training, residuals, n_rows)
 
     def _individual_curves(self, rows: np.ndarray, feature: int, values: np.ndarray) -> np.ndarray:
         curves, targets = super()._individual_curves(rows, feature, values), self._fitted.training.values

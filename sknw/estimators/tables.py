@@ -59,19 +59,21 @@ def as_table(X: Any) -> Any:
 
 @contextmanager
 def names_the_remedy(estimator: object) -> Iterator[None]:
-    """Say what helps where the validation of X has found missing numbers or strings, or that of y missing labels.
+    """Say what helps where scikit-learn has found missing values or strings, or a y that is a single number.
 
     Raises
     ------
     ValueError
-        The one that was raised, with the remedy if it is about missing values or strings.
+        With the remedy in place of the error of scikit-learn; other errors stay as they are.
     """
     name = type(estimator).__name__
     try:
         yield
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         message = str(error)
-        if message.startswith("Input X contains NaN"):
+        if message.startswith("Input should have at least 1 dimension"):
+            message = "y must have a target for each row of X, got a single one."
+        elif message.startswith("Input X contains NaN"):
             message = (
                 f"Input X contains NaN. {name} takes missing values in categories, where they are a level, and not in "
                 f"numbers: impute these first, as by make_pipeline(IterativeImputer(add_indicator=True), {name}()). "

@@ -144,6 +144,7 @@ DATA = {
     "NaN in y": ((X, NAN[:, 0] + NAN[:, 1]), "y contains NaN"),
     "infinity in y": ((X, INF[:, 1] + 0 * Y + np.where(np.arange(20) == 0, np.inf, 0)), "y contains infinity"),
     "too short a y": ((X, Y[:-1]), "inconsistent numbers of samples"),
+    "a number as y": ((X, 3.0), "y must have a target for each row"),
     "no y": ((X, None), "requires y to be passed"),
     "text in y": ((X, np.full(20, "a")), "y must consist of numbers"),
     "objects in y": ((X, np.full(20, "a", dtype=object)), "y must consist of numbers"),

@@ -501,3 +501,14 @@ def test_the_ridge_of_many_rows_is_nearly_the_best(monkeypatch):
     best = LocalLinearRegressor(bandwidth=0.6).fit(X, y).loo_score_
     monkeypatch.setattr(ridge_path, "_SCANNED_ROWS", 100)
     assert_allclose(LocalLinearRegressor(bandwidth=0.6).fit(X, y).loo_score_, best, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+def test_left_out_lines_that_a_search_hands_over_are_those_of_the_bandwidth(kernel):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 1)).round(2)  # ties, and rows alone in a narrow window
+    y = np.sin(2 * X[:, 0]) + 0.2 * rng.standard_normal(200)
+    found = LocalLinearRegressor(kernel).fit(X, y)
+    given = LocalLinearRegressor(kernel, bandwidth=found.bandwidth_).fit(X, y)
+    assert (found.ridge_, found.slope_count_) == (given.ridge_, given.slope_count_)
+    assert_allclose(found.loo_prediction_, given.loo_prediction_, rtol=1e-11, atol=1e-12)

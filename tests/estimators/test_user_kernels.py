@@ -258,13 +258,16 @@ def test_a_kernel_with_a_form_is_the_named_one_everywhere(case):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "exponent"), [("auto", 4), ("fused", 4), ("fused", 6), ("pruned", 4), ("pruned", 6), ("sorted", 4)]
+    ("algorithm", "form"),
+    [(name, PolynomialForm(2, 4)) for name in ("auto", "fused", "pruned")]
+    + [(name, PolynomialForm(2, 6)) for name in ("fused", "pruned")]
+    + [("sorted", CosineForm())],
+    ids=str,
 )
-def test_an_engine_that_takes_a_kernel_need_not_take_its_square_or_derivative(algorithm, exponent):
+def test_an_engine_that_takes_a_kernel_need_not_take_its_square_or_derivative(algorithm, form):
     X, y, w, Q = regression(d=1, weighted=True)
     model, dense = (
-        NadarayaWatsonRegressor(OfForm(PolynomialForm(2, exponent)), 2.0, algorithm=name).fit(X, y, w)
-        for name in (algorithm, "dense")
+        NadarayaWatsonRegressor(OfForm(form), 2.0, algorithm=name).fit(X, y, w) for name in (algorithm, "dense")
     )
     same(model.effective_sample_size(Q), dense.effective_sample_size(Q))
     same(model.gradient(Q), dense.gradient(Q))

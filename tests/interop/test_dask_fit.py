@@ -23,6 +23,7 @@ from sknw import (
     NadarayaWatsonRegressor,
 )
 from sknw._selection import rules
+from sknw._smoothing import smoother
 from sknw.estimators import dask_arrays
 from sknw.inspection import summary
 from sknw.model_selection import LeaveBlockOut
@@ -142,8 +143,10 @@ def test_categories_are_those_of_one_process(client):
     assert_same_fit(*both(lines, X[:, :2], y, w), Q[:, :2])
 
 
-def test_lines_that_lose_digits_are_found_again_from_the_rows_near(client):
+def test_lines_that_lose_digits_are_found_again_from_the_rows_near(client, monkeypatch):
     """Windows are narrow beside the distance from the centre, and the ridge is none."""
+    monkeypatch.setattr(smoother, "_LEAST_TOGETHER", 7)  # several groups of queries
+    monkeypatch.setattr(smoother, "_SAMPLES_TOGETHER", 1)
     rng = np.random.default_rng(0)
     middles = rng.uniform(-1.0, 1.0, size=(15, 2))
     X, Q = (np.repeat(middles, n, axis=0) + 1e-5 * rng.normal(size=(15 * n, 2)) for n in (10, 2))

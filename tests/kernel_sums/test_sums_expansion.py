@@ -179,6 +179,13 @@ def test_an_outlying_query_gets_the_limit():
         assert_allclose(mean[[0, 2]], request.columns[[keys.argmax(), keys.argmin()], 0])
 
 
+@pytest.mark.parametrize("far", [1e15, 1e16, 1e17, 1e30])
+def test_keys_at_the_same_distance_but_for_rounding_all_count(far):
+    request = request_of(sample(1, 300), [far, -far])
+    means = [sums.moments / sums.mass[..., np.newaxis] for sums in (EXPANSION.compute(request), DENSE.compute(request))]
+    assert_allclose(*means, rtol=1e-12)
+
+
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_ties_are_all_counted_and_only_the_own_key_is_left_out(d, way):
     keys = np.repeat(np.random.default_rng(4).integers(-3, 3, (60, d)).astype(float), 7, axis=0)

@@ -1,6 +1,7 @@
 """The loss of w and its gradient against the oracle; what the minimisation promises."""
 
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import oracle
@@ -13,6 +14,7 @@ from sklearn.model_selection import KFold, LeaveOneGroupOut, RepeatedKFold
 
 from sknw import AttentionPoolingRegressor, NadarayaWatsonRegressor
 from sknw._metric import optimizer
+from sknw._metric.gauss_newton import minimise_squares
 from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
@@ -175,6 +177,26 @@ def test_lines_without_some_slopes_and_distances_without_some_features(kernel, c
         assert_allclose(w_gradient, by_w, rtol=0, atol=1e-7 * np.abs(by_w).max())
         assert_allclose(ridge_gradient[:2], by_ridge[:2], rtol=0, atol=1e-7 * np.abs(by_ridge[:2]).max())
         np.testing.assert_array_equal(ridge_gradient[2:], 0.0)
+        (roots, of_roots), shares = loss.roots(W, ridge), shares_of_rows(loss)
+        assert shares @ roots**2 == pytest.approx(found, rel=1e-13)
+        for by_number, of_loss in zip(of_roots(), (w_gradient, ridge_gradient), strict=True):
+            assert_allclose(2 * (shares * roots) @ by_number, of_loss, rtol=0, atol=1e-12 * np.abs(of_loss).max())
+
+
+def shares_of_rows(loss):
+    weights = loss.training.sample_weight[loss.validation.rows]
+    return weights / weights.sum()
+
+
+def test_each_root_of_a_loss_has_the_derivatives_of_the_loss_of_its_row():
+    X, y, _, _ = regression(n=24, d=3)
+    loss, W, ridge = loss_of(X, y, None, "gaussian", 1), np.array([0.9, 0.5, 0.0]), np.array([0.1, np.inf, 0.3])
+    roots, derivatives = loss.roots(W, ridge)
+    for row in (2, 17):
+        found, *expected = replace(loss, validation=loss.validation[row : row + 1])(W, ridge)
+        assert roots[row] ** 2 == pytest.approx(found, rel=1e-12)
+        for of_roots, of_row in zip(derivatives(), expected, strict=True):
+            assert_allclose(2 * roots[row] * of_roots[row], of_row, rtol=0, atol=1e-12 * np.abs(expected[0]).max())
 
 
 @pytest.mark.parametrize(("kernel", "n_outputs"), [("gaussian", None), ("tricube", 2)])
@@ -264,6 +286,51 @@ def test_objective_and_its_gradient_in_theta_are_the_penalised_logarithm(structu
     assert objective == pytest.approx(float(expected(packed)), rel=1e-7)
     by_theta = derivatives(expected, packed)
     assert_allclose(theta.gradient(W, ridge, by_w, by_ridge), by_theta, rtol=0, atol=1e-7 * np.abs(by_theta).max())
+
+
+@pytest.mark.parametrize("structure", ["scalar", "diagonal"])
+def test_gauss_newton_steps_know_the_gradient_and_the_curvature_of_the_penalty(structure):
+    """Of residuals that do not depend on theta H would be that of the penalty; here, what J does not explain of it."""
+    d = 3
+    X, y, w, _ = regression(n=20, d=d)
+    W, ridge = some_w(structure, d), np.full(d, 0.2) if structure == "scalar" else np.array([0.02, 0.3, 0.9])
+    of_theta, h = [], []
+    for penalty in (0.0, 100.0):
+        learner = learner_of(loss_of(X, y, w, "gaussian", 1), penalty)
+        theta = Parametrization(structure, W, ridge, True)
+        objective, loss, by_w, by_ridge = learner.objective(W, ridge)
+        *values, derivatives = learner.squares(W, ridge, theta)
+        gradient, curvature = derivatives()
+        assert values == pytest.approx([objective, loss], rel=1e-12)
+        assert_allclose(gradient, theta.gradient(W, ridge, by_w, by_ridge), rtol=0, atol=1e-12 * np.abs(gradient).max())
+        assert np.linalg.eigvalsh(curvature).min() > -1e-12
+        of_theta.append(gradient)
+        h.append(curvature)
+    of_penalty = np.diag(h[1] - h[0])
+    n_w = len(of_penalty) // 2
+    assert_allclose(of_penalty[:n_w], (of_theta[1] - of_theta[0])[:n_w], rtol=1e-9)  # linear in w: exp(theta)
+    assert np.all(of_penalty[n_w:] > 0)
+
+
+def test_gauss_newton_steps_end_at_the_minimum_within_bounds():
+    """Rosenbrock's function, whose valley is bent, as a sum of squares; with a bound that keeps from the minimum."""
+
+    def function(theta):
+        a, b = theta
+        residuals = np.array([10 * (b - a**2), 1 - a])
+        j = np.array([[-20 * a, 10.0], [-1.0, 0.0]])
+        return residuals @ residuals, lambda: (2 * j.T @ residuals, 2 * j.T @ j, np.ones(2))
+
+    ends = []
+
+    def noted(theta):
+        ends.append(theta)
+        return function(theta)
+
+    for upper, expected in ((10.0, [1.0, 1.0]), (0.5, [0.5, 0.25])):
+        assert minimise_squares(noted, np.array([-1.2, 1.0]), [(-10.0, upper), (-10.0, 10.0)], lambda: None, 200, 1e-14)
+        assert_allclose(ends[-1], expected, atol=1e-5)
+    assert not minimise_squares(function, np.array([-1.2, 1.0]), [(-10.0, 10.0)] * 2, lambda: None, 3, 1e-14)
 
 
 def test_a_feature_that_is_switched_off_has_no_derivative_of_its_size():

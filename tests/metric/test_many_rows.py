@@ -11,7 +11,7 @@ from sknw import AttentionPoolingClassifier, AttentionPoolingRegressor
 from sknw._metric.optimizer import MetricFit, Progress
 from sknw._metric.subsample import draw_samples, extrapolate
 from sknw._selection import rules
-from sknw._selection.rules import n_learning_samples, n_validation_rows_of_learning
+from sknw._selection.rules import n_learning_samples, n_validation_rows_of_attention
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Blocks, Splits, Validation
 from sknw.estimators import metric
@@ -39,8 +39,23 @@ def data(n=N, seed=0):
 def test_rows_follow_from_the_numbers_of_samples_and_of_what_is_learned():
     assert [n_learning_samples(n, 6) for n in (2299, 2300, 2301, 10**6)] == [2299, 2300, 2300, 2300]
     assert n_learning_samples(10**6, 1000) == 10_000
-    rows = [n_validation_rows_of_learning(n) for n in (300, 20_000, 25_000, 100_000, 10**7)]
-    assert rows == [300, 20_000, 16_000, 4000, 400]
+
+
+@pytest.mark.parametrize(
+    ("n", "n_columns", "of_learned", "of_given"),
+    [
+        (300, 2, 300, 300),
+        (20_000, 2, 20_000, 20_000),
+        (25_000, 90, 16_000, 16_000),  # lines of 11 features
+        (10**7, 90, 400, 40),
+        (20_000, 902, 2217, 2217),  # lines of a number and a category of 40 levels
+        (100_000, 5000, 400, 400),
+        (10**7, 5000, 400, 40),
+    ],
+)
+def test_rows_of_the_score_follow_from_the_numbers_of_samples_and_of_columns(n, n_columns, of_learned, of_given):
+    assert n_validation_rows_of_attention(n, n_columns, is_learned=True) == of_learned
+    assert n_validation_rows_of_attention(n, n_columns, is_learned=False) == of_given
 
 
 def validation_of(n, rule):

@@ -321,6 +321,13 @@ def test_gradient_far_from_all_samples_is_that_of_the_two_nearest():
     assert_allclose(model.gradient([[50.0]]), [[0.01 * a * (1 - a)]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "biweight"])
+@pytest.mark.parametrize("ridge", [None, 0.1])
+def test_gradient_is_level_where_scaled_inputs_overflow(kernel, ridge):
+    X, y, w, _ = regression(d=2)
+    assert_array_equal(fitted(X, y, w, kernel, 0.5, ridge).gradient([[1e308, 0.0], [-1e308, 1e308]]), 0.0)
+
+
 def test_gradient_of_a_users_kernel():
     class Differentiable(Cauchy):
         def derivative(self, sq):

@@ -32,6 +32,7 @@ from sknw._kernel_sums.costs import (
     COEFFICIENT_POINT,
     LINE_BANDWIDTH,
     LINE_CALL,
+    LINE_EXPANSIONS,
     LINE_KEY,
     LINE_POINT,
     LINE_SUM,
@@ -82,7 +83,7 @@ class FastGauss(Engine):
     def estimate_seconds(self, request: KernelSumRequest) -> float:
         """With one feature by the number of points; with more as if these were normal, but for the keys near.
 
-        Then at every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less. With
+        And at every bandwidth: to put points in cells, and expansions or direct sums, which of them takes less. With
         ranges that are left out all sums are direct ones.
         """
         (n, d), m, n_bandwidths = request.keys.shape, len(request.queries), len(request.bandwidths)
@@ -90,7 +91,7 @@ class FastGauss(Engine):
         if d == 1:
             total = LINE_CALL + LINE_POINT * (n + m) * (1 + n_bandwidths) + LINE_BANDWIDTH * n_bandwidths
             if not request.has_ranges:
-                return 1e-9 * total
+                return 1e-9 * (total + _cost_of_line_sums(request))
         deviations = request.index.of_keys("deviations", lambda: request.keys[:: -(-n // _SAMPLE)].std(axis=0))
         per_unit = np.sqrt(2.0 * request.form.rate) / request.bandwidths
         for s, near in zip(deviations * per_unit[:, np.newaxis], _share_near(request, per_unit), strict=True):
@@ -149,6 +150,16 @@ def _cost_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
     line = min(2.0 * _USUAL_REACH / WIDTH, 1.0 + 5.0 * s.max() / WIDTH)
     translation = TRANSLATION_OVERHEAD * d * line * n_coefficients * P * TRANSLATION[d]
     return COEFFICIENT_POINT * n_coefficients * (n + m) + translation * min(_n_cells(s, WIDTH), n)
+
+
+def _cost_of_line_sums(request: KernelSumRequest) -> float:
+    """With one feature: at each bandwidth expansions, or direct sums over evenly spaced keys, which takes less."""
+    window = 2.0 * _USUAL_REACH
+    with np.errstate(over="ignore"):
+        lowest, highest = request.index.ranges[:, 0]
+        extents = (highest - lowest) * np.sqrt(2.0 * request.form.rate) / request.bandwidths
+    near = len(request.keys) * window / np.maximum(extents, window)
+    return float(np.minimum(LINE_EXPANSIONS, len(request.queries) * (LINE_SUM + LINE_KEY * near)).sum())
 
 
 def _share_near(request: KernelSumRequest, per_unit: np.ndarray) -> np.ndarray:

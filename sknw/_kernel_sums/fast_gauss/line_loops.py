@@ -14,6 +14,9 @@ from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate, product
 
+# Far out keys have the same distance but for rounding, in which they weigh the same.
+ROUNDING = 2.0**-52
+
 
 @inner(REORDERED)
 def _scaled(weights, column, n):
@@ -102,7 +105,7 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
         # x - a = (x^2 - a^2) / (x + a), on the side of the nearest added to its own coordinate: far out q - x and q - a
         # would round to the same number
         distance, window = abs(query - keys[nearest]), max(log_small_part - log_weight, 0.0) / rate
-        further = window / (np.sqrt(shift + window) + distance)
+        further = window / (np.sqrt(shift + window) + distance) + ROUNDING * distance
         low = min(keys[nearest], query - distance) - further
         high = max(keys[nearest], query + distance) + further
         # mostly, where there are few, a vector of keys is enough, which need not be searched for

@@ -3,7 +3,7 @@
 The keys left of a query and, mirrored, the keys right of it are summed apart. Leave-one-out is then strictly left plus
 strictly right: nothing is subtracted. Only differences of inputs enter, so an offset costs no digits.
 
-numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first problem arrives.
+numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first request arrives.
 """
 
 from __future__ import annotations
@@ -200,6 +200,7 @@ def _exponential_sides(request: KernelSumRequest, line: SortedRequest, h: float)
     return parts, shift, any_far
 
 
+@lru_cache(maxsize=128)
 def _radius(h: float, includes_edge: bool) -> float:
     """The largest distance at which kernels.py gives a weight: fl(d^2 / h^2) at most `EDGE` or, without edge, below 1.
 

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn import get_config
 
 from sknw._kernel_sums import dense
-from sknw._kernel_sums.costs import RANGE_PAIR, RANGE_QUERY, TILED_CALL, tiled_pair
+from sknw._kernel_sums.costs import RANGE_PAIR, RANGE_QUERY, TILED_BLOCK, TILED_CALL, tiled_pair
 from sknw._kernel_sums.registry import Engine, form_refusal, metric_form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
@@ -47,9 +47,9 @@ class Tiled(Engine):
         return None
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
-        return 1e-9 * (
-            TILED_CALL + tiled_pair(request.form, request.keys.shape[1], request.columns.shape[1]) * request.n_pairs
-        )
+        pair = tiled_pair(request.form, request.keys.shape[1], request.columns.shape[1])
+        n_keys = -(-len(request.keys) // TILED_BLOCK) * TILED_BLOCK
+        return 1e-9 * (TILED_CALL + pair * n_keys * len(request.queries) * len(request.bandwidths))
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; queries far from all keys are computed again relative to their nearest key."""
@@ -85,7 +85,7 @@ class Tiled(Engine):
         keys = index.of_keys("by feature", lambda: range_loops.filled_up(index.keys.T))
         columns = index.of_columns("weighted, by column", lambda: range_loops.filled_up(index.weighted_columns.T))
         sums = np.zeros((len(request.bandwidths), len(request.queries), len(columns)))
-        kernel = (*tiles.kernel, tiles.rates, tiles.furthest)
+        kernel = (*tiles.kernel_of_rows, tiles.rates, tiles.furthest)
 
         def add(rows: slice) -> None:
             ranges = (np.ascontiguousarray(request.queries[rows]), leave_out.first[rows], leave_out.last[rows])

@@ -46,10 +46,10 @@ def _set_powers(distances, power):
 
 @inner(MULTIPLY_ADD)
 def _set_weights(weights, distances, rate, furthest, exponent, is_cosine):
-    """As `loops.set_weights`."""
+    """As `loops.set_weights`; with exponent -1 the exponential."""
     wide_vectors()
     n = weights.size
-    if exponent is None:
+    if exponent < 0:
         exponentials(weights, distances, rate, furthest)
     elif exponent == 0:
         for j in range(n):
@@ -73,7 +73,7 @@ def add_range_sums(sums, first_query, queries, first, last, keys, columns, power
     keys, columns : arrays of shape (d, n + `VECTOR`), (v, n + `VECTOR`)
         Filled up with keys of no weight.
     power, exponent, is_cosine, rates, furthest
-        As of `loops.add_sums`.
+        As of `loops.add_sums`, but exponent -1 for the exponential.
     """
     work = np.empty((2, 4 * _PIECE))
     i = 0

@@ -123,8 +123,14 @@ class Tiles:
 
     def for_rows(self) -> tuple[tuple, tuple]:
         """The arguments `layout` and `kernel` of the loops in `weight_loops`, at the first bandwidth."""
-        layout = (self.keys, self.key_start, self.columns, self.products)
-        return layout, (*self.kernel, self.rates[0], self.furthest[0])
+        layout = (self.keys, self.key_start, self.columns, bool(self.products))
+        return layout, (*self.kernel_of_rows, self.rates[0], self.furthest[0])
+
+    @property
+    def kernel_of_rows(self) -> tuple[float, int, bool]:
+        """The kernel in numbers of one type, for which loops are compiled once: exponent -1 for the exponential."""
+        power, exponent, is_cosine = self.kernel
+        return power, -1 if exponent is None else exponent, is_cosine
 
     def empty_tile(self) -> np.ndarray:
         return empty_aligned((4, self.keys.shape[2]), self.precision)

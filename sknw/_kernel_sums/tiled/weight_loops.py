@@ -35,6 +35,7 @@ def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     queries, start, shift : arrays of shape (4, d), (4,), (4,)
     layout : (keys, key_start, columns, products)
     kernel : (power, exponent, is_cosine, rate, furthest)
+        With exponent -1 the exponential.
     """
     keys, key_start, _, products = layout
     power, exponent, is_cosine, rate, furthest = kernel
@@ -45,7 +46,10 @@ def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     for r in range(4):
         if shift[r] != 0.0:
             subtract(tile[r], shift[r])
-    set_weights(flat_weights, flat_tile, rate, furthest, exponent, is_cosine)
+    if exponent < 0:
+        set_weights(flat_weights, flat_tile, rate, furthest, None, is_cosine)
+    else:
+        set_weights(flat_weights, flat_tile, rate, furthest, exponent, is_cosine)
 
 
 @compiled()

@@ -4,11 +4,12 @@ Queries and keys are put into trees of small blocks. Two blocks whose boxes are 
 before, or that all it adds is rounding, are passed over; the others are summed as by brute force, a few queries and a
 block of keys at a time. Trees follow the data: gaps, clusters and outliers cost nothing.
 
-numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first problem arrives.
+numba is imported, and the loops compiled (once a machine: they are cached on disk), when the first request arrives.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -64,10 +65,9 @@ class Tree(Engine):
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
         """To build trees, and the pairs of blocks in reach; or all pairs."""
-        cost, all_pairs = TREE_CALL if request.kernel.is_compact else TREE_CALL_EXPONENTIAL, _cost_of_all_pairs(request)
-        if _trees_pay(request):
-            return 1e-9 * (cost + _cost_of_trees(request) + _share_in_reach(request) * all_pairs)
-        return 1e-9 * (cost + all_pairs)
+        call = TREE_CALL if request.kernel.is_compact else TREE_CALL_EXPONENTIAL
+        trees, all_pairs = _cost_of_trees(request), _cost_of_all_pairs(request)
+        return 1e-9 * (call + (trees + _share_in_reach(request) * all_pairs if trees < all_pairs else all_pairs))
 
     def compile_seconds(self, request: KernelSumRequest) -> float:
         """Brute force computes exponentials by loops that others need as well."""
@@ -124,7 +124,7 @@ def _cost_of_all_pairs(request: KernelSumRequest) -> float:
 
 def _cost_of_trees(request: KernelSumRequest) -> float:
     """A point on each level of a tree costs the same, and more with many features."""
-    levels = sum(len(points) * np.log2(2 + len(points) / BLOCK) for points in (request.queries, request.keys))
+    levels = sum(len(points) * math.log2(2 + len(points) / BLOCK) for points in (request.queries, request.keys))
     return TREE_POINT * (1 + request.keys.shape[1] / 10) * levels
 
 
