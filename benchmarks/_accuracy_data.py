@@ -45,11 +45,11 @@ def read_table(path):
 def splits(X, y, n_splits=5, max_train=1500):
     """Yield (X_train, X_test, y_train, y_test), y standardised by the mean and the standard deviation of y_train.
 
-    Of fewer than 600 rows a quarter is for testing; else at least 300, and what is not among `max_train` for training,
-    up to 3000.
+    Of fewer than 600 rows a quarter is for testing; else at least 300, and up to 3000 of a quarter, or of what is not
+    among `max_train` for training.
     """
     n = len(y)
-    n_test = max(MIN_TEST, n - max_train) if n >= 2 * MIN_TEST else n // 4
+    n_test = max(MIN_TEST, n - max_train, min(MAX_TEST, n // 4)) if n >= 2 * MIN_TEST else n // 4
     for i in range(n_splits):
         test, train = np.split(np.random.default_rng(i).permutation(n), [n_test])
         test = test[:MAX_TEST]
