@@ -64,8 +64,9 @@ _FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 4, 0.1, 0.02
 # features that do not matter soon are 0.
 _LEAST_GAIN, _FIRM_W = 0.3, 0.3
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
-# Rows of the scan for scalar w, and how many of its minima are starts.
-_SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 2
+# Rows of the scan for scalar w, with lines of many features fewer but at least the second number; and how many of its
+# minima are starts.
+_SCAN_ROWS, _LEAST_SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 25, 2
 # With more rows the starts are compared on this many, to this tolerance.
 _SCREEN_ROWS, _SCREEN_TOL = 500, 1e-4
 
@@ -380,7 +381,8 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
     d = len(training.scales)
-    n_rows = _SCAN_ROWS * _FEW_FEATURES // d if learner.learns_ridge and d > _FEW_FEATURES else _SCAN_ROWS
+    is_slow = learner.learns_ridge and d > _FEW_FEATURES
+    n_rows = max(_SCAN_ROWS * _FEW_FEATURES // d, _LEAST_SCAN_ROWS) if is_slow else _SCAN_ROWS
     some = validation[:: -(-len(validation) // n_rows)]
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]

@@ -289,7 +289,9 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
         features = feature_map(kinds, self.categories_, self.scale)
         training = self._training_set(rows, y_array, weights, rule, features)
-        return FitData(training.given, y_array, weights, rule, training, Validation.of(rule, training))
+        validation = Validation.of(rule, training)
+        _require_predictions(validation, len(training))
+        return FitData(training.given, y_array, weights, rule, training, validation)
 
     def _validate_arrays(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
@@ -370,13 +372,6 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         validation = data.validation
         n_rows = n_auto if self.validation_samples == "auto" else self.validation_samples
         tested = validation.rows if validation.has_one_order else np.unique(validation.rows)
-        if any(part.keys is not None and not len(part.keys) for part in validation.parts):
-            raise ValueError("cv has a split whose training rows all have a sample_weight of zero.")
-        if not len(tested):
-            raise ValueError(
-                "cv, or groups, leave nothing to predict from, or test no row of positive sample_weight; "
-                f"n_samples={len(data.training)}."
-            )
         if not isinstance(n_rows, Integral) or n_rows >= len(tested):
             return validation
         rows = check_random_state(self.random_state).choice(tested, int(n_rows), replace=False)
@@ -510,6 +505,16 @@ def as_numbers(value: object) -> np.ndarray:
         return np.array(np.nan) if np.asarray(value).dtype == bool else np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         return np.array(np.nan)
+
+
+def _require_predictions(validation: Validation, n: int) -> None:
+    """Refuse a cv, or groups, by which no sample is predicted, or one from nothing."""
+    if any(part.keys is not None and not len(part.keys) for part in validation.parts):
+        raise ValueError("cv has a split whose training rows all have a sample_weight of zero.")
+    if not len(validation.rows):
+        raise ValueError(
+            f"cv, or groups, leave nothing to predict from, or test no row of positive sample_weight; n_samples={n}."
+        )
 
 
 def _category_weights(smoother: Smoother) -> np.ndarray:

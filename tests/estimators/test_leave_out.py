@@ -24,7 +24,13 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sknw import AttentionPoolingRegressor, FitDisplay, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import (
+    AttentionPoolingRegressor,
+    FitDisplay,
+    KrigingRegressor,
+    LocalLinearRegressor,
+    NadarayaWatsonRegressor,
+)
 from sknw.model_selection import LeaveBlockOut
 
 N = 42
@@ -351,12 +357,13 @@ def test_times_may_be_a_column_by_name_or_dates():
         NadarayaWatsonRegressor(cv=LeaveBlockOut(timedelta(days=3), missing)).fit(frame, y)
 
 
-def test_a_block_that_is_too_wide_leaves_nothing_and_says_so():
+@pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, KrigingRegressor])
+def test_a_block_that_is_too_wide_leaves_nothing_and_says_so(Estimator):
     X, y, _ = problem(1)
     with pytest.raises(ValueError, match="leave nothing to predict from"):
-        NadarayaWatsonRegressor(cv=LeaveBlockOut(N)).fit(X, y)
+        Estimator(cv=LeaveBlockOut(N)).fit(X, y)
     with pytest.raises(ValueError, match="leave nothing to predict from"):
-        NadarayaWatsonRegressor().fit(X, y, groups=np.zeros(N))
+        Estimator().fit(X, y, groups=np.zeros(N))
 
 
 @pytest.mark.parametrize("Estimator", [NadarayaWatsonRegressor, LocalLinearRegressor, AttentionPoolingRegressor])

@@ -434,6 +434,12 @@ def test_scalar_starts_are_the_lowest_local_minima_of_leave_one_out():
         assert all(loss(np.full(1, w * factor), np.ones(1))[0] > score - 1e-12 for factor in (0.5, 2.0))
 
 
+def test_lines_of_very_many_features_scan_for_scalar_starts_on_some_rows(monkeypatch):
+    monkeypatch.setattr(optimizer, "_SCAN_ROWS", 1)  # as with 250 times as many features
+    X, y = np.random.default_rng(0).normal(size=(20, 17)), np.arange(20.0)
+    assert optimizer.scalar_starts(learner_of(loss_of(X, y, None, "gaussian", 1)))
+
+
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
 def test_principal_directions_are_those_of_the_slopes_the_largest_entry_positive(order):
     X = np.random.default_rng(0).normal(size=(60, 3))
