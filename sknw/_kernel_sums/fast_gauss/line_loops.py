@@ -197,7 +197,8 @@ def add_expansions(sums, done, first, last, of_queries, of_keys, of_cells, grid,
     decay, rest, scale, tolerance, largest_loss = errors
     c, reach, queries = len(sums), len(decay) // 2, points[0]
     # a cell is three numbers, the first two for further features
-    target, coefficients, bound, work = np.zeros(3, dtype=np.int64), np.empty((P, c)), np.empty(c), working_memory(1, c)
+    target, coefficients, bound = np.zeros(3, dtype=np.int64), np.empty((P, c)), np.empty(c)
+    work = working_memory(np.int64(1), c)
     low = high = np.int64(0)
     i = first
     while i < last:
