@@ -6,9 +6,9 @@ import pytest
 from processes import run
 
 
-def test_import_loads_no_package_that_scikit_learn_and_scipy_do_not():
+def test_import_loads_no_package_that_scikit_learn_does_not_and_compiled_code_is_loaded_for_large_fits_only():
     """Neither numba nor matplotlib nor torch; scikit-learn itself loads pandas and rich where they are installed."""
-    packages = run(
+    printed = run(
         """
         import sys
         import sklearn.neighbors, scipy.optimize, scipy.sparse, scipy.spatial
@@ -16,30 +16,7 @@ def test_import_loads_no_package_that_scikit_learn_and_scipy_do_not():
         import sknw
         print(sorted({name.partition(".")[0] for name in sys.modules} - before - {"sknw"}))
         print([name for name in ["numba", "llvmlite", "matplotlib", "torch", "polars"] if name in sys.modules])
-        """
-    )
-    assert packages.split("\n")[:2] == ["[]", "[]"]
 
-
-def test_everything_public_is_importable():
-    import sknw
-
-    assert all(hasattr(sknw, name) for name in sknw.__all__)
-    assert set(sknw.kernels.__all__) <= set(sknw.__all__)
-
-
-def test_export_without_its_package_says_what_to_install(monkeypatch):
-    import sknw
-
-    monkeypatch.setitem(sys.modules, "skl2onnx", None)
-    with pytest.raises(ImportError, match="pip install skl2onnx"):
-        sknw.onnx.register()
-
-
-def test_compiled_code_is_loaded_for_large_fits_only():
-    printed = run(
-        """
-        import sys
         from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
         from sknw.datasets import make_sine_power
 
@@ -58,4 +35,19 @@ def test_compiled_code_is_loaded_for_large_fits_only():
         print("numba" in sys.modules)
         """
     )
-    assert printed.split() == ["False", "True"]
+    assert printed.splitlines() == ["[]", "[]", "False", "True"]
+
+
+def test_everything_public_is_importable():
+    import sknw
+
+    assert all(hasattr(sknw, name) for name in sknw.__all__)
+    assert set(sknw.kernels.__all__) <= set(sknw.__all__)
+
+
+def test_export_without_its_package_says_what_to_install(monkeypatch):
+    import sknw
+
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(ImportError, match="pip install skl2onnx"):
+        sknw.onnx.register()

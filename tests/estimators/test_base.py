@@ -2,6 +2,7 @@
 
 import pickle
 from copy import deepcopy
+from dataclasses import fields
 
 import joblib
 import numpy as np
@@ -18,6 +19,7 @@ import sknw
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor, kernels
 from sknw._kernel_sums.index import KeyIndex
 from sknw._predictive.fitted import FittedSmoother
+from sknw._smoothing.training import TrainingSet
 
 ESTIMATORS = [NadarayaWatsonRegressor, LocalLinearRegressor, AttentionPoolingRegressor]
 every = pytest.mark.parametrize("Estimator", ESTIMATORS)
@@ -272,12 +274,14 @@ READING = {
 def contents(value):
     """What an attribute is and holds, all the way down: arrays by their bytes, objects by their fields.
 
-    Of the two objects that make things once, when they are first needed, it is what they are made of.
+    Of the objects that make things once, when they are first needed, it is what they are made of.
     """
     if isinstance(value, KeyIndex):
         return id(value), contents([value.keys, value.weights, value.columns, value.offset_magnitude])[1]
     if isinstance(value, FittedSmoother):
         return id(value), contents([value.training, value.smoother, value.squares])[1]
+    if isinstance(value, TrainingSet):
+        return id(value), contents([getattr(value, field.name) for field in fields(value)])[1]
     if isinstance(value, np.ndarray):
         return id(value), value.shape, joblib.hash(value)
     if isinstance(value, dict):

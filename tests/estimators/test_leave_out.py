@@ -435,8 +435,7 @@ def test_a_loaded_model_answers_as_it_did(rule):
         assert_array_equal(loaded.predict_interval(X), model.predict_interval(X))
 
 
-@pytest.mark.parametrize("rule", ["groups", "blocks of rows"])
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize(("rule", "d"), [("groups", 1), ("blocks of rows", 2)])
 def test_many_samples_choose_as_brute_force_does(rule, d):
     """Where the search looks at a part of the samples first."""
     rng = np.random.default_rng(0)

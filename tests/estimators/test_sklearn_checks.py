@@ -67,11 +67,11 @@ SLOW = [
     LocalLinearRegressor("epanechnikov", "gcv", algorithm="dense"),
     AttentionPoolingRegressor(),
     AttentionPoolingRegressor(degree=1),
-    AttentionPoolingRegressor(w="low_rank", rank=2),
+    AttentionPoolingRegressor(w="low_rank", rank=2, tol=0.01),
     AttentionPoolingRegressor(cv=2, tol=0.1),
     KrigingRegressor(),
     KrigingRegressor(cv=2, max_iter=5),
-    AttentionPoolingClassifier(),
+    AttentionPoolingClassifier(tol=0.01),
 ]
 # One of each estimator.
 ONE_EACH = [QUICK[0], *QUICK[-4:], NADARAYA_WATSON_CLASSIFIER]

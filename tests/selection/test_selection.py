@@ -10,10 +10,10 @@ import oracle
 import pytest
 from covering import covering_array, describe, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import ENGINES, KERNELS, Cauchy, assert_close, regression
+from problems import ENGINES, KERNELS, OF_SORTED, Cauchy, assert_close, engine_cases, regression
 from processes import run
 
-from sknw import BandwidthSearch, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, BandwidthSearch, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._selection.grid import local_minima
 from sknw._selection.line_search import ParabolicSearch
 from sknw._selection.rules import n_validation_rows
@@ -29,6 +29,8 @@ def curve(name, X, y, factors, kernel, w=None):
     w = np.ones(len(X)) if w is None else w
     sq = oracle.distances(X, X, oracle.scales(X, w)).astype(float) ** 2
     own_weight = np.zeros(len(X)) if name == "loo" else w
+    of_others = np.where(np.eye(len(X)), np.inf, sq)
+    nearest = w * (of_others <= of_others.min(axis=1, keepdims=True) * (1 + 1e-11))
     scores = []
     for factor in factors:
         with np.errstate(divide="ignore"):
@@ -36,10 +38,7 @@ def curve(name, X, y, factors, kernel, w=None):
             np.fill_diagonal(logs, np.diag(logs) - np.log(w) + np.log(own_weight))
         top = logs.max(axis=1, keepdims=True)
         weights = np.exp(logs - np.where(np.isfinite(top), top, 0))
-        for i in np.flatnonzero(np.isinf(top[:, 0])):
-            others = np.delete(sq[i], i)
-            weights[i] = w * (sq[i] <= others.min() * (1 + 1e-11))
-            weights[i, i] = 0
+        weights = np.where(np.isfinite(top), weights, nearest)
         attention = weights / weights.sum(axis=1, keepdims=True)
         error, trace, n = np.average((y - attention @ y) ** 2, weights=w), np.trace(attention), len(w)
         if name == "loo":
@@ -158,7 +157,8 @@ def test_the_problems_of_two_scales_have_several_minima(kernel):
 def test_choice_is_the_global_minimum_over_a_fine_grid(kernel, problem):
     parameter, _ = KERNELS[kernel]
     X, y = PROBLEMS[problem][list(KERNELS).index(kernel) % 3]
-    search = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_
+    # which engine it is changes no choice, and some would be compiled for each kernel
+    search = NadarayaWatsonRegressor(parameter, algorithm="dense").fit(X, y).bandwidth_search_
     fine = curve("loo", X, y, np.geomspace(search.factors[0], search.factors[-1], 400), parameter)
     assert search.scores[search.best_index] <= fine.min() * (1 + 1e-6)
 
@@ -204,7 +204,7 @@ def test_search_begins_where_the_nearest_sample_decides(kernel):
     """However heavy the tails of the kernel, which decide how small a bandwidth that is."""
     parameter = PowerExponential(power=0.3) if kernel == "power 0.3" else KERNELS[kernel][0]
     X, y = np.arange(20.0)[:, np.newaxis], np.random.default_rng(0).normal(size=20)
-    smallest = NadarayaWatsonRegressor(parameter).fit(X, y).bandwidth_search_.bandwidths[0]
+    smallest = NadarayaWatsonRegressor(parameter, algorithm="dense").fit(X, y).bandwidth_search_.bandwidths[0]
     of_the_first = NadarayaWatsonRegressor(parameter, smallest).fit(X[1:], y[1:]).attention_weights_(X[:1])
     assert of_the_first[0, 0] > 0.9
 
@@ -434,15 +434,10 @@ def test_targets_that_a_kernel_can_reproduce_are_searched_without_a_warning(crit
 # What is chosen does not depend on how it is computed
 
 
-def usable_algorithms(model, d):
-    """The engines that take a named kernel and d features."""
-    kernel = model.kernel_
-    is_gaussian, is_compact = kernel.form == resolve_kernel("gaussian").form, bool(np.isfinite(kernel.support))
-    expansion, sweep = (
-        is_gaussian and d <= 3,
-        d == 1 and (is_compact or kernel.form == resolve_kernel("exponential").form),
-    )
-    return ["dense", "fused", *["expansion"] * expansion, *["sorted"] * sweep, *["pruned"] * is_compact]
+def usable_algorithms(kernel, d):
+    """Those that take a kernel of `KERNELS` and d features; skipping blocks only where a kernel ends."""
+    algorithms = [case["algorithm"] for case in engine_cases([kernel], [d])]
+    return [name for name in algorithms if name != "pruned" or kernel in oracle.COMPACT]
 
 
 def choice(model):
@@ -450,7 +445,7 @@ def choice(model):
 
 
 CHOICES = [
-    *((NadarayaWatsonRegressor, kernel, 1, 60, "loo") for kernel in KERNELS),
+    *((NadarayaWatsonRegressor, kernel, 1, 60, "loo") for kernel in ["gaussian", "power 1.5", *OF_SORTED]),
     *((NadarayaWatsonRegressor, kernel, 2, 60, "loo") for kernel in ["gaussian", "tophat", "cosine", "power 0.5"]),
     *((NadarayaWatsonRegressor, kernel, 4, 200, "gcv") for kernel in ["gaussian", "tophat", "tricube"]),
     *((NadarayaWatsonRegressor, kernel, 1, 1100, "aicc") for kernel in ["gaussian", "tophat", "exponential"]),
@@ -484,7 +479,7 @@ def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, ke
     parameter = KERNELS[kernel][0]
     X, y = data_of(d, n, on_grid)
     first = quietly(estimator(parameter, selector, n_jobs=2), X, y)
-    for n_jobs, algorithm in enumerate(["auto", *usable_algorithms(first, d)]):
+    for n_jobs, algorithm in enumerate(usable_algorithms(kernel, d)):
         model = quietly(estimator(parameter, selector, algorithm=algorithm, n_jobs=1 + n_jobs % 2), X, y)
         assert model.n_validation_ == first.n_validation_ == n
         assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=algorithm)
@@ -509,10 +504,11 @@ def test_integer_weights_and_repeated_rows_choose_the_same(row):
     assert_allclose(choice(weighted), choice(repeated), rtol=1e-8)
 
 
-def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits(capsys):
+def test_a_fresh_process_chooses_and_learns_the_same_as_one_after_a_hundred_fits(capsys):
+    """A process that has done much has loaded compiled loops, which a fresh one does without."""
     code = """
         import numpy as np
-        from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+        from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
         from sknw.datasets import make_sine_power
         X, y = make_sine_power(200, random_state=0)
         for kernel in ["gaussian", "tophat", "exponential"]:
@@ -520,14 +516,24 @@ def test_a_fresh_process_chooses_the_same_as_one_after_a_hundred_fits(capsys):
             print(model.n_validation_, model.bandwidth_[0])
         model = LocalLinearRegressor().fit(X, y)
         print(model.n_validation_, model.bandwidth_[0], model.ridge_)
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(50, 3))
+        y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.3 * rng.normal(size=50)
+        for w, degree in [("diagonal", 0), ("diagonal", 1), ("low_rank", 0)]:
+            print(*AttentionPoolingRegressor(w=w, degree=degree).fit(X, y).w_.ravel())
     """
     fresh = run(code)
+    AttentionPoolingRegressor(algorithm="fused", tol=1e-2).fit(*plain(0))
     for seed in range(100):
         NadarayaWatsonRegressor(["gaussian", "tricube"][seed % 2]).fit(*make_sine_power(40, random_state=seed))
     capsys.readouterr()
     exec(textwrap.dedent(code), {})
     late = capsys.readouterr().out
-    assert_allclose(np.array(late.split(), dtype=float), np.array(fresh.split(), dtype=float), rtol=1e-8)
+    chosen = [np.array(printed.split(), dtype=float) for printed in (late, fresh)]
+    n_learned = 3 + 3 + 9
+    assert_allclose(chosen[0][:-n_learned], chosen[1][:-n_learned], rtol=1e-8)
+    learned = [numbers[-n_learned:] for numbers in chosen]
+    assert_allclose(*learned, rtol=0, atol=1e-6 * np.abs(learned[0]).max())
 
 
 @pytest.mark.parametrize(
