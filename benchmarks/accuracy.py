@@ -217,10 +217,9 @@ def print_results(table, names):
         print_ratios(f"data sets: median of the seconds; {title}", rmse, seconds, names, peers, of_ratios)
     made = {data: row for data, row in rmse.items() if is_synthetic(data)}
     real = {data: row for data, row in rmse.items() if data not in made}
-    for kind, of_kind in {"real": real, "synthetic": made}.items():
-        if of_kind:
-            title = f"{kind} data sets: median of the seconds; geometric means"
-            print_ratios(title, of_kind, seconds, names, peers, geometric_mean)
+    for kind, of_kind in {"real": real, "synthetic": made}.items() if real and made else ():
+        title = f"{kind} data sets: median of the seconds; geometric means"
+        print_ratios(title, of_kind, seconds, names, peers, geometric_mean)
 
 
 def print_ratios(title, rmse, seconds, names, peers, of_ratios):
