@@ -302,10 +302,13 @@ def encode(X: Any, categories: Categories) -> np.ndarray:
 
 def _codes(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The number of the level of each value (m,), -1 for those that are none of the levels."""
+    distinct, places = values, np.arange(len(values))
+    if values.dtype.kind in "biuf":  # each number is looked up once
+        distinct, places = np.unique(values, return_inverse=True)
     codes = {level: code for code, level in enumerate(levels.tolist()) if not _is_missing(level)}
     of_missing = len(levels) - 1 if len(codes) < len(levels) else -1
-    found = (of_missing if _is_missing(value) else codes.get(value, -1) for value in values.tolist())
-    return np.fromiter(found, dtype=np.float64, count=len(values))
+    found = (of_missing if _is_missing(value) else codes.get(value, -1) for value in distinct.tolist())
+    return np.fromiter(found, dtype=np.float64, count=len(distinct))[places]
 
 
 def _is_missing(value: Any) -> bool:
