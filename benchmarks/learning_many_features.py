@@ -1,4 +1,4 @@
-"""Time of learning w for lines of many features, of which five matter."""
+"""Time of learning w for lines of many features; only five of these matter."""
 
 from _common import print_machine, print_table
 

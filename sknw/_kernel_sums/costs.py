@@ -15,9 +15,9 @@ SMALL_SECONDS = 1e-4
 # A kernel evaluation in NumPy, and what each column adds to it, by a matrix product.
 DENSE_PAIR, DENSE_COLUMN = 10.0, 0.05
 
-# Compiled brute force: a call, and the keys of a block, of which the last is filled up; a kernel evaluation without and
-# with a root; what each feature adds to it, and each column, above a number for which a block of keys stays in the
-# cache.
+# Compiled brute force: a call; the number of keys in a block (the last block is filled up); a kernel evaluation without
+# and with a root; what each feature adds to it, and each column, above the number of columns with which a block of keys
+# stays in the cache.
 TILED_CALL, TILED_BLOCK = 3e5, 512
 TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
 TILED_COLUMN, TILED_COLUMN_OF_MANY, TILED_COLUMNS_IN_CACHE = 0.05, 0.11, 128

@@ -62,7 +62,7 @@ class Dense(Engine):
                 sums[b, rows] = weights @ columns
 
         for_each_chunk(sum_block, n_queries, block, request.n_threads, uses_blas=True)
-        if _may_underflow(request.kernel):
+        if request.kernel.reaches_everywhere:
             for b, rows in _tiny(sums[..., 0], block):
                 weights, log_scale[b, rows] = _scaled_weights(request, rows, request.bandwidths[b])
                 sums[b, rows] = weights @ columns
@@ -152,7 +152,7 @@ def rows_per_block(request: KernelSumRequest) -> int:
 def weight_rows(request: KernelSumRequest, rows: slice | np.ndarray) -> np.ndarray:
     """K(q_i, z_j) w_j for the queries `rows` and all keys, at the first bandwidth, each row up to a factor."""
     weights = next(_weights(request, rows))
-    if _may_underflow(request.kernel):
+    if request.kernel.reaches_everywhere:
         places = np.arange(len(request.queries))[rows]
         for _, tiny in _tiny((weights @ request.weights)[np.newaxis], len(weights)):
             weights[tiny], _ = _scaled_weights(request, places[tiny], request.bandwidths[0])
@@ -192,11 +192,6 @@ def _scaled_weights(request: KernelSumRequest, rows: np.ndarray, h: float) -> tu
     top = exponents.max(axis=1)
     log_scale = np.where(np.isfinite(top), top, 0.0)  # the largest of a row without any weight is no scale
     return np.exp(exponents - log_scale[:, np.newaxis]), log_scale
-
-
-def _may_underflow(kernel: Kernel) -> bool:
-    """Whether weights may vanish in floating point that are positive."""
-    return kernel.reaches_everywhere
 
 
 def _tiny(mass: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:

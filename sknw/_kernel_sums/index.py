@@ -83,8 +83,8 @@ class KeyIndex:
     metric : (KeyIndex, w) or None
         An index whose keys times w are these.
     value_columns : slice or ndarray
-        The columns that are values. The others are products of a value, or 1, with one or two coordinates of inputs,
-        each of which is a coordinate of the keys up to a factor: what counts is the product as seen from the query.
+        The columns that are values. The others are products of a value, or 1, with one or two coordinates of inputs. A
+        coordinate of an input is one of the keys times a factor. Products are accurate as seen from the query.
     engine : str or None
         The name of the only engine that has the keys; None: all have.
     """

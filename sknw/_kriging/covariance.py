@@ -131,7 +131,9 @@ class Covariance:
         else:
             from sknw._kriging.covariance_loops import add_term_sums
 
-            queries, S = np.ascontiguousarray(A.powered.T), np.ascontiguousarray(S.T if S.flags.f_contiguous else S)
+            queries = np.ascontiguousarray(A.powered.T)
+            # loops are compiled for rows that are contiguous: of a symmetric S in Fortran order these are the columns
+            S = np.ascontiguousarray(S.T if S.flags.f_contiguous else S)
             of_rows = np.zeros((len(A), len(half_power), 2))
 
             def chunk(rows: slice) -> None:

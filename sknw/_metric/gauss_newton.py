@@ -32,6 +32,7 @@ Derivatives = tuple[np.ndarray, np.ndarray, np.ndarray]
 def minimise_squares(
     function: Callable[[np.ndarray], tuple[float, Callable[[], Derivatives]]],
     start: np.ndarray,
+    at_start: tuple[float, Callable[[], Derivatives]],
     bounds: Sequence[tuple[float | None, float | None]],
     after_step: Callable[[], None],
     max_iter: int,
@@ -39,11 +40,11 @@ def minimise_squares(
 ) -> bool:
     """Make steps until one lowers the function by less than `tol`; whether there was one, or no step lowers it.
 
-    ``function(theta)`` returns its value and what returns its derivatives; ``after_step`` may raise StopIteration.
+    ``function(theta)`` returns its value and a function that returns its derivatives; `at_start` is what it returns at
+    `start`, which is within the bounds. ``after_step`` may raise StopIteration.
     """
     lower, upper = np.array(bounds, dtype=np.float64).T
-    theta, damping = np.clip(start, lower, upper), _DAMPING
-    value, derivatives = function(theta)
+    theta, damping, (value, derivatives) = start, _DAMPING, at_start
     for _ in range(max_iter):
         g, h, firmness = derivatives()
         free = ~((theta <= lower) & (g > 0) | (theta >= upper) & (g < 0))

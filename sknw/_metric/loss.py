@@ -11,7 +11,7 @@ Weinberger & Tesauro 2007; here also for local lines, other kernels, weights and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,10 +54,7 @@ class Loss:
             used = has_slope | (features.repeat(w) != 0)
         x_used = self.x if used.all() else self.x[:, used]
         by_w, by_ridge = np.zeros(c if w.ndim == 1 else w.shape), np.zeros(c)
-        pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = (
-            (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
-            for batch in whole.left_out(self.validation)
-        )
+        pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = self._pooled(whole, ridge_of_columns)
         datafit = self.datafit
         if datafit.has_parameters:  # which all predictions determine
             pooled_batches = list(pooled_batches)
@@ -91,12 +88,9 @@ class Loss:
         L = sum_i w_i r_i^2 / sum_i w_i is a sum of squares. The derivatives in w (d,) and in the ridges are (m, d).
         """
         whole, rows, features = self.smoother_at(w, ridge), self.validation.rows, self.training.features
-        has_slope, in_metric = np.isfinite(features.repeat(ridge)), features.repeat(w) != 0
-        ridge_of_columns = features.repeat(ridge)[has_slope]
-        pooled_batches = [
-            (batch, pool_with_vjp(batch.smoother, batch.queries, ridge_of_columns))
-            for batch in whole.left_out(self.validation)
-        ]
+        ridge_of_columns, in_metric = features.repeat(ridge), features.repeat(w) != 0
+        has_slope = np.isfinite(ridge_of_columns)
+        pooled_batches = list(self._pooled(whole, ridge_of_columns[has_slope]))
         values, predictions = whole.values[rows], np.concatenate([pooled.values for _, pooled in pooled_batches])
         roots = np.sqrt(self.datafit.losses(values, predictions))
 
@@ -114,6 +108,11 @@ class Loss:
             return 2.0 * features.sum(by_w) * w, features.sum(by_ridge)
 
         return roots, derivatives
+
+    def _pooled(self, whole: Smoother, ridge: np.ndarray) -> Iterator[tuple[LeftOutBatch, Pooled]]:
+        """The left-out predictions of each batch of rows, with the ridges of the columns that have a slope."""
+        for batch in whole.left_out(self.validation):
+            yield batch, pool_with_vjp(batch.smoother, batch.queries, ridge)
 
     def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
         """L alone."""

@@ -9,10 +9,10 @@ samples, gamma = 1 for weighted means and sqrt(d) for local lines, mean that of 
 no penalty: one number is too little to fit noise with. Local lines learn a ridge for each feature, which can take the
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
-With more than 15 features lines, unless w is a matrix, go to the minimum by Gauss-Newton steps, of which a few do what
-L-BFGS-B does in many; and on the way they lose the slopes that hardly change the loss, and small w_k become 0. Of many
-features most do not matter, and a step takes the time of those that are left. Infinite ridges are no part of the sum
-over the ridges.
+With more than 15 features the w and the ridges of lines are learned by Gauss-Newton steps, unless w is a matrix: a few
+steps do what takes L-BFGS-B many iterations. On the way slopes that hardly change the loss are taken out, and small w_k
+become 0. Most of many features do not matter, and a step takes the time of those that are left. Infinite ridges are no
+part of the sum over the ridges.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 
@@ -23,7 +23,7 @@ benchmarks/accuracy.py; docs/guide/learned_attention.rst says what else was trie
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -129,9 +129,13 @@ class MetricOptimizer:
     def learns_ridge(self) -> bool:
         return self.given_ridge is None and self.loss.smoother.line is not None
 
+    @property
+    def learns_many_slopes(self) -> bool:
+        return self.learns_ridge and len(self.loss.training.scales) > _FEW_FEATURES
+
     def takes_squares(self, w: np.ndarray) -> bool:
-        """Whether steps are those of Gauss and Newton, for which each row has its derivatives: lines, many features."""
-        return self.learns_ridge and w.ndim == 1 and len(w) > _FEW_FEATURES
+        """Whether w is learned by Gauss-Newton steps, which take the derivatives of each row."""
+        return self.learns_many_slopes and w.ndim == 1
 
     def objective(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
         """The objective, L, and the derivatives of the objective in w and in the ridges."""
@@ -193,12 +197,12 @@ class MetricOptimizer:
         return of_loss + penalty, loss, gradient_and_h
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> MetricFit:
-        """The minimum that L-BFGS-B finds from w (d,) or (d, r) and ridge (d,).
+        """The minimum that is found from w (d,) or (d, r) and ridge (d,).
 
         Of many features those that do not matter are taken out on the way: w_k = 0, or ridge_k infinite.
         """
         ridge = ridge if self.given_ridge is None else self.given_ridge
-        takes_out = self.learns_ridge and structure == "diagonal" and len(w) > _FEW_FEATURES
+        takes_out = self.learns_many_slopes and structure == "diagonal"
         n_left, path = self.max_iter, [np.nan]
         while True:
             fit, fewer = replace(self, max_iter=n_left)._descend(w, ridge, structure, takes_out)
@@ -212,62 +216,25 @@ class MetricOptimizer:
     ) -> tuple[MetricFit, tuple[np.ndarray, np.ndarray] | None]:
         """The minimum, or w and ridge on the way to it with which to go on, without some features."""
         theta = Parametrization(structure, w, ridge, self.learns_ridge, self.w_bounds)
-        path: list[float] = []
-        best, fewer = MetricFit(w, ridge, np.inf, [np.nan], False), None
-        takes_squares = self.takes_squares(w)
-
-        def noted(w: np.ndarray, ridge: np.ndarray, objective: float, loss: float) -> float:
-            """The objective, rounded; the best is kept."""
-            nonlocal best
-            objective = float(_rounded(objective, _OBJECTIVE_STEP))
-            if objective < best.objective:
-                best = replace(best, w=w, ridge=ridge, objective=objective, path=[*path, loss])
-            return objective
-
-        def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
-            w, ridge = theta.unpack(vector)
-            objective, loss, by_w, by_ridge = self.objective(w, ridge)
-            gradient = _rounded(theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
-            return noted(w, ridge, objective, loss), gradient
-
-        def squares(vector: np.ndarray) -> tuple[float, Callable[[], Derivatives]]:
-            w, ridge = theta.unpack(vector)
-            objective, loss, derivatives = self.squares(w, ridge, theta)
-
-            def rounded_derivatives() -> Derivatives:
-                gradient, h = derivatives()
-                firmness = np.ones(len(vector))
-                firmness[: theta.n_w] = np.minimum(np.exp(vector[: theta.n_w]) / _FIRM_W, 1.0) ** 2
-                return _rounded(gradient, _GRADIENT_STEP), _rounded(h, _GRADIENT_STEP), firmness
-
-            return noted(w, ridge, objective, loss), rounded_derivatives
-
+        descent = _Descent(self, theta, structure, takes_out, MetricFit(w, ridge, np.inf, [np.nan], False))
         start = theta.pack(w, ridge)
-        (squares if takes_squares else function)(start)
-        path.append(best.path[-1])
-        if self.progress.stopped or path[-1] < EXACT_FIT:
-            return replace(best, path=path, converged=True), None
-
-        def after_iteration(intermediate_result: OptimizeResult | None = None) -> None:
-            nonlocal fewer
-            path.append(best.path[-1])
-            self.progress(path[-1], structure, len(self.loss.validation))
-            if self.progress.stopped or path[-1] < EXACT_FIT:
-                raise StopIteration
-            if takes_out and (len(path) - 1) % _ITERATIONS_BETWEEN == 0:
-                fewer = self.without_idle_features(best)
-                if fewer is not None:
-                    raise StopIteration
-
-        if takes_squares:
+        squares_at_start = descent.squares(start) if self.takes_squares(w) else None
+        if squares_at_start is None:
+            descent.function(start)
+        descent.path.append(descent.best.path[-1])
+        if descent.is_over:
+            return replace(descent.best, path=descent.path, converged=True), None
+        if squares_at_start is not None:
             tol = max(self.tol, _LEAST_GAIN / len(self.loss.validation))
-            converged = minimise_squares(squares, start, theta.bounds, after_iteration, self.max_iter, tol)
-            return replace(best, path=path, converged=converged), fewer
-        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
-        problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
-        result = minimize(function, start, callback=after_iteration, options=options, **problem)
-        path[-1] = best.path[-1]  # the last search along a line may have found a lower one
-        return replace(best, path=path, converged=result.status != _REACHED_MAX_ITER), fewer
+            run = theta.bounds, descent.after_iteration, self.max_iter, tol
+            converged = minimise_squares(descent.squares, start, squares_at_start, *run)
+        else:
+            options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
+            problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
+            result = minimize(descent.function, start, callback=descent.after_iteration, options=options, **problem)
+            descent.path[-1] = descent.best.path[-1]  # the last search along a line may have found a lower one
+            converged = result.status != _REACHED_MAX_ITER
+        return replace(descent.best, path=descent.path, converged=converged), descent.fewer
 
     def without_idle_features(self, fit: MetricFit) -> tuple[np.ndarray, np.ndarray] | None:
         """Its w and ridge without slopes that hardly matter and with w_k = 0 where w_k is small; None if these are few.
@@ -288,19 +255,75 @@ class MetricOptimizer:
         return None
 
 
+@dataclass(eq=False)
+class _Descent:
+    """A minimisation over theta as it goes on: the best so far, and L at the start and after each iteration."""
+
+    learner: MetricOptimizer
+    theta: Parametrization
+    structure: str
+    takes_out: bool
+    best: MetricFit
+    path: list[float] = field(default_factory=list)
+    fewer: tuple[np.ndarray, np.ndarray] | None = None  # w and ridge with which to go on, without some features
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the fit is exact, or was stopped from outside."""
+        return self.learner.progress.stopped or self.path[-1] < EXACT_FIT
+
+    def function(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        """The objective and its gradient, rounded."""
+        w, ridge = self.theta.unpack(vector)
+        objective, loss, by_w, by_ridge = self.learner.objective(w, ridge)
+        gradient = _rounded(self.theta.gradient(w, ridge, by_w, by_ridge), _GRADIENT_STEP)
+        return self._keep_best(w, ridge, objective, loss), gradient
+
+    def squares(self, vector: np.ndarray) -> tuple[float, Callable[[], Derivatives]]:
+        """The objective, rounded, and a function that returns its derivatives for Gauss-Newton steps."""
+        w, ridge = self.theta.unpack(vector)
+        objective, loss, derivatives = self.learner.squares(w, ridge, self.theta)
+
+        def rounded_derivatives() -> Derivatives:
+            gradient, h = derivatives()
+            firmness, n_w = np.ones(len(vector)), self.theta.n_w
+            firmness[:n_w] = np.minimum(np.exp(vector[:n_w]) / _FIRM_W, 1.0) ** 2
+            return _rounded(gradient, _GRADIENT_STEP), _rounded(h, _GRADIENT_STEP), firmness
+
+        return self._keep_best(w, ridge, objective, loss), rounded_derivatives
+
+    def _keep_best(self, w: np.ndarray, ridge: np.ndarray, objective: float, loss: float) -> float:
+        """The objective, rounded."""
+        objective = float(_rounded(objective, _OBJECTIVE_STEP))
+        if objective < self.best.objective:
+            self.best = replace(self.best, w=w, ridge=ridge, objective=objective, path=[*self.path, loss])
+        return objective
+
+    def after_iteration(self, intermediate_result: OptimizeResult | None = None) -> None:
+        """Report the loss; StopIteration ends the minimisation."""
+        self.path.append(self.best.path[-1])
+        self.learner.progress(self.path[-1], self.structure, len(self.learner.loss.validation))
+        if self.is_over:
+            raise StopIteration
+        if self.takes_out and (len(self.path) - 1) % _ITERATIONS_BETWEEN == 0:
+            self.fewer = self.learner.without_idle_features(self.best)
+            if self.fewer is not None:
+                raise StopIteration
+
+
 def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
     """The best minimum of a structure, with `rank` columns if W is a matrix."""
     d = len(learner.loss.training.scales)
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
     if structure == "scalar":
         return multistart(learner, scalars, "scalar")
-    if learner.takes_squares(scalars[0][0]):
-        scalar = MetricFit(*scalars[0], np.inf, [np.nan], True)  # near enough for these steps
+    if learner.learns_many_slopes:
+        scalar = MetricFit(*scalars[0], np.inf, [np.nan], True)  # not minimised: near enough for Gauss-Newton steps
     else:
         scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
     even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
     diagonal = multistart(learner, [(scalar.w, scalar.ridge), *even], "diagonal")
-    if np.isfinite(scalar.objective) and diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
+    if not learner.learns_many_slopes and diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
     if structure == "diagonal":
         return diagonal
@@ -381,8 +404,9 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
     d = len(training.scales)
-    is_slow = learner.learns_ridge and d > _FEW_FEATURES
-    n_rows = max(_SCAN_ROWS * _FEW_FEATURES // d, _LEAST_SCAN_ROWS) if is_slow else _SCAN_ROWS
+    n_rows = _SCAN_ROWS
+    if learner.learns_many_slopes:
+        n_rows = max(_SCAN_ROWS * _FEW_FEATURES // d, _LEAST_SCAN_ROWS)
     some = validation[:: -(-len(validation) // n_rows)]
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]

@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike
 from sknw.kernels import Kernel, Pairwise
 
 
-def check_integer(value: object, name: str, least: int = 1) -> None:
-    """Refuse what is no integer, or is below the `least`."""
+def check_integer(value: object, name: str, least: int = 1, or_else: str = "") -> None:
+    """Refuse all but integers from `least` on; the message adds what else the caller takes."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         wanted = "a positive integer" if least == 1 else f"an integer of at least {least}"
-        raise ValueError(f"{name} must be {wanted}, got {value!r}.")
+        raise ValueError(f"{name} must be {wanted}{or_else}, got {value!r}.")
 
 
 def check_top_k(top_k: object) -> None:
     """Refuse a `top_k` that is neither None nor a positive integer."""
     if top_k is not None:
-        check_integer(top_k, "top_k")
+        check_integer(top_k, "top_k", or_else=" or None")
 
 
 def check_coverage(coverage: float) -> None:

@@ -93,8 +93,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
         whole where there are enough, and w and the ridge are then multiplied by the power of n that leave-one-out of
         eight times as many, or of all, shows to suit. `loo_score_` rests on max(4e8 / n, 400) samples, on all while n
         is at most 20 000, each predicted from all others. With numbers for w it rests on 4e8 / n. Lines along c
-        columns, of which a category of L levels has L - 1, sum q = 2 + 2 c + c (c + 1) / 2 numbers of each sample; with
-        c > 11 the score rests on max(4e10 / (n q), 400) samples where that is less. None takes all, and an int that
+        columns (a category of L levels has L - 1) sum q = 2 + 2 c + c (c + 1) / 2 numbers of each sample; with c > 11
+        the score rests on max(4e10 / (n q), 400) samples where that is less. None takes all, and an int that
         many, both for learning and for the score.
     algorithm : str, default="auto"
         How sums are computed, not what they are, as of :class:`NadarayaWatsonRegressor`.

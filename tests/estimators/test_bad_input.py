@@ -230,7 +230,7 @@ def test_methods_refuse_what_only_counts_as_a_number_or_as_true(model):
 @pytest.mark.parametrize("top_k", [0, -1, 2.5, True, "all", [1]])
 def test_top_k_must_be_a_positive_integer(top_k):
     model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, Y)
-    with pytest.raises(ValueError, match=r"top_k must be a positive integer"):
+    with pytest.raises(ValueError, match=r"top_k must be a positive integer or None"):
         model.attention_weights_(X, top_k=top_k)
 
 

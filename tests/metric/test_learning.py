@@ -325,10 +325,12 @@ def test_gauss_newton_steps_end_at_the_minimum_within_bounds():
         ends.append(theta)
         return function(theta)
 
+    start = np.array([-1.2, 1.0])
     for upper, expected in ((10.0, [1.0, 1.0]), (0.5, [0.5, 0.25])):
-        assert minimise_squares(noted, np.array([-1.2, 1.0]), [(-10.0, upper), (-10.0, 10.0)], lambda: None, 200, 1e-14)
+        bounds = [(-10.0, upper), (-10.0, 10.0)]
+        assert minimise_squares(noted, start, function(start), bounds, lambda: None, 200, 1e-14)
         assert_allclose(ends[-1], expected, atol=1e-5)
-    assert not minimise_squares(function, np.array([-1.2, 1.0]), [(-10.0, 10.0)] * 2, lambda: None, 3, 1e-14)
+    assert not minimise_squares(function, start, function(start), [(-10.0, 10.0)] * 2, lambda: None, 3, 1e-14)
 
 
 def test_a_feature_that_is_switched_off_has_no_derivative_of_its_size():

@@ -14,7 +14,7 @@ from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate, product
 
-# Far out keys have the same distance but for rounding, in which they weigh the same.
+# Relative rounding: of distances from a query far out that differ by less, all keys have the same weight.
 ROUNDING = 2.0**-52
 
 
