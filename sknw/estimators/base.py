@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -62,6 +63,8 @@ from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise, resolve_kernel
 
 # The layout of what files hold: public attributes, and settings of public types.
 _STATE = 5
+# What may stand between a fit, or a load, and the line of the user that asks for it.
+_BETWEEN = {"sknw", "sklearn", "joblib", "pickle", "copy"}
 
 
 class FitData(NamedTuple):
@@ -247,10 +250,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         judged = self._datafit(), self._skill(), self._remedy
         return fit_warning(fitted.smoother, fitted.training, validation, *judged, *details)
 
-    def _warn(self, warning: str | None, category: type[Warning] = UserWarning) -> None:
-        """Warn the caller of fit, from `_fit_data`."""
+    def _warn_of_fit(self, validation: Validation, *details: Any) -> None:
+        """Warn of what the fit deserves a warning of."""
+        warning = self._warning_of_fit(validation, *details)
         if warning is not None:
-            warnings.warn(warning, category, stacklevel=6)
+            warn_user(warning)
 
     def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
         """Set the attributes of left-out predictions."""
@@ -474,7 +478,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
                 current_sklearn_version=__version__,
                 original_sklearn_version=version,
             )
-            warnings.warn(warning, stacklevel=2)
+            warn_user(warning)
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
@@ -497,6 +501,14 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         w, ridge = self._fitted_metric()
         line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
         return Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
+
+
+def warn_user(warning: str | Warning, category: type[Warning] = UserWarning) -> None:
+    """Warn at the last line on the way here that is of none of the packages `_BETWEEN`."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, category, stacklevel=level)
 
 
 def as_numbers(value: object) -> np.ndarray:
