@@ -14,7 +14,6 @@ from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._predictive.jackknife import log_mass_of
-from sknw._smoothing.attention import for_each_attention_block
 from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import LocalFits, LocalMoments
 from sknw._smoothing.smoother import Queries, Smoother
@@ -109,5 +108,5 @@ def _left_out_at(
         for i in np.flatnonzero(~np.isnan(attention[:, 0])).tolist():
             found[:, rows.start + i], mass[:, rows.start + i] = at_query(rows.start + i, attention[i], log_mass[i])
 
-    for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
+    smoother.for_each_attention_block(queries, block)
     return found[of_test.ravel()], mass[of_test.ravel()]

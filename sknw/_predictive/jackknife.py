@@ -14,7 +14,7 @@ from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
-from sknw._smoothing.attention import attention_rows, for_each_attention_block
+from sknw._smoothing.attention import attention_rows
 from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import SINGULAR, shrinkage
 from sknw._smoothing.smoother import Queries, Smoother
@@ -47,7 +47,7 @@ def interval(
     request, unit, p = smoother.value_request(queries), sample_weight.max(), len(calibration.nonconformity)
 
     def of_query(i: int, a: np.ndarray, log_mass: float) -> np.ndarray:
-        here = smoother.without_line() if np.isneginf(log_mass) else smoother
+        here = smoother.with_line(None) if np.isneginf(log_mass) else smoother
         x = queries.x[i]
         means, leverage = loo_predictions(here, x, a, a, log_mass)
         k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
@@ -61,7 +61,7 @@ def interval(
             if np.isnan(others).any():
                 means[j] = np.nan  # the others do not support the query
                 continue
-            here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
+            here = smoother.with_line(None) if np.isneginf(log_mass_of_others) else smoother
             means[j] = loo_predictions(here, x, others, np.zeros(1), log_mass_of_others)[0][0]
             k_w = np.exp(log_mass_of_others) * unit * others[:p]
             mass[j], squares[j] = k_w.sum(), k_w @ calibration.squares
@@ -72,7 +72,7 @@ def interval(
         for i in np.flatnonzero(~np.isnan(attention[:, 0])):
             bounds[rest[rows.start + i]] = of_query(rows.start + i, attention[i], log_mass[i])
 
-    unsupported[rest] = for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
+    unsupported[rest] = smoother.for_each_attention_block(queries, block)
     return bounds, unsupported
 
 

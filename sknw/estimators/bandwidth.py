@@ -17,8 +17,7 @@ from sknw._selection.ridge_path import Evaluation
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import Interval, StrOptions
-from sknw._smoothing.local_linear import n_line_columns
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.local_linear import LocalLinearSpec, n_line_columns
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.estimators.base import FitData, as_numbers, warn_user

@@ -31,8 +31,9 @@ from sknw._sklearn_compat import (
 )
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.partition import DaskRows, ShardedTrainingSet
-from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import (
     Blocks,
@@ -45,9 +46,9 @@ from sknw._smoothing.validation import (
     restore_rule,
 )
 from sknw._version import __version__
+from sknw.estimators.attention import AttentionMixin
 from sknw.estimators.dask_arrays import client_that_keeps, encode_chunks, gather_targets, is_dask_array
 from sknw.estimators.leave_out import leave_out_rule
-from sknw.estimators.predictive import AttentionMixin
 from sknw.estimators.tables import (
     Categories,
     FeatureKinds,
@@ -531,15 +532,9 @@ def _require_predictions(validation: Validation, n: int) -> None:
 
 def _category_weights(smoother: Smoother) -> np.ndarray:
     """K(w_k) / K(0) for the w of each category, NaN for numbers: (d,)."""
-    weights, kernel = np.full(len(smoother.features), np.nan), smoother.kernel
-    for k in smoother.features.categories:
-        points = np.zeros((2, smoother.keys.shape[1]))
-        first = smoother.features.starts[k]
-        points[1, first] = smoother.w[first]
-        both = (
-            kernel.between(points[:1], points)[0]
-            if isinstance(kernel, Pairwise)
-            else kernel.profile(points[:, first] ** 2)
-        )
-        weights[k] = both[1] / both[0]
-    return weights
+    features = smoother.features
+    if not features.categories:
+        return np.full(len(features), np.nan)
+    is_category = features.n_levels > 0
+    w = np.where(is_category, np.abs(smoother.w[features.starts[:-1]]), 0.0)
+    return np.where(is_category, smoother.relative_weights(w), np.nan)

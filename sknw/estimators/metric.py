@@ -22,9 +22,9 @@ from sknw._selection.rules import n_learning_samples, n_validation_rows_of_atten
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import can_widen
-from sknw._smoothing.local_linear import NO_RIDGE, n_line_columns
+from sknw._smoothing.local_linear import NO_RIDGE, LocalLinearSpec, n_line_columns
 from sknw._smoothing.partition import ShardedTrainingSet
-from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.estimators.base import FitData, as_numbers, warn_user
