@@ -12,6 +12,7 @@ import numpy as np
 
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
+from sknw._kernel_sums.scaled_sums import TINY
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._predictive.jackknife import log_mass_of
 from sknw._smoothing.isolation import is_isolated_without
@@ -20,8 +21,6 @@ from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.unsupported import sums_of_others
 from sknw._smoothing.validation import Tests, Validation
 
-# A sum of attention below this may have lost terms to underflow.
-_TINY = 1e-200
 # A batch of queries keeps at most this many numbers.
 _BATCH = 2**24
 
@@ -81,7 +80,7 @@ def _left_out_at(
     def at_query(i: int, a: np.ndarray, log_mass: float) -> tuple[np.ndarray, np.ndarray]:
         sums = np.exp(log_mass) * sums_of_others(a[:, np.newaxis] * squares, leave_out)
         rest = sums_of_others(a[:, np.newaxis], leave_out)
-        lost = (rest[:, 0] < _TINY) | np.isneginf(log_mass)
+        lost = (rest[:, 0] < TINY) | np.isneginf(log_mass)
         rest = np.where(lost[:, np.newaxis], 1.0, rest)
         means = sums_of_others(a[:, np.newaxis] * columns, leave_out) / rest
         if smoother.line is not None:

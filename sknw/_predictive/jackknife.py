@@ -13,15 +13,13 @@ from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._kernel_sums.scaled_sums import TINY
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
 from sknw._smoothing.attention import attention_rows
 from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import SINGULAR, shrinkage
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
-
-# A mass below this may have lost terms to underflow.
-_TINY = 1e-200
 
 
 def interval(
@@ -115,7 +113,7 @@ def loo_predictions(
         slopes = axes.T @ (weighted.T @ residuals)
         total = variances + line.ridge * (1.0 - removed)
         has_slope = total > SINGULAR * variances[-1]
-        has_slope &= total > _TINY  # beside a sample with all the attention, whose leverage is 1 anyway
+        has_slope &= total > TINY  # beside a sample with all the attention, whose leverage is 1 anyway
         inverse = np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
         mean = mean + (inverse * to_query) @ slopes
         residuals = residuals - (inverse * along) @ slopes
@@ -154,7 +152,7 @@ def _attention_of_others(
     others = a.copy()
     others[j] = 0.0
     rest = others.sum()
-    if rest * np.exp(log_mass) > _TINY and not smoother.widens:
+    if rest * np.exp(log_mass) > TINY and not smoother.widens:
         return others / rest, log_mass + np.log(rest)
     request = smoother.value_request(smoother.widened(replace(query, leave_out=LeaveOut.own(np.array([j])))))
     rows = slice(0, 1)
