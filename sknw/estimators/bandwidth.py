@@ -20,8 +20,9 @@ from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.local_linear import LocalLinearSpec, n_line_columns
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData, as_numbers, warn_user
+from sknw.estimators.base import FitData, as_numbers
 from sknw.estimators.incremental import IncrementalSmoother
+from sknw.estimators.user_warnings import warn_user
 from sknw.kernels import Kernel, Pairwise, resolve_kernel
 
 # A search is about this many passes over the data.
