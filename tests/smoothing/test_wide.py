@@ -15,7 +15,7 @@ from sknw._metric import loss as loss_module
 from sknw._metric import slopes as slopes_module
 from sknw._metric.loss import Loss, along_rows
 from sknw._metric.slopes import rises_without_slopes
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.kernels import Epanechnikov, Gaussian
