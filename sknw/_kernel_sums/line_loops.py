@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import compiled, inner
+from sknw._kernel_sums.numba import compiled, inner, max, min
 
 
 @inner()

@@ -6,11 +6,13 @@ reordering would cancel; it uses explicit multiply-adds instead.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import event
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload
 from numpy.polynomial.chebyshev import Chebyshev
@@ -26,6 +28,24 @@ SINE = tuple(
     .coef
 )
 
+
+class _NoCollection(event.Listener):
+    """No garbage collection while numba compiles: it would take a tenth of the time, and find next to nothing."""
+
+    def __init__(self):
+        self._was_enabled = []
+
+    def on_start(self, event):
+        self._was_enabled.append(gc.isenabled())
+        gc.disable()
+
+    def on_end(self, event):
+        if self._was_enabled.pop():
+            gc.enable()
+
+
+# Functions compile others within, but one thread at a time.
+event.register("numba:compile", _NoCollection())
 
 # Private in numba, and hence imported here alone: a copy of a tuple with one of its items replaced.
 with_item = tuple_setitem
@@ -86,6 +106,25 @@ def wide_vectors(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+def _extreme(comparison):
+    @intrinsic
+    def extreme(typingctx, a, b):
+        number = typingctx.unify_types(a, b)
+
+        def codegen(context, builder, signature, args):
+            a, b = (context.cast(builder, x, of, number) for x, of in zip(args, signature.args, strict=True))
+            compare = builder.fcmp_ordered if isinstance(number, types.Float) else builder.icmp_signed
+            return builder.select(compare(comparison, b, a), b, a)
+
+        return number(a, b), codegen
+
+    return extreme
+
+
+# Of two numbers, as Python's own, which numba would compile as functions, for each pair of types and fast-math flags.
+min, max = _extreme("<"), _extreme(">")
 
 
 @intrinsic

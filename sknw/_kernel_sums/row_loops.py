@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, min, wide_vectors
 
 
 @inner(MULTIPLY_ADD)

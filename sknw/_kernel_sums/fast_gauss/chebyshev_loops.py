@@ -12,7 +12,7 @@ import numpy as np
 
 from sknw._kernel_sums.fast_gauss.constants import P
 from sknw._kernel_sums.fast_gauss.near_field_loops import find_cell
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors
 
 # Points of a cell whose polynomials are in the first-level cache together.
 _BLOCK = 96

@@ -11,7 +11,7 @@ from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_
 from sknw._kernel_sums.fast_gauss.constants import P
 from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR, leave_ranges_out
 from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate, product
 
 # Relative rounding: of distances from a query far out that differ by less, all keys have the same weight.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, SMALLEST_EXPONENT, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, SMALLEST_EXPONENT, compiled, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate, product, put_in_range, smallest_of
 
 # Keys summed together, whose distances stay in the first-level cache.

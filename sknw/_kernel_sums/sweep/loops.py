@@ -27,7 +27,7 @@ import math
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors, with_item
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors, with_item
 from sknw._kernel_sums.row_loops import sine
 
 _FASTMATH = frozenset({"contract", "nsz"})

@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import exponentials, finish_compact, smallest_of, subtract
 from sknw.kernels import EDGE
 
@@ -32,7 +32,7 @@ def row_length(typingctx, array):
 def _set_difference(tile, queries, keys, key_start):
     """tile[r, j] = key_start[j] + (queries[r, 0] - keys[0, j])^2."""
     wide_vectors()
-    for r in range(0, 4, 2):
+    for r in range(0, len(queries), 2):
         q0, q1 = queries[r, 0], queries[r + 1, 0]
         for j in range(row_length(keys)):
             u0, u1 = q0 - keys[0, j], q1 - keys[0, j]
@@ -44,7 +44,7 @@ def _set_difference(tile, queries, keys, key_start):
 def _add_difference(tile, queries, keys, k):
     """tile[r, j] += (queries[r, k] - keys[k, j])^2."""
     wide_vectors()
-    for r in range(0, 4, 2):
+    for r in range(0, len(queries), 2):
         q0, q1 = queries[r, k], queries[r + 1, k]
         for j in range(row_length(keys)):
             u0, u1 = q0 - keys[k, j], q1 - keys[k, j]
@@ -56,7 +56,7 @@ def _add_difference(tile, queries, keys, k):
 def _add_two_differences(tile, queries, keys, k):
     """tile[r, j] += (queries[r, k] - keys[k, j])^2 + (queries[r, k + 1] - keys[k + 1, j])^2."""
     wide_vectors()
-    for r in range(0, 4, 2):
+    for r in range(0, len(queries), 2):
         a0, a1, b0, b1 = queries[r, k], queries[r + 1, k], queries[r, k + 1], queries[r + 1, k + 1]
         for j in range(row_length(keys)):
             u0, u1, v0, v1 = a0 - keys[k, j], a1 - keys[k, j], b0 - keys[k + 1, j], b1 - keys[k + 1, j]
@@ -68,7 +68,7 @@ def _add_two_differences(tile, queries, keys, k):
 def _set_four_products(tile, queries, start, keys, key_start):
     """tile[r, j] = start[r] + key_start[j] + sum_l queries[r, l] keys[l, j], l = 0..3."""
     wide_vectors()
-    for r in range(0, 4, 2):
+    for r in range(0, len(queries), 2):
         s0, s1 = start[r], start[r + 1]
         a0, b0, c0, d0 = queries[r, 0], queries[r, 1], queries[r, 2], queries[r, 3]
         a1, b1, c1, d1 = queries[r + 1, 0], queries[r + 1, 1], queries[r + 1, 2], queries[r + 1, 3]
@@ -82,7 +82,7 @@ def _set_four_products(tile, queries, start, keys, key_start):
 def add_four_products(tile, queries, keys, k):
     """tile[r, j] += sum_l queries[r, k + l] keys[k + l, j], l = 0..3: a quarter of the tile's loads and stores."""
     wide_vectors()
-    for r in range(0, 4, 2):
+    for r in range(0, len(queries), 2):
         a0, b0, c0, d0 = queries[r, k], queries[r, k + 1], queries[r, k + 2], queries[r, k + 3]
         a1, b1, c1, d1 = queries[r + 1, k], queries[r + 1, k + 1], queries[r + 1, k + 2], queries[r + 1, k + 3]
         for j in range(row_length(keys)):
@@ -95,7 +95,7 @@ def add_four_products(tile, queries, keys, k):
 def add_product(tile, queries, keys, k):
     """tile[r, j] += queries[r, k] keys[k, j]."""
     wide_vectors()
-    for r in range(0, 4, 2):
+    for r in range(0, len(queries), 2):
         q0, q1 = queries[r, k], queries[r + 1, k]
         for j in range(row_length(keys)):
             tile[r, j] += q0 * keys[k, j]
@@ -190,7 +190,7 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
     """`exponentials` and `accumulate` in one, for two columns: one output, the case to be fastest at."""
     wide_vectors()
     column0, column1 = columns[0], columns[1]
-    for r in range(4):
+    for r in range(len(sums)):
         distances = tile[r]
         a0 = a1 = column0.dtype.type(0.0)
         for j in range(row_length(distances)):
@@ -206,7 +206,7 @@ def _add_sums_of_squares(sums, of_squares, tile, rate, furthest, smallest, colum
     """`_add_exponential_sums`, and those of the squares of the weights, which are the weights at twice the rate."""
     wide_vectors()
     column0, column1 = columns[0], columns[1]
-    for r in range(4):
+    for r in range(len(sums)):
         distances = tile[r]
         a0 = a1 = b0 = b1 = column0.dtype.type(0.0)
         for j in range(row_length(distances)):
@@ -225,7 +225,7 @@ def _add_sums_of_squares(sums, of_squares, tile, rate, furthest, smallest, colum
 @inner()
 def leave_out(tile, left_out, first_key, value):
     """tile[r, j] = value for the keys left out of query r, left_out[r, 0] to before left_out[r, 1]."""
-    for r in range(4):
+    for r in range(len(left_out)):
         for j in range(max(left_out[r, 0] - first_key, 0), min(left_out[r, 1] - first_key, row_length(tile))):
             tile[r, j] = value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, min, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate
 from sknw._kernel_sums.tiled.loops import (
     accumulate,
@@ -32,9 +32,10 @@ def _inverse_powers(slopes, distances, exponent):
 @inner(MULTIPLY_ADD)
 def _fill(tile, coefficients):
     """tile[r, j] = coefficients[r, 0]."""
-    for r in range(4):
+    for r in range(len(coefficients)):
+        start = coefficients[r, 0]
         for j in range(row_length(tile)):
-            tile[r, j] = coefficients[r, 0]
+            tile[r, j] = start
 
 
 @inner()
@@ -59,7 +60,7 @@ def _multiply(tile, others):
 def _pull(b, first, second, t, weights, column_sums):
     """b[r, j] *= (first[r, j] second[r, j] - t[r]) weights[j]; column_sums[j] += sum_r b[r, j]."""
     wide_vectors()
-    for r in range(0, 4, 2):
+    for r in range(0, len(t), 2):
         t0, t1 = t[r], t[r + 1]
         for j in range(row_length(b)):
             v0 = b[r, j] * (first[r, j] * second[r, j] - t0) * weights[j]

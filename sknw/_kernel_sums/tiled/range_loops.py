@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import exponentials, finish_compact, product
 from sknw.kernels import EDGE
 

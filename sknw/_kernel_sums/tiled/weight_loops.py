@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, wide_vectors
 from sknw._kernel_sums.row_loops import subtract
 from sknw._kernel_sums.tiled.loops import accumulate, powers, row_length, set_weights, squared_distances
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import finish_compact, sine
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.loops import (
@@ -75,7 +75,7 @@ def _blocks_in_reach(found, keys, queries, block, reach):
         node, first, last = stack[n_nodes, 0], stack[n_nodes, 1], stack[n_nodes, 2]
         gap = 0.0
         for k in range(low.size):
-            beyond = max(lower[node, k] - high[k], low[k] - upper[node, k], 0.0)
+            beyond = max(max(lower[node, k] - high[k], low[k] - upper[node, k]), 0.0)
             gap += beyond * beyond
             if gap > reach:
                 break

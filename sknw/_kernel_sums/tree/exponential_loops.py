@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import exponentials, smallest_of
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.loops import (
@@ -32,7 +32,7 @@ def _gap(lower, upper, node, low, high):
     """The squared distance of the box of a node from another box."""
     gap = 0.0
     for k in range(low.size):
-        beyond = max(lower[node, k] - high[k], low[k] - upper[node, k], 0.0)
+        beyond = max(max(lower[node, k] - high[k], low[k] - upper[node, k]), 0.0)
         gap += beyond * beyond
     return gap
 

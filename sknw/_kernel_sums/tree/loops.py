@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import put_in_range
 from sknw._kernel_sums.tree.constants import BLOCK
 
@@ -130,7 +130,7 @@ def queries_in_reach(near, gaps, queries, n_queries, keys, s, reach):
         gaps[i] = 0.0
     for k in range(low.size):
         for i in range(BLOCK):
-            beyond = max(low[k] - queries[k, i], queries[k, i] - high[k], 0.0)
+            beyond = max(max(low[k] - queries[k, i], queries[k, i] - high[k]), 0.0)
             gaps[i] += beyond * beyond
     count = 0
     for i in range(n_queries):

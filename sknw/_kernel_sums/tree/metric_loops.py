@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors
 from sknw._kernel_sums.row_loops import exponentiate
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.exponential_loops import next_leaf, set_powers

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sknw._kernel_sums.numba import compiled, exp2, inner
+from sknw._kernel_sums.numba import compiled, exp2, inner, max, min
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.exponential_loops import next_leaf, set_powers, squared_reach
 from sknw._kernel_sums.tree.loops import (
