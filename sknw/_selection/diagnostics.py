@@ -19,8 +19,9 @@ from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests, Validation
 
-# With fewer predictions there is no warning. A verdict rests on at most the second number of them.
-_FEW, _LOOKED_AT = 30, 1000
+# With fewer predictions there is no warning. A verdict rests on at most the second number of them, on what these rest on
+# the third.
+_FEW, _LOOKED_AT, _COUNTED = 30, 1000, 250
 # A larger part of the samples is many.
 _MANY = 0.25
 # A fit that rests on fewer samples, at a sample and in the median, follows each target. That is right with targets that
@@ -78,11 +79,11 @@ def fit_warning(
     if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
     heaviest = float(training.sample_weight.max())
-    some = validation[:: -(-len(validation) // _LOOKED_AT)]
-    unsupported, left_out_size = _support(smoother, some, _COPIES / heaviest)
+    some, few = (validation[:: -(-len(validation) // most)] for most in (_LOOKED_AT, _COUNTED))
+    unsupported, left_out_size = _support(smoother, few, _COPIES / heaviest)
     n_unsupported = np.count_nonzero(unsupported)
-    if n_unsupported > _MANY * len(some):
-        return _UNSUPPORTED.format(n_unsupported, len(some))
+    if n_unsupported > _MANY * len(few):
+        return _UNSUPPORTED.format(n_unsupported, len(few))
     if autocorrelation is not None and autocorrelation.is_alarm:
         feature = autocorrelation.order
         return _AUTOCORRELATED.format(autocorrelation, "" if feature is None else f", times={feature}")
@@ -94,7 +95,7 @@ def fit_warning(
     if on_a_line and factor_of_spacing(smoother.keys[:, 0], smoother.kernel) < _AT_SPACING:
         return _NARROW_AS_SPACING
     is_in_sample = criterion != "loo" and skill < _NO_NOISE
-    if is_in_sample and _size_at_samples(smoother, some) * heaviest < _NEAREST:
+    if is_in_sample and _size_at_samples(smoother, few) * heaviest < _NEAREST:
         return _NEAR_ZERO
     return None
 
