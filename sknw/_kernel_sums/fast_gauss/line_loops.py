@@ -11,7 +11,7 @@ from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_
 from sknw._kernel_sums.fast_gauss.constants import P
 from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR, leave_ranges_out
 from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, wide_vectors
+from sknw._kernel_sums.numba import REORDERED, compiled, exp2, inner, wide_vectors
 from sknw._kernel_sums.row_loops import product
 
 # Relative rounding: of distances from a query far out that differ by less, all keys have the same weight.
@@ -59,9 +59,9 @@ def _nearest(keys, query, place, i, left_out):
     return left + (right - left) * (keys[right] - query < query - keys[left])
 
 
-@inner(MULTIPLY_ADD)
+@inner()
 def _exponentials(work, query, keys, own, shift, rate, furthest):
-    """2^(rate min((query - key)^2 - shift, furthest)), zero of the own key."""
+    """2^(rate min((query - key)^2 - shift, furthest)), zero of the own key; squares are rounded as the shift is."""
     wide_vectors()
     for j in range(len(keys)):
         weight = exp2(min((query - keys[j]) ** 2 - shift, furthest), rate)
