@@ -134,6 +134,7 @@ def _sums_of_few(request: KernelSumRequest) -> ScaledSums:
                 np.multiply(exponents, factor, out=weights)
                 np.exp(np.maximum(weights, _LOG_NOTHING, out=weights), out=weights)
             previous = factor
+            np.fill_diagonal(weights, 0.0)
             np.matmul(weights, columns, out=sums[b])
     sums[:, is_alone] = 0.0
     return ScaledSums.of_columns(sums, per_bandwidth[:, np.newaxis] * top)
