@@ -50,7 +50,7 @@ _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
 _MOST_IN_ORDER = 2000
 # Data sets with independent errors; fewer for many samples, with which the excess decides and not its deviation, and
 # where the evidence is less than the last number with the fewest.
-_MOST_DRAWS, _LEAST_DRAWS, _DRAWN_VALUES, _CLEARLY_LESS = 32, 8, 2**16, 0.7
+_MOST_DRAWS, _LEAST_DRAWS, _DRAWN_VALUES, _CLEARLY_LESS = 32, 8, 2**16, 0.8
 # Series of several orders are compared together as long as they have at most this many values.
 _TOGETHER = 2**20
 
