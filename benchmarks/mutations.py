@@ -81,7 +81,7 @@ MUTATIONS = [
     Mutation("_smoothing/attention.py", "NEGLIGIBLE = 1e-80", "NEGLIGIBLE = 1e-300", PREDICTIVE),
     Mutation("_predictive/quantiles.py", "max(level - _ROUNDING, NEGLIGIBLE)", "max(level, NEGLIGIBLE)", PREDICTIVE),
     # what estimators share
-    Mutation("estimators/predictive.py", "allow_float32=array.dtype == np.float32", "allow_float32=True", MEANS),
+    Mutation("estimators/attention.py", "allow_float32=array.dtype == np.float32", "allow_float32=True", MEANS),
     Mutation("_smoothing/training.py", "values += self.y_center", "values += 0.0", MEANS),
     Mutation("estimators/base.py", '"scale": "common" if', '"scale": "features" if', ("test_pickle.py",)),
     # learning
@@ -107,7 +107,7 @@ MUTATIONS = [
     Mutation("_selection/line_search.py", "SCORE_TOL = 1e-12", "SCORE_TOL = 1e-3", SELECTION),
     Mutation("_selection/diagnostics.py", "_MANY = 0.25", "_MANY = 0.75", ("test_advice.py",)),
     # engines: a line here for every tolerance and every formula of theirs
-    Mutation("_kernel_sums/dense.py", "\n_TINY = 1e-200", "\n_TINY = 0.0", MEANS),
+    Mutation("_kernel_sums/dense.py", "enumerate(mass < TINY)", "enumerate(mass < 0.0)", MEANS),
     Mutation("_kernel_sums/dense.py", "_MOST_SQUARINGS = 8", "_MOST_SQUARINGS = 60", ("test_sums.py",)),
     Mutation("_kernel_sums/scaled_sums.py", "np.maximum(*scales)", "np.minimum(*scales)", ("test_sums.py",)),
     Mutation(
@@ -117,7 +117,7 @@ MUTATIONS = [
     Mutation("_kernel_sums/sweep/engine.py", "(right - left)", "(right + left)", PREDICTIVE),
     Mutation("_kernel_sums/tiled/engine.py", "_IN_FLOAT32 = 12.0", "_IN_FLOAT32 = 1200.0", MEANS),
     # the tree of blocks
-    Mutation("_kernel_sums/tree/exponential.py", "\n_TINY = 1e-200", "\n_TINY = 0.0", TREE),
+    Mutation("_kernel_sums/tree/exponential.py", ".min(axis=0) < TINY)", ".min(axis=0) < 0.0)", TREE),
     Mutation("_kernel_sums/tree/exponential.py", "eps / index.weights.sum()", "eps * 1e8", TREE),
     Mutation("_kernel_sums/tree/exponential.py", "share * np.exp(", "share + np.exp(", TREE),
     Mutation("_kernel_sums/tree/exponential.py", "np.isfinite(shift)", "np.isfinite(shift) | True", TREE),

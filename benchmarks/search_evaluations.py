@@ -27,10 +27,10 @@ class Counted(Criterion):
 
     seen: list[float]
 
-    def evaluate(self, factors, keep):
+    def evaluate(self, factors, keeps_predictions=False):
         if len(self.rows) == len(self.smoother.keys) == self.n_all:
             self.seen.extend(factors.tolist())
-        return super().evaluate(factors, keep)
+        return super().evaluate(factors, keeps_predictions)
 
 
 def secant_steps(criterion):

@@ -24,7 +24,6 @@ from sknw.estimators.arguments import check_integer, require_derivative
 from sknw.estimators.base import BaseSmoother
 from sknw.estimators.regression import RegressionMixin
 from sknw.estimators.unwrap import feature_names, feature_positions, smoother_and_inputs
-from sknw.kernels import Pairwise
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -470,16 +469,11 @@ def _degrees_of_freedom(smoother: Smoother, training: TrainingSet, samples: np.n
 
 def _weights_of_ranges(smoother: Smoother, training: TrainingSet) -> np.ndarray:
     """K(r) / K(0) for r the distance of the two samples furthest apart in each feature alone: (d,)."""
-    features, kernel = training.features, smoother.kernel
+    features = training.features
     w = smoother.w if smoother.w.ndim == 1 else np.sqrt((smoother.w**2).sum(axis=1))
     distance = np.sqrt(features.sum((w * np.ptp(training.X, axis=0)) ** 2))
     for k in features.categories:
         n_steps = features.n_levels[k] - 1 - int(features.has_missing[k])
         apart = np.sqrt(n_steps) if features.is_ordered[k] else float(features.n_levels[k] > 1)
         distance[k] = np.abs(w[features.starts[k]]) * apart
-    at_zero = np.zeros((1, smoother.keys.shape[1]))
-    if not isinstance(kernel, Pairwise):
-        return kernel.profile(distance**2) / kernel.profile(np.zeros(1))
-    apart_points = np.zeros((len(distance), at_zero.shape[1]))
-    apart_points[:, 0] = distance
-    return kernel.between(at_zero, apart_points)[0] / kernel.between(at_zero, at_zero)[0]
+    return smoother.relative_weights(distance)

@@ -14,7 +14,7 @@ from sknw._kernel_sums.costs import dense_pair
 from sknw._kernel_sums.index import squared_norms
 from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw._kernel_sums.scaled_sums import TINY, ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
@@ -23,8 +23,6 @@ from sknw.kernels import ExponentialForm, Kernel, Pairwise
 _BLOCK_BYTES = 2**19
 # What is made of all pairs of keys is kept if it takes at most this many bytes.
 _KEPT_BYTES = 2**21
-# A mass below this may have lost terms to underflow: its queries are computed relative to their largest weight.
-_TINY = 1e-200
 # From here on differences are taken pair by pair, not feature by feature.
 _MANY_FEATURES = 16
 # Each squaring of a weight doubles its relative error: after eight it is 2^8 eps = 6e-14.
@@ -196,7 +194,7 @@ def _scaled_weights(request: KernelSumRequest, rows: np.ndarray, h: float) -> tu
 
 def _tiny(mass: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
     """For each bandwidth the queries whose mass (b, m) may have lost terms to underflow, at most `size` at a time."""
-    for b, is_tiny in enumerate(mass < _TINY):
+    for b, is_tiny in enumerate(mass < TINY):
         rows = np.flatnonzero(is_tiny)
         for start in range(0, len(rows), size):
             yield b, rows[start : start + size]

@@ -17,14 +17,12 @@ from sknw._kernel_sums.contract import Engine
 from sknw._kernel_sums.costs import PART_CALL
 from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw._kernel_sums.scaled_sums import TINY, ScaledSums
 
 # With more distinct ranges than this, a request for each is never worth it.
 _MOST_REQUESTS = 64
 # The largest ratio of the mass of all keys to that of the keys left, by which a difference multiplies rounding errors.
 _LARGEST_LOSS = 30.0
-# A mass below this may have lost terms to underflow.
-_TINY = 1e-200
 
 
 @runtime_checkable
@@ -125,7 +123,7 @@ class RangeSums:
         for v in range(len(mean)):
             kept = np.maximum(mean[v] * mass, np.abs(moments[..., v]))
             is_lost |= np.abs(total.moments[..., v]) > _LARGEST_LOSS * kept
-        is_lost |= (total.log_scale != 0.0) | ((total.mass > 0.0) & (total.mass < _TINY))
+        is_lost |= (total.log_scale != 0.0) | ((total.mass > 0.0) & (total.mass < TINY))
         return ScaledSums(mass, moments, total.log_scale.copy()), is_lost & (leave_out.last > leave_out.first)
 
 

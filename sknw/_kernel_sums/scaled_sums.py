@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# A sum of weights below this may have lost terms to underflow.
+TINY = 1e-200
+
 
 @dataclass(frozen=True, eq=False)
 class ScaledSums:

@@ -19,7 +19,8 @@ import numpy as np
 from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, metric_gradient, metric_rows
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.datafit import Datafit, SquaredError
-from sknw._smoothing.smoother import LeftOutBatch, LocalLinearSpec, Queries, Smoother
+from sknw._smoothing.local_linear import LocalLinearSpec
+from sknw._smoothing.smoother import LeftOutBatch, Queries, Smoother
 from sknw._smoothing.training import TrainingSet, take_rows
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Validation

@@ -12,17 +12,15 @@ import numpy as np
 
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
+from sknw._kernel_sums.scaled_sums import TINY
 from sknw._predictive.calibration import ConformalCalibration
 from sknw._predictive.jackknife import log_mass_of
-from sknw._smoothing.attention import for_each_attention_block
 from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import LocalFits, LocalMoments
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.unsupported import sums_of_others
 from sknw._smoothing.validation import Tests, Validation
 
-# A sum of attention below this may have lost terms to underflow.
-_TINY = 1e-200
 # A batch of queries keeps at most this many numbers.
 _BATCH = 2**24
 
@@ -82,7 +80,7 @@ def _left_out_at(
     def at_query(i: int, a: np.ndarray, log_mass: float) -> tuple[np.ndarray, np.ndarray]:
         sums = np.exp(log_mass) * sums_of_others(a[:, np.newaxis] * squares, leave_out)
         rest = sums_of_others(a[:, np.newaxis], leave_out)
-        lost = (rest[:, 0] < _TINY) | np.isneginf(log_mass)
+        lost = (rest[:, 0] < TINY) | np.isneginf(log_mass)
         rest = np.where(lost[:, np.newaxis], 1.0, rest)
         means = sums_of_others(a[:, np.newaxis] * columns, leave_out) / rest
         if smoother.line is not None:
@@ -109,5 +107,5 @@ def _left_out_at(
         for i in np.flatnonzero(~np.isnan(attention[:, 0])).tolist():
             found[:, rows.start + i], mass[:, rows.start + i] = at_query(rows.start + i, attention[i], log_mass[i])
 
-    for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
+    smoother.for_each_attention_block(queries, block)
     return found[of_test.ravel()], mass[of_test.ravel()]

@@ -13,15 +13,13 @@ from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import SumsBlocks, dispatcher
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
+from sknw._kernel_sums.scaled_sums import TINY
 from sknw._predictive.calibration import LARGEST_LEVERAGE, ConformalCalibration
-from sknw._smoothing.attention import attention_rows, for_each_attention_block
+from sknw._smoothing.attention import attention_rows
 from sknw._smoothing.isolation import is_isolated_without
 from sknw._smoothing.local_linear import SINGULAR, shrinkage
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw.kernels import Pairwise
-
-# A mass below this may have lost terms to underflow.
-_TINY = 1e-200
 
 
 def interval(
@@ -47,7 +45,7 @@ def interval(
     request, unit, p = smoother.value_request(queries), sample_weight.max(), len(calibration.nonconformity)
 
     def of_query(i: int, a: np.ndarray, log_mass: float) -> np.ndarray:
-        here = smoother.without_line() if np.isneginf(log_mass) else smoother
+        here = smoother.with_line(None) if np.isneginf(log_mass) else smoother
         x = queries.x[i]
         means, leverage = loo_predictions(here, x, a, a, log_mass)
         k_w = np.exp(log_mass) * unit * a[:p, np.newaxis]
@@ -61,7 +59,7 @@ def interval(
             if np.isnan(others).any():
                 means[j] = np.nan  # the others do not support the query
                 continue
-            here = smoother.without_line() if np.isneginf(log_mass_of_others) else smoother
+            here = smoother.with_line(None) if np.isneginf(log_mass_of_others) else smoother
             means[j] = loo_predictions(here, x, others, np.zeros(1), log_mass_of_others)[0][0]
             k_w = np.exp(log_mass_of_others) * unit * others[:p]
             mass[j], squares[j] = k_w.sum(), k_w @ calibration.squares
@@ -72,7 +70,7 @@ def interval(
         for i in np.flatnonzero(~np.isnan(attention[:, 0])):
             bounds[rest[rows.start + i]] = of_query(rows.start + i, attention[i], log_mass[i])
 
-    unsupported[rest] = for_each_attention_block(request, smoother.policy, smoother.algorithm, block)
+    unsupported[rest] = smoother.for_each_attention_block(queries, block)
     return bounds, unsupported
 
 
@@ -115,7 +113,7 @@ def loo_predictions(
         slopes = axes.T @ (weighted.T @ residuals)
         total = variances + line.ridge * (1.0 - removed)
         has_slope = total > SINGULAR * variances[-1]
-        has_slope &= total > _TINY  # beside a sample with all the attention, whose leverage is 1 anyway
+        has_slope &= total > TINY  # beside a sample with all the attention, whose leverage is 1 anyway
         inverse = np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
         mean = mean + (inverse * to_query) @ slopes
         residuals = residuals - (inverse * along) @ slopes
@@ -154,7 +152,7 @@ def _attention_of_others(
     others = a.copy()
     others[j] = 0.0
     rest = others.sum()
-    if rest * np.exp(log_mass) > _TINY and not smoother.widens:
+    if rest * np.exp(log_mass) > TINY and not smoother.widens:
         return others / rest, log_mass + np.log(rest)
     request = smoother.value_request(smoother.widened(replace(query, leave_out=LeaveOut.own(np.array([j])))))
     rows = slice(0, 1)

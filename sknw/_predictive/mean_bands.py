@@ -71,7 +71,7 @@ def left_out_residuals(fitted: FittedRegression, residuals: np.ndarray) -> np.nd
 
 def with_squares(smoother: Smoother, residuals: np.ndarray) -> Smoother:
     """The smoother that pools squared residuals (n, k), by weighted means."""
-    return smoother.without_line().with_values(residuals**2)
+    return smoother.with_line(None).with_values(residuals**2)
 
 
 def scales_of_errors(smoother: Smoother, residuals: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from sknw._kernel_sums.costs import TILED_WRITTEN
 from sknw._kernel_sums.registry import Blocks, SumsBlocks, dispatcher
-from sknw._kernel_sums.request import KernelSumRequest
 from sknw._smoothing.attention import NEGLIGIBLE, for_each_attention_block
+from sknw._smoothing.smoother import Queries, Smoother
 
 # Cumulated weights that differ by less are equal.
 _ROUNDING = 1e-12
@@ -20,9 +20,7 @@ _ROUNDING = 1e-12
 InverseCdf = Callable[[np.ndarray, bool], np.ndarray]
 
 
-def quantiles(
-    request: KernelSumRequest, policy: str, algorithm: str, values: np.ndarray, levels: np.ndarray
-) -> np.ndarray:
+def quantiles(smoother: Smoother, queries: Queries, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """For each query the smallest of `values` (n,) up to which the attention sums to each level (q,): (m, q).
 
     For level 1 the largest from which on weights are not negligible. NaN for queries without support where the policy
@@ -30,13 +28,13 @@ def quantiles(
     """
     order = np.argsort(values, kind="stable")  # once for all queries
     values = values[order]
-    request = replace(request, index=request.index.without_columns().take(order))
-    found = np.full((len(request.queries), len(levels)), np.nan)
+    request = replace(smoother.value_request(queries), index=smoother.index.without_columns().take(order))
+    found = np.full((len(queries), len(levels)), np.nan)
 
     def of_blocks(rows: slice, blocks: Blocks) -> None:
         found[rows] = _quantiles(partial(inverse_cdf_of_blocks, blocks), blocks.block_sums.sum(axis=1), values, levels)
 
-    engine = dispatcher.choose_capable(SumsBlocks, request, algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
+    engine = dispatcher.choose_capable(SumsBlocks, request, smoother.algorithm, TILED_WRITTEN)  # type: ignore[type-abstract]
     if engine is not None:
         engine.for_each_chunk_of_blocks(request, of_blocks)
     rest = np.flatnonzero(np.isnan(found[:, 0]))  # without support, or all
@@ -45,7 +43,7 @@ def quantiles(
         found[rest[rows]] = _quantiles(partial(inverse_cdf_of_rows, attention), attention.sum(axis=1), values, levels)
 
     if rest.size:
-        for_each_attention_block(request.take(rest), policy, algorithm, of_rows)
+        for_each_attention_block(request.take(rest), smoother.policy, smoother.algorithm, of_rows)
     return found
 
 
@@ -89,9 +87,7 @@ def _n_below(cumulated: np.ndarray, target: np.ndarray) -> np.ndarray:
     return (cumulated < target[:, np.newaxis]).sum(axis=1)
 
 
-def probabilities(
-    request: KernelSumRequest, policy: str, algorithm: str, values: np.ndarray, thresholds: np.ndarray
-) -> np.ndarray:
+def probabilities(smoother: Smoother, queries: Queries, values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """The attention of each query to `values` (n, k) up to its thresholds (m, k, t): of their shape.
 
     NaN for queries without support where the policy is "nan" or "raise".
@@ -106,11 +102,11 @@ def probabilities(
             found[rows, k] = np.take_along_axis(cumulated, n_below, axis=1) / cumulated[:, -1:]  # exactly 1 at the end
 
     orders = np.argsort(values, axis=0, kind="stable").T
-    for_each_attention_block(request, policy, algorithm, block)
+    smoother.for_each_attention_block(queries, block)
     return found
 
 
-def sample_indices(request: KernelSumRequest, policy: str, algorithm: str, uniform: np.ndarray) -> np.ndarray:
+def sample_indices(smoother: Smoother, queries: Queries, uniform: np.ndarray) -> np.ndarray:
     """The samples drawn with the attention as probabilities, by uniform numbers (m, s): indices, -1 for none."""
     drawn = np.empty(uniform.shape, dtype=np.intp)
 
@@ -120,5 +116,5 @@ def sample_indices(request: KernelSumRequest, policy: str, algorithm: str, unifo
             last = np.searchsorted(a, a[-1])
             drawn[i] = -1 if np.isnan(a[-1]) else np.minimum(np.searchsorted(a, uniform[i] * a[-1], side="right"), last)
 
-    for_each_attention_block(request, policy, algorithm, block)
+    smoother.for_each_attention_block(queries, block)
     return drawn

@@ -43,7 +43,7 @@ from sknw._kernel_sums.registry import algorithm_for
 from sknw._predictive.fitted import FittedRegression
 from sknw._predictive.jackknife import log_mass_of
 from sknw._predictive.mean_bands import left_out_residuals, scales_of_errors, twice
-from sknw._smoothing.attention import effective_sample_size, for_each_attention_block
+from sknw._smoothing.attention import effective_sample_size
 from sknw._smoothing.isolation import slopes_that_hold_mass
 from sknw._smoothing.local_linear import shrinkage, solve
 from sknw._smoothing.smoother import Queries, Smoother, coordinates
@@ -211,7 +211,7 @@ def _sums(
     def fill(block: slice, attention: np.ndarray) -> None:
         sums[block] = rows_of(block, attention) @ targets
 
-    for_each_attention_block(smoother.value_request(queries), smoother.policy, smoother.algorithm, fill)
+    smoother.for_each_attention_block(queries, fill)
     return sums
 
 

@@ -213,11 +213,10 @@ def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> dict[int
 
     Equal values of a feature are put in random order. Where most values are equal, neighbours share the signal.
     """
-    n, d = len(training), len(training.scales)
+    n, inputs = len(training), training.inputs
     orders: dict[int | None, np.ndarray] = {None: np.argsort(training.given_rows)}
-    X = training.X
-    for feature in range(d):
-        x = X[:, feature]
+    for feature in range(inputs.shape[1]):
+        x = inputs[:, feature]
         order = np.argsort(x)
         n_distinct = 1 + np.count_nonzero(np.diff(x[order]))
         if n_distinct < n:

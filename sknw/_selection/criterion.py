@@ -54,11 +54,11 @@ class Criterion:
         tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven & Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a
         score does not exist.
         """
-        scores, n_unsupported, _, _ = zip(*self.evaluate(factors, keep=False), strict=True)
-        return np.array(scores), np.array(n_unsupported)
+        evaluations = list(self.evaluate(factors))
+        return np.array([one.score for one in evaluations]), np.array([one.n_unsupported for one in evaluations])
 
-    def evaluate(self, factors: np.ndarray, keep: bool) -> Iterator[Evaluation]:
-        """Yield the `Evaluation` at each bandwidth factor, given in descending order."""
+    def evaluate(self, factors: np.ndarray, keeps_predictions: bool = False) -> Iterator[Evaluation]:
+        """Yield the criterion at each bandwidth factor, given in descending order."""
         line, k = self.smoother.line, self.smoother.values.shape[1]
         d = 0 if line is None else line.x.shape[1]
         size = _BATCH_BYTES // (8 * len(self.validation) * (2 * d + d * k + k + 4))
@@ -67,11 +67,11 @@ class Criterion:
         size = max(size, 1)
         for start in range(0, len(factors), size):
             if line is None and self.name == "loo":
-                yield from self._losses_of_means(factors[start : start + size], keep)
+                yield from self._losses_of_means(factors[start : start + size], keeps_predictions)
                 continue
             paths = self._ridge_paths(factors[start : start + size])
             # a list, so that the memory of a batch is free when the next one begins
-            yield from [path.evaluate(self.ridge, keep) for path in paths]
+            yield from [path.evaluate(self.ridge, keeps_predictions) for path in paths]
 
     @property
     def rows(self) -> np.ndarray:
@@ -154,7 +154,7 @@ class Criterion:
         residual_dof = np.array([path.residual_dof(ridge) for path in self._ridge_paths(factors)])
         return len(self.training) * (1.0 - residual_dof)
 
-    def _losses_of_means(self, factors: np.ndarray, keep: bool) -> list[Evaluation]:
+    def _losses_of_means(self, factors: np.ndarray, keeps_predictions: bool) -> list[Evaluation]:
         """The evaluations of "loo" for weighted means, which have no ridge."""
         batches = []
         for where, smoother, queries, _ in self.smoother.left_out(self.validation):
@@ -167,8 +167,9 @@ class Criterion:
         scores = self.datafit.means(take_rows(self.smoother.values, self.rows), means, self._weights)
         scores[np.isnan(scores)] = np.inf
         n_unsupported = np.count_nonzero(unsupported, axis=1).tolist()
-        kept = means if keep else [None] * len(factors)
-        return list(zip(scores.tolist(), n_unsupported, [0.0] * len(factors), kept, strict=True))
+        kept = means if keeps_predictions else [None] * len(factors)
+        by_bandwidth = zip(scores.tolist(), n_unsupported, kept, strict=True)
+        return [Evaluation(score, count, predictions=predictions) for score, count, predictions in by_bandwidth]
 
     def _with_substitutes(
         self, where: slice, smoother: Smoother, queries: Queries, means: np.ndarray, unsupported: np.ndarray

@@ -37,7 +37,7 @@ def lattice_point(value: float) -> int:
     return round(math.log2(value) * OCTAVE - 0.5)
 
 
-def score_tolerance(scores: np.ndarray) -> np.ndarray:
+def score_tolerance(scores: np.ndarray | float) -> np.ndarray:
     """Scores that differ by at most SCORE_TOL sqrt(min(|score|, 1)) are equal.
 
     A mean square r^2 of residuals moves by about 2 r times the rounding of a prediction, a logarithm by more.

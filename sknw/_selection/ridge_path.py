@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -32,6 +33,21 @@ _EXACT_FIT = SCORE_TOL**2
 SLOPE_COUNTS, MUCH_LARGER = (0.2, 0.02, 0.002, 0.0), 1.2
 
 
+class Evaluation(NamedTuple):
+    """A criterion at one bandwidth."""
+
+    score: float
+    n_unsupported: int  # rows without support
+    ridge: float = 0.0
+    predictions: np.ndarray | None = None  # left-out predictions of the rows, if they are kept, (m, k)
+    path: RidgePath | None = None  # of lines with the best ridge: what makes the predictions, if it is kept
+
+    def copy(self) -> Evaluation:
+        """The same with arrays of its own, not parts of those of several bandwidths."""
+        predictions = None if self.predictions is None else self.predictions.copy()
+        return self._replace(predictions=predictions, path=None if self.path is None else self.path.copy())
+
+
 @dataclass(frozen=True, eq=False)
 class RidgePath:
     """A criterion at one bandwidth, as a function of the ridge."""
@@ -45,14 +61,15 @@ class RidgePath:
     n: int  # the number of all samples
     datafit: Datafit
 
-    def evaluate(self, ridge: float | None, keep: bool) -> Evaluation:
-        """The `Evaluation` at a ridge, of the best lines for None."""
+    def evaluate(self, ridge: float | None, keeps_predictions: bool) -> Evaluation:
+        """The criterion at a ridge, or with the best one for None, whose path is kept where its lines are accurate."""
         n_unsupported = int(self.unsupported.sum())
         if ridge is not None:
-            return self(ridge), n_unsupported, ridge, self._predictions(ridge) if keep else None
+            predictions = self._predictions(ridge) if keeps_predictions else None
+            return Evaluation(self(ridge), n_unsupported, ridge, predictions)
         ridge, score = self.minimum()
-        is_kept = keep and np.all(self.unsupported | self.lines.is_accurate(ridge))
-        return score, n_unsupported, ridge, self if is_kept else None
+        is_kept = keeps_predictions and np.all(self.unsupported | self.lines.is_accurate(ridge))
+        return Evaluation(score, n_unsupported, ridge, path=self if is_kept else None)
 
     def copy(self) -> RidgePath:
         """The same with lines of its own, not those of several bandwidths."""
@@ -192,11 +209,6 @@ class RidgePath:
         beside = ridges[max(best - 1, 0) : best + 2]
         ridge, _ = ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])
         return ridge, seen[ridge]
-
-
-# The score, the number of rows without support, the ridge, and what was asked to be kept: the leave-one-out predictions
-# (m, k) of the rows, or of lines with the best ridge the path that makes them.
-Evaluation = tuple[float, int, float, np.ndarray | RidgePath | None]
 
 
 def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:

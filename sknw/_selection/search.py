@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from itertools import repeat
-from typing import Any
+from itertools import starmap
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from sknw._selection.line_search import (
     score_tolerance,
 )
 from sknw._selection.result import BandwidthSearch
-from sknw._selection.ridge_path import RidgePath
+from sknw._selection.ridge_path import Evaluation
 from sknw._selection.surrogate import SCAN_ROWS, BinnedCriterion, SubsampledCriterion
 
 # The criterion of a kernel of compact support has kinks: around its lowest minima the grid is made finer, four times.
@@ -63,8 +62,7 @@ class History:
         self.keeps = is_kept and 8 * n_numbers * len(criterion.validation) <= _KEPT_BYTES
         self.on_all: dict[float, tuple[float, int]] = {}
         self.on_surrogate: dict[Callable, dict[float, tuple[float, int]]] = {}
-        # the best bandwidth on all rows, its ridge, and the predictions or the ridge path there if they are kept
-        self.best_score, self.best_factor, self.best_ridge, self.best_kept = np.inf, 0.0, 0.0, None
+        self.best_factor, self.best = 0.0, Evaluation(np.inf, 0)  # the best bandwidth on all rows
 
     def add(self, criterion: Criterion | BinnedCriterion | SubsampledCriterion, factors: np.ndarray) -> np.ndarray:
         """Return the scores at `factors`, in descending order; new ones are evaluated in batches."""
@@ -74,17 +72,16 @@ class History:
         size = max(_BATCH, _BATCH_OF_ROWS // len(self.criterion.validation)) if is_all else _BATCH
         for start in range(0, len(new), size):
             batch = new[start : start + size]
-            evaluations: Iterable[tuple[Any, Any, Any, Any]]
+            evaluations: Iterable[Evaluation]
             if is_all:
                 evaluations = self.criterion.evaluate(batch, self.keeps)
             else:
-                evaluations = zip(*criterion(batch), repeat(None, len(batch)), repeat(None, len(batch)), strict=True)
-            for factor, (score, n_unsupported, ridge, kept) in zip(batch.tolist(), evaluations, strict=True):
-                seen[factor] = (float(score), int(n_unsupported))
-                margin = score_tolerance(score) * (1 if factor < self.best_factor else -1)
-                if is_all and score < self.best_score - margin:
-                    self.best_score, self.best_factor, self.best_ridge = float(score), factor, ridge
-                    self.best_kept = kept if kept is None or len(batch) == 1 else kept.copy()
+                evaluations = starmap(Evaluation, zip(*criterion(batch), strict=True))
+            for factor, found in zip(batch.tolist(), evaluations, strict=True):
+                seen[factor] = (float(found.score), int(found.n_unsupported))
+                margin = score_tolerance(found.score) * (1 if factor < self.best_factor else -1)
+                if is_all and found.score < self.best.score - margin:
+                    self.best_factor, self.best = factor, found if len(batch) == 1 else found.copy()
                 if self.on_candidate():
                     raise SearchStopped
         return np.array([seen[factor][0] for factor in factors.tolist()])
@@ -96,7 +93,7 @@ class History:
 
 def search_bandwidth(
     criterion: Criterion, on_candidate: Callable[[], bool]
-) -> tuple[BandwidthSearch, float | None, np.ndarray | RidgePath | None]:
+) -> tuple[BandwidthSearch, Evaluation | None]:
     """Find the factor c that minimises `criterion` over all bandwidths that make a difference.
 
     A scan of a geometric grid (`bandwidth_grid`) finds the local minima; each that can still win is refined in log c
@@ -105,8 +102,7 @@ def search_bandwidth(
     the scan takes a surrogate of the criterion (`surrogate`): its choice is surely low, and mostly the lowest to 1e-4.
 
     `on_candidate` is called after each bandwidth, and ends the search with the best so far by returning True. Returned
-    as well: the ridge at the chosen bandwidth, if the search has seen it on all rows; and the leave-one-out predictions
-    (m, k) of the rows there, or of lines with the best ridge the `RidgePath`, if it has kept them.
+    as well: the criterion at the chosen bandwidth, if the search has seen it on all rows.
     """
     keys, kernel = criterion.smoother.keys, criterion.smoother.kernel
     grid, has_equal_keys = bandwidth_grid(criterion.smoother.index, kernel)
@@ -143,8 +139,7 @@ def search_bandwidth(
         has_duplicates=bool(has_equal_keys),
         is_comparable=np.isin(factors, eligible),
     )
-    is_kept = history.best_factor == best_factor
-    return result, history.best_ridge if is_kept else None, history.best_kept if is_kept else None
+    return result, history.best if history.best_factor == best_factor else None
 
 
 def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> list[float]:
@@ -166,7 +161,7 @@ def _search_few(criterion: Criterion, history: History, grid: np.ndarray) -> lis
     for index in _by_score(local_minima(scan), scan):
         beside = slice(max(index - 1, 0), index + 2)
         minimum = float(grid[index])
-        if 2 * scan[index] - scan[beside].max() <= history.best_score + score_tolerance(scan[index]):
+        if 2 * scan[index] - scan[beside].max() <= history.best.score + score_tolerance(scan[index]):
             minimum = history.search(criterion, grid[beside]).minimize(grid[beside])[0]
         minima.append(minimum)
     return minima

@@ -25,12 +25,14 @@ the slope is also shrunken by M / (M + count), M = sum_j K_j w_j / K(0) the numb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any, Self
 
 import numpy as np
 from scipy.special import expit
+
+from sknw._smoothing.training import TrainingSet, coordinates
 
 # Sums of squares carry rounding of about 2e-16 of their size. A variance with the ridge above this part of the size has
 # ten digits;
@@ -44,6 +46,8 @@ _ROUNDING_OF_DEVIATIONS = 1e-15
 SINGULAR = 1e-10
 # A smaller ridge counts as none.
 NO_RIDGE = 1e-14
+# Inputs of lines count as this where they are larger, so that sums of them are finite.
+_FARTHEST = 1e300
 
 
 def line_columns(x: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -75,6 +79,66 @@ def _places_of_products(d: int) -> np.ndarray:
     places, (rows, columns) = np.empty((d, d), dtype=np.intp), np.triu_indices(d)
     places[rows, columns] = places[columns, rows] = np.arange(len(rows))
     return places
+
+
+@dataclass(frozen=True, eq=False)
+class LocalLinearSpec:
+    """What pooling by local lines needs beyond the weights."""
+
+    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, c), or along a basis (n, r)
+    scales: np.ndarray  # of the columns (c,); with a ridge for each feature, these times the roots of the ridges
+    ridge: float  # penalty on the squared slope; 1 where the scales account for it
+    basis: np.ndarray | None = None  # orthonormal, of the rows of inputs, (c, r)
+    count: float = 0.0  # slopes are those of M / (M + count) of what the M samples around a query say
+
+    @classmethod
+    def of(cls, training: TrainingSet, ridge: float | np.ndarray, count: float = 0.0) -> LocalLinearSpec:
+        """For a training set and one ridge for all features, or one for each, (d,), positive if they differ.
+
+        With more columns than samples it is `along_rows`.
+        """
+        return replace(cls.along_columns(training, ridge).along_rows(), count=count)
+
+    @classmethod
+    def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
+        """The same without a basis, for ridges that will differ from column to column."""
+        scales, common = training.scales, float(np.min(ridge))
+        if common < np.max(ridge):
+            scales, common = scales * np.sqrt(ridge), 1.0
+        scales = training.features.repeat(scales)
+        return cls(training.coordinates(1.0 / scales), scales, common).along(np.isfinite(scales))
+
+    def along(self, columns: np.ndarray) -> LocalLinearSpec:
+        """The same with a slope along some columns only, (c,)."""
+        if columns.all():
+            return self
+        basis = np.eye(len(columns))[:, columns]
+        return replace(self, x=self.x @ basis, basis=basis)
+
+    def along_rows(self) -> LocalLinearSpec:
+        """The same in as many coordinates as samples, where these are fewer than columns, for one ridge.
+
+        Slopes lie in the space of the rows of inputs, and an orthonormal basis of it keeps their squared length.
+        """
+        if len(self.x) >= self.x.shape[1]:
+            return self
+        basis = np.linalg.qr(np.transpose(self.x))[0]
+        return replace(self, x=self.x @ basis, basis=basis if self.basis is None else self.basis @ basis)
+
+    def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
+        """The inputs of columns (m, c)."""
+        x = np.clip(coordinates(columns, center, 1.0 / self.scales), -_FARTHEST, _FARTHEST)
+        return x if self.basis is None else x @ self.basis
+
+    @cached_property
+    def largest_input(self) -> float:
+        """The largest absolute input of a training sample."""
+        return float(np.abs(self.x).max())
+
+    def slope_of_columns(self, slope: np.ndarray) -> np.ndarray:
+        """The slopes (m, k, c) in the columns, from those in the inputs (m, r, k)."""
+        slope = np.swapaxes(slope, 1, 2)
+        return (slope if self.basis is None else slope @ self.basis.T) / self.scales
 
 
 class _PerQuery:

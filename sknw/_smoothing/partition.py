@@ -53,9 +53,14 @@ class ShardedTrainingSet(TrainingSet):
     has_equal_inputs: bool  # whether two samples do not
 
     @property
+    def inputs(self) -> Any:
+        """As of the base, where some can be fetched."""
+        return DistantRows(self.shards, _inputs, len(self.features))
+
+    @property
     def X(self) -> Any:
-        """The columns (n, c), of which some can be fetched."""
-        return DistantRows(self.shards, partial(_columns, features=self.features), len(self.center))
+        """As of the base, where some can be fetched."""
+        return self.inputs.then(self.features.columns, len(self.center))
 
     def coordinates(self, w: np.ndarray) -> Any:
         """As of the base, where some can be fetched, for w (c,)."""
@@ -69,16 +74,14 @@ class ShardedTrainingSet(TrainingSet):
         """As of the base, for columns that are the values."""
         unit = float(self.sample_weight.max())
         shards = self.shards.derive(_shard, self.features, self.center, w, unit, offset_magnitude)
-        inputs: Any = DistantRows(self.shards, _inputs, len(self.features))
-        groups = self.features.groups(inputs, w)
+        groups = self.features.groups(self.inputs, w)
         return ShardedIndex(shards, weights, columns, offset_magnitude, groups, self.has_equal_inputs)
 
     def take(self, samples: np.ndarray) -> TrainingSet:
         """As of the base; their inputs are fetched."""
-        given = DistantRows(self.shards, _inputs, len(self.features))[samples]
         all_rows, scales = slice(0, len(samples)), (self.y_center, self.y_scales, self.y_range)
         of_samples = self.values[samples], *scales, self.sample_weight[samples], all_rows, np.ones(len(samples))
-        return TrainingSet(given, self.features, all_rows, self.center, self.scales, *of_samples)
+        return TrainingSet(self.inputs[samples], self.features, all_rows, self.center, self.scales, *of_samples)
 
     @classmethod
     def of_dask(
@@ -318,10 +321,6 @@ def _samples_of_shard(
 
 def _inputs(shard: ShardSamples, rows: np.ndarray) -> np.ndarray:
     return shard.x[rows]
-
-
-def _columns(shard: ShardSamples, rows: np.ndarray, features: FeatureMap) -> np.ndarray:
-    return features.columns(shard.x[rows])
 
 
 def _moments(shard: ShardSamples, features: FeatureMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,13 @@ from sknw._kernel_sums.registry import kernel_sums, line_sums
 from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
 from sknw._kernel_sums.shards import NEEDS_ALL_ROWS
 from sknw._kernel_sums.threads import for_each_chunk
-from sknw._smoothing.attention import weight_rows
+from sknw._smoothing.attention import for_each_attention_block, weight_rows
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import find_widths
 from sknw._smoothing.krylov import krylov_lines
 from sknw._smoothing.local_linear import (
     LocalFits,
+    LocalLinearSpec,
     LocalMoments,
     line_columns,
     lines_around,
@@ -31,7 +32,7 @@ from sknw._smoothing.neighbours import EffectiveNeighbours
 from sknw._smoothing.training import TrainingSet, coordinates
 from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Tests, Validation
-from sknw.kernels import Kernel
+from sknw.kernels import Kernel, Pairwise
 
 # Of moments in a search, seven digits are enough.
 _LOSS_IN_SEARCH = 1e-9
@@ -43,8 +44,6 @@ _MOMENT_BYTES = 2**26
 # Where the keys are elsewhere, those near some queries are fetched together: near at least the first number of queries,
 # or near as many as have the second number of samples around them in total.
 _LEAST_TOGETHER, _SAMPLES_TOGETHER = 64, 2**14
-# Inputs of lines count as this where they are larger, so that sums of them are finite.
-_FARTHEST = 1e300
 # A batch of weighted means has this many numbers, or this share of those of the samples if that is more.
 _POOLED_NUMBERS, _POOLED_SHARE = 2**20, 1 / 8
 
@@ -76,66 +75,6 @@ def _line_columns(x: np.ndarray, values: np.ndarray, n_extra: int) -> np.ndarray
     """The columns (n, c) of which lines need the sums, and the extra values, the last ones."""
     values, extra = np.split(values, [values.shape[1] - n_extra], axis=1)
     return np.hstack([line_columns(x, values), extra])
-
-
-@dataclass(frozen=True, eq=False)
-class LocalLinearSpec:
-    """What pooling by local lines needs beyond the weights."""
-
-    x: np.ndarray  # inputs of the training samples, (x - center) / scales, of shape (n, c), or along a basis (n, r)
-    scales: np.ndarray  # of the columns (c,); with a ridge for each feature, these times the roots of the ridges
-    ridge: float  # penalty on the squared slope; 1 where the scales account for it
-    basis: np.ndarray | None = None  # orthonormal, of the rows of inputs, (c, r)
-    count: float = 0.0  # slopes are those of M / (M + count) of what the M samples around a query say
-
-    @classmethod
-    def of(cls, training: TrainingSet, ridge: float | np.ndarray, count: float = 0.0) -> LocalLinearSpec:
-        """For a training set and one ridge for all features, or one for each, (d,), positive if they differ.
-
-        With more columns than samples it is `along_rows`.
-        """
-        return replace(cls.along_columns(training, ridge).along_rows(), count=count)
-
-    @classmethod
-    def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
-        """The same without a basis, for ridges that will differ from column to column."""
-        scales, common = training.scales, float(np.min(ridge))
-        if common < np.max(ridge):
-            scales, common = scales * np.sqrt(ridge), 1.0
-        scales = training.features.repeat(scales)
-        return cls(training.coordinates(1.0 / scales), scales, common).along(np.isfinite(scales))
-
-    def along(self, columns: np.ndarray) -> LocalLinearSpec:
-        """The same with a slope along some columns only, (c,)."""
-        if columns.all():
-            return self
-        basis = np.eye(len(columns))[:, columns]
-        return replace(self, x=self.x @ basis, basis=basis)
-
-    def along_rows(self) -> LocalLinearSpec:
-        """The same in as many coordinates as samples, where these are fewer than columns, for one ridge.
-
-        Slopes lie in the space of the rows of inputs, and an orthonormal basis of it keeps their squared length.
-        """
-        if len(self.x) >= self.x.shape[1]:
-            return self
-        basis = np.linalg.qr(np.transpose(self.x))[0]
-        return replace(self, x=self.x @ basis, basis=basis if self.basis is None else self.basis @ basis)
-
-    def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:
-        """The inputs of columns (m, c)."""
-        x = np.clip(coordinates(columns, center, 1.0 / self.scales), -_FARTHEST, _FARTHEST)
-        return x if self.basis is None else x @ self.basis
-
-    @cached_property
-    def largest_input(self) -> float:
-        """The largest absolute input of a training sample."""
-        return float(np.abs(self.x).max())
-
-    def slope_of_columns(self, slope: np.ndarray) -> np.ndarray:
-        """The slopes (m, k, c) in the columns, from those in the inputs (m, r, k)."""
-        slope = np.swapaxes(slope, 1, 2)
-        return (slope if self.basis is None else slope @ self.basis.T) / self.scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,13 +181,9 @@ class Smoother:
         line = None if line is None else replace(line, x=line.x[rows])
         return replace(self, line=line, values=index.columns, index=index)
 
-    def with_line(self, line: LocalLinearSpec) -> Smoother:
-        """The same by local lines."""
+    def with_line(self, line: LocalLinearSpec | None) -> Smoother:
+        """The same by local lines, by weighted means for None."""
         return replace(self, line=line, index=self.index.with_columns(self.values))
-
-    def without_line(self) -> Smoother:
-        """The same by weighted means."""
-        return replace(self, line=None, index=self.index.with_columns(self.values))
 
     def with_metric(self, w: np.ndarray, keys: np.ndarray) -> Smoother:
         """The same at z = (x - center) w, given that of the training samples, for the w of the columns."""
@@ -353,6 +288,20 @@ class Smoother:
             query_groups=queries.groups,
             widths=queries.widths,
         )
+
+    def for_each_attention_block(self, queries: Queries, task: Callable[[slice, np.ndarray], None]) -> np.ndarray:
+        """Call ``task(rows, weights)`` for blocks of the queries, see `attention`."""
+        return for_each_attention_block(self.value_request(queries), self.policy, self.algorithm, task)
+
+    def relative_weights(self, distance: np.ndarray) -> np.ndarray:
+        """K / K(0) at a distance (d,) along the first column of each feature: (d,)."""
+        if not isinstance(self.kernel, Pairwise):
+            return self.kernel.profile(distance**2) / self.kernel.profile(np.zeros(1))
+        points = np.zeros((1 + len(distance), self.keys.shape[1]))
+        first_column = self.features.starts[:-1] if self.w.ndim == 1 else 0
+        points[np.arange(1, len(points)), first_column] = distance
+        weights = self.kernel.between(points[:1], points)[0]
+        return weights[1:] / weights[0]
 
     def pool(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means or local lines at the queries (m, k), and which queries had no support (m,).

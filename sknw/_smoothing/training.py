@@ -46,9 +46,14 @@ class TrainingSet:
         return len(self.values)
 
     @property
+    def inputs(self) -> np.ndarray:
+        """The inputs of the samples (n, d), put in order whenever they are asked for: they take much memory."""
+        return take_rows(self.given, self.rows)
+
+    @property
     def X(self) -> np.ndarray:
-        """The columns (n, c), made and put in order whenever they are asked for: they take much memory."""
-        return self.features.columns(take_rows(self.given, self.rows))
+        """The columns that they become, (n, c), made whenever they are asked for."""
+        return self.features.columns(self.inputs)
 
     def coordinates(self, w: np.ndarray) -> np.ndarray:
         """(x - center) w for the columns x of the samples, with w (c,) or (c, r)."""
@@ -62,7 +67,7 @@ class TrainingSet:
 
     def key_index(self, w: np.ndarray, weights: np.ndarray, columns: np.ndarray, offset_magnitude: float) -> KeyIndex:
         """The samples as keys (x - center) w, with their columns V."""
-        groups = self.features.groups(take_rows(self.given, self.rows), w)
+        groups = self.features.groups(self.inputs, w)
         return KeyIndex(self.coordinates(w), weights, columns, offset_magnitude, groups)
 
     @cached_property

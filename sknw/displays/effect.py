@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from scipy.stats.mstats import mquantiles
 
 from sknw._sklearn_compat import get_column, n_rows
-from sknw._smoothing.training import take_rows
 from sknw.displays.drawing import BLUE, Display, position_among, styled
 from sknw.estimators.base import BaseSmoother
 from sknw.estimators.classification import ClassificationMixin
@@ -168,7 +167,7 @@ class EffectDisplay(Display):
         is_whole = X is not None and smoother is not estimator  # features are those that a pipeline is given
         names = feature_names(estimator if is_whole else smoother)
         weights = training.sample_weight if X is None else np.ones(n_rows(X))
-        rows = take_rows(training.given, training.rows)
+        rows = training.inputs
         if X is not None and not is_whole:
             rows = smoother._validate_inputs(X)
         parts: list[list[Any]] = [[], [], [], [], []]

@@ -77,8 +77,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     cv : int, splitter, iterable or None, default=None
         Who is left out when a training sample is predicted, as of :class:`NadarayaWatsonRegressor`.
     categorical_features : array-like, "from_dtype" or None, default="from_dtype"
-        Which features are categories, as of :class:`NadarayaWatsonRegressor`. A
-        category has one w, whatever the number of its levels, and one ridge; a w that is a matrix takes numbers only.
+        Which features are categories, as of :class:`NadarayaWatsonRegressor`. A category has one w, whatever the number
+        of its levels, and one ridge; a w that is a matrix takes numbers only.
     ordered_features : array-like or None, default=None
         Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
     periodic_features : dict or None, default=None

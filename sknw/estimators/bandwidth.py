@@ -13,15 +13,14 @@ from numpy.typing import ArrayLike
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.result import BandwidthSearch
-from sknw._selection.ridge_path import RidgePath
+from sknw._selection.ridge_path import Evaluation
 from sknw._selection.rules import CRITERIA, RULES, n_validation_rows, rule_of_thumb
 from sknw._selection.search import search_bandwidth
 from sknw._sklearn_compat import Interval, StrOptions
-from sknw._smoothing.local_linear import n_line_columns
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.local_linear import LocalLinearSpec, n_line_columns
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData, as_numbers
+from sknw.estimators.base import FitData, as_numbers, warn_user
 from sknw.estimators.incremental import IncrementalSmoother
 from sknw.kernels import Kernel, Pairwise, resolve_kernel
 
@@ -64,27 +63,28 @@ class BandwidthSmoother(IncrementalSmoother):
                 "predicts each sample without its group or fold."
             )
         if self._selector is not None and isinstance(kernel, Pairwise):
-            self._warn(self._warning_of_no_width(kernel, training.X[:_TRIED_ROWS] - training.center))
+            self._warn_of_no_width(kernel, training.X[:_TRIED_ROWS] - training.center)
         ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         n_columns = 2 if line is None else 1 + n_line_columns(line.x.shape[1], 1)
         n_rows = n_validation_rows(len(training), len(training.center), kernel, n_columns=n_columns)
         validation = self._validation(data, n_rows)
-        search = best_ridge = kept = None
+        search = best = None
         if self._has_steps:
-            search, best_ridge, kept = self._search(data, kernel, validation, line, fixed_ridge, on_step)
+            search, best = self._search(data, kernel, validation, line, fixed_ridge, on_step)
             self.bandwidth_ = search.bandwidths[search.best_index]
         else:
             self.bandwidth_ = self._given_bandwidth(training)
-        predictions = None if isinstance(kept, RidgePath) else kept
+        predictions = None if best is None else best.predictions
         smoother = self._build_smoother(training, kernel, _inverse(self.bandwidth_), validation, 1, line)
         if line is not None:
             criterion = Criterion(search.criterion if search else "loo", smoother, training, validation, fixed_ridge)
-            self.ridge_ = criterion.best_ridge(1.0) if best_ridge is None else best_ridge
+            self.ridge_ = criterion.best_ridge(1.0) if best is None else best.ridge
             self.slope_count_ = 0.0
             if fixed_ridge is None:
-                path = kept if isinstance(kept, RidgePath) else criterion.ridge_path(self.ridge_)
+                path = best.path if best is not None else None
+                path = criterion.ridge_path(self.ridge_) if path is None else path
                 self.slope_count_, predictions = path.best_count(self.ridge_)
             smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)
@@ -92,7 +92,7 @@ class BandwidthSmoother(IncrementalSmoother):
             is_loo = search.criterion == "loo" and data.rule is None
             found = self._autocorrelation(len(validation)) if is_loo else None
             search = replace(search, autocorrelation=found)
-            self._warn(self._warning_of_fit(validation, search.criterion, found))
+            self._warn_of_fit(validation, search.criterion, found)
         self.bandwidth_search_ = search
 
     def _search(
@@ -103,7 +103,7 @@ class BandwidthSmoother(IncrementalSmoother):
         line: LocalLinearSpec | None,
         fixed_ridge: float | None,
         on_step: Callable[[], bool],
-    ) -> tuple[BandwidthSearch, float | None, np.ndarray | RidgePath | None]:
+    ) -> tuple[BandwidthSearch, Evaluation | None]:
         """As `search_bandwidth`; what it is made of takes much memory, and goes with it."""
         training = data.training
         smoother = self._build_smoother(training, kernel, 1 / training.scales, validation, _PASSES_OF_A_SEARCH, line)
@@ -118,16 +118,15 @@ class BandwidthSmoother(IncrementalSmoother):
         """That of leave-one-out residuals, if there are residuals; `n_rows` were validated."""
         return None
 
-    def _warning_of_no_width(self, kernel: Pairwise, points: np.ndarray) -> str | None:
-        """The warning where dividing inputs by a bandwidth does more to a kernel than to change its width."""
-        if kernel.falls_with_distance(points):
-            return None
-        return (
-            f"bandwidth={self.bandwidth!r} cannot choose a width for kernel={self.kernel!r}, which is no falling "
-            "function of the difference of two inputs: dividing them by a bandwidth also moves its period, or its "
-            'origin. For a periodic feature use periodic_features with a kernel such as "gaussian"; else give '
-            "bandwidth=1.0 and choose the kernel's own parameters by GridSearchCV over kernel."
-        )
+    def _warn_of_no_width(self, kernel: Pairwise, points: np.ndarray) -> None:
+        """Warn where dividing inputs by a bandwidth does more to a kernel than to change its width."""
+        if not kernel.falls_with_distance(points):
+            warn_user(
+                f"bandwidth={self.bandwidth!r} cannot choose a width for kernel={self.kernel!r}, which is no falling "
+                "function of the difference of two inputs: dividing them by a bandwidth also moves its period, or its "
+                'origin. For a periodic feature use periodic_features with a kernel such as "gaussian"; else give '
+                "bandwidth=1.0 and choose the kernel's own parameters by GridSearchCV over kernel."
+            )
 
     def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
         return _inverse(self.bandwidth_), getattr(self, "ridge_", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -30,8 +31,9 @@ from sknw._sklearn_compat import (
 )
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.features import FeatureMap
+from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.partition import DaskRows, ShardedTrainingSet
-from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import (
     Blocks,
@@ -44,9 +46,9 @@ from sknw._smoothing.validation import (
     restore_rule,
 )
 from sknw._version import __version__
+from sknw.estimators.attention import AttentionMixin
 from sknw.estimators.dask_arrays import client_that_keeps, encode_chunks, gather_targets, is_dask_array
 from sknw.estimators.leave_out import leave_out_rule
-from sknw.estimators.predictive import AttentionMixin
 from sknw.estimators.tables import (
     Categories,
     FeatureKinds,
@@ -62,6 +64,8 @@ from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise, resolve_kernel
 
 # The layout of what files hold: public attributes, and settings of public types.
 _STATE = 5
+# What may stand between a fit, or a load, and the line of the user that asks for it.
+_BETWEEN = {"sknw", "sklearn", "joblib", "pickle", "copy"}
 
 
 class FitData(NamedTuple):
@@ -247,10 +251,11 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         judged = self._datafit(), self._skill(), self._remedy
         return fit_warning(fitted.smoother, fitted.training, validation, *judged, *details)
 
-    def _warn(self, warning: str | None, category: type[Warning] = UserWarning) -> None:
-        """Warn the caller of fit, from `_fit_data`."""
+    def _warn_of_fit(self, validation: Validation, *details: Any) -> None:
+        """Warn of what the fit deserves a warning of."""
+        warning = self._warning_of_fit(validation, *details)
         if warning is not None:
-            warnings.warn(warning, category, stacklevel=6)
+            warn_user(warning)
 
     def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
         """Set the attributes of left-out predictions."""
@@ -474,7 +479,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
                 current_sklearn_version=__version__,
                 original_sklearn_version=version,
             )
-            warnings.warn(warning, stacklevel=2)
+            warn_user(warning)
         settings = state.pop("_sknw_settings", None)
         super().__setstate__(state)
         if settings is not None:
@@ -499,6 +504,14 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         return Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
 
 
+def warn_user(warning: str | Warning, category: type[Warning] = UserWarning) -> None:
+    """Warn at the last line on the way here that is of none of the packages `_BETWEEN`."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, category, stacklevel=level)
+
+
 def as_numbers(value: object) -> np.ndarray:
     """A parameter as an array; NaN where it does not consist of numbers, as bools."""
     try:
@@ -519,15 +532,9 @@ def _require_predictions(validation: Validation, n: int) -> None:
 
 def _category_weights(smoother: Smoother) -> np.ndarray:
     """K(w_k) / K(0) for the w of each category, NaN for numbers: (d,)."""
-    weights, kernel = np.full(len(smoother.features), np.nan), smoother.kernel
-    for k in smoother.features.categories:
-        points = np.zeros((2, smoother.keys.shape[1]))
-        first = smoother.features.starts[k]
-        points[1, first] = smoother.w[first]
-        both = (
-            kernel.between(points[:1], points)[0]
-            if isinstance(kernel, Pairwise)
-            else kernel.profile(points[:, first] ** 2)
-        )
-        weights[k] = both[1] / both[0]
-    return weights
+    features = smoother.features
+    if not features.categories:
+        return np.full(len(features), np.nan)
+    is_category = features.n_levels > 0
+    w = np.where(is_category, np.abs(smoother.w[features.starts[:-1]]), 0.0)
+    return np.where(is_category, smoother.relative_weights(w), np.nan)

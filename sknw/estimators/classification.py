@@ -21,10 +21,10 @@ from sknw._smoothing.datafit import LogLoss
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule
+from sknw.estimators.attention import AttentionMixin
 from sknw.estimators.base import LeftOut
 from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.incremental import can_append
-from sknw.estimators.predictive import AttentionMixin
 
 
 class ClassificationMixin(ClassifierMixin, AttentionMixin):

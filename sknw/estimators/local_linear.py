@@ -26,9 +26,9 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     [1]_ [2]_. Where the weighted mean is pulled towards the inside at the edge of the data, and uphill where the
     samples are denser on one side, a line is not. The ridge keeps the slope in bounds where few samples carry it [3]_:
     0 is the plain local line, and a large one leaves the weighted mean. With ``ridge="loo"`` the slope is also
-    multiplied by M / (M + 0.2), M = sum_j K(u_j) w_j / K(0) the number of samples around the query (weights of mean 1,
-    without what is left out). A query far from all samples so gets the weighted mean, as if 0.2 samples more, spread as
-    the others are, had no slope [4]_.
+    multiplied by M / (M + c), M = sum_j K(u_j) w_j / K(0) the number of samples around the query (weights of mean 1,
+    without what is left out), as if c samples more, spread as the others are, had no slope [4]_. c is 0.2, so that a
+    query far from all samples gets the weighted mean, or less where leave-one-out says so (`slope_count_`).
 
     Parameters
     ----------
@@ -40,18 +40,16 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
     ridge : float or "loo", default="loo"
         Penalty on the squared slope per standard deviation of each feature, in units of the (squared) standardised
         inputs; non-negative. "loo" chooses it together with the bandwidth, by the same criterion; by that of "loo"
-        where the bandwidth is given or comes from a rule of thumb; and shrinks the slope by M / (M + 0.2), unless that
-        multiplies the mean squared error of the criterion by more than 1.3, as where y is a line.
-        With 0, and where the samples in reach do not
-        determine the line, the prediction is the limit of a vanishing ridge; samples of less than 1e-26 of the largest
-        weight are out of reach.
+        where the bandwidth is given or comes from a rule of thumb; and shrinks the slope by M / (M + c), with the c of
+        `slope_count_`. With 0, and where the samples in reach do not determine the line, the prediction is the limit of
+        a vanishing ridge; samples of less than 1e-26 of the largest weight are out of reach.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     cv : int, splitter, iterable or None, default=None
         Who is left out when a training sample is predicted, as of :class:`NadarayaWatsonRegressor`.
     categorical_features : array-like, "from_dtype" or None, default="from_dtype"
-        Which features are categories, as of :class:`NadarayaWatsonRegressor`. In a
-        line each level has its own height, and all levels of a category share one penalty.
+        Which features are categories, as of :class:`NadarayaWatsonRegressor`. In a line each level has its own height,
+        and all levels of a category share one penalty.
     ordered_features : array-like or None, default=None
         Which features are ordered categories, as of :class:`NadarayaWatsonRegressor`.
     periodic_features : dict or None, default=None
@@ -82,7 +80,7 @@ class LocalLinearRegressor(RegressionMixin, BandwidthSmoother):
         The ridge used.
     slope_count_ : float
         The c of the factor M / (M + c) of the slopes: the largest of 0.2, 0.02, 0.002 and 0 that multiplies the least
-        of their mean squared errors by at most 1.2; 0 for a ridge in numbers.
+        of their mean squared errors by at most 1.2, and so 0 where y is a line; 0 for a ridge in numbers.
     kernel_ : Kernel
         The kernel object used.
     is_categorical_ : ndarray of shape (n_features,)

@@ -22,12 +22,12 @@ from sknw._selection.rules import n_learning_samples, n_validation_rows_of_atten
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import can_widen
-from sknw._smoothing.local_linear import NO_RIDGE, n_line_columns
+from sknw._smoothing.local_linear import NO_RIDGE, LocalLinearSpec, n_line_columns
 from sknw._smoothing.partition import ShardedTrainingSet
-from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData, as_numbers
+from sknw.estimators.base import FitData, as_numbers, warn_user
 from sknw.estimators.incremental import IncrementalSmoother
 from sknw.kernels import Kernel, resolve_kernel
 
@@ -104,9 +104,9 @@ class MetricSmoother(IncrementalSmoother):
         self.loss_path_ = np.array(learned.path if learned else [])
         self.n_iter_ = max(len(self.loss_path_) - 1, 1)
         if learned:
-            self._warn(self._warning_of_fit(looked_at))
+            self._warn_of_fit(looked_at)
         if learned and not learned.converged:
-            self._warn(
+            warn_user(
                 f"Learning w did not converge in max_iter={self.max_iter} iterations. Increase max_iter, or tol, or "
                 "penalty.",
                 ConvergenceWarning,

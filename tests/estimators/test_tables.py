@@ -22,7 +22,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._metric.loss import Loss
 from sknw._smoothing.features import FeatureMap
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.kernels import Gaussian

@@ -14,7 +14,7 @@ from kernel_requests import (
     request_of,
 )
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import bandwidth, regression
+from problems import Cauchy, bandwidth, regression
 from scipy.sparse import issparse
 
 from sknw import NadarayaWatsonRegressor
@@ -28,11 +28,6 @@ NAMES = oracle.COMPACT
 # One of each kind: without an exponent, of each power, and the cosine.
 KINDS = ["tophat", "linear", "epanechnikov", "tricube", "cosine"]
 PRUNED, DENSE = ENGINES["pruned"], ENGINES["dense"]
-
-
-class Unbounded(Kernel):
-    def profile(self, sq):
-        return 1.0 / (1.0 + sq)
 
 
 class FourthPower(Kernel):
@@ -222,7 +217,7 @@ def test_listed_weights_are_the_dense_ones(case):
     [
         (FourthPower(), "power of 1, 2 or 3"),
         (FifthExponent(), "the exponents"),
-        (Unbounded(), "user-defined"),
+        (Cauchy(), "user-defined"),
         (np.add, "user-defined"),
     ],
 )

@@ -17,7 +17,7 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
 from sknw._metric.slopes import rises_without_slopes
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw.kernels import PowerExponential, resolve_kernel
 from sknw.model_selection import LeaveBlockOut
 

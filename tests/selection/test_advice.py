@@ -2,8 +2,12 @@
 
 import warnings
 
+import joblib
 import numpy as np
 import pytest
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw.datasets import make_sine_power
@@ -24,6 +28,30 @@ def warnings_of(X, y, sample_weight=None, estimator=NadarayaWatsonRegressor, **p
 
 
 # Warnings
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda model, X, y: model.partial_fit(X, y),
+        lambda model, X, y: make_pipeline(model).fit(X, y),
+        lambda model, X, y: TransformedTargetRegressor(model).fit(X, y),
+        lambda model, X, y: cross_val_score(model, X, y),
+    ],
+)
+def test_a_warning_points_to_the_line_that_asks_for_a_fit(fit):
+    with pytest.warns(UserWarning, match="no better than the mean of all targets") as caught:
+        fit(NadarayaWatsonRegressor(), *noise(200))
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_a_warning_of_a_file_points_to_the_line_that_loads_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sknw.estimators.base.__version__", "0.0.7")
+    joblib.dump(NadarayaWatsonRegressor(), tmp_path / "model")
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match=r"from version 0\.0\.7") as caught:
+        joblib.load(tmp_path / "model")
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_inputs_that_do_not_help_are_named_with_a_remedy():

@@ -80,6 +80,16 @@ def test_groups_of_rows_are_found():
     assert n_alarms(lambda seed: shuffled(*groups(seed)), 5) == 0
 
 
+def test_an_order_is_that_of_a_feature_beside_categories_and_periods():
+    """These become several columns, and the features after them have other places among the columns."""
+    X, y = shuffled(*on_a_time_axis(0, correlation=0.9))
+    rng = np.random.default_rng(0)
+    beside = np.column_stack([rng.integers(0, 4, len(y)), rng.uniform(0, 24, len(y)), X])
+    search, (message,) = fitted(beside, y, categorical_features=[0], periodic_features={1: 24})
+    assert search.autocorrelation.order == 2
+    assert "LeaveBlockOut(half_width, times=2)" in message
+
+
 def test_the_warning_names_the_order_and_the_remedy():
     search, (message,) = fitted(*on_a_time_axis(0))
     assert search.autocorrelation.order is None

@@ -12,7 +12,8 @@ from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._selection import ridge_path
 from sknw._selection.criterion import Criterion
 from sknw._selection.surrogate import _MAX_SUBSAMPLE, BinnedCriterion, BinnedData
-from sknw._smoothing.smoother import LocalLinearSpec, Smoother
+from sknw._smoothing.local_linear import LocalLinearSpec
+from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.kernels import resolve_kernel

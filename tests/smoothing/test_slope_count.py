@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._selection.criterion import Criterion
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw.kernels import resolve_kernel
 
 

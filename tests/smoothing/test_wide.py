@@ -11,7 +11,7 @@ from sknw._kernel_sums.dense import squared_distances
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._metric.loss import Loss
-from sknw._smoothing.smoother import LocalLinearSpec
+from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
 from sknw.kernels import Epanechnikov, Gaussian

@@ -210,11 +210,11 @@ class _Expansion:
         if not len(chosen):
             return done
         targets = queries.cells[chosen]
-        stops = translation_plan(self.keys.cells, targets, self.d, self.n_near)
+        stages = translation_plan(self.keys.cells, targets, self.d, self.n_near)
         moments, sizes = self.points.index.of_bandwidth(
             ("moments", self.keys.width), lambda: moments_of(self.keys, self.n_columns, self.n_threads)
         )
-        coefficients, bound = self._translated(moments, stops), self._error_bound(sizes, stops)
+        coefficients, bound = self._translated(moments, stages), self._error_bound(sizes, stages)
         cell, chunks = queries.chunks(chosen)
         place = np.searchsorted(chosen, cell)
         own = self.points.own(queries, self.keys)
@@ -246,15 +246,15 @@ class _Expansion:
         chosen = np.flatnonzero(is_exact & (direct_at_most > evaluation + translation))
         if not len(chosen) or self._bytes(keys.cells, chosen) > MEMORY:
             return chosen[:0]
-        stops = translation_plan(keys.cells, queries.cells[chosen], d, self.n_near)
-        if self._bytes(*(stop.cells for stop in stops)) > MEMORY:
+        stages = translation_plan(keys.cells, queries.cells[chosen], d, self.n_near)
+        if self._bytes(*(stage.cells for stage in stages)) > MEMORY:
             return chosen[:0]
-        near = self._spread(keys.counts[:, np.newaxis].astype(float), stops, np.ones((line, 1)))[:, 0]
+        near = self._propagate(keys.counts[:, np.newaxis].astype(float), stages, np.ones((line, 1)))[:, 0]
         direct = NEAR_PAIR * np.where(near > 0, NEAR_QUERY + near, 0.0) * queries.counts[chosen]
         saved = direct - evaluation[chosen]
         pays = saved > translation
         moments = COEFFICIENT_POINT * n_coefficients * len(keys)
-        translations = translation * sum(len(stop.cells) for stop in stops)
+        translations = translation * sum(len(stage.cells) for stage in stages)
         if saved[pays].sum() < moments + translations:
             return chosen[:0]
         return chosen[pays]
@@ -263,39 +263,39 @@ class _Expansion:
         """Memory that the coefficients of the longest of some lists of cells take."""
         return bytes_of_moments(max(len(of_list) for of_list in cells), self.n_columns, self.d)
 
-    def _translated(self, moments: np.ndarray, stops: list[TranslationStage]) -> np.ndarray:
+    def _translated(self, moments: np.ndarray, stages: list[TranslationStage]) -> np.ndarray:
         """L of shape (t, P, (1 + k) P^(d - 1)), feature after feature from the last."""
         width = self.keys.width * self.bandwidth.per_unit
         matrices = _cached_matrices(width, self.n_near)
-        return self._along(stops, moments, self.loops.translate, matrices, self.n_columns)
+        return self._along(stages, moments, self.loops.translate, matrices, self.n_columns)
 
-    def _error_bound(self, sizes: np.ndarray, stops: list[TranslationStage]) -> np.ndarray:
-        """A bound of the errors of the sums in the cells at the end of the translation_plan, of shape (t, 1 + k).
+    def _error_bound(self, sizes: np.ndarray, stages: list[TranslationStage]) -> np.ndarray:
+        """A bound of the errors of the sums in the cells at the end of the plan, of shape (t, 1 + k).
 
         d `CELL_ERROR` sum_s exp(-gap_s^2 / 4) sum_(j in s) |w V|_j, and all the keys that are not near.
         """
         width = self.keys.width * self.bandwidth.per_unit
-        near = self._spread(sizes, stops, error_factors(width, self.n_near, self.n_columns, self.n_columns))
+        near = self._propagate(sizes, stages, error_factors(width, self.n_near, self.n_columns, self.n_columns))
         return self.d * CELL_ERROR * near + self.points.total * np.exp(-(self.bandwidth.reach**2) / 2)
 
-    def _spread(self, amounts: np.ndarray, stops: list[TranslationStage], factors: np.ndarray) -> np.ndarray:
+    def _propagate(self, amounts: np.ndarray, stages: list[TranslationStage], factors: np.ndarray) -> np.ndarray:
         """sum_s amounts[s] prod over the features of factors[D], of shape (t, q)."""
-        return self._along(stops, amounts, self.loops.spread, factors)
+        return self._along(stages, amounts, self.loops.spread, factors)
 
-    def _along(self, stops: list[TranslationStage], amounts: np.ndarray, loop: Callable, *how: object) -> np.ndarray:
-        """What a loop that goes along the last feature brings from the cells of the keys to the last stop."""
+    def _along(self, stages: list[TranslationStage], amounts: np.ndarray, loop: Callable, *how: object) -> np.ndarray:
+        """What a loop that goes along the last feature brings from the cells of the keys to the last stage."""
         cells = self.keys.cells
-        for stop in stops:
-            amounts, cells = self._translate_axis(stop, amounts, cells, loop, how), stop.turned
+        for stage in stages:
+            amounts, cells = self._translate_axis(stage, amounts, cells, loop, how), stage.turned
         return amounts
 
     def _translate_axis(
-        self, stop: TranslationStage, amounts: np.ndarray, cells: np.ndarray, loop: Callable, how: tuple
+        self, stage: TranslationStage, amounts: np.ndarray, cells: np.ndarray, loop: Callable, how: tuple
     ) -> np.ndarray:
-        arrived = np.empty((len(stop.cells), *amounts.shape[1:]))
+        arrived = np.empty((len(stage.cells), *amounts.shape[1:]))
 
-        def bring(some: slice) -> None:
-            loop(arrived[some], stop.cells[some], amounts, cells, *how)
+        def translate(some: slice) -> None:
+            loop(arrived[some], stage.cells[some], amounts, cells, *how)
 
-        for_each_chunk(bring, len(arrived), CHUNK, self.n_threads)
+        for_each_chunk(translate, len(arrived), CHUNK, self.n_threads)
         return arrived

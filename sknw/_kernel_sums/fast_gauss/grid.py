@@ -83,7 +83,7 @@ class Cells:
         return np.diff(self.start)
 
     def chunks(self, of_cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The points of some cells in pieces of limited size: of which cell, and from where to where."""
+        """The points of some cells in chunks of limited size: of which cell, and from where to where."""
         n_chunks = -(-self.counts[of_cells] // _CHUNK)
         cell = np.repeat(of_cells, n_chunks)
         number = np.arange(len(cell)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
@@ -141,9 +141,6 @@ def _by_cell(index: np.ndarray) -> tuple[Rows, np.ndarray]:
     return rows, np.flatnonzero(changes)
 
 
-# Routes
-
-
 @dataclass(frozen=True, eq=False)
 class TranslationStage:
     """Where sums arrive when brought along one feature.
@@ -160,8 +157,8 @@ class TranslationStage:
 
 
 def translation_plan(cells: np.ndarray, targets: np.ndarray, d: int, reach: int) -> list[TranslationStage]:
-    """The stops from `cells` to `targets`: near the stop before, and near a target in the features still to come."""
-    stops = []
+    """The stages from `cells` to `targets`: near the stage before, and near a target in the features still to come."""
+    stages = []
     for n_done in range(d):
         turned = _sorted(_turned(targets, d))
         if n_done < d - 1:
@@ -169,9 +166,9 @@ def translation_plan(cells: np.ndarray, targets: np.ndarray, d: int, reach: int)
             for axis in range(3 - d + n_done, 2):
                 wanted = _dilated(wanted, axis, reach)
             turned = _sorted(_turned(_common(_dilated(cells, 2, reach), wanted), d))
-        stops.append(TranslationStage(_turned_back(turned, d), turned))
+        stages.append(TranslationStage(_turned_back(turned, d), turned))
         cells, targets = turned, _turned(targets, d)
-    return stops
+    return stages
 
 
 def _turned(cells: np.ndarray, d: int) -> np.ndarray:

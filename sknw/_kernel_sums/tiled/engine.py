@@ -15,11 +15,11 @@ from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import RANGE_PAIR, RANGE_QUERY, TILED_BLOCK, TILED_CALL, tiled_pair
 from sknw._kernel_sums.registry import Engine, form_refusal, metric_form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw._kernel_sums.scaled_sums import TINY, ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tiled.blocks import LazyBlocks
 from sknw._kernel_sums.tiled.metric_gradient import metric_sums
-from sknw._kernel_sums.tiled.tiles import CHUNK, TINY, Tiles, all_in_float64, is_tiny, tiles_in
+from sknw._kernel_sums.tiled.tiles import CHUNK, TINY_IN_FLOAT32, Tiles, all_in_float64, tiles_in
 
 # The exponential of a far key is not zero but as small as to be lost beside weights from here on.
 _SMALLEST_WEIGHT = 1e-270
@@ -59,7 +59,7 @@ class Tiled(Engine):
         left = np.ones(n_queries, dtype=bool)
         for tiles, rows in _tiles_in_float32(request):
             sums[:, rows] = tiles.sums(rows)
-            left[rows] = np.any(sums[:, rows, 0] < TINY[np.float32], axis=0)
+            left[rows] = np.any(sums[:, rows, 0] < TINY_IN_FLOAT32, axis=0)
         for tiles, rows in tiles_in(request, np.float64, np.flatnonzero(left)):
             sums[:, rows] = tiles.sums(rows)
             far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
@@ -154,7 +154,7 @@ class WeightRows:
         queries = (self.queries[fours], self.start[fours], np.zeros(len(weights)))
         self.write(tile, products, *queries, self.layout, self.kernel, weights)
         weights = weights.reshape(len(weights), -1)[:n_queries, :n_keys]
-        far = np.flatnonzero(is_tiny(weights.sum(axis=1)))
+        far = np.flatnonzero(weights.sum(axis=1) < TINY)
         if far.size:
             weights[far] = dense.weight_rows(self.request, rows.start + far)
         return weights

@@ -10,17 +10,13 @@ import numpy as np
 from sknw._kernel_sums.index import KeyIndex, squared_norms
 from sknw._kernel_sums.memory import empty_aligned
 from sknw._kernel_sums.request import KernelSumRequest
+from sknw._kernel_sums.scaled_sums import TINY
 from sknw._kernel_sums.threads import for_each_chunk
 
 # Queries that a thread takes through all keys together, so that a block read from memory serves them all.
 CHUNK = 512
-# A mass below this may have lost terms to underflow.
-TINY = {np.float32: 1e-20, np.float64: 1e-200}
-
-
-def is_tiny(mass: np.ndarray) -> np.ndarray:
-    """Where a mass in float64 may have lost terms to underflow."""
-    return mass < TINY[np.float64]
+# The `TINY` of float32.
+TINY_IN_FLOAT32 = 1e-20
 
 
 def all_in_float64(request: KernelSumRequest) -> Tiles:
@@ -83,9 +79,9 @@ class Tiles:
 
     def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none if K is compact."""
-        if self.request.kernel.is_compact or not is_tiny(mass).any():
+        if self.request.kernel.is_compact or not np.any(mass < TINY):
             return rows[:0], np.empty(0)
-        rows = rows[is_tiny(mass)]
+        rows = rows[mass < TINY]
         return rows, np.maximum(self._visit(rows, np.zeros(len(rows)), self.rates[:0])[1], 0.0)
 
     def _visit(self, rows: np.ndarray, shift: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

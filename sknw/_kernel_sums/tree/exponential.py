@@ -15,12 +15,10 @@ from __future__ import annotations
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex
-from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw._kernel_sums.scaled_sums import TINY, ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tree.pairs import CHUNK, Pairs
 
-# A mass below this may have lost terms to underflow.
-_TINY = 1e-200
 # A weight below this would be lost beside the smallest results of the exponential.
 SMALLEST_WEIGHT = 1e-270
 
@@ -100,9 +98,9 @@ def exponential_sums(pairs: Pairs, pays: bool) -> tuple[ScaledSums, np.ndarray]:
     It is 0, and that of the nearest key for queries far from all keys, which are computed again.
     """
     shifts = np.zeros(len(pairs.queries.order))
-    sums = ExponentialSums(pairs).sums(shifts, _TINY)
+    sums = ExponentialSums(pairs).sums(shifts, TINY)
     log_scale = np.zeros(sums.shape[:2])
-    far = np.flatnonzero(sums[..., 0].min(axis=0) < _TINY)
+    far = np.flatnonzero(sums[..., 0].min(axis=0) < TINY)
     if far.size:
         again = ExponentialSums(Pairs(pairs.request.take(far), pays))
         shift = again.nearest() ** (again.power / 2)
