@@ -85,7 +85,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         The unit of the prior and of the start of each w: the standard deviation of its feature, or one for all numbers,
         for coordinates that share a unit.
     likelihood_samples : int or "auto", default="auto"
-        How many samples, drawn with `random_state`, the likelihood of scales and powers is of. "auto": a fifth of all,
+        How many samples, drawn with `random_state`, the likelihood of scales and powers is of. "auto": a third of all,
         but at least 600 and at most 1500. Amplitude and noise are then chosen on all samples, at most 5000.
     max_iter : int, default=60
         Iterations of the maximisation.
@@ -255,7 +255,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         order = check_random_state(self.random_state).permutation(len(training))
         n_samples = self.likelihood_samples
         if isinstance(n_samples, str):
-            n_samples = int(np.clip(len(training) // 5, *LIKELIHOOD_SAMPLES))
+            n_samples = int(np.clip(len(training) // 3, *LIKELIHOOD_SAMPLES))
         search = Search(int(n_samples), self.max_iter, self.tol, order, on_iteration, self._n_threads)
         columns = standardised(training, training.X)
         model, path = estimate(columns, training, is_square, given, self.trend == "linear", search)

@@ -367,8 +367,8 @@ def test_amplitude_and_noise_are_those_of_all_samples():
     assert_allclose([part.amplitude_, part.noise_], [again.amplitude_, again.noise_], rtol=0.02)
 
 
-@pytest.mark.parametrize(("n", "n_samples"), [(200, 60), (400, 80), (900, 150)])
-def test_scales_are_those_of_a_fifth_of_the_samples_between_two_numbers(n, n_samples, monkeypatch):
+@pytest.mark.parametrize(("n", "n_samples"), [(150, 60), (240, 80), (600, 150)])
+def test_scales_are_those_of_a_third_of_the_samples_between_two_numbers(n, n_samples, monkeypatch):
     assert kriging.LIKELIHOOD_SAMPLES == (600, 1500)
     monkeypatch.setattr(kriging, "LIKELIHOOD_SAMPLES", (60, 150))
     X, y = mixed_data(n, 1)
