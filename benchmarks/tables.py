@@ -130,7 +130,6 @@ def strip(n, n_splits):
 def wide(n, widths):
     rng, rows = np.random.default_rng(0), []
     models = {**MODELS, "w low_rank": AttentionPoolingRegressor(w="low_rank")}
-    del models["the same, degree 1"]
     for name, model in models.items():
         seconds = []
         for d in widths:

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw import AttentionPoolingRegressor, KrigingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
 
 COVERAGE = 0.9
 
@@ -76,6 +76,8 @@ def by_gaussian_process(X, y, queries):
 METHODS = {
     "Nadaraya-Watson": by_smoother(NadarayaWatsonRegressor()),
     "local linear": by_smoother(LocalLinearRegressor()),
+    "attention, degree 1": by_smoother(AttentionPoolingRegressor(degree=1)),
+    "kriging": by_smoother(KrigingRegressor()),
     "quantile boosting": by_boosting,
     "Gaussian process": by_gaussian_process,
 }

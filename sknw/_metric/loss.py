@@ -112,26 +112,24 @@ class Loss:
 
     def _pooled(self, whole: Smoother, ridge: np.ndarray) -> Iterator[tuple[LeftOutBatch, Pooled]]:
         """The left-out predictions of each batch of rows, with the ridges of the columns that have a slope."""
-        for batch in whole.left_out(self.validation):
-            yield batch, pool_with_vjp(batch.smoother, batch.queries, ridge)
+        smoother, ridge_of_inputs, to_columns = along_rows(whole, ridge)
+        for batch in smoother.left_out(self.validation):
+            pooled = pool_with_vjp(batch.smoother, batch.queries, ridge_of_inputs)
+            yield batch, pooled if to_columns is None else pooled.in_columns(to_columns, ridge)
 
     def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
         """L alone."""
         whole, rows = self.smoother_at(w, ridge), self.validation.rows
         ridge = self.training.features.repeat(ridge)
-        ridge = ridge[np.isfinite(ridge)]
-        left_out = whole.left_out(self.validation)
-        predictions = np.concatenate([pool_with_vjp(part, queries, ridge).values for _, part, queries, _ in left_out])
+        predictions = np.concatenate([pooled.values for _, pooled in self._pooled(whole, ridge[np.isfinite(ridge)])])
         values, weights = whole.values[rows], self.training.sample_weight[rows]
         return self.datafit.fit(values, predictions, weights).mean(values, predictions, weights)
 
     def slopes(self, w: np.ndarray, ridge: float) -> np.ndarray:
         """The slopes of the left-out local lines with one ridge, of shape (m, c, k)."""
-        line = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0).along_rows()
-        smoother = replace(self, smoother=self.smoother.with_line(line)).smoother_at(w, np.array(ridge))
-        ridges, left_out = np.full(line.x.shape[1], ridge), smoother.left_out(self.validation)
-        slopes = [pool_with_vjp(batch.smoother, batch.queries, ridges).slope for batch in left_out]
-        return np.swapaxes(line.slope_of_columns(np.concatenate(slopes)), 1, 2)
+        line, ridges = LocalLinearSpec(self.x, np.ones(self.x.shape[1]), 0.0), np.full(self.x.shape[1], ridge)
+        whole = replace(self, smoother=self.smoother.with_line(line)).smoother_at(w, np.array(ridge))
+        return np.concatenate([pooled.slope for _, pooled in self._pooled(whole, ridges)])
 
     def smoother_at(self, w: np.ndarray, ridge: np.ndarray) -> Smoother:
         """The smoother with w and ridge, and lines along the features whose ridge is finite."""
@@ -158,7 +156,8 @@ class Pooled:
     ridge: np.ndarray
     u: np.ndarray
     slope: np.ndarray
-    x_mean: np.ndarray
+    u_at_mean: np.ndarray  # u'x_mean, (m,)
+    slope_at_mean: np.ndarray  # b'x_mean, (m, k)
     y_mean: np.ndarray
 
     def vjp(self, g: np.ndarray) -> tuple[WeightCotangent, np.ndarray]:
@@ -168,11 +167,32 @@ class Pooled:
         d(g_i'm_i) / d(ridge_k) = -u_k (b g)_k
         """
         slope = np.einsum("idk,ik->id", self.slope, g)
-        p = np.column_stack([1.0 - np.einsum("id,id->i", self.u, self.x_mean), self.u])
-        level = np.einsum("ik,ik->i", g, self.y_mean) - np.einsum("id,id->i", slope, self.x_mean)
+        p = np.column_stack([1.0 - self.u_at_mean, self.u])
+        level = np.einsum("ik,ik->i", g, self.y_mean - self.slope_at_mean)
         shrinkage = self.u * slope
         cotangent = WeightCotangent(p, g, np.column_stack([level, slope]), shrinkage @ self.ridge, self.log_mass)
         return cotangent, -shrinkage
+
+    def in_columns(self, to_columns: np.ndarray, ridge: np.ndarray) -> Pooled:
+        """The same for the columns (c,), from that along rows; see `along_rows`."""
+        slope = np.einsum("irk,rc->ick", self.slope, to_columns)
+        return replace(self, ridge=ridge, u=self.u @ to_columns, slope=slope)
+
+
+def along_rows(smoother: Smoother, ridge: np.ndarray) -> tuple[Smoother, np.ndarray, np.ndarray | None]:
+    """The same lines in as many inputs as samples, where these are fewer than the columns, which have ridges (c,).
+
+    With Q an orthonormal basis of the rows of X R^-1/2, lines in the inputs X R^-1/2 Q with ridge 1 have slopes b', and
+    those in the columns are R^-1/2 Q b'. Returns the smoother, the ridges of its inputs (r,), and (R^-1/2 Q)' of shape
+    (r, c), or None where the inputs are the columns. Equal ridges, which may be 0, stay what they are, and R is 1.
+    """
+    line = smoother.line
+    if line is None or len(line.x) >= line.x.shape[1]:
+        return smoother, ridge, None
+    roots = np.sqrt(ridge) if ridge.min() < ridge.max() else np.ones_like(ridge)
+    line = LocalLinearSpec(line.x / roots, roots, float(ridge[0] / roots[0] ** 2)).along_rows()
+    basis = np.eye(len(roots)) if line.basis is None else line.basis
+    return smoother.with_line(line), np.full(line.x.shape[1], line.ridge), basis.T / roots
 
 
 def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Pooled:
@@ -190,4 +210,6 @@ def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Po
         log_mass = moments.log_samples + smoother.log_at_zero(queries)
         values = y_mean + np.einsum("bid,bidk->bik", u, moments.xy)
     values = UnsupportedPolicy(smoother.policy, smoother.value_request(queries)).put(values, unsupported)
-    return Pooled(values[0], log_mass[0], ridge, u[0], slope[0], x_mean[0], y_mean[0])
+    u_at_mean = np.einsum("id,id->i", u[0], x_mean[0])
+    slope_at_mean = np.einsum("id,idk->ik", x_mean[0], slope[0])
+    return Pooled(values[0], log_mass[0], ridge, u[0], slope[0], u_at_mean, slope_at_mean, y_mean[0])

@@ -170,11 +170,11 @@ class MetricOptimizer:
 
     def squares(
         self, w: np.ndarray, ridge: np.ndarray, theta: Parametrization
-    ) -> tuple[float, float, Callable[[], tuple[np.ndarray, np.ndarray]]]:
-        """The objective, L, and what returns the gradient in theta and H, for w (d,).
+    ) -> tuple[float, float, Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+        """The objective, L, and what returns the gradient in theta, A and the diagonal of C, for w (d,).
 
-        With J the derivatives of the roots r_i of the losses in theta, H = 2 o'(L) sum_i w_i J_i J_i' / sum_i w_i, and
-        the second derivatives of the penalty.
+        With J_i the derivatives in theta of the root r_i of a loss, A has the rows sqrt(2 o'(L) w_i / sum_i w_i) J_i. C
+        has the second derivatives of the penalty.
         """
         roots, derivatives = self.loss.roots(w, ridge)
         relative = self.loss.training.sample_weight[self.loss.validation.rows]
@@ -182,19 +182,19 @@ class MetricOptimizer:
         loss = float(relative @ roots**2)
         if not np.isfinite(loss):
             nothing = np.zeros(len(theta.bounds))
-            return INFEASIBLE, loss, lambda: (nothing, np.diag(nothing))
+            return INFEASIBLE, loss, lambda: (nothing, nothing[np.newaxis], nothing)
         penalty, penalty_by_w, penalty_by_ridge = self.penalty_at(w, ridge)
         of_loss, by_loss = self.loss.datafit.objective(loss)
 
-        def gradient_and_h() -> tuple[np.ndarray, np.ndarray]:
-            j = theta.gradient(w, ridge, *derivatives())
-            weighted = 2.0 * by_loss * relative[:, np.newaxis] * j
+        def of_theta() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            root_of_weight = np.sqrt(2.0 * by_loss * relative)
+            a = root_of_weight[:, np.newaxis] * theta.gradient(w, ridge, *derivatives())
             of_log_ridges = 2.0 * LOG_RIDGE_VARIANCE_PENALTY * self._strength(w)
             curvature = theta.gradient(w, ridge, penalty_by_w, of_log_ridges / ridge)
-            gradient = theta.gradient(w, ridge, penalty_by_w, penalty_by_ridge) + roots @ weighted
-            return gradient, j.T @ weighted + np.diag(curvature)
+            gradient = theta.gradient(w, ridge, penalty_by_w, penalty_by_ridge) + (root_of_weight * roots) @ a
+            return gradient, a, curvature
 
-        return of_loss + penalty, loss, gradient_and_h
+        return of_loss + penalty, loss, of_theta
 
     def minimise(self, w: np.ndarray, ridge: np.ndarray, structure: str) -> MetricFit:
         """The minimum that is found from w (d,) or (d, r) and ridge (d,).
@@ -285,10 +285,11 @@ class _Descent:
         objective, loss, derivatives = self.learner.squares(w, ridge, self.theta)
 
         def rounded_derivatives() -> Derivatives:
-            gradient, h = derivatives()
+            of_theta = derivatives()
             firmness, n_w = np.ones(len(vector)), self.theta.n_w
             firmness[:n_w] = np.minimum(np.exp(vector[:n_w]) / _FIRM_W, 1.0) ** 2
-            return _rounded(gradient, _GRADIENT_STEP), _rounded(h, _GRADIENT_STEP), firmness
+            gradient, a, c = (_rounded(array, _GRADIENT_STEP) for array in of_theta)
+            return gradient, a, c, firmness
 
         return self._keep_best(w, ridge, objective, loss), rounded_derivatives
 
@@ -408,6 +409,8 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     if learner.learns_many_slopes:
         n_rows = max(_SCAN_ROWS * _FEW_FEATURES // d, _LEAST_SCAN_ROWS)
     some = validation[:: -(-len(validation) // n_rows)]
+    if smoother.line is not None:
+        smoother = smoother.with_line(smoother.line.along_rows())
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
     factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
     smallest, largest = learner.w_bounds

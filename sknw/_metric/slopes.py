@@ -6,14 +6,17 @@ the slope along feature k where it is
 
     m_-k = m - u_k b_k / (H^-1)_kk
 
-(Gaussian elimination). So the loss without each of the slopes follows from one inverse at each query.
+(Gaussian elimination). So the loss without each of the slopes follows from one inverse at each query. Of more columns
+than samples it is that of the inputs along rows: with T = (R^-1/2 Q)' and H' = C' + rho I, see `loss.along_rows`,
+
+    H^-1 = R^-1 - T' (I / rho - H'^-1) T.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from sknw._metric.loss import Loss
+from sknw._metric.loss import Loss, along_rows
 from sknw._smoothing.unsupported import UnsupportedPolicy
 
 
@@ -27,12 +30,18 @@ def rises_without_slopes(loss: Loss, w: np.ndarray, ridge: np.ndarray) -> np.nda
     has_slope, values, rows = np.isfinite(columns), smoother.values, loss.validation.rows
     weights = training.sample_weight[rows]
     losses, before = np.zeros(len(columns)), 0.0
+    smoother, ridges, to_columns = along_rows(smoother, columns[has_slope])
     for batch, part, queries, _ in smoother.left_out(loss.validation):
         moments, unsupported = part.local_moments(queries)
-        inverse = np.linalg.inv(moments.xx[0] + np.diag(columns[has_slope]))
+        inverse = np.linalg.inv(moments.xx[0] + np.diag(ridges))
         u = np.einsum("mcd,md->mc", inverse, queries.x - moments.x_mean[0])
-        shares = (u / np.einsum("mcc->mc", inverse))[..., np.newaxis] * (inverse @ moments.xy[0])
+        slope, diagonal = inverse @ moments.xy[0], np.einsum("mcc->mc", inverse)
         m = moments.y_mean + np.einsum("mc,mck->mk", u, moments.xy[0])
+        if to_columns is not None:
+            less = np.array([((np.diag(1.0 / ridges) - one) @ to_columns * to_columns).sum(axis=0) for one in inverse])
+            u, slope = u @ to_columns, np.einsum("mrk,rc->mck", slope, to_columns)
+            diagonal = 1.0 / columns[has_slope] - less
+        shares = (u / diagonal)[..., np.newaxis] * slope
         m = UnsupportedPolicy(part.policy, part.value_request(queries)).put(m, unsupported)[0]
         shares[unsupported[0]] = 0.0
         y, share_of_rows = values[rows[batch]], weights[batch] / weights.sum()

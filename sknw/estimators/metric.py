@@ -27,8 +27,9 @@ from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData, as_numbers, warn_user
+from sknw.estimators.base import FitData, as_numbers
 from sknw.estimators.incremental import IncrementalSmoother
+from sknw.estimators.user_warnings import warn_user
 from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.
@@ -224,7 +225,10 @@ class MetricSmoother(IncrementalSmoother):
     ) -> MetricOptimizer:
         """The minimisation of the loss of a training set."""
         line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
-        smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, _PASSES_OF_LEARNING, line)
+        along_rows, passes = line and line.along_rows(), _PASSES_OF_LEARNING  # lines are pooled along rows
+        smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, passes, along_rows)
+        if line is not None:
+            smoother = smoother.with_line(line)
         is_given = self._ridge is not None and not isinstance(self._ridge, str)
         return MetricOptimizer(
             loss=Loss(smoother, training, validation, self._datafit()),

@@ -288,26 +288,26 @@ def test_objective_and_its_gradient_in_theta_are_the_penalised_logarithm(structu
 
 @pytest.mark.parametrize("structure", ["scalar", "diagonal"])
 def test_gauss_newton_steps_know_the_gradient_and_the_curvature_of_the_penalty(structure):
-    """Of residuals that do not depend on theta H would be that of the penalty; here, what J does not explain of it."""
     d = 3
     X, y, w, _ = regression(n=20, d=d)
     W, ridge = some_w(structure, d), np.full(d, 0.2) if structure == "scalar" else np.array([0.02, 0.3, 0.9])
-    of_theta, h = [], []
+    of_theta, of_roots, of_penalty = [], [], []
     for penalty in (0.0, 100.0):
         learner = learner_of(loss_of(X, y, w, "gaussian", 1), penalty)
         theta = Parametrization(structure, W, ridge, True)
         objective, loss, by_w, by_ridge = learner.objective(W, ridge)
         *values, derivatives = learner.squares(W, ridge, theta)
-        gradient, curvature = derivatives()
+        gradient, a, c = derivatives()
         assert values == pytest.approx([objective, loss], rel=1e-12)
         assert_allclose(gradient, theta.gradient(W, ridge, by_w, by_ridge), rtol=0, atol=1e-12 * np.abs(gradient).max())
-        assert np.linalg.eigvalsh(curvature).min() > -1e-12
         of_theta.append(gradient)
-        h.append(curvature)
-    of_penalty = np.diag(h[1] - h[0])
-    n_w = len(of_penalty) // 2
-    assert_allclose(of_penalty[:n_w], (of_theta[1] - of_theta[0])[:n_w], rtol=1e-9)  # linear in w: exp(theta)
-    assert np.all(of_penalty[n_w:] > 0)
+        of_roots.append(a)
+        of_penalty.append(c)
+    np.testing.assert_array_equal(of_roots[0], of_roots[1])
+    np.testing.assert_array_equal(of_penalty[0], 0.0)
+    n_w = len(of_penalty[1]) // 2
+    assert_allclose(of_penalty[1][:n_w], (of_theta[1] - of_theta[0])[:n_w], rtol=1e-9)  # linear in w: exp(theta)
+    assert np.all(of_penalty[1][n_w:] > 0)
 
 
 def test_gauss_newton_steps_end_at_the_minimum_within_bounds():
@@ -317,7 +317,7 @@ def test_gauss_newton_steps_end_at_the_minimum_within_bounds():
         a, b = theta
         residuals = np.array([10 * (b - a**2), 1 - a])
         j = np.array([[-20 * a, 10.0], [-1.0, 0.0]])
-        return residuals @ residuals, lambda: (2 * j.T @ residuals, 2 * j.T @ j, np.ones(2))
+        return residuals @ residuals, lambda: (2 * j.T @ residuals, np.sqrt(2) * j, np.zeros(2), np.ones(2))
 
     ends = []
 
@@ -331,6 +331,24 @@ def test_gauss_newton_steps_end_at_the_minimum_within_bounds():
         assert minimise_squares(noted, start, function(start), bounds, lambda: None, 200, 1e-14)
         assert_allclose(ends[-1], expected, atol=1e-5)
     assert not minimise_squares(function, start, function(start), [(-10.0, 10.0)] * 2, lambda: None, 3, 1e-14)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3)])
+def test_gauss_newton_steps_solve_the_smaller_system(shape):
+    rng = np.random.default_rng(0)
+    a, d, g = rng.normal(size=shape), rng.uniform(0.1, 2.0, size=shape[1]), rng.normal(size=shape[1])
+    # along the numbers whose A is 0 a step is -g / D
+    a[:, 0] = 0.0
+    bounds, ends = [(-1.0, 1.0)] * shape[1], []
+
+    def function(theta):
+        ends.append(theta)
+        return -1.0, lambda: (g, a, 0.25 * d, 7.5 * d)
+
+    start = np.zeros(shape[1])
+    assert minimise_squares(function, start, (0.0, lambda: (g, a, 0.25 * d, 7.5 * d)), bounds, lambda: None, 1, 2.0)
+    expected = np.linalg.solve(a.T @ a + np.diag(d), -g)  # damping 0.1 at first
+    assert_allclose(ends[0], np.clip(expected, -1.0, 1.0), rtol=1e-12)
 
 
 def test_a_feature_that_is_switched_off_has_no_derivative_of_its_size():

@@ -5,12 +5,16 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.model_selection import KFold
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor
 from sknw._kernel_sums.dense import squared_distances
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.request import KernelSumRequest
-from sknw._metric.loss import Loss
+from sknw._metric import loss as loss_module
+from sknw._metric import slopes as slopes_module
+from sknw._metric.loss import Loss, along_rows
+from sknw._metric.slopes import rises_without_slopes
 from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
@@ -47,15 +51,34 @@ def test_ridges_of_single_features_are_scales_of_a_basis(monkeypatch):
     assert_allclose(found, model.fit(X, y).predict(Q), rtol=1e-8)
 
 
-def test_slopes_of_left_out_lines_are_those_of_all_columns(monkeypatch):
+def loss_of_lines(X, y, cv):
+    model = AttentionPoolingRegressor(cv=cv)
+    data = model._validate_fit(X, y, None, None)
+    training, line = data.training, LocalLinearSpec.along_columns(data.training, 0.0)
+    smoother = model._build_smoother(training, Gaussian(), 1 / training.scales, data.validation, 1, line)
+    return Loss(smoother, training, data.validation)
+
+
+@pytest.mark.parametrize("cv", [None, KFold(4)])
+@pytest.mark.parametrize("ridge", [np.geomspace(0.1, 10, 40), np.full(40, 0.3)], ids=["own ridges", "one ridge"])
+def test_the_loss_of_lines_along_rows_is_that_of_all_columns(ridge, cv, monkeypatch):
+    """With its derivatives, its slopes, and what it loses without each slope; some features without slope or w."""
     X, y, _ = wide()
-    training = TrainingSet.of(X, y, None)
-    validation = Validation.of(None, training)
-    smoother = AttentionPoolingRegressor()._build_smoother(training, Gaussian(), 1 / training.scales, validation, 1)
-    loss = Loss(smoother, training, validation)
-    found = loss.slopes(np.full(40, 0.2), 0.1)
-    monkeypatch.setattr(LocalLinearSpec, "along_rows", lambda line: line)
-    assert_allclose(found, loss.slopes(np.full(40, 0.2), 0.1), atol=1e-9)
+    w, ridge = np.full(40, 0.2), np.where(np.arange(40) % 9 == 8, np.inf, ridge)
+    w[3] = w[8] = 0.0
+    loss = loss_of_lines(X, np.column_stack([y, y**2]), cv)
+
+    def numbers():
+        roots, derivatives = loss.roots(w, ridge)
+        slopes, rises = loss.slopes(w, 0.1), rises_without_slopes(loss, w, ridge)
+        return loss.value(w, ridge), *loss(w, ridge), roots, *derivatives(), slopes, rises
+
+    assert along_rows(loss.smoother_at(w, ridge), ridge[np.isfinite(ridge)])[0].line.x.shape == (24, 24)
+    found = numbers()
+    monkeypatch.setattr(loss_module, "along_rows", lambda smoother, ridge: (smoother, ridge, None))
+    monkeypatch.setattr(slopes_module, "along_rows", lambda smoother, ridge: (smoother, ridge, None))
+    for one, expected in zip(found, numbers(), strict=True):
+        assert_allclose(one, expected, rtol=1e-9, atol=1e-10 * np.abs(expected).max())
 
 
 def test_a_search_of_lines_takes_the_rows_for_coordinates():
