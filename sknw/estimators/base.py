@@ -375,7 +375,7 @@ class BaseSmoother(StoredSmoother, NotebookViewMixin, CallbackSupportMixin, Base
         return replace(smoother, algorithm=choose_algorithm(request, self.algorithm, n_passes))
 
     def _store_fit(
-        self, data: FitData, smoother: Smoother, validation: Validation, predictions: np.ndarray | None = None
+        self, data: FitData, smoother: Smoother, validation: Validation, predictions: np.ndarray | None
     ) -> None:
         """Set the fitted attributes of all smoothers; `predictions` are those of the validation if known."""
         training = data.training
