@@ -21,6 +21,18 @@ import numpy as np
 _PAUSE = 0.2
 
 
+def make_data(n, d):
+    """One feature: the problem of the attention chapter. More: normal features, on which leave-one-out chooses a
+    bandwidth of about 0.1 standard deviations with two features and n = 1e6."""
+    from sknw.datasets import make_sine_power
+
+    if d == 1:
+        return make_sine_power(n, sort=False, random_state=0)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d))
+    return X, np.sin(X).sum(axis=1) + rng.standard_normal(n)
+
+
 def interleaved_times(competitors, n_rounds):
     """Seconds that each of `competitors`, a dict of functions, takes in each of `n_rounds` rounds A B C A B C ...
 
@@ -37,6 +49,13 @@ def interleaved_times(competitors, n_rounds):
             run()
             times[name][i] = time.perf_counter() - start
     return times
+
+
+def seconds_of(run):
+    """Seconds that a function takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def ratio(times, name, to):

@@ -5,7 +5,7 @@ leave-one-out, and predictions of 20 000 new rows by two threads, beside histogr
 the root mean squared error on these rows against the values without noise.
 """
 
-from _common import THREADS, peak_bytes, print_machine, print_table
+from _common import THREADS, peak_bytes, print_machine, print_table, seconds_of
 
 # isort: split
 import argparse
@@ -23,12 +23,6 @@ from threadpoolctl import threadpool_limits
 from sknw import KrigingRegressor
 
 N_NEW = 20_000
-
-
-def seconds_of(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def median_seconds(run, n_rounds):

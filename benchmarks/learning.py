@@ -4,12 +4,11 @@ MLKR minimises the same leave-one-out loss over a matrix. It does not run with s
 names the interpreter of an environment that has it, in which it is timed, in the same run and on the same data.
 """
 
-from _common import print_machine, print_table
+from _common import print_machine, print_table, seconds_of
 
 # isort: split
 import argparse
 import subprocess
-import time
 import warnings
 
 import numpy as np
@@ -36,12 +35,6 @@ print(time.perf_counter() - start, model.n_iter_)
 
 def data(n):
     return make_friedman1(n, n_features=N_FEATURES, noise=1.0, random_state=0)
-
-
-def seconds_of(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def beside_gaussian_process(n, n_rounds):

@@ -1,6 +1,6 @@
 """Time of learning w for lines of many features; only five of these matter."""
 
-from _common import print_machine, print_table
+from _common import print_machine, print_table, seconds_of
 
 # isort: split
 import argparse
@@ -17,12 +17,6 @@ from sknw import AttentionPoolingRegressor
 
 def data(n, d):
     return make_friedman1(n, n_features=d, noise=1.0, random_state=0)
-
-
-def seconds_of(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def with_many_features(n, numbers, n_rounds):

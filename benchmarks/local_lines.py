@@ -3,7 +3,7 @@
 Seconds are processor time of one thread. "fit" chooses the bandwidth (and the ridge) unless one is given.
 """
 
-from _common import print_machine, print_table
+from _common import make_data, print_machine, print_table
 
 # isort: split
 import argparse
@@ -13,19 +13,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw.datasets import make_sine_power
 
 KERNELS = ("gaussian", "epanechnikov")
 SIZES = (1000, 1800, 2100, 5000, 10_000, 19_500, 20_500, 50_000, 100_000)
-
-
-def make_data(n, d):
-    """One feature: the problem of the attention chapter. More: normal features."""
-    if d == 1:
-        return make_sine_power(n, sort=False, random_state=0)
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((n, d))
-    return X, np.sin(X).sum(axis=1) + rng.standard_normal(n)
 
 
 def make_positions(n):

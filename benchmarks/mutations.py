@@ -83,7 +83,7 @@ MUTATIONS = [
     # what estimators share
     Mutation("estimators/attention.py", "allow_float32=array.dtype == np.float32", "allow_float32=True", MEANS),
     Mutation("_smoothing/training.py", "values += self.y_center", "values += 0.0", MEANS),
-    Mutation("estimators/base.py", '"scale": "common" if', '"scale": "features" if', ("test_pickle.py",)),
+    Mutation("estimators/stored.py", '"scale": "common" if', '"scale": "features" if', ("test_pickle.py",)),
     # learning
     Mutation("_metric/optimizer.py", "LOG_RIDGE_VARIANCE_PENALTY = 0.01", "LOG_RIDGE_VARIANCE_PENALTY = 0.0", METRIC),
     Mutation(

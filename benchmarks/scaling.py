@@ -6,7 +6,7 @@ bandwidth, in standard deviations of y. A smoother is not tried where its growth
 longer than the limit.
 """
 
-from _common import peak_bytes, print_machine, print_table
+from _common import make_data, peak_bytes, print_machine, print_table
 
 # isort: split
 import argparse
@@ -23,21 +23,9 @@ import numpy as np
 from _scaling_picture import draw
 from _smoothers import OURS, PEERS, SMOOTHERS, make
 
-from sknw.datasets import make_sine_power
-
 SIZES = {1: [10**k for k in range(3, 8)], 2: [10**k for k in range(3, 7)], 3: [10**k for k in range(3, 7)]}
 TASKS = {"chosen": "Bandwidth chosen by the smoother", "given": "Bandwidth given"}
 _REPEATS, _ENOUGH = 6, 8.0  # calls, seconds
-
-
-def make_data(n, d):
-    """One feature: the problem of the attention chapter. More: normal features, on which leave-one-out chooses a
-    bandwidth of about 0.1 standard deviations with two features and n = 1e6."""
-    if d == 1:
-        return make_sine_power(n, sort=False, random_state=0)
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((n, d))
-    return X, np.sin(X).sum(axis=1) + rng.standard_normal(n)
 
 
 def timed(run):

@@ -16,6 +16,7 @@ from sknw import NadarayaWatsonRegressor
 from sknw._kernel_sums.index import KeyIndex
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid
+from sknw._smoothing.validation import Validation
 from sknw.datasets import make_sine_power
 
 KERNELS = ("gaussian", "exponential", "epanechnikov")
@@ -63,7 +64,7 @@ def row_of(kernel, n, seed):
     grid, _ = bandwidth_grid(standardised, smoother.kernel)
     seen = np.unique(Counted.seen)
     refining = np.count_nonzero(~np.isclose(seen[:, np.newaxis], grid, rtol=1e-9).any(axis=1))
-    criterion = Criterion("loo", smoother, training, np.arange(n))
+    criterion = Criterion("loo", smoother, training, Validation.of(None, training))
     return [f"{kernel}, seed {seed}", n, len(seen), refining, secant_steps(criterion)]
 
 

@@ -29,7 +29,7 @@ MORE, PREDICTED = 8, 0.5
 TYPICAL_EXPONENT = 1 / 6
 # The search ends where the next step is expected to lower the loss by a smaller part.
 _LEAST_GAIN = 1e-4
-# Groups are drawn as a whole if so many of them make the samples that are wanted.
+# Groups are drawn as a whole if it takes at least this many to make the samples that are wanted.
 _LEAST_GROUPS = 20
 
 

@@ -113,7 +113,7 @@ def sums_of_squares(
 
 
 def _rank(counts: np.ndarray, coverage: float) -> float:
-    """k = floor((1 - coverage) (n + 1)), n the number of samples, each counted so often."""
+    """k = floor((1 - coverage) (n + 1)), n the sum of the `counts` of samples."""
     return float(np.floor((1.0 - coverage) * (counts.sum() + 1.0) + _ROUNDING * len(counts)))
 
 
@@ -128,7 +128,7 @@ def jackknife_plus(means: np.ndarray, radius: np.ndarray, counts: np.ndarray, co
 
 
 def order_statistic(values: np.ndarray, counts: np.ndarray, rank: float) -> np.ndarray:
-    """The smallest of `values` (p, k) up to which there are `rank` of them, each counted so often: of shape (k,)."""
+    """The smallest of `values` (p, k) up to which the `counts` (p,) sum to `rank`: of shape (k,)."""
     if rank == 0 or not len(values):
         return np.full(values.shape[1], -np.inf)
     if np.all(counts == 1):

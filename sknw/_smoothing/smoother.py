@@ -172,7 +172,7 @@ class Smoother:
 
     @property
     def weights(self) -> np.ndarray:
-        """Sample weights, of which the largest is 1, (n,)."""
+        """Sample weights in units of the largest, (n,)."""
         return self.index.weights
 
     def take(self, rows: np.ndarray) -> Smoother:
@@ -388,7 +388,7 @@ class Smoother:
         return self.line is not None and self.line.basis is not None and 1 < n <= self.line.x.shape[1] and k == 1
 
     def without_leverage(self, find: FindLines, queries: Queries, bandwidths: np.ndarray) -> FoundLines:
-        """As `find`, of which the values alone are asked for: where `takes_krylov_spaces`, mostly in these."""
+        """As `find`, for callers who need values only: where `takes_krylov_spaces`, most lines are found in these."""
         if not self.takes_krylov_spaces:
             return find(queries, bandwidths)
         assert self.line is not None
@@ -447,7 +447,7 @@ class Smoother:
 
     @property
     def has_one_input(self) -> bool:
-        """Whether there are lines, and their only input is z times a number, of which the square is finite."""
+        """Whether there are lines of one input, which is z times a number whose square is finite."""
         if self.line is None or not self.line.x.shape[1] == 1 == self.keys.shape[1]:
             return False
         return bool(_WIDEST * self.w.ravel()[0] * self.line.scales[0] > 1.0)

@@ -112,7 +112,7 @@ def nearest_weights(request: KernelSumRequest, rows: np.ndarray) -> csr_array:
 
 
 def _project_far_queries(queries: np.ndarray, max_abs_key: float) -> np.ndarray:
-    """Queries in units of the keys' size; those far beyond all keys, of which the direction counts, are drawn near."""
+    """Queries in units of the keys' size. Far beyond all keys only the direction counts: these are drawn near."""
     with np.errstate(over="ignore"):
         queries = np.clip(queries / max_abs_key, -np.finfo(np.float64).max, np.finfo(np.float64).max)
     size = np.abs(queries).max(axis=1, keepdims=True)

@@ -170,17 +170,16 @@ class EffectDisplay(Display):
         rows = training.inputs
         if X is not None and not is_whole:
             rows = smoother._validate_inputs(X)
-        parts: list[list[Any]] = [[], [], [], [], []]
         positions = feature_positions(features, names)
-        for k in positions:
+
+        def effect_of(k: int) -> tuple[Any, ...]:
             where = k, output, grid_resolution, percentiles
             curves = _pipeline_curves(estimator, X, *where) if is_whole else _smoother_curves(smoother, rows, *where)
             values, levels, found = curves
-            average = weights @ found / weights.sum()
-            summarised = values, average, _quartiles(found, weights), _some_curves(found), levels
-            for part, one in zip(parts, summarised, strict=True):
-                part.append(one)
-        display = cls(*parts[:4], feature_names=[names[k] for k in positions], levels=parts[4], kind=kind)
+            return values, weights @ found / weights.sum(), _quartiles(found, weights), _some_curves(found), levels
+
+        *drawn, levels = map(list, zip(*map(effect_of, positions), strict=True))
+        display = cls(*drawn, feature_names=[names[k] for k in positions], levels=levels, kind=kind)
         return display.plot(ax, **plot_kwargs)
 
     def plot(

@@ -20,8 +20,9 @@ from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.local_linear import LocalLinearSpec, n_line_columns
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData, as_numbers, warn_user
+from sknw.estimators.base import FitData, as_numbers
 from sknw.estimators.incremental import IncrementalSmoother
+from sknw.estimators.user_warnings import warn_user
 from sknw.kernels import Kernel, Pairwise, resolve_kernel
 
 # A search is about this many passes over the data.
@@ -83,8 +84,7 @@ class BandwidthSmoother(IncrementalSmoother):
             self.ridge_ = criterion.best_ridge(1.0) if best is None else best.ridge
             self.slope_count_ = 0.0
             if fixed_ridge is None:
-                path = best.path if best is not None else None
-                path = criterion.ridge_path(self.ridge_) if path is None else path
+                path = best.path if best is not None and best.path is not None else criterion.ridge_path(self.ridge_)
                 self.slope_count_, predictions = path.best_count(self.ridge_)
             smoother = smoother.with_ridge(self.ridge_).with_count(self.slope_count_)
         self._store_fit(data, smoother, validation, predictions)

@@ -1,9 +1,7 @@
-"""What the estimators share: validated data, the end of a fit, and pickles."""
+"""What the estimators share: validated data, and the end of a fit."""
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral
@@ -12,12 +10,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, check_random_state, check_X_y
 from sklearn.utils.validation import validate_data
 
 from sknw._kernel_sums.registry import ALGORITHMS, choose_algorithm
-from sknw._predictive.fitted import FittedSmoother
 from sknw._selection.diagnostics import fit_warning
 from sknw._sklearn_compat import (
     CallbackSupportMixin,
@@ -43,14 +39,11 @@ from sknw._smoothing.validation import (
     Validation,
     mean_of_rows,
     predict_rows,
-    restore_rule,
 )
-from sknw._version import __version__
-from sknw.estimators.attention import AttentionMixin
-from sknw.estimators.dask_arrays import client_that_keeps, encode_chunks, gather_targets, is_dask_array
+from sknw.estimators.dask_arrays import client_that_keeps, encode_chunks, gather_targets
 from sknw.estimators.leave_out import leave_out_rule
+from sknw.estimators.stored import StoredSmoother
 from sknw.estimators.tables import (
-    Categories,
     FeatureKinds,
     as_table,
     densify,
@@ -60,12 +53,8 @@ from sknw.estimators.tables import (
     is_table,
     names_the_remedy,
 )
-from sknw.kernels import NAMED_KERNELS, Kernel, Pairwise, resolve_kernel
-
-# The layout of what files hold: public attributes, and settings of public types.
-_STATE = 5
-# What may stand between a fit, or a load, and the line of the user that asks for it.
-_BETWEEN = {"sknw", "sklearn", "joblib", "pickle", "copy"}
+from sknw.estimators.user_warnings import warn_user
+from sknw.kernels import NAMED_KERNELS, Kernel
 
 
 class FitData(NamedTuple):
@@ -104,7 +93,7 @@ class LeftOut(NamedTuple):
     of_rows: np.ndarray  # of all given rows, (n_given, k)
 
 
-class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, BaseEstimator):
+class BaseSmoother(StoredSmoother, NotebookViewMixin, CallbackSupportMixin, BaseEstimator):
     """Base of the estimators: everything but the choice of the bandwidth or w, and what the targets are.
 
     What the targets are say `RegressionMixin` and `ClassificationMixin`.
@@ -119,14 +108,9 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
     scale: str
     validation_samples: int | str | None
     algorithm: str
-    n_jobs: int | None
     random_state: int | np.random.RandomState | None
-    verbose: int
 
-    # set by fit
-    is_categorical_: np.ndarray
-    categories_: Categories
-    category_weight_: np.ndarray
+    category_weight_: np.ndarray  # set by fit
 
     # how scikit-learn checks y
     _target_checks: ClassVar[dict]
@@ -217,10 +201,6 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         """Choose the parameters, and set the fitted attributes; `on_step` reports a step, and returns True to stop."""
         raise NotImplementedError
 
-    def _fitted_metric(self) -> tuple[np.ndarray, float | np.ndarray | None]:
-        """What multiplies x, from the fitted attributes, and the ridge of local lines, None for weighted means."""
-        raise NotImplementedError
-
     def _datafit(self) -> Datafit:
         """The loss of left-out predictions."""
         raise NotImplementedError
@@ -259,10 +239,6 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
     def _store_left_out(self, training: TrainingSet, smoother: Smoother, left_out: LeftOut) -> None:
         """Set the attributes of left-out predictions."""
-        raise NotImplementedError
-
-    def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
-        """What predictions are made of, from the fitted attributes."""
         raise NotImplementedError
 
     def _validate_fit(
@@ -399,7 +375,7 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
         return replace(smoother, algorithm=choose_algorithm(request, self.algorithm, n_passes))
 
     def _store_fit(
-        self, data: FitData, smoother: Smoother, validation: Validation, predictions: np.ndarray | None = None
+        self, data: FitData, smoother: Smoother, validation: Validation, predictions: np.ndarray | None
     ) -> None:
         """Set the fitted attributes of all smoothers; `predictions` are those of the validation if known."""
         training = data.training
@@ -429,87 +405,6 @@ class BaseSmoother(AttentionMixin, NotebookViewMixin, CallbackSupportMixin, Base
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The public attributes, of public types; what is made of them is made again by `__setstate__`."""
-        state = {**super().__getstate__(), "_sknw_version": __version__, "_sknw_state": _STATE}
-        state.pop("_growing", None)
-        fitted = state.pop("_fitted", None)
-        if fitted is not None and is_dask_array(self.X_train_):
-            raise ValueError(
-                f"This {type(self).__name__} cannot be stored or copied: its training rows are on the workers of a "
-                "cluster. Store its bandwidth_ or w_, and fit with these numbers."
-            )
-        if fitted is not None:  # as they were in fit
-            features, rule = fitted.features, fitted.rule
-            state["_sknw_settings"] = {
-                "is_ordered": features.is_ordered,
-                "period": features.period,
-                "scale": "common" if features.has_common_scale else "features",
-                "leave_out": None if rule is None else vars(rule),
-                **self._settings(),
-            }
-            del state["kernel_"]
-        return state
-
-    def _settings(self) -> dict[str, Any]:
-        """The parameters that a fitted model has as they were in fit."""
-        kernel = self.kernel_.function if isinstance(self.kernel_, Pairwise) else self.kernel_
-        outside, algorithm = self._fitted.settings
-        return {"kernel": kernel, "outside": outside, "algorithm": algorithm}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the state of a file; one of another version warns, as those of scikit-learn do.
-
-        Raises
-        ------
-        ValueError
-            If the state has another layout, as files of older versions have.
-        """
-        state = dict(state)
-        version, layout = state.pop("_sknw_version", "unknown"), state.pop("_sknw_state", None)
-        if layout != _STATE:
-            raise ValueError(
-                f"This {type(self).__name__} was stored by version {version} of sknw, whose files this version "
-                f"({__version__}) cannot load: refit the model."
-            )
-        if version != __version__:
-            warning = InconsistentVersionWarning(
-                estimator_name=f"{type(self).__name__} of sknw",
-                current_sklearn_version=__version__,
-                original_sklearn_version=version,
-            )
-            warn_user(warning)
-        settings = state.pop("_sknw_settings", None)
-        super().__setstate__(state)
-        if settings is not None:
-            self._rebuild(**settings)
-
-    def _rebuild(self, is_ordered: np.ndarray, period: np.ndarray, scale: str, leave_out: Any, **settings: Any) -> None:
-        """Make again what is made in fit, from the fitted attributes and the settings."""
-        kinds = FeatureKinds(self.is_categorical_, is_ordered, period)
-        features, rule = feature_map(kinds, self.categories_, scale), restore_rule(leave_out)
-        training = self._training_set(self.X_train_, self.y_train_, self.sample_weight_, rule, features)
-        self._restore(training, rule, **settings)
-
-    def _restore(self, training: TrainingSet, rule: LeaveOutRule, **settings: Any) -> None:
-        """Make the kernel and the fitted smoother again."""
-        self.kernel_ = resolve_kernel(settings.pop("kernel"))
-        self._fitted = self._fitted_smoother(training, self._remake_smoother(training, **settings), rule)
-
-    def _remake_smoother(self, training: TrainingSet, outside: str, algorithm: str) -> Smoother:
-        """The training set pooled by the fitted kernel, bandwidth or w, and ridge."""
-        w, ridge = self._fitted_metric()
-        line = None if ridge is None else LocalLinearSpec.of(training, ridge, self.slope_count_)
-        return Smoother.of(training, self.kernel_, w, outside, algorithm, self.n_jobs, line)
-
-
-def warn_user(warning: str | Warning, category: type[Warning] = UserWarning) -> None:
-    """Warn at the last line on the way here that is of none of the packages `_BETWEEN`."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(warning, category, stacklevel=level)
 
 
 def as_numbers(value: object) -> np.ndarray:

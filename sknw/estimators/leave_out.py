@@ -14,7 +14,7 @@ from sknw._smoothing.validation import Blocks, LeaveOutRule, Splits
 from sknw.model_selection import LeaveBlockOut
 
 
-def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray, are_classes: bool = False) -> LeaveOutRule:
+def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray, are_classes: bool) -> LeaveOutRule:
     """The rule that `cv` and `groups` stand for, on the rows of X and y as given.
 
     An int stands for `KFold`, or for `StratifiedKFold` where y are classes.

@@ -27,8 +27,9 @@ from sknw._smoothing.partition import ShardedTrainingSet
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
-from sknw.estimators.base import FitData, as_numbers, warn_user
+from sknw.estimators.base import FitData, as_numbers
 from sknw.estimators.incremental import IncrementalSmoother
+from sknw.estimators.user_warnings import warn_user
 from sknw.kernels import Kernel, resolve_kernel
 
 # Learning is about 100 passes over the data, and one with the gradient takes as long as some without.

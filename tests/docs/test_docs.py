@@ -41,6 +41,14 @@ def test_every_public_name_has_a_page():
     assert {resolved(name) for name in pages()} == public_objects()
 
 
+def test_what_the_mathematics_cites_is_among_its_references():
+    text, references = (DOCS / "mathematics.rst").read_text().rsplit("\nReferences\n", 1)
+    cited = re.findall(r"([A-Z]\w+)(?: & [A-Z]\w+| et al\.)?,? \(?((?:19|20)\d\d)", " ".join(text.split()))
+    works = references.split("\n* ")
+    assert len(cited) > 20
+    assert not [work for work in cited if not any(work[0] in other and work[1] in other for other in works)]
+
+
 ESTIMATORS = sorted((item for item in public_objects() if hasattr(item, "get_params")), key=lambda item: item.__name__)
 
 

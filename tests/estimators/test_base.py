@@ -340,7 +340,7 @@ def test_a_pickle_of_another_version_warns_as_those_of_scikit_learn_do(Estimator
     X, y, _, Q = regression()
     model = Estimator().fit(X, y)
     with monkeypatch.context() as earlier:
-        earlier.setattr("sknw.estimators.base.__version__", "0.0.7")
+        earlier.setattr("sknw.estimators.stored.__version__", "0.0.7")
         load = stored(model, tmp_path)
         assert_array_equal(load().predict(Q), model.predict(Q))  # without a warning, which would be an error
     with pytest.warns(InconsistentVersionWarning, match=rf"{Estimator.__name__} of sknw from version 0\.0\.7") as found:

@@ -68,7 +68,7 @@ def test_categories_groups_and_weights_are_stored():
 
 def test_a_file_of_an_older_layout_is_refused(monkeypatch, data):
     X, y, _ = data
-    monkeypatch.setattr("sknw.estimators.base._STATE", 4)
+    monkeypatch.setattr("sknw.estimators.stored._STATE", 4)
     stored = skops.io.dumps(sknw.NadarayaWatsonRegressor(bandwidth=0.5).fit(X, y))
     monkeypatch.undo()
     with pytest.raises(ValueError, match="refit"):

@@ -46,7 +46,7 @@ def test_a_warning_points_to_the_line_that_asks_for_a_fit(fit):
 
 
 def test_a_warning_of_a_file_points_to_the_line_that_loads_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("sknw.estimators.base.__version__", "0.0.7")
+    monkeypatch.setattr("sknw.estimators.stored.__version__", "0.0.7")
     joblib.dump(NadarayaWatsonRegressor(), tmp_path / "model")
     monkeypatch.undo()
     with pytest.warns(UserWarning, match=r"from version 0\.0\.7") as caught:
