@@ -13,7 +13,16 @@ from sklearn.utils import check_random_state
 
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw._kriging.covariance import Covariance, KrigingModel
-from sknw._kriging.estimate import MOST_EXACT, Given, Search, directions_of_trend, estimate, standardised, with_scales
+from sknw._kriging.estimate import (
+    LIKELIHOOD_SAMPLES,
+    MOST_EXACT,
+    Given,
+    Search,
+    directions_of_trend,
+    estimate,
+    standardised,
+    with_scales,
+)
 from sknw._kriging.exact import ExactKriging, Kriging
 from sknw._kriging.fitted import FittedKriging, keep_largest
 from sknw._kriging.likelihood import POWER_BOUNDS
@@ -75,9 +84,9 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
     scale : {"features", "common"}, default="features"
         The unit of the prior and of the start of each w: the standard deviation of its feature, or one for all numbers,
         for coordinates that share a unit.
-    likelihood_samples : int, default=600
-        How many samples, drawn with `random_state`, the likelihood of scales and powers is of. Amplitude and noise are
-        then chosen on all samples, at most 5000.
+    likelihood_samples : int or "auto", default="auto"
+        How many samples, drawn with `random_state`, the likelihood of scales and powers is of. "auto": a third of all,
+        but at least 600 and at most 1500. Amplitude and noise are then chosen on all samples, at most 5000.
     max_iter : int, default=60
         Iterations of the maximisation.
     tol : float, default=1e-6
@@ -180,7 +189,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         "noise": [StrOptions({"learned"}), Interval(Real, 0, None, closed="left")],
         "n_neighbors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "scale": [StrOptions({"features", "common"})],
-        "likelihood_samples": [Interval(Integral, 1, None, closed="left")],
+        "likelihood_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "verbose": ["verbose"],
@@ -202,7 +211,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         ordered_features: ArrayLike | None = None,
         periodic_features: Mapping[str | int, float] | None = None,
         scale: str = "features",
-        likelihood_samples: int = 600,
+        likelihood_samples: int | str = "auto",
         max_iter: int = 60,
         tol: float = 1e-6,
         n_jobs: int | None = None,
@@ -244,7 +253,10 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
             return on_step()
 
         order = check_random_state(self.random_state).permutation(len(training))
-        search = Search(int(self.likelihood_samples), self.max_iter, self.tol, order, on_iteration, self._n_threads)
+        n_samples = self.likelihood_samples
+        if isinstance(n_samples, str):
+            n_samples = int(np.clip(len(training) // 3, *LIKELIHOOD_SAMPLES))
+        search = Search(int(n_samples), self.max_iter, self.tol, order, on_iteration, self._n_threads)
         columns = standardised(training, training.X)
         model, path = estimate(columns, training, is_square, given, self.trend == "linear", search)
         self.w_ = model.covariance.w / scales if w is None else w

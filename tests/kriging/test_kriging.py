@@ -13,6 +13,7 @@ from sknw import EffectDisplay, KrigingRegressor
 from sknw._kriging import covariance
 from sknw._kriging.covariance import Covariance, KrigingModel
 from sknw._kriging.likelihood import Likelihood
+from sknw.estimators import kriging
 from sknw.inspection import significance_test
 from sknw.model_selection import LeaveBlockOut
 
@@ -364,6 +365,19 @@ def test_amplitude_and_noise_are_those_of_all_samples():
     part = KrigingRegressor(likelihood_samples=40, random_state=1).fit(X, y)
     again = KrigingRegressor(w=part.w_, power=part.power_).fit(X, y)
     assert_allclose([part.amplitude_, part.noise_], [again.amplitude_, again.noise_], rtol=0.02)
+
+
+@pytest.mark.parametrize(("n", "n_samples"), [(150, 60), (240, 80), (600, 150)])
+def test_scales_are_those_of_a_third_of_the_samples_between_two_numbers(n, n_samples, monkeypatch):
+    assert kriging.LIKELIHOOD_SAMPLES == (600, 1500)
+    monkeypatch.setattr(kriging, "LIKELIHOOD_SAMPLES", (60, 150))
+    X, y = mixed_data(n, 1)
+    found, given, other = (
+        KrigingRegressor(max_iter=1, likelihood_samples=samples).fit(X, y)
+        for samples in ("auto", n_samples, n_samples - 1)
+    )
+    assert_array_equal(found.log_likelihood_path_, given.log_likelihood_path_)
+    assert found.log_likelihood_path_[0] != other.log_likelihood_path_[0]
 
 
 @pytest.mark.parametrize(
