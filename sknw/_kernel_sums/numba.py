@@ -6,13 +6,11 @@ reordering would cancel; it uses explicit multiply-adds instead.
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import event
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload
 from numpy.polynomial.chebyshev import Chebyshev
@@ -28,24 +26,6 @@ SINE = tuple(
     .coef
 )
 
-
-class _NoCollection(event.Listener):
-    """No garbage collection while numba compiles: it would take a tenth of the time, and find next to nothing."""
-
-    def __init__(self):
-        self._was_enabled = []
-
-    def on_start(self, event):
-        self._was_enabled.append(gc.isenabled())
-        gc.disable()
-
-    def on_end(self, event):
-        if self._was_enabled.pop():
-            gc.enable()
-
-
-# Functions compile others within, but one thread at a time.
-event.register("numba:compile", _NoCollection())
 
 # Private in numba, and hence imported here alone: a copy of a tuple with one of its items replaced.
 with_item = tuple_setitem
