@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 MODELS = ("NadarayaWatsonRegressor", "LocalLinearRegressor", "AttentionPoolingRegressor")
 SIZES, FEATURES = (200, 500, 1000, 2000), (1, 5)
@@ -34,6 +35,7 @@ def answer(model, d, n):
     import sknw
 
     warnings.simplefilter("ignore")
+    threadpool_limits(1)  # `_common` has asked for two
     X, y = data(n, d)
     queries = data(n, d)[0] + 0.01
     for _ in sys.stdin:

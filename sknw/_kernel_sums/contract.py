@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
+from typing import Any
 
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
@@ -40,3 +42,9 @@ class Engine(ABC):
     @abstractmethod
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums of a request that it takes."""
+
+
+@cache
+def has_capability(kind: type[Engine], capability: Any) -> bool:
+    """Whether engines of a kind have a capability, one of the protocols: a question that takes long."""
+    return issubclass(kind, capability)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +16,7 @@ from sknw._kernel_sums.index import squared_norms
 from sknw._kernel_sums.registry import Engine, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import TINY, ScaledSums
-from sknw._kernel_sums.threads import for_each_chunk
+from sknw._kernel_sums.threads import for_each_chunk, is_large_product, one_blas_thread
 from sknw.kernels import ExponentialForm, Kernel, Pairwise
 
 # A block of this many bytes and two temporaries stay in the second-level cache of today's processors, and the memory of
@@ -27,6 +28,9 @@ _KEPT_BYTES = 2**21
 _MANY_FEATURES = 16
 # Each squaring of a weight doubles its relative error: after eight it is 2^8 eps = 6e-14.
 _MOST_SQUARINGS = 8
+# Beside a weight of 1 this one, and its square, are nothing.
+_LOG_NOTHING = -345.0
+_NOTHING = float(np.exp(_LOG_NOTHING))
 
 # The exponential of this, and its products, are float64 numbers.
 LARGEST_EXPONENT = 650.0
@@ -59,7 +63,8 @@ class Dense(Engine):
             for b, weights in enumerate(_weights(request, rows)):
                 sums[b, rows] = weights @ columns
 
-        for_each_chunk(sum_block, n_queries, block, request.n_threads, uses_blas=True)
+        uses_blas = n_queries > block or is_large_product(n_queries * columns.size)
+        for_each_chunk(sum_block, n_queries, block, request.n_threads, uses_blas=uses_blas)
         if request.kernel.reaches_everywhere:
             for b, rows in _tiny(sums[..., 0], block):
                 weights, log_scale[b, rows] = _scaled_weights(request, rows, request.bandwidths[b])
@@ -114,30 +119,36 @@ def _sums_of_few(request: KernelSumRequest) -> ScaledSums:
     these.
     """
     columns, form = request.index.weighted_columns, request.form
-    exponents, top = request.index.of_keys(("exponents", form), lambda: _exponents_of_few(request))
+    exponents, top, is_alone = request.index.of_keys(("exponents", form), lambda: _exponents_of_few(request))
     per_bandwidth = request.bandwidths**-form.power
     sums = np.empty((len(per_bandwidth), len(columns), columns.shape[1]))
     previous, n_squarings, weights = 0.0, 0, np.empty_like(exponents)
-    for b, factor in enumerate(per_bandwidth.tolist()):
-        if n_squarings < _MOST_SQUARINGS and abs(factor - 2.0 * previous) < 1e-14 * factor:
-            n_squarings += 1
-            np.square(weights, out=weights)
-        else:
-            n_squarings = 0
-            np.exp(np.multiply(exponents, factor, out=weights), out=weights)
-        previous = factor
-        np.matmul(weights, columns, out=sums[b])
+    with one_blas_thread() if is_large_product(len(columns) * columns.size) else nullcontext():
+        for b, factor in enumerate(per_bandwidth.tolist()):
+            # the largest weight is 1, and processors are slow at numbers below the normal ones
+            if n_squarings < _MOST_SQUARINGS and abs(factor - 2.0 * previous) < 1e-14 * factor:
+                n_squarings += 1
+                np.square(np.maximum(weights, _NOTHING, out=weights), out=weights)
+            else:
+                n_squarings = 0
+                np.multiply(exponents, factor, out=weights)
+                np.exp(np.maximum(weights, _LOG_NOTHING, out=weights), out=weights)
+            previous = factor
+            np.fill_diagonal(weights, 0.0)
+            np.matmul(weights, columns, out=sums[b])
+    sums[:, is_alone] = 0.0
     return ScaledSums.of_columns(sums, per_bandwidth[:, np.newaxis] * top)
 
 
-def _exponents_of_few(request: KernelSumRequest) -> tuple[np.ndarray, np.ndarray]:
-    """log K(z_i - z_j) less the largest of the row i, -inf for the key left out, and that largest one."""
+def _exponents_of_few(request: KernelSumRequest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log K(z_i - z_j) less the largest of the row i, -inf for the key left out, that largest one, or that all are."""
     exponents = request.form.log_profile(squared_distances(request, slice(None)))
     np.fill_diagonal(exponents, -np.inf)
     top = exponents.max(axis=1)
-    top[np.isneginf(top)] = 0.0  # a key alone has no largest weight
+    is_alone = np.isneginf(top)
+    top[is_alone] = 0.0
     exponents -= top[:, np.newaxis]
-    return exponents, top
+    return exponents, top, is_alone
 
 
 def rows_per_block(request: KernelSumRequest) -> int:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from sknw._kernel_sums.contract import Engine
+from sknw._kernel_sums.contract import Engine, has_capability
 from sknw._kernel_sums.costs import PART_CALL
 from sknw._kernel_sums.permutation import Rows
 from sknw._kernel_sums.request import KernelSumRequest
@@ -36,12 +36,6 @@ class SumsRanges(Protocol):
         """sum_j K_j w_j (1, V_j) over the keys that each query leaves out: (b, m, 1 + k)."""
 
 
-@cache
-def _sums_ranges(kind: type[Engine]) -> bool:
-    """Whether engines of a kind have `SumsRanges`, a question that takes long."""
-    return issubclass(kind, SumsRanges)
-
-
 class RangeSums:
     """The sums of a request that leaves ranges out, as a difference.
 
@@ -50,7 +44,9 @@ class RangeSums:
     """
 
     def __init__(self, request: KernelSumRequest, engines: Iterable[Engine]):
-        loops = [cast(SumsRanges, e) for e in engines if _sums_ranges(type(e)) and e.refusal(request) is None]
+        loops = [
+            cast(SumsRanges, e) for e in engines if has_capability(type(e), SumsRanges) and e.refusal(request) is None
+        ]
         self.request, self._all_keys = request, replace(request, leave_out=None)
         self._loop = loops[0] if loops else None
         self._loop_seconds = self._loop.range_seconds(request) if self._loop else np.inf

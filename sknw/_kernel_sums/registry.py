@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 from threading import Lock
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from sknw._kernel_sums.contract import Engine
+from sknw._kernel_sums.contract import Engine, has_capability
 from sknw._kernel_sums.copies import may_have_copies, sums_of_distinct
 from sknw._kernel_sums.costs import LOAD_SECONDS, SMALL_SECONDS
 from sknw._kernel_sums.groups import group_sums, takes_groups
@@ -189,15 +189,19 @@ class Dispatcher:
         widths, or if it is expected to be done first. The engine's work is `work` times that of its sums; `refusal`
         names the method that says why it cannot.
         """
-        only = request.index.engine
-        if only is not None and not isinstance(ENGINES[only], capability):
+        only, wanted = request.index.engine, cast(Any, capability)
+        if only is not None and not has_capability(type(ENGINES[only]), wanted):
             raise ValueError(NEEDS_ALL_ROWS)
         algorithm = only or algorithm
         if request.widths is not None:
             return None
-        able = [e for e in ENGINES.values() if isinstance(e, capability) and getattr(e, refusal)(request) is None]
+        able: list[Any] = [
+            engine
+            for engine in ENGINES.values()
+            if has_capability(type(engine), wanted) and getattr(engine, refusal)(request) is None
+        ]
         if algorithm != "auto":
-            asked = self.choose(request, algorithm)
+            asked: Any = self.choose(request, algorithm)
             if asked in able:
                 self.has_loaded(asked)
                 return asked

@@ -26,12 +26,12 @@ def for_each_chunk(
     """Call ``task(rows)`` for consecutive slices of at most `largest_chunk` queries, in `n_threads` threads.
 
     Chunks are several a thread, so that no thread waits long for the last one, and a multiple of `multiple_of` long
-    where there are queries enough. `uses_blas`: the task does, which for many chunks then keeps to one thread.
+    where there are queries enough. `uses_blas`: the task does, which then keeps to one thread.
     """
     size = min(largest_chunk, -(-n_queries // (4 * n_threads))) if n_threads > 1 else largest_chunk
     size = -(-size // multiple_of) * multiple_of
     chunks = [slice(start, min(start + size, n_queries)) for start in range(0, n_queries, max(size, 1))]
-    with one_blas_thread() if uses_blas and len(chunks) > 1 else nullcontext():
+    with one_blas_thread() if uses_blas else nullcontext():
         if n_threads == 1 or len(chunks) == 1:
             for rows in chunks:
                 task(rows)
@@ -39,6 +39,11 @@ def for_each_chunk(
             # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations
             with ThreadPoolExecutor(n_threads) as pool:
                 list(pool.map(task, chunks))
+
+
+def is_large_product(n_multiplications: int) -> bool:
+    """Whether BLAS may take several threads for a product of matrices, as OpenBLAS does from here on."""
+    return n_multiplications > 2**18
 
 
 def one_blas_thread() -> AbstractContextManager:

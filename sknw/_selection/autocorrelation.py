@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sknw._kernel_sums.request import KernelSumRequest, LeaveOut
-from sknw._smoothing.attention import effective_sample_size, least_sample_size
+from sknw._kernel_sums.request import LeaveOut
+from sknw._smoothing.attention import effective_sample_size
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests
@@ -48,8 +48,11 @@ _COUNTED = 50
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
 _MOST_IN_ORDER = 2000
-# Data sets with independent errors; fewer for many samples, with which the excess decides and not its deviation.
-_MOST_DRAWS, _LEAST_DRAWS, _DRAWN_VALUES = 32, 8, 2**16
+# Data sets with independent errors; fewer for many samples, with which the excess decides and not its deviation, and
+# where the evidence is less than the last number with the fewest.
+_MOST_DRAWS, _LEAST_DRAWS, _DRAWN_VALUES, _CLEARLY_LESS = 32, 8, 2**16, 0.8
+# Series of several orders are compared together as long as they have at most this many values.
+_TOGETHER = 2**20
 
 
 @dataclass(frozen=True)
@@ -116,73 +119,60 @@ def measure_autocorrelation(
     rng = np.random.default_rng(0)
     direction = rng.normal(size=k) if k > 1 else np.ones(1)
     residual = _without_unknown(residuals @ direction, rng)
-    runs = _runs_in_orders(training, rng)
-    rows, places = np.unique(np.concatenate([run.ravel() for run in runs.values()]), return_inverse=True)
-    places = places.ravel()
+    orders, runs = _runs_in_orders(training, rng)
+    is_row = np.zeros(n, dtype=bool)
+    is_row[runs] = True
+    rows, places = np.flatnonzero(is_row), np.cumsum(is_row)[runs] - 1
     is_small = np.mean(residual**2) <= _SMALL_PART * np.mean((training.values @ direction) ** 2)
     if is_small or len(rows) > 2 * n_validation:
         return None
-    at_once = _in_runs(residual[rows, np.newaxis], runs, places)
-    contrasts = [neighbour_contrasts(r, _spans(n, r.shape[-1])) for r in at_once.values()]
+    _, n_runs, length = runs.shape
+    spans = _spans(n, length)
+    contrasts = neighbour_contrasts(residual[runs], spans)
     some = rng.integers(0, n, _COUNTED)
-
-    def is_low(size: float) -> bool:
-        """Whether no excess is left above what independent errors give: -1 / size of each neighbour at least."""
-        lowest = -2.0 / max(size, np.finfo(float).tiny)
-        return all(c[0] - lowest < _LEAST_EXCESS[m == 1] for of_order in contrasts for m, c in of_order.items())
-
-    if is_low(_least_typical_size(smoother, some)) or is_low(_typical_size(smoother, some)):
+    # what independent errors give: -1 / size of each neighbour at least
+    lowest = -2.0 / max(_typical_size(smoother, some), np.finfo(float).tiny)
+    if all(contrast.max() - lowest < _LEAST_EXCESS[span == 1] for span, contrast in contrasts.items()):
         return None
-    n_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
-    errors = residual[:, np.newaxis] * (2 * rng.integers(0, 2, (n, n_draws), dtype=np.int8) - 1)
-    columns = np.column_stack([training.values @ direction, errors, residual])
+    most_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
+    signs = 2 * rng.integers(0, 2, (n, most_draws), dtype=np.int8) - 1
     tests = smoother.queries_of(Tests(rows, LeaveOut.own(rows)))
-    left = columns[rows] - smoother.with_values(columns).pool(tests)[0]
-    left[np.isnan(left)] = 0.0  # rows without support
-    r, lack = left[:, 0], left[:, -1]
-    # where smoothing the residuals once more predicts them, they are lack of fit (twicing, Stuetzle & Mittal 1979)
-    if np.median(lack * lack) < _LACK_OF_FIT * np.median(r * r):
-        return None
-    found = []
-    for order, of_order in _in_runs(left[:, :-1], runs, places).items():
-        _, n_runs, length = of_order.shape
-        for span, contrast in neighbour_contrasts(of_order, _spans(n, length)).items():
-            excess = contrast[0] - contrast[1:].mean()
+    for n_draws in (_LEAST_DRAWS, most_draws):
+        errors = residual[:, np.newaxis] * signs[:, :n_draws]
+        columns = np.column_stack([training.values @ direction, errors, residual])
+        left = columns[rows] - smoother.with_values(columns).pool(tests)[0]
+        left[np.isnan(left)] = 0.0  # rows without support
+        r, lack = left[:, 0], left[:, -1]
+        # where smoothing the residuals once more predicts them, they are lack of fit (twicing, Stuetzle & Mittal 1979)
+        if np.median(lack * lack) < _LACK_OF_FIT * np.median(r * r):
+            return None
+        series, size = np.ascontiguousarray(left.T[:-1]), max(_TOGETHER // left.size, 1)
+        some_places = (places[i : i + size] for i in range(0, len(orders), size))
+        parts = [neighbour_contrasts(np.take(series, of_orders, axis=1), spans) for of_orders in some_places]
+        found = []
+        for span in spans:
+            contrast = np.concatenate([part[span] for part in parts], axis=1)
+            excess = contrast[0] - contrast[1:].mean(axis=0)
             # few data sets may happen to be alike: at no bandwidth is it below a third of that of white noise
-            deviation = max(contrast[1:].std(ddof=1), np.sqrt(1.5 / span / (n_runs * length)) / 3.0)
-            found.append(Autocorrelation(order, span, float(excess), float(excess / deviation)))
-    return max(found, key=lambda one: one.evidence)
+            least = np.sqrt(1.5 / span / (n_runs * length)) / 3.0
+            z = excess / np.maximum(contrast[1:].std(axis=0, ddof=1), least)
+            each = zip(orders, excess.tolist(), z.tolist(), strict=True)
+            found += [Autocorrelation(order, span, *numbers) for order, *numbers in each]
+        most = max(found, key=lambda one: one.evidence)
+        if n_draws == most_draws or most.evidence < _CLEARLY_LESS:
+            break
+    return most
 
 
 def _typical_size(smoother: Smoother, some: np.ndarray) -> float:
     """The median of the effective sample sizes of the predictions of some samples."""
-    sizes, _ = effective_sample_size(_left_out_request(smoother, some), smoother.policy, smoother.algorithm)
+    request = smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
+    sizes, _ = effective_sample_size(request, smoother.policy, smoother.algorithm)
     return float(np.nanmedian(np.append(sizes, 1.0)))
 
 
-def _least_typical_size(smoother: Smoother, some: np.ndarray) -> float:
-    """A lower bound of `_typical_size`, which takes less time."""
-    least = least_sample_size(_left_out_request(smoother, some), smoother.algorithm)
-    return 0.0 if least is None else float(np.median(np.append(least[0], 0.0)))
-
-
-def _left_out_request(smoother: Smoother, some: np.ndarray) -> KernelSumRequest:
-    return smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
-
-
-def _in_runs(
-    of_rows: np.ndarray, runs: dict[int | None, np.ndarray], places: np.ndarray
-) -> dict[int | None, np.ndarray]:
-    """Series (rows, b) of all runs together in the runs of each order: (b, runs, length)."""
-    ends = np.cumsum([0, *(run.size for run in runs.values())])
-    each, series = zip(runs.items(), ends[:-1], ends[1:], strict=True), np.ascontiguousarray(of_rows.T)
-    return {
-        name: np.take(series, places[start:end], axis=1).reshape(-1, *run.shape) for (name, run), start, end in each
-    }
-
-
 def neighbour_contrasts(r: np.ndarray, spans: list[int]) -> dict[int, np.ndarray]:
-    """The contrast C_m (b,) of near and far neighbours at each span m, of b series r of runs of samples: (b, runs, n).
+    """The contrast C_m (...) of near and far neighbours at each span m, of series r of runs of samples (..., runs, n).
 
         C_m = (sum_i r_i a_i - sum_i r_i f_i) / sum_i r_i^2,
 
@@ -194,7 +184,7 @@ def neighbour_contrasts(r: np.ndarray, spans: list[int]) -> dict[int, np.ndarray
         n = r.shape[-1] - 4 * m
         first = r[..., :n]
         itself, near, far, furthest, square = (
-            (first[..., np.newaxis, :] @ other[..., np.newaxis])[..., 0, 0].sum(axis=1)
+            (first[..., np.newaxis, :] @ other[..., np.newaxis])[..., 0, 0].sum(axis=-1)
             for other in (*(sums[..., apart : apart + n] for apart in (0, m, 2 * m, 4 * m)), first)
         )
         product = (near - itself) / m - (furthest - far) / (2 * m)
@@ -208,8 +198,8 @@ def _spans(n: int, run: int) -> list[int]:
     return [2**i for i in range(5) if 2**i <= largest]
 
 
-def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> dict[int | None, np.ndarray]:
-    """Samples (runs, length) in the order of the rows, None, and in that of each feature of mostly distinct values.
+def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> tuple[list[int | None], np.ndarray]:
+    """The order of the rows, None, and the features of mostly distinct values; runs in each, (orders, runs, length).
 
     Equal values of a feature are put in random order. Where most values are equal, neighbours share the signal.
     """
@@ -224,11 +214,12 @@ def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> dict[int
             order = shuffled[np.argsort(x[shuffled])]
         if 2 * n_distinct > n and not np.array_equal(order, orders[None]):
             orders[feature] = order
+    names, in_order = list(orders), np.stack(list(orders.values()))
     if n <= _MOST_IN_ORDER:
-        return {name: order[np.newaxis] for name, order in orders.items()}
+        return names, in_order[:, np.newaxis]
     length = min(max(_MOST_ROWS // (_N_RUNS * len(orders)), _LEAST_RUN), _MOST_IN_ORDER // _N_RUNS)
     first = np.linspace(0, n - length, _N_RUNS).astype(int)
-    return {name: order[first[:, np.newaxis] + np.arange(length)] for name, order in orders.items()}
+    return names, in_order[:, first[:, np.newaxis] + np.arange(length)]
 
 
 def _without_unknown(residual: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -13,14 +13,15 @@ from sknw._kernel_sums.request import LeaveOut
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import factor_of_spacing
-from sknw._smoothing.attention import effective_sample_size, least_sample_size
+from sknw._smoothing.attention import effective_sample_size
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests, Validation
 
-# With fewer predictions there is no warning. A verdict rests on at most the second number of them.
-_FEW, _LOOKED_AT = 30, 1000
+# With fewer predictions there is no warning. A verdict rests on at most the second number of them; what they rest on is
+# counted at the third.
+_FEW, _LOOKED_AT, _COUNTED = 30, 1000, 250
 # A larger part of the samples is many.
 _MANY = 0.25
 # A fit that rests on fewer samples, at a sample and in the median, follows each target. That is right with targets that
@@ -78,11 +79,11 @@ def fit_warning(
     if len(validation) < _FEW or np.all(training.values == training.values[0]) or not np.isfinite(skill):
         return None
     heaviest = float(training.sample_weight.max())
-    some = validation[:: -(-len(validation) // _LOOKED_AT)]
-    unsupported, left_out_size = _support(smoother, some, _COPIES / heaviest)
+    some, few = (validation[:: -(-len(validation) // most)] for most in (_LOOKED_AT, _COUNTED))
+    unsupported, left_out_size = _support(smoother, few)
     n_unsupported = np.count_nonzero(unsupported)
-    if n_unsupported > _MANY * len(some):
-        return _UNSUPPORTED.format(n_unsupported, len(some))
+    if n_unsupported > _MANY * len(few):
+        return _UNSUPPORTED.format(n_unsupported, len(few))
     if autocorrelation is not None and autocorrelation.is_alarm:
         feature = autocorrelation.order
         return _AUTOCORRELATED.format(autocorrelation, "" if feature is None else f", times={feature}")
@@ -94,29 +95,16 @@ def fit_warning(
     if on_a_line and factor_of_spacing(smoother.keys[:, 0], smoother.kernel) < _AT_SPACING:
         return _NARROW_AS_SPACING
     is_in_sample = criterion != "loo" and skill < _NO_NOISE
-    if is_in_sample and _size_at_samples(smoother, some) * heaviest < _NEAREST:
+    if is_in_sample and _size_at_samples(smoother, few) * heaviest < _NEAREST:
         return _NEAR_ZERO
     return None
 
 
-def _support(smoother: Smoother, validation: Validation, enough: float) -> tuple[np.ndarray, float]:
-    """Which left-out predictions are without support, and the median effective sample size of all.
-
-    If the median of its lower bounds already is `enough`, then that.
-    """
-    requests = [(part.value_request(queries), part) for _, part, queries, _ in smoother.left_out(validation)]
-    least = [least_sample_size(request, part.algorithm) for request, part in requests]
-    known = [part for part in least if part is not None]
-    if len(known) == len(requests) and (found := _joined(known))[1] >= enough:
-        return found
-    return _joined(
-        [effective_sample_size(request, "mean", algorithm_for(request, part.algorithm)) for request, part in requests]
-    )
-
-
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, float]:
-    """Which predictions of all parts are without support, and the median of their sizes."""
-    sizes, unsupported = (np.concatenate(of_parts) for of_parts in zip(*parts, strict=True))
+def _support(smoother: Smoother, validation: Validation) -> tuple[np.ndarray, float]:
+    """Which left-out predictions are without support, and the median effective sample size of all."""
+    requests = [(part.value_request(queries), part.algorithm) for _, part, queries, _ in smoother.left_out(validation)]
+    found = [effective_sample_size(request, "mean", algorithm_for(request, name)) for request, name in requests]
+    sizes, unsupported = (np.concatenate(of_parts) for of_parts in zip(*found, strict=True))
     return unsupported, float(np.median(np.where(unsupported, 1.0, sizes)))
 
 

@@ -1,4 +1,4 @@
-"""Search for a minimum on a lattice of bandwidths or ridges, by successive parabolic interpolation.
+"""Search for a minimum on a lattice of bandwidths or ridges, by successive interpolation.
 
 Engines, numbers of threads and repeated rows in place of weights change a score by rounding only. So that rounding does
 not decide what is chosen, every value that is tried lies on one fixed lattice, and scores that differ by at most their
@@ -19,6 +19,8 @@ SCORE_TOL = 1e-12
 # The first step to either side is 0.15 in the natural logarithm.
 _FIRST_STEP = round(0.15 / math.log(2.0) * OCTAVE)
 _MAX_STEPS = 16
+# The largest number of values that a polynomial goes through, and the steps to its minimum.
+_MOST_POINTS, _NEWTON_STEPS = 5, 4
 # A search ends where the next step is expected to lower the score by less, relative to the score.
 LEAST_GAIN = 1e-8
 
@@ -67,8 +69,9 @@ class ParabolicSearch:
         """Return the minimum near lattice values in descending order, and the second derivative in log2 of the value.
 
         Three values to start from are enough, or two where the second derivative is known; it is 0 where it is not. Of
-        minima with equal scores it is the largest. Where parabolas do not halve the bracket in two steps, the wider
-        of its intervals is halved.
+        minima with equal scores it is the largest. From the fourth value on a polynomial through more than three of
+        them takes the place of the parabola. Where steps do not halve the bracket in two, the wider of its intervals is
+        halved.
         """
         seen: dict[int, float] = dict(zip(map(lattice_point, start.tolist()), self.scores(start).tolist(), strict=True))
         length_before = last_length = math.inf
@@ -85,6 +88,8 @@ class ParabolicSearch:
                 if length > length_before / 2.0:
                     wide = 0 if three[0] - three[1] >= three[1] - three[2] else 1
                     vertex, length = (three[wide] + three[wide + 1]) / (2.0 * OCTAVE), math.inf
+                elif len(f) > 3 and gain > _tolerance_of(f[lowest]):
+                    vertex, gain = _refined_vertex([point / OCTAVE for point in points], f, lowest, vertex, gain)
                 length_before, last_length = last_length, length
             point = self._clip(round(vertex * OCTAVE))
             if gain <= least_gain * abs(f[lowest]) or point in seen:
@@ -134,3 +139,27 @@ def _vertex(x: list[float], f: list[float], best: int, curvature: float) -> tupl
     if at_end and abs(vertex - x[best]) > abs(outer - x[best]):
         return outer, math.inf, curvature
     return vertex, curvature * (vertex - x[best]) ** 2 / 2.0, curvature
+
+
+def _refined_vertex(x: list[float], f: list[float], best: int, vertex: float, gain: float) -> tuple[float, float]:
+    """The `_vertex` and its gain, of the polynomial through the points (x, f) nearest to the best one, if it has one.
+
+    The polynomial in Newton's form, by divided differences, and its minimum between the neighbours of the best point by
+    Newton's method from the vertex of the parabola.
+    """
+    finite = [i for i in range(len(x)) if math.isfinite(f[i])]
+    nearest = sorted(finite, key=lambda i: abs(x[i] - x[best]))[:_MOST_POINTS]
+    at, differences = [x[i] for i in nearest], [f[i] - f[best] for i in nearest]
+    for k in range(1, len(at)):
+        for i in range(len(at) - 1, k - 1, -1):
+            differences[i] = (differences[i] - differences[i - 1]) / (at[i] - at[i - k])
+    minimum = vertex
+    for _ in range(_NEWTON_STEPS):
+        value, slope, curvature = differences[-1], 0.0, 0.0
+        for point, difference in zip(at[-2::-1], differences[-2::-1], strict=True):
+            u = minimum - point
+            value, slope, curvature = value * u + difference, slope * u + value, curvature * u + 2.0 * slope
+        if curvature <= 0.0:
+            return vertex, gain
+        minimum -= slope / curvature
+    return (minimum, -value) if x[best + 1] < minimum < x[best - 1] else (vertex, gain)

@@ -41,7 +41,7 @@ _MAX_SMOOTH, _MAX_COMPACT, _MAX_LINES = 5000, 20_000, SCAN_ROWS
 _SCAN_ERROR, _HOPELESS, _HOPELESS_OF_LINES = 0.1, 5e-3, 1e-5
 # The number of bandwidths that are evaluated together and share the distances; with few predictions it is larger, so
 # that together they make the second number of predictions.
-_BATCH, _BATCH_OF_ROWS = 8, 2**14
+_BATCH, _BATCH_OF_ROWS = 8, 2**15
 # Predictions or lines at the best bandwidth are kept if they fit in this many bytes.
 _KEPT_BYTES = 2**26
 

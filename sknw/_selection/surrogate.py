@@ -36,6 +36,8 @@ _MAX_SUBSAMPLE_OF_LINES, SCAN_ROWS = 10_000, 2000
 # Where the sum of a row counts for at most the first number of kernel evaluations, as fast sums of one feature do, the
 # subsample of lines is all samples up to the second number.
 _FEW_EVALUATIONS, _MAX_SUBSAMPLE_OF_FAST_LINES = 100, 50_000
+# A kernel that is no function of the distance may be zero at distance zero; a ratio to this is finite.
+_LEAST_AT_ZERO = 1e-290
 # Points that are counted to find a bin width, and its least ratio to the largest coordinate: narrower bins would be of
 # the size of rounding.
 _COUNTED, _LEAST_RELATIVE_WIDTH = 20_000, 2.0**-40
@@ -133,16 +135,14 @@ class BinnedData:
         leave_out = LeaveOut.own(bins)
         request = smoother.request(Queries(smoother.keys, smoother.keys[:, :0], leave_out), factors)
         sums = kernel_sums(request, smoother.algorithm)
+        at_zero = np.maximum(request.weight_at_zero() / self.mass.max(), _LEAST_AT_ZERO)
         with np.errstate(divide="ignore", invalid="ignore"):
-            log_at_zero = np.log(request.weight_at_zero() / self.mass.max())
-            log_others = np.log(sums.mass) + sums.log_scale
-            log_without = np.logaddexp(log_others, log_at_zero + np.log(self.rest))
-            log_all = np.logaddexp(log_others, log_at_zero + np.log(self.mass))
-            is_alone = np.isneginf(log_without)
-            share = np.where(is_alone, 1.0, np.exp(log_others - log_without))
+            others = sums.mass * np.exp(sums.log_scale - np.log(at_zero))  # D / K
+            share = np.where(others + self.rest > 0, others / (others + self.rest), 1.0)
+        is_alone = (sums.mass == 0) & (self.rest == 0)
         means, _ = sums.into_means()
         squares = ((smoother.values - means) ** 2).mean(axis=2) * share**2
-        return squares, np.exp(log_without - log_all), np.exp(log_at_zero - log_all), is_alone
+        return squares, (others + self.rest) / (others + self.mass), 1.0 / (others + self.mass), is_alone
 
 
 @dataclass(frozen=True, eq=False)

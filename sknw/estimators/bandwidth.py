@@ -65,7 +65,7 @@ class BandwidthSmoother(IncrementalSmoother):
             )
         if self._selector is not None and isinstance(kernel, Pairwise):
             self._warn_of_no_width(kernel, training.X[:_TRIED_ROWS] - training.center)
-        ridge = self.get_params(deep=False).get("ridge")  # None pools weighted means
+        ridge = getattr(self, "ridge", None)  # None pools weighted means
         line = None if ridge is None else LocalLinearSpec.of(training, 0.0)
         fixed_ridge = None if isinstance(ridge, str) else float(ridge or 0.0)
         n_columns = 2 if line is None else 1 + n_line_columns(line.x.shape[1], 1)

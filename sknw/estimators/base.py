@@ -250,8 +250,8 @@ class BaseSmoother(StoredSmoother, NotebookViewMixin, CallbackSupportMixin, Base
         classes: ArrayLike | None = None,
     ) -> FitData:
         """The data as arrays, and the training set that they make."""
-        parameters = self.get_params(deep=False)
-        for name in [name for name in vars(self) if name.endswith("_") and name not in parameters]:
+        before = [name for name in vars(self) if name.endswith("_")]
+        for name in set(before).difference(self.get_params(deep=False) if before else ()):
             delattr(self, name)  # a fit that fails leaves nothing of the last one
         for name in ("_fitted", "_growing"):
             self.__dict__.pop(name, None)

@@ -206,7 +206,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
         Returns
         -------
         ndarray of shape (n_queries, n_classes)
-            A column for each of `classes_`.
+            A column for each of `classes_`, in float64: the classes are in the order of `predict_proba`.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class ClassificationMixin(ClassifierMixin, AttentionMixin):
             If `outside` is "raise" and a query has no training sample in the kernel's support.
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+            return np.log(self.predict_proba(X).astype(np.float64))
 
     def _probabilities(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield batches of queries and their class probabilities, of the type of the array."""

@@ -1,6 +1,7 @@
 """Classifiers against indicators pooled by brute force, and what labels may be."""
 
 import pickle
+from unittest.mock import patch
 
 import numpy as np
 import oracle
@@ -408,3 +409,12 @@ def test_a_class_that_a_fold_never_sees_is_an_infinite_loss_without_a_warning():
     model = AttentionPoolingClassifier(cv=KFold(3), smoothing=0).fit(X, y)
     assert model.loo_log_loss_ == np.inf
     assert np.isfinite(model.w_).all()
+
+
+def test_logarithms_of_probabilities_have_the_order_of_the_probabilities():
+    """Rounded to float32, logarithms of neighbouring numbers are equal."""
+    X, y, *_ = problem(n=20)
+    model = NadarayaWatsonClassifier(bandwidth=1.0).fit(X.astype(np.float32), y)
+    close = np.array([[0.25, np.nextafter(np.float32(0.25), 1), 0.5]], dtype=np.float32)
+    with patch.object(type(model), "predict_proba", return_value=close):
+        assert np.all(np.diff(model.predict_log_proba(X[:1].astype(np.float32))) > 0)

@@ -60,6 +60,18 @@ def test_the_contrast_is_its_formula(span):
     np.testing.assert_allclose(neighbour_contrasts(r, [span])[span], expected, rtol=1e-12)
 
 
+def test_few_draws_are_enough_where_they_show_no_autocorrelation(monkeypatch):
+    """An alarm rests on all draws; where the first few show no evidence, they decide."""
+    t, independent = on_a_time_axis(0, 0.0)
+    several = np.column_stack([t, np.random.default_rng(5).uniform(size=(len(t), 3))])
+    data = (several, independent), on_a_time_axis(0)
+    few = [fitted(*one)[0].autocorrelation for one in data]
+    monkeypatch.setattr("sknw._selection.autocorrelation._LEAST_DRAWS", 32)
+    of_all = [fitted(*one)[0].autocorrelation for one in data]
+    assert [one.is_alarm for one in few] == [one.is_alarm for one in of_all] == [False, True]
+    assert few[0] != of_all[0] and few[1] == of_all[1]
+
+
 @pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
 def test_autoregressive_errors_are_found_although_residuals_are_negatively_correlated(estimator):
     assert n_alarms(on_a_time_axis, 5, estimator) >= 4

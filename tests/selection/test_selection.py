@@ -686,6 +686,15 @@ def test_the_way_down_ends_at_the_minimum(function):
         assert sum(len(call.args[0]) for call in scores.call_args_list) <= 19
 
 
+@pytest.mark.parametrize("steep", [3.0, 4.0])
+def test_a_smooth_minimum_takes_few_steps(steep):
+    """A polynomial through five values is near a function that a parabola is not: that would take two steps more."""
+    scores = Mock(side_effect=lambda values: 1 + values**steep / steep - np.log(values))
+    found, _ = ParabolicSearch(scores, np.exp(-2.0), np.exp(2.0)).minimize(np.exp([0.45, 0.1, -0.25]), 1e-12)
+    assert len(scores.call_args_list) <= 6
+    assert scores(np.array([found]))[0] <= (1 + 1 / steep) * (1 + 2e-9)
+
+
 def test_a_stretch_that_is_level_but_for_rounding_has_one_minimum():
     scores = np.array([1.0, 0.5, 0.5 - 1e-16, 0.5 + 1e-16, 0.5, 0.7, 0.6, 0.8])
     assert local_minima(scores).tolist() == [1, 6]

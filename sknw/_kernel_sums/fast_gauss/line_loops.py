@@ -11,8 +11,8 @@ from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_
 from sknw._kernel_sums.fast_gauss.constants import P
 from sknw._kernel_sums.fast_gauss.near_field_loops import FURTHEST, TILE, VECTOR, leave_ranges_out
 from sknw._kernel_sums.line_loops import cell_of, end_of_cell, place_of
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors
-from sknw._kernel_sums.row_loops import exponentiate, product
+from sknw._kernel_sums.numba import REORDERED, compiled, exp2, inner, wide_vectors
+from sknw._kernel_sums.row_loops import product
 
 # Relative rounding: of distances from a query far out that differ by less, all keys have the same weight.
 ROUNDING = 2.0**-52
@@ -59,11 +59,13 @@ def _nearest(keys, query, place, i, left_out):
     return left + (right - left) * (keys[right] - query < query - keys[left])
 
 
-@inner(MULTIPLY_ADD)
-def _squared_distances(work, query, keys):
+@inner()
+def _exponentials(work, query, keys, own, shift, rate, furthest):
+    """2^(rate min((query - key)^2 - shift, furthest)), zero of the own key; squares are rounded as the shift is."""
     wide_vectors()
     for j in range(len(keys)):
-        work[j] = (query - keys[j]) ** 2
+        weight = exp2(min((query - keys[j]) ** 2 - shift, furthest), rate)
+        work[j] = 0.0 if j == own else weight
 
 
 @compiled()
@@ -120,11 +122,9 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
         log_scale[i] = -rate * shift
         for start in range(first, last, TILE):
             n = min(TILE, last - start)
-            _squared_distances(work, query, keys[start : start + n])
-            exponentiate(work[:n], shift, log_base, FURTHEST / log_base)
-            if start <= own[i] < start + n:
-                work[own[i] - start] = 0.0
-            leave_ranges_out(work[:n], 0.0, i, ranges, numbers, start)
+            _exponentials(work, query, keys[start : start + n], own[i] - start, shift, log_base, FURTHEST / log_base)
+            if len(ranges):
+                leave_ranges_out(work[:n], 0.0, i, ranges, numbers, start)
             sums[0, i] += _scaled(work, weights[start : start + n], n)
             for v in range(len(values)):
                 sums[v + 1, i] += product(work, values[v, start : start + n], n)

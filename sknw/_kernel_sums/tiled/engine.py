@@ -64,7 +64,9 @@ class Tiled(Engine):
             sums[:, rows] = tiles.sums(rows)
             far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
             if far.size:
-                sums[:, far], log_scale[:, far] = tiles.sums(far, shift), tiles.log_scale(shift)
+                narrow = slice(int(np.argmax(np.any(sums[:, far, 0] < TINY, axis=1))), None)
+                sums[narrow, far] = tiles.sums(far, shift, narrow)
+                log_scale[narrow, far] = tiles.log_scale(shift)[narrow]
                 sums[:, far[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
                 log_scale[:, far[np.isinf(shift)]] = 0.0
         return ScaledSums.of_columns(sums, log_scale)

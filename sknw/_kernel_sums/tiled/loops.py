@@ -185,41 +185,13 @@ def accumulate(sums, weights, columns):
                 sums[r, other] += b
 
 
-@inner(REORDERED)
-def _add_exponential_sums(sums, tile, rate, furthest, columns):
-    """`exponentials` and `accumulate` in one, for two columns: one output, the case to be fastest at."""
+@inner(MULTIPLY_ADD)
+def _square(weights, least):
+    """weights^2, in place; of `least` for smaller ones, as numbers below the normal ones take long."""
     wide_vectors()
-    column0, column1 = columns[0], columns[1]
-    for r in range(4):
-        distances = tile[r]
-        a0 = a1 = column0.dtype.type(0.0)
-        for j in range(row_length(distances)):
-            weight = exp2(min(distances[j], furthest), rate)
-            a0 += weight * column0[j]
-            a1 += weight * column1[j]
-        sums[r, 0] += a0
-        sums[r, 1] += a1
-
-
-@inner(REORDERED)
-def _add_sums_of_squares(sums, of_squares, tile, rate, furthest, smallest, columns):
-    """`_add_exponential_sums`, and those of the squares of the weights, which are the weights at twice the rate."""
-    wide_vectors()
-    column0, column1 = columns[0], columns[1]
-    for r in range(4):
-        distances = tile[r]
-        a0 = a1 = b0 = b1 = column0.dtype.type(0.0)
-        for j in range(row_length(distances)):
-            weight = exp2(min(distances[j], furthest), rate)
-            square = max(weight * weight, smallest)
-            a0 += weight * column0[j]
-            a1 += weight * column1[j]
-            b0 += square * column0[j]
-            b1 += square * column1[j]
-        sums[r, 0] += a0
-        sums[r, 1] += a1
-        of_squares[r, 0] += b0
-        of_squares[r, 1] += b1
+    for j in range(4 * row_length(weights)):
+        weight = max(weights[j], least)
+        weights[j] = weight * weight
 
 
 @inner()
@@ -237,7 +209,8 @@ def add_sums(
 ):  # fmt: skip
     """sums[f, i, v] += sum_j K_f(queries[i], keys[j]) columns[v, j] without the keys left out of each query.
 
-    Or, where there is no bandwidth, smallest[i] = min_j u^power: in the same function, which is then compiled once.
+    The exponential at a rate twice the one before is the square of that. Or, where there is no bandwidth,
+    smallest[i] = min_j u^power: in the same function, which is then compiled once.
 
     Parameters
     ----------
@@ -259,6 +232,7 @@ def add_sums(
     """
     block = row_length(keys)
     flat_tile, flat_weights = tile.reshape(4 * block), weights.reshape(4 * block)
+    most_squarings = 4 if tile.itemsize == 8 else 1  # each doubles the relative error of a weight
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
             squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
@@ -270,21 +244,13 @@ def add_sums(
             leave_out(tile, left_out[i : i + 4], s * block, np.inf)
             for r in range(4 if rates.size == 0 else 0):
                 smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))
-            is_done = False
+            n_squarings = 0
             for f in range(rates.size):
-                some = sums[f, i : i + 4]
-                if is_done:
-                    is_done = False
-                elif exponent is None and columns.shape[1] == 2:
-                    rate, column = rates[f], columns[s]
-                    is_done = f + 1 < rates.size and abs(rates[f + 1] - 2.0 * rate) <= 1e-15 * abs(rate)
-                    if is_done:
-                        smallest_weight = exp2(furthest[f], rate)
-                        _add_sums_of_squares(
-                            some, sums[f + 1, i : i + 4], tile, rate, furthest[f], smallest_weight, column
-                        )
-                    else:
-                        _add_exponential_sums(some, tile, rate, furthest[f], column)
+                is_double = f > 0 and abs(rates[f] - 2.0 * rates[f - 1]) <= 1e-15 * abs(rates[f])
+                if exponent is None and is_double and n_squarings < most_squarings:
+                    n_squarings += 1
+                    _square(flat_weights, np.sqrt(exp2(furthest[f], rates[f])))
                 else:
+                    n_squarings = 0
                     set_weights(flat_weights, flat_tile, rates[f], furthest[f], exponent, is_cosine)
-                    accumulate(some, weights, columns[s])
+                accumulate(sums[f, i : i + 4], weights, columns[s])

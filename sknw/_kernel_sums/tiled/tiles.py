@@ -72,23 +72,22 @@ class Tiles:
         self.rates = rate / request.bandwidths**self.power
         self.furthest = np.asarray(SMALLEST_EXPONENT[precision]) / self.rates
 
-    def sums(self, rows: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
+    def sums(self, rows: np.ndarray, shift: np.ndarray | None = None, bandwidths: slice = slice(None)) -> np.ndarray:
         """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
         shift = np.zeros(len(rows)) if shift is None else np.where(np.isinf(shift), 0.0, shift)
-        return self._visit(rows, shift, self.rates)[0]
+        return self._visit(rows, shift, bandwidths)[0]
 
     def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none if K is compact."""
         if self.request.kernel.is_compact or not np.any(mass < TINY):
             return rows[:0], np.empty(0)
         rows = rows[mass < TINY]
-        return rows, np.maximum(self._visit(rows, np.zeros(len(rows)), self.rates[:0])[1], 0.0)
+        return rows, np.maximum(self._visit(rows, np.zeros(len(rows)), slice(0, 0))[1], 0.0)
 
-    def _visit(self, rows: np.ndarray, shift: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sums (b, len(rows), 1 + k) at each of the rates; without any, the least u^power (len(rows),)."""
+    def _visit(self, rows: np.ndarray, shift: np.ndarray, bandwidths: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Sums (b, len(rows), 1 + k) at some of the bandwidths; without any, the least u^power (len(rows),)."""
+        rates, furthest = (of_all[bandwidths].astype(self.precision) for of_all in (self.rates, self.furthest))
         sums, smallest = np.empty((len(rates), len(rows), self.columns.shape[1])), np.empty(len(rows))
-        rates = rates.astype(self.precision)
-        furthest = self.furthest[: len(rates)].astype(self.precision)
 
         def visit(chunk: slice) -> None:
             queries, start, left_out = self.padded_queries(rows[chunk])
