@@ -312,7 +312,7 @@ class SignificanceTest:
     >>> significance_test(NadarayaWatsonRegressor().fit(X, y))
     Significance by 399 bootstrap draws
     feature  statistic  p-value
-    x            8.808   0.0025 **
+    x            8.806   0.0025 **
     """
 
     statistic: np.ndarray
