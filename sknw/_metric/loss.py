@@ -180,7 +180,7 @@ class Pooled:
 
 
 def along_rows(smoother: Smoother, ridge: np.ndarray) -> tuple[Smoother, np.ndarray, np.ndarray | None]:
-    """The same lines in as many inputs as samples, where these are fewer than the columns, which have ridges (c,).
+    """The same lines in fewer inputs than samples, where these are fewer than the columns, which have ridges (c,).
 
     With Q an orthonormal basis of the rows of X R^-1/2, lines in the inputs X R^-1/2 Q with ridge 1 have slopes b', and
     those in the columns are R^-1/2 Q b'. Returns the smoother, the ridges of its inputs (r,), and (R^-1/2 Q)' of shape

@@ -70,8 +70,7 @@ class ParabolicSearch:
 
         Three values to start from are enough, or two where the second derivative is known; it is 0 where it is not. Of
         minima with equal scores it is the largest. From the fourth value on a polynomial through more than three of
-        them takes the place of the parabola. Where steps do not halve the bracket in two, the wider of its intervals is
-        halved.
+        them takes the place of the parabola. Where two steps do not halve the bracket, its wider interval is halved.
         """
         seen: dict[int, float] = dict(zip(map(lattice_point, start.tolist()), self.scores(start).tolist(), strict=True))
         length_before = last_length = math.inf

@@ -82,6 +82,6 @@ def krylov_lines(
 
 
 def _least_square(x: np.ndarray) -> float:
-    """The least sum of squares of the centred x (n, d) along an axis along which they vary, d >= n."""
+    """The least sum of squares of the centred x (n, d) along an axis along which they vary, d >= n - 1."""
     centred = x - x.mean(axis=0)
     return float(np.linalg.eigvalsh(centred @ centred.T)[1])  # the first is that of the mean, 0

@@ -30,6 +30,7 @@ from functools import cache, cached_property
 from typing import Any, Self
 
 import numpy as np
+from scipy.linalg import qr
 from scipy.special import expit
 
 from sknw._smoothing.training import TrainingSet, coordinates
@@ -116,13 +117,16 @@ class LocalLinearSpec:
         return replace(self, x=self.x @ basis, basis=basis)
 
     def along_rows(self) -> LocalLinearSpec:
-        """The same in as many coordinates as samples, where these are fewer than columns, for one ridge.
+        """The same in fewer coordinates than samples, where these are fewer than columns, for one ridge.
 
-        Slopes lie in the space of the rows of inputs, and an orthonormal basis of it keeps their squared length.
+        Slopes lie in the space of the rows of inputs, and an orthonormal basis of it keeps their squared length. It has
+        no axis along which rows differ by rounding only: centred rows have one less than samples.
         """
         if len(self.x) >= self.x.shape[1]:
             return self
-        basis = np.linalg.qr(np.transpose(self.x))[0]
+        basis, triangle, _ = qr(np.transpose(self.x), mode="economic", pivoting=True)
+        squares = np.diagonal(triangle) ** 2
+        basis = basis[:, squares >= _ROUNDING_OF_DIFFERENCES * squares[0]]
         return replace(self, x=self.x @ basis, basis=basis if self.basis is None else self.basis @ basis)
 
     def inputs(self, columns: np.ndarray, center: np.ndarray) -> np.ndarray:

@@ -385,7 +385,7 @@ class Smoother:
     def takes_krylov_spaces(self) -> bool:
         """Whether local lines can do without all principal axes: of wide data and one target."""
         n, k = self.values.shape
-        return self.line is not None and self.line.basis is not None and 1 < n <= self.line.x.shape[1] and k == 1
+        return self.line is not None and self.line.basis is not None and 1 < n <= len(self.line.basis) and k == 1
 
     def without_leverage(self, find: FindLines, queries: Queries, bandwidths: np.ndarray) -> FoundLines:
         """As `find`, for callers who need values only: where `takes_krylov_spaces`, most lines are found in these."""

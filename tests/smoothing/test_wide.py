@@ -32,7 +32,7 @@ def wide(n=24, d=40, m=5):
 def test_lines_in_a_basis_of_the_rows_are_those_of_all_columns(kernel, ridge, monkeypatch):
     X, y, Q = wide()
     model = LocalLinearRegressor(kernel, 12.0, ridge=ridge).fit(X, y)
-    assert model._fitted.smoother.line.x.shape == (24, 24)
+    assert model._fitted.smoother.line.x.shape == (24, 23)
     monkeypatch.setattr(LocalLinearSpec, "along_rows", lambda line: line)
     expected = LocalLinearRegressor(kernel, 12.0, ridge=ridge).fit(X, y)
     assert expected._fitted.smoother.line.x.shape == (24, 40)
@@ -41,6 +41,16 @@ def test_lines_in_a_basis_of_the_rows_are_those_of_all_columns(kernel, ridge, mo
         assert_allclose(getattr(model, method)(Q), getattr(expected, method)(Q), rtol=1e-7, atol=1e-7)
     assert_allclose(model.loo_prediction_, expected.loo_prediction_, rtol=1e-7, atol=1e-7)
     assert_allclose(pickle.loads(pickle.dumps(model)).predict(Q), model.predict(Q), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+def test_repeated_features_make_the_line_of_one_of_each(kernel):
+    """Along most axes rows do not vary but by rounding, and without a ridge a line has no slope there."""
+    X, y, Q = wide(14, 3)
+    expected = LocalLinearRegressor(kernel, 3.0, ridge=0.0).fit(X, y)
+    repeated = LocalLinearRegressor(kernel, 3.0 * np.sqrt(15), ridge=0.0).fit(np.repeat(X, 15, axis=1), y)
+    assert_allclose(repeated.predict(np.repeat(Q, 15, axis=1)), expected.predict(Q), rtol=1e-9)
+    assert_allclose(repeated.loo_prediction_, expected.loo_prediction_, rtol=1e-9)
 
 
 def test_ridges_of_single_features_are_scales_of_a_basis(monkeypatch):
@@ -73,7 +83,7 @@ def test_the_loss_of_lines_along_rows_is_that_of_all_columns(ridge, cv, monkeypa
         slopes, rises = loss.slopes(w, 0.1), rises_without_slopes(loss, w, ridge)
         return loss.value(w, ridge), *loss(w, ridge), roots, *derivatives(), slopes, rises
 
-    assert along_rows(loss.smoother_at(w, ridge), ridge[np.isfinite(ridge)])[0].line.x.shape == (24, 24)
+    assert along_rows(loss.smoother_at(w, ridge), ridge[np.isfinite(ridge)])[0].line.x.shape == (24, 23)
     found = numbers()
     monkeypatch.setattr(loss_module, "along_rows", lambda smoother, ridge: (smoother, ridge, None))
     monkeypatch.setattr(slopes_module, "along_rows", lambda smoother, ridge: (smoother, ridge, None))
