@@ -12,7 +12,7 @@ from scipy.special import expit
 from sknw._kernel_sums.permutation import row_blocks
 from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
 from sknw._smoothing.datafit import Datafit, SquaredError
-from sknw._smoothing.local_linear import LocalFits, shrinkage
+from sknw._smoothing.local_linear import ACCURATE_IN_SEARCH, LocalFits, shrinkage
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
 # 5e-7, nearly the plain local line.
@@ -183,7 +183,7 @@ class RidgePath:
         variance = float(np.einsum("m,m", weights, lines.mean_variance)) / max(weights.sum(), self.weights.min())
         unit = round(lattice_point(variance or 1.0) / _RIDGE_STEP)
         ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
-        if not np.any(lines.is_ill_conditioned(0.0) & ~self.unsupported):
+        if not np.any(lines.is_ill_conditioned(0.0, ACCURATE_IN_SEARCH) & ~self.unsupported):
             ridges = np.append(ridges, 0.0)
         seen: dict[float, float] = {}
 

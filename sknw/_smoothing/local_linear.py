@@ -38,6 +38,8 @@ from sknw._smoothing.training import TrainingSet, coordinates
 # Sums of squares carry rounding of about 2e-16 of their size. A variance with the ridge above this part of the size has
 # ten digits;
 ACCURATE = 1e-6
+# in a search seven digits are enough;
+ACCURATE_IN_SEARCH = 1e-9
 # below this it is rounding: the inputs do not vary in that direction, and the line has no slope along it.
 _ROUNDING = 1e-14
 # Of samples seen from the query itself, whose differences are not squared, much smaller variances are known.
@@ -278,10 +280,10 @@ class LocalFits(_PerQuery):
         has_slope = self.variances + np.asarray(ridge)[..., np.newaxis] > self.least
         return np.where(has_slope | (squares <= self.least), squares * inverse, np.inf).sum(axis=-1)
 
-    def is_ill_conditioned(self, ridge: float) -> np.ndarray:
-        """Where a variance is neither accurate nor surely nothing: bool of shape (...)."""
+    def is_ill_conditioned(self, ridge: float, part: float = ACCURATE) -> np.ndarray:
+        """Where a variance is neither surely nothing nor above this part of its size: bool of shape (...)."""
         total = self.variances + ridge
-        return np.any((total < self.known) & (total > self.least), axis=-1)
+        return np.any((total < part / ACCURATE * self.known) & (total > self.least), axis=-1)
 
     def is_accurate(self, ridge: float) -> np.ndarray:
         """Where the line along a single axis lost no digits with a ridge: bool of shape (...).

@@ -20,6 +20,7 @@ from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import find_widths
 from sknw._smoothing.krylov import krylov_lines
 from sknw._smoothing.local_linear import (
+    ACCURATE_IN_SEARCH,
     LocalFits,
     LocalLinearSpec,
     LocalMoments,
@@ -34,8 +35,6 @@ from sknw._smoothing.unsupported import UnsupportedPolicy
 from sknw._smoothing.validation import Tests, Validation
 from sknw.kernels import Kernel, Pairwise
 
-# Of moments in a search, seven digits are enough.
-_LOSS_IN_SEARCH = 1e-9
 # The width of a cell in bandwidths: with two hundred between its middle and a query, the mean square is about 4e4 times
 # the variance. A cell of fewer queries than the second number does not pay.
 _CELL_WIDTH, _MANY_IN_CELL = 400.0, 64
@@ -350,7 +349,7 @@ class Smoother:
         """As `lines`, for a search: from the neighbours only where sums of squares leave nothing at all."""
 
         def is_lost(moments: LocalMoments, _: LocalFits) -> np.ndarray:
-            return np.trace(moments.xx, axis1=-2, axis2=-1) < _LOSS_IN_SEARCH * moments.squares.sum(axis=-1)
+            return np.trace(moments.xx, axis1=-2, axis2=-1) < ACCURATE_IN_SEARCH * moments.squares.sum(axis=-1)
 
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
             query = np.zeros((len(x), x.shape[2]))

@@ -225,10 +225,10 @@ class MetricSmoother(IncrementalSmoother):
     ) -> MetricOptimizer:
         """The minimisation of the loss of a training set."""
         line = None if self._ridge is None else LocalLinearSpec.along_columns(training, 0.0)
-        along_rows, passes = line and line.along_rows(), _PASSES_OF_LEARNING  # lines are pooled along rows
-        smoother = self._build_smoother(training, kernel, 1.0 / training.scales, validation, passes, along_rows)
-        if line is not None:
-            smoother = smoother.with_line(line)
+        # lines are pooled in the inputs along rows, for which the engine is chosen
+        along_rows = None if line is None else line.along_rows()
+        w, passes = 1.0 / training.scales, _PASSES_OF_LEARNING
+        smoother = self._build_smoother(training, kernel, w, validation, passes, along_rows).with_line(line)
         is_given = self._ridge is not None and not isinstance(self._ridge, str)
         return MetricOptimizer(
             loss=Loss(smoother, training, validation, self._datafit()),

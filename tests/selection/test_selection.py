@@ -485,6 +485,19 @@ def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, ke
         assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=algorithm)
 
 
+def test_all_engines_can_choose_no_ridge():
+    """Engines know the small variance of the others around a sample far away to different numbers of digits."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(700, 1))
+    y = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=700)
+    first, *others = (
+        choice(LocalLinearRegressor(algorithm=name).fit(X, y)) for name in usable_algorithms("gaussian", 1)
+    )
+    assert first[-1] == 0.0
+    for other in others:
+        assert_allclose(other, first, rtol=1e-8)
+
+
 @pytest.mark.parametrize(
     "row",
     covering_array(
