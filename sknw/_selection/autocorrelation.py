@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sknw._kernel_sums.request import LeaveOut
-from sknw._smoothing.attention import effective_sample_size
+from sknw._smoothing.attention import effective_sample_size, least_sample_size
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests
@@ -130,9 +130,18 @@ def measure_autocorrelation(
     spans = _spans(n, length)
     contrasts = neighbour_contrasts(residual[runs], spans)
     some = rng.integers(0, n, _COUNTED)
-    # what independent errors give: -1 / size of each neighbour at least
-    lowest = -2.0 / max(_typical_size(smoother, some), np.finfo(float).tiny)
-    if all(contrast.max() - lowest < _LEAST_EXCESS[span == 1] for span, contrast in contrasts.items()):
+
+    def is_low(size: float) -> bool:
+        """Whether no excess is left above what independent errors give: -1 / size of each neighbour at least."""
+        lowest = -2.0 / max(size, np.finfo(float).tiny)
+        return all(contrast.max() - lowest < _LEAST_EXCESS[span == 1] for span, contrast in contrasts.items())
+
+    request = smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
+    least = least_sample_size(request, smoother.algorithm)
+    if least is not None and is_low(float(np.median(np.append(least[0], 0.0)))):
+        return None
+    sizes, _ = effective_sample_size(request, smoother.policy, smoother.algorithm)
+    if is_low(float(np.nanmedian(np.append(sizes, 1.0)))):
         return None
     most_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
     signs = 2 * rng.integers(0, 2, (n, most_draws), dtype=np.int8) - 1
@@ -162,13 +171,6 @@ def measure_autocorrelation(
         if n_draws == most_draws or most.evidence < _CLEARLY_LESS:
             break
     return most
-
-
-def _typical_size(smoother: Smoother, some: np.ndarray) -> float:
-    """The median of the effective sample sizes of the predictions of some samples."""
-    request = smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
-    sizes, _ = effective_sample_size(request, smoother.policy, smoother.algorithm)
-    return float(np.nanmedian(np.append(sizes, 1.0)))
 
 
 def neighbour_contrasts(r: np.ndarray, spans: list[int]) -> dict[int, np.ndarray]:

@@ -13,7 +13,7 @@ from sknw._kernel_sums.request import LeaveOut
 from sknw._selection.autocorrelation import Autocorrelation
 from sknw._selection.criterion import Criterion
 from sknw._selection.grid import factor_of_spacing
-from sknw._smoothing.attention import effective_sample_size
+from sknw._smoothing.attention import effective_sample_size, least_sample_size
 from sknw._smoothing.datafit import Datafit
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
@@ -80,7 +80,7 @@ def fit_warning(
         return None
     heaviest = float(training.sample_weight.max())
     some, few = (validation[:: -(-len(validation) // most)] for most in (_LOOKED_AT, _COUNTED))
-    unsupported, left_out_size = _support(smoother, few)
+    unsupported, left_out_size = _support(smoother, few, _COPIES / heaviest)
     n_unsupported = np.count_nonzero(unsupported)
     if n_unsupported > _MANY * len(few):
         return _UNSUPPORTED.format(n_unsupported, len(few))
@@ -100,11 +100,21 @@ def fit_warning(
     return None
 
 
-def _support(smoother: Smoother, validation: Validation) -> tuple[np.ndarray, float]:
-    """Which left-out predictions are without support, and the median effective sample size of all."""
+def _support(smoother: Smoother, validation: Validation, enough: float) -> tuple[np.ndarray, float]:
+    """Which left-out predictions are without support, and the median effective sample size of all.
+
+    If the median of its lower bounds already is `enough`, then that.
+    """
     requests = [(part.value_request(queries), part.algorithm) for _, part, queries, _ in smoother.left_out(validation)]
-    found = [effective_sample_size(request, "mean", algorithm_for(request, name)) for request, name in requests]
-    sizes, unsupported = (np.concatenate(of_parts) for of_parts in zip(*found, strict=True))
+    least = [bound for request, name in requests if (bound := least_sample_size(request, name)) is not None]
+    if len(least) == len(requests) and (found := _joined(least))[1] >= enough:
+        return found
+    return _joined([effective_sample_size(request, "mean", algorithm_for(request, name)) for request, name in requests])
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, float]:
+    """Which predictions of all parts are without support, and the median of their sizes."""
+    sizes, unsupported = (np.concatenate(of_parts) for of_parts in zip(*parts, strict=True))
     return unsupported, float(np.median(np.where(unsupported, 1.0, sizes)))
 
 

@@ -166,6 +166,20 @@ def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str
     return size, unsupported
 
 
+def least_sample_size(request: KernelSumRequest, algorithm: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """A lower bound of the `effective_sample_size`, (m,), and which queries have no support, by one sum instead of two.
+
+    It is sum_j K_j w_j for K <= 1, as K^2 <= K then. None where K may be larger, and where one request asks for both
+    sums, as the square is the same kernel.
+    """
+    form = request.kernel.form
+    if form is None or isinstance(form, ExponentialForm):
+        return None
+    masses = request.index.of_columns("no columns", request.index.without_columns)
+    sums = kernel_sums(replace(request, index=masses), algorithm)
+    return sums.mass[0] * np.exp(sums.log_scale[0]), sums.mass[0] == 0
+
+
 def _masses_of_kernel_and_square(
     request: KernelSumRequest, algorithm: str
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

@@ -27,7 +27,8 @@ from sknw._kernel_sums.derivative import derivative_sums
 from sknw._kernel_sums.registry import ENGINES, kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.scaled_sums import ScaledSums
-from sknw.kernels import Gaussian, resolve_kernel
+from sknw._smoothing.attention import effective_sample_size, least_sample_size
+from sknw.kernels import ExponentialForm, Gaussian, resolve_kernel
 
 # from bandwidths at which all weights are 1 - 1e-8 to those at which most are 0
 SQRT_CHAIN = 1e4 / np.sqrt(2.0) ** np.arange(60)
@@ -431,3 +432,14 @@ def test_leaving_each_of_few_keys_out_is_the_same_where_the_queries_are_the_keys
     assert_same_sums(ENGINES["dense"].compute(at_keys), ENGINES["dense"].compute(request), 1e-12, 1e-9)
     alone = request_of(kernel, keys[:1], leave_out=LeaveOut.own(np.arange(1)))
     assert ENGINES["dense"].compute(replace(alone, queries=alone.keys)).mass == 0.0
+
+
+@by_kernel_of_form
+def test_the_sum_of_weights_is_no_larger_than_the_effective_sample_size(kernel):
+    request = request_of(kernel, np.random.default_rng(0).normal(size=40), np.linspace(-3, 3, 9), weights=np.ones(40))
+    bound = least_sample_size(request, "auto")
+    assert (bound is None) == isinstance(request.form, ExponentialForm)
+    if bound is not None:
+        size, unsupported = effective_sample_size(request, "mean", "auto")
+        assert_array_equal(bound[1], unsupported)
+        assert np.all(bound[0][~unsupported] <= size[~unsupported] * (1 + 1e-12))
