@@ -18,8 +18,8 @@ from sknw._smoothing.training import TrainingSet
 
 # Amplitude and noise are found with at most this many samples; the exact solution takes no more.
 MOST_EXACT = 5000
-# Where their number is "auto", the scales are of a third of the samples, but at least and at most so many: 600 resolve
-# those of ten smooth features, but neither short scales nor those of 35 or 42 features.
+# The bounds of the number of samples whose likelihood gives the scales, where that is "auto": 600 resolve the scales of
+# ten smooth features, but neither short scales nor those of 35 or 42 features.
 LIKELIHOOD_SAMPLES = 600, 1500
 # The largest absolute values of standardised samples, and of queries.
 _LARGEST, _FURTHEST = 1e6, 1e100

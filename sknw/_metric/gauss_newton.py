@@ -27,7 +27,7 @@ _DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _FACTOR = 0.1, 0.03, 1e6, 4.0
 # Of what the step was expected to lower the function: with more, damping is less, with less it is more.
 _GOOD, _POOR = 0.75, 0.25
 
-# Of the function: the gradient (p,), A (m, p), and the diagonals of C and F (p,), of which the second is positive.
+# The gradient g (p,), A (m, p), the diagonal of C (p,), and that of F (p,), whose entries are positive.
 Derivatives = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 

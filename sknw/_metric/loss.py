@@ -191,8 +191,8 @@ def along_rows(smoother: Smoother, ridge: np.ndarray) -> tuple[Smoother, np.ndar
         return smoother, ridge, None
     roots = np.sqrt(ridge) if ridge.min() < ridge.max() else np.ones_like(ridge)
     line = LocalLinearSpec(line.x / roots, roots, float(ridge[0] / roots[0] ** 2)).along_rows()
-    basis = np.eye(len(roots)) if line.basis is None else line.basis
-    return smoother.with_line(line), np.full(line.x.shape[1], line.ridge), basis.T / roots
+    assert line.basis is not None
+    return smoother.with_line(line), np.full(line.x.shape[1], line.ridge), line.basis.T / roots
 
 
 def pool_with_vjp(smoother: Smoother, queries: Queries, ridge: np.ndarray) -> Pooled:

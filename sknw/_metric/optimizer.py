@@ -10,9 +10,9 @@ no penalty: one number is too little to fit noise with. Local lines learn a ridg
 slope along a feature out as w_k = 0 takes the feature out of the distance.
 
 With more than 15 features the w and the ridges of lines are learned by Gauss-Newton steps, unless w is a matrix: a few
-steps do what takes L-BFGS-B many iterations. On the way slopes that hardly change the loss are taken out, and small w_k
-become 0. Most of many features do not matter, and a step takes the time of those that are left. Infinite ridges are no
-part of the sum over the ridges.
+steps do the work of many iterations of L-BFGS-B. After every few steps, slopes that hardly change the loss are taken
+out, and small w_k become 0. Most of many features do not matter, and a step takes the time of those that are left.
+Infinite ridges are no part of the sum over the ridges.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
 

@@ -10,6 +10,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._selection import autocorrelation, diagnostics
 from sknw.datasets import make_sine_power
 
 
@@ -170,3 +171,21 @@ def test_a_printed_search_says_what_deserves_attention():
     assert "Some samples have the same inputs" in twins
     assert "..." in twins, "thirty bandwidths are too many to print"
     assert "The choice is the largest bandwidth tried." in repr(NadarayaWatsonRegressor().fit(X, y).bandwidth_search_)
+
+
+def test_a_fit_of_a_compact_kernel_sums_no_squares_of_weights(monkeypatch):
+    """They are sums of another kernel, which would be compiled as well."""
+
+    def refuse(*_):
+        raise AssertionError
+
+    for module in (autocorrelation, diagnostics):
+        monkeypatch.setattr(module, "effective_sample_size", refuse)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 1))
+    y = np.sin(2 * X[:, 0]) + 0.3 * rng.normal(size=2000)
+    NadarayaWatsonRegressor("tricube").fit(X, y)
+    for module in (autocorrelation, diagnostics):
+        monkeypatch.setattr(module, "least_sample_size", lambda *_: None)
+        with pytest.raises(AssertionError):
+            NadarayaWatsonRegressor("tricube").fit(X, y)

@@ -83,7 +83,7 @@ class Cells:
         return np.diff(self.start)
 
     def chunks(self, of_cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The points of some cells in chunks of limited size: of which cell, and from where to where."""
+        """Chunks of limited size of the points of some cells: the cell of each, and its first and end point (c, 2)."""
         n_chunks = -(-self.counts[of_cells] // _CHUNK)
         cell = np.repeat(of_cells, n_chunks)
         number = np.arange(len(cell)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
