@@ -17,16 +17,17 @@ from kernel_requests import (
     with_keys,
 )
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import KERNELS, DifferentiableCauchy, engine_cases
+from problems import KERNELS, DifferentiableCauchy, bandwidth, engine_cases
 from processes import run
 from sklearn import config_context
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sknw._kernel_sums.dense import squared_distances
 from sknw._kernel_sums.derivative import derivative_sums
-from sknw._kernel_sums.registry import ENGINES, kernel_sums
+from sknw._kernel_sums.registry import ENGINES, dispatcher, kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.scaled_sums import ScaledSums
+from sknw._kernel_sums.tiled.pairs import takes_pairs
 from sknw._smoothing.attention import effective_sample_size, least_sample_size
 from sknw.kernels import ExponentialForm, Gaussian, resolve_kernel
 
@@ -84,6 +85,25 @@ def test_sums_are_right_whatever_the_numbers_of_keys_queries_and_columns(case):
     (kernel, of_oracle), (n, m) = kernel_of(case), case["sizes"]
     request = random_request(kernel, case["d"], n, m, n_columns=case["n_columns"])
     assert_sums_are_the_oracles(request, of_oracle, case["algorithm"])
+
+
+@crossed(
+    [case for case in cases_of() if case["algorithm"] == "fused"],
+    n=[1, 2, 9, 511, 514, 1030],
+    n_columns=[0, 1, 2, 3],
+    bandwidths=[[1.0], [2.0, 2.0 / np.sqrt(2.0), 1.0, 0.9, 0.45, 0.225, 0.1125], [0.3, 0.02]],
+    n_jobs=[1, 3],
+)
+def test_sums_over_pairs_of_keys_are_the_oracles(case, monkeypatch):
+    """Where every query is a key without itself, each weight serves both keys of a pair."""
+    kernel, of_oracle = kernel_of(case)
+    parameters = {name: case[name] for name in ("n_columns", "bandwidths", "n_jobs")}
+    n = case["n"]
+    keys = np.random.default_rng(0).normal(size=(n, case["d"])) / bandwidth(case["d"])
+    request = request_of(kernel, keys, None, LeaveOut.own(np.arange(n)), **parameters)
+    monkeypatch.setattr(dispatcher, "is_worth_compiling", lambda *_: True)
+    assert takes_pairs(request, seconds=0.0)
+    assert_sums_are_the_oracles(request, of_oracle, "fused")
 
 
 @by_brute_force

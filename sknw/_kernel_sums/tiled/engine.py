@@ -19,6 +19,7 @@ from sknw._kernel_sums.scaled_sums import TINY, ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tiled.blocks import LazyBlocks
 from sknw._kernel_sums.tiled.metric_gradient import metric_sums
+from sknw._kernel_sums.tiled.pairs import pair_sums, takes_pairs
 from sknw._kernel_sums.tiled.tiles import CHUNK, TINY_IN_FLOAT32, Tiles, all_in_float64, tiles_in
 
 # The exponential of a far key is not zero but as small as to be lost beside weights from here on.
@@ -54,21 +55,20 @@ class Tiled(Engine):
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; queries far from all keys are computed again relative to their nearest key."""
         n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
-        sums = np.empty((n_bandwidths, n_queries, 1 + request.columns.shape[1]))
         log_scale = np.zeros((n_bandwidths, n_queries))
+        if takes_pairs(request, self.estimate_seconds(request)):
+            tiles = Tiles(request, np.float64, products=False)
+            sums = pair_sums(request, tiles)
+            _repair_far(tiles, np.arange(n_queries), sums, log_scale)
+            return ScaledSums.of_columns(sums, log_scale)
+        sums = np.empty((n_bandwidths, n_queries, 1 + request.columns.shape[1]))
         left = np.ones(n_queries, dtype=bool)
         for tiles, rows in _tiles_in_float32(request):
             sums[:, rows] = tiles.sums(rows)
             left[rows] = np.any(sums[:, rows, 0] < TINY_IN_FLOAT32, axis=0)
         for tiles, rows in tiles_in(request, np.float64, np.flatnonzero(left)):
             sums[:, rows] = tiles.sums(rows)
-            far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
-            if far.size:
-                narrow = slice(int(np.argmax(np.any(sums[:, far, 0] < TINY, axis=1))), None)
-                sums[narrow, far] = tiles.sums(far, shift, narrow)
-                log_scale[narrow, far] = tiles.log_scale(shift)[narrow]
-                sums[:, far[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
-                log_scale[:, far[np.isinf(shift)]] = 0.0
+            _repair_far(tiles, rows, sums, log_scale)
         return ScaledSums.of_columns(sums, log_scale)
 
     def range_seconds(self, request: KernelSumRequest) -> float:
@@ -123,6 +123,17 @@ class Tiled(Engine):
 
 
 register(Tiled())
+
+
+def _repair_far(tiles: Tiles, rows: np.ndarray, sums: np.ndarray, log_scale: np.ndarray) -> None:
+    """Set sums (b, m, 1 + k) and scale (b, m) of those `rows` that are far from all keys, relative to the nearest."""
+    far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
+    if far.size:
+        narrow = slice(int(np.argmax(np.any(sums[:, far, 0] < TINY, axis=1))), None)
+        sums[narrow, far] = tiles.sums(far, shift, narrow)
+        log_scale[narrow, far] = tiles.log_scale(shift)[narrow]
+        sums[:, far[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
+        log_scale[:, far[np.isinf(shift)]] = 0.0
 
 
 def _tiles_in_float32(request: KernelSumRequest) -> Iterator[tuple[Tiles, np.ndarray]]:

@@ -20,6 +20,8 @@ from sknw.kernels import EDGE
 # A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
 # short enough for a tile of four queries by one block to stay in the first-level cache.
 ROW_BYTES = 4096
+# Squarings after an exponential that is computed.
+MOST_SQUARINGS = 4
 
 
 @intrinsic
@@ -132,13 +134,13 @@ def powers(distances, power):
     wide_vectors()
     zero, half = distances.dtype.type(0.0), distances.dtype.type(0.5 * power)
     if power == 1.0:
-        for j in range(4 * row_length(distances)):
+        for j in range(distances.size):
             distances[j] = np.sqrt(max(distances[j], zero))
     elif power == 3.0:
-        for j in range(4 * row_length(distances)):
+        for j in range(distances.size):
             distances[j] *= np.sqrt(max(distances[j], zero))
     elif power != 2.0:
-        for j in range(4 * row_length(distances)):
+        for j in range(distances.size):
             distances[j] = max(distances[j], zero) ** half
 
 
@@ -154,10 +156,10 @@ def set_weights(weights, distances, rate, furthest, exponent, is_cosine):
     else:
         zero, one, edge = weights.dtype.type(0.0), weights.dtype.type(1.0), weights.dtype.type(EDGE)
         if exponent == 0:
-            for j in range(4 * row_length(weights)):
+            for j in range(weights.size):
                 weights[j] = one if rate * distances[j] <= edge else zero
         else:
-            for j in range(4 * row_length(weights)):
+            for j in range(weights.size):
                 weights[j] = max(one - rate * distances[j], zero)
             finish_compact(weights, weights.size, exponent, is_cosine)
 
@@ -203,12 +205,24 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
 
 
 @inner(MULTIPLY_ADD)
-def _square(weights, least):
+def square(weights, least):
     """weights^2, in place; of `least` for smaller ones, as numbers below the normal ones take long."""
     wide_vectors()
-    for j in range(4 * row_length(weights)):
+    for j in range(weights.size):
         weight = max(weights[j], least)
         weights[j] = weight * weight
+
+
+@inner()
+def squarings_to(rates, f, most):
+    """How many squarings, one or two, make the exponential of that at the rate before; 0 if none do, or above `most`.
+
+    Each doubles the relative error of a weight.
+    """
+    for n in (1, 2):
+        if f > 0 and n <= most and abs(rates[f] - 2 * n * rates[f - 1]) <= 1e-15 * abs(rates[f]):
+            return n
+    return 0
 
 
 @inner()
@@ -249,7 +263,7 @@ def add_sums(
     """
     block = row_length(keys)
     flat_tile, flat_weights = tile.reshape(4 * block), weights.reshape(4 * block)
-    most_squarings = 4 if tile.itemsize == 8 else 1  # each doubles the relative error of a weight
+    most_squarings = MOST_SQUARINGS if tile.itemsize == 8 else 1
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
             squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
@@ -261,16 +275,17 @@ def add_sums(
             leave_out(tile, left_out[i : i + 4], s * block, np.inf)
             for r in range(4 if rates.size == 0 else 0):
                 smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))
-            n_squarings = 0
             if exponent is None and rates.size == 1 and columns.shape[1] == 2:
                 _add_exponential_sums(sums[0, i : i + 4], tile, rates[0], furthest[0], columns[s])
                 continue
+            left = most_squarings
             for f in range(rates.size):
-                is_double = f > 0 and abs(rates[f] - 2.0 * rates[f - 1]) <= 1e-15 * abs(rates[f])
-                if exponent is None and is_double and n_squarings < most_squarings:
-                    n_squarings += 1
-                    _square(flat_weights, np.sqrt(exp2(furthest[f], rates[f])))
+                n_squarings = squarings_to(rates, f, left)
+                if exponent is None and n_squarings > 0:
+                    left -= n_squarings
+                    for _ in range(n_squarings):
+                        square(flat_weights, np.sqrt(exp2(furthest[f], rates[f])))
                 else:
-                    n_squarings = 0
+                    left = most_squarings
                     set_weights(flat_weights, flat_tile, rates[f], furthest[f], exponent, is_cosine)
                 accumulate(sums[f, i : i + 4], weights, columns[s])
