@@ -17,12 +17,11 @@ correlated errors", Statistical Science 16 (2001) 134-153.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sknw._kernel_sums.request import LeaveOut
-from sknw._smoothing.attention import effective_sample_size, least_sample_size
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Tests
@@ -43,8 +42,9 @@ _MANY = 500_000
 _LACK_OF_FIT = 0.8
 # Residuals whose variance is a smaller fraction of that of the targets are not worth a warning.
 _SMALL_PART = 0.02
-# Samples whose effective sample size is counted.
-_COUNTED = 50
+# What independent errors give at least is averaged over samples, fewer of many, with this many weights at most; a
+# sample at which all others have a smaller share of the attention than the last number has none near.
+_MOST_COUNTED, _LEAST_COUNTED, _COUNTED_WEIGHTS, _LEAST_REST = 50, 8, 2**18, 1e-9
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
 _MOST_IN_ORDER = 2000
@@ -118,59 +118,84 @@ def measure_autocorrelation(
         return None
     rng = np.random.default_rng(0)
     direction = rng.normal(size=k) if k > 1 else np.ones(1)
-    residual = _without_unknown(residuals @ direction, rng)
-    orders, runs = _runs_in_orders(training, rng)
-    is_row = np.zeros(n, dtype=bool)
-    is_row[runs] = True
-    rows, places = np.flatnonzero(is_row), np.cumsum(is_row)[runs] - 1
-    is_small = np.mean(residual**2) <= _SMALL_PART * np.mean((training.values @ direction) ** 2)
+    residual, values = _without_unknown(residuals @ direction, rng), training.values @ direction
+    names, orders = _orders(training, rng)
+    runs = _runs(orders)
+    rows = np.flatnonzero(np.bincount(runs.ravel(), minlength=n))
+    is_small = np.mean(residual**2) <= _SMALL_PART * np.mean(values**2)
     if is_small or len(rows) > 2 * n_validation:
         return None
-    _, n_runs, length = runs.shape
-    spans = _spans(n, length)
+    spans = _spans(n, runs.shape[-1])
     contrasts = neighbour_contrasts(residual[runs], spans)
-    some = rng.integers(0, n, _COUNTED)
-
-    def is_low(size: float) -> bool:
-        """Whether no excess is left above what independent errors give: -1 / size of each neighbour at least."""
-        lowest = -2.0 / max(size, np.finfo(float).tiny)
-        return all(contrast.max() - lowest < _LEAST_EXCESS[span == 1] for span, contrast in contrasts.items())
-
-    request = smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
-    least = least_sample_size(request, smoother.algorithm)
-    if least is not None and is_low(float(np.median(np.append(least[0], 0.0)))):
-        return None
-    sizes, _ = effective_sample_size(request, smoother.policy, smoother.algorithm)
-    if is_low(float(np.nanmedian(np.append(sizes, 1.0)))):
+    some = rng.integers(0, n, int(np.clip(_COUNTED_WEIGHTS // n, _LEAST_COUNTED, _MOST_COUNTED)))
+    least = least_contrasts(smoother, orders, spans, some)
+    if all((contrasts[m] - least[m]).max() < _CLEARLY_LESS * _LEAST_EXCESS[m == 1] for m in spans):
         return None
     most_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
     signs = 2 * rng.integers(0, 2, (n, most_draws), dtype=np.int8) - 1
-    tests = smoother.queries_of(Tests(rows, LeaveOut.own(rows)))
+    tests, places = smoother.queries_of(Tests(rows, LeaveOut.own(rows))), np.searchsorted(rows, runs)
     for n_draws in (_LEAST_DRAWS, most_draws):
         errors = residual[:, np.newaxis] * signs[:, :n_draws]
-        columns = np.column_stack([training.values @ direction, errors, residual])
+        columns = np.column_stack([values, errors, residual])
         left = columns[rows] - smoother.with_values(columns).pool(tests)[0]
         left[np.isnan(left)] = 0.0  # rows without support
         r, lack = left[:, 0], left[:, -1]
         # where smoothing the residuals once more predicts them, they are lack of fit (twicing, Stuetzle & Mittal 1979)
         if np.median(lack * lack) < _LACK_OF_FIT * np.median(r * r):
             return None
-        series, size = np.ascontiguousarray(left.T[:-1]), max(_TOGETHER // left.size, 1)
-        some_places = (places[i : i + size] for i in range(0, len(orders), size))
-        parts = [neighbour_contrasts(np.take(series, of_orders, axis=1), spans) for of_orders in some_places]
-        found = []
-        for span in spans:
-            contrast = np.concatenate([part[span] for part in parts], axis=1)
-            excess = contrast[0] - contrast[1:].mean(axis=0)
-            # few data sets may happen to be alike: at no bandwidth is it below a third of that of white noise
-            least = np.sqrt(1.5 / span / (n_runs * length)) / 3.0
-            z = excess / np.maximum(contrast[1:].std(axis=0, ddof=1), least)
-            each = zip(orders, excess.tolist(), z.tolist(), strict=True)
-            found += [Autocorrelation(order, span, *numbers) for order, *numbers in each]
-        most = max(found, key=lambda one: one.evidence)
+        most = _most_evident(np.ascontiguousarray(left.T[:-1]), names, places, spans)
         if n_draws == most_draws or most.evidence < _CLEARLY_LESS:
             break
     return most
+
+
+def least_contrasts(
+    smoother: Smoother, orders: np.ndarray, spans: list[int], some: np.ndarray
+) -> dict[int, np.ndarray]:
+    """About the least C_m(e - S e) that independent errors give on average, at each span, in each order: (orders,).
+
+    The covariance of e_i - (S e)_i and e_j - (S e)_j is var e (-S_ij - S_ji + (S S')_ij), and (S S')_ij is larger of
+    neighbours than of samples further apart: the least contrast is that of -S_ij - S_ji, of the attention S even of
+    local lines. It is averaged over `some` i; NaN where one has next to no others near, or they are elsewhere.
+    """
+    (n_orders, n), furthest = orders.shape, 4 * spans[-1]
+    if smoother.index.engine is not None:
+        return dict.fromkeys(spans, np.full(n_orders, np.nan))
+    place, apart = np.empty_like(orders), np.arange(1, furthest + 1)
+    np.put_along_axis(place, orders, np.arange(n)[np.newaxis], axis=1)
+    at = place[:, some, np.newaxis] + np.append(-apart, apart)
+    beside = np.take_along_axis(orders, np.clip(at, 0, n - 1).reshape(n_orders, -1), axis=1).reshape(at.shape)
+    sums = np.zeros((n_orders, len(apart)))
+
+    def add(rows: slice, attention: np.ndarray) -> None:
+        own = np.arange(len(attention)), some[rows]
+        rest = 1.0 - attention[own]
+        rest[rest < _LEAST_REST] = np.nan
+        weights = attention[own[0][:, np.newaxis], beside[:, rows]] / rest[:, np.newaxis]
+        weights[(at[:, rows] < 0) | (at[:, rows] >= n)] = 0.0
+        sums[:] += weights.sum(axis=1).reshape(n_orders, 2, -1).sum(axis=1)
+
+    # by NumPy: few weights, for which no loops need be compiled
+    replace(smoother, algorithm="dense").for_each_attention_block(smoother.samples[some], add)
+    total = np.cumsum(np.pad(sums, ((0, 0), (1, 0))), axis=1) / len(some)
+    return {m: (total[:, 4 * m] - total[:, 2 * m]) / (2 * m) - total[:, m] / m for m in spans}
+
+
+def _most_evident(series: np.ndarray, names: list[int | None], places: np.ndarray, spans: list[int]) -> Autocorrelation:
+    """The order and span at which the first of some series exceeds the others most; places (orders, runs, length)."""
+    size = max(_TOGETHER // series.size, 1)
+    some_places = (places[i : i + size] for i in range(0, len(places), size))
+    parts = [neighbour_contrasts(np.take(series, of_orders, axis=1), spans) for of_orders in some_places]
+    found = []
+    for span in spans:
+        contrast = np.concatenate([part[span] for part in parts], axis=1)
+        excess = contrast[0] - contrast[1:].mean(axis=0)
+        # few data sets may happen to be alike: at no bandwidth is it below a third of that of white noise
+        least = np.sqrt(1.5 / span / places[0].size) / 3.0
+        z = excess / np.maximum(contrast[1:].std(axis=0, ddof=1), least)
+        each = zip(names, excess.tolist(), z.tolist(), strict=True)
+        found += [Autocorrelation(order, span, *numbers) for order, *numbers in each]
+    return max(found, key=lambda one: one.evidence)
 
 
 def neighbour_contrasts(r: np.ndarray, spans: list[int]) -> dict[int, np.ndarray]:
@@ -200,8 +225,8 @@ def _spans(n: int, run: int) -> list[int]:
     return [2**i for i in range(5) if 2**i <= largest]
 
 
-def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> tuple[list[int | None], np.ndarray]:
-    """The order of the rows, None, and the features of mostly distinct values; runs in each, (orders, runs, length).
+def _orders(training: TrainingSet, rng: np.random.Generator) -> tuple[list[int | None], np.ndarray]:
+    """The order of the rows, None, and those of the features of mostly distinct values, (orders, n).
 
     Equal values of a feature are put in random order. Where most values are equal, neighbours share the signal.
     """
@@ -216,12 +241,17 @@ def _runs_in_orders(training: TrainingSet, rng: np.random.Generator) -> tuple[li
             order = shuffled[np.argsort(x[shuffled])]
         if 2 * n_distinct > n and not np.array_equal(order, orders[None]):
             orders[feature] = order
-    names, in_order = list(orders), np.stack(list(orders.values()))
+    return list(orders), np.stack(list(orders.values()))
+
+
+def _runs(orders: np.ndarray) -> np.ndarray:
+    """Runs of consecutive samples in each order: (orders, runs, length); of few samples all of them."""
+    n_orders, n = orders.shape
     if n <= _MOST_IN_ORDER:
-        return names, in_order[:, np.newaxis]
-    length = min(max(_MOST_ROWS // (_N_RUNS * len(orders)), _LEAST_RUN), _MOST_IN_ORDER // _N_RUNS)
+        return orders[:, np.newaxis]
+    length = min(max(_MOST_ROWS // (_N_RUNS * n_orders), _LEAST_RUN), _MOST_IN_ORDER // _N_RUNS)
     first = np.linspace(0, n - length, _N_RUNS).astype(int)
-    return names, in_order[:, first[:, np.newaxis] + np.arange(length)]
+    return orders[:, first[:, np.newaxis] + np.arange(length)]
 
 
 def _without_unknown(residual: np.ndarray, rng: np.random.Generator) -> np.ndarray:

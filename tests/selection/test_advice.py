@@ -10,7 +10,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw._selection import autocorrelation, diagnostics
+from sknw._selection import diagnostics
 from sknw.datasets import make_sine_power
 
 
@@ -179,13 +179,11 @@ def test_a_fit_of_a_compact_kernel_sums_no_squares_of_weights(monkeypatch):
     def refuse(*_):
         raise AssertionError
 
-    for module in (autocorrelation, diagnostics):
-        monkeypatch.setattr(module, "effective_sample_size", refuse)
+    monkeypatch.setattr(diagnostics, "effective_sample_size", refuse)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 1))
     y = np.sin(2 * X[:, 0]) + 0.3 * rng.normal(size=2000)
     NadarayaWatsonRegressor("tricube").fit(X, y)
-    for module in (autocorrelation, diagnostics):
-        monkeypatch.setattr(module, "least_sample_size", lambda *_: None)
-        with pytest.raises(AssertionError):
-            NadarayaWatsonRegressor("tricube").fit(X, y)
+    monkeypatch.setattr(diagnostics, "least_sample_size", lambda *_: None)
+    with pytest.raises(AssertionError):
+        NadarayaWatsonRegressor("tricube").fit(X, y)

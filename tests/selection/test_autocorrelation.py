@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw._selection.autocorrelation import neighbour_contrasts
+from sknw._selection.autocorrelation import least_contrasts, neighbour_contrasts
+from sknw._smoothing.smoother import Smoother
 
 
 def autoregressive(rng, n, correlation):
@@ -62,14 +63,49 @@ def test_the_contrast_is_its_formula(span):
 
 def test_few_draws_are_enough_where_they_show_no_autocorrelation(monkeypatch):
     """An alarm rests on all draws; where the first few show no evidence, they decide."""
-    t, independent = on_a_time_axis(0, 0.0)
-    several = np.column_stack([t, np.random.default_rng(5).uniform(size=(len(t), 3))])
-    data = (several, independent), on_a_time_axis(0)
+    data = on_a_time_axis(5, 0.2), on_a_time_axis(0)
     few = [fitted(*one)[0].autocorrelation for one in data]
     monkeypatch.setattr("sknw._selection.autocorrelation._LEAST_DRAWS", 32)
     of_all = [fitted(*one)[0].autocorrelation for one in data]
     assert [one.is_alarm for one in few] == [one.is_alarm for one in of_all] == [False, True]
     assert few[0] != of_all[0] and few[1] == of_all[1]
+
+
+@pytest.mark.parametrize("h", [0.01, 0.05, 0.3])
+def test_independent_errors_give_no_less_than_the_least_contrasts(h):
+    """These are -S - S' in the formula of the contrast, S written out; what such errors give has S S' as well."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(200, 1))
+    fit = NadarayaWatsonRegressor(bandwidth=h, algorithm="dense").fit(X, rng.normal(size=200))
+    smoother, training = fit._fitted.smoother, fit._fitted.training
+    orders = np.stack([np.argsort(training.given_rows), np.argsort(training.inputs[:, 0])])
+    K = np.exp(-0.5 * ((training.inputs - training.inputs[:, 0]) / h) ** 2)
+    np.fill_diagonal(K, 0.0)
+    S = K / K.sum(axis=1, keepdims=True)
+    covariance = (np.eye(200) - S) @ (np.eye(200) - S).T
+    least = least_contrasts(smoother, orders, [1, 2], np.arange(200))
+    for span in (1, 2):
+        for order, found in zip(orders, least[span], strict=True):
+            first_order, given = (contrast_of(G[np.ix_(order, order)], span) for G in (-S - S.T, covariance))
+            np.testing.assert_allclose(found, first_order, rtol=1e-9, atol=1e-12)
+            assert given / np.diag(covariance).mean() >= found - 0.01
+
+
+def contrast_of(G, span):
+    """The mean over all i of that of G_ij over the near j after i, minus that over the far ones."""
+    sums = [np.trace(G, offset=apart) / len(G) for apart in range(4 * span + 1)]
+    return np.mean(sums[1 : span + 1]) - np.mean(sums[2 * span + 1 :])
+
+
+def test_independent_errors_are_mostly_told_without_any_drawn(monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    data = [on_a_time_axis(seed, 0.0) for seed in range(4)]
+    monkeypatch.setattr(Smoother, "with_values", refuse)
+    assert [fitted(*one)[0].autocorrelation for one in data] == [None] * 4
+    with pytest.raises(AssertionError):
+        fitted(*on_a_time_axis(0))
 
 
 @pytest.mark.parametrize("estimator", [NadarayaWatsonRegressor, LocalLinearRegressor])
