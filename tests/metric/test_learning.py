@@ -401,6 +401,24 @@ def test_of_many_rows_starts_compete_on_500_and_the_winner_goes_on_with_all():
     assert asked == [(500, 1e-4, 3.0), (500, 1e-4, 1.0), (500, 1e-4, 2.0), (520, 1e-6, 1.0)]
 
 
+def test_of_one_feature_means_start_from_the_minima_of_the_scan_alone():
+    X, y, w, _ = regression(n=20, d=1)
+    learner = Chosen(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, [])
+    optimizer.learn(learner, "diagonal", 1)
+    assert [float(w[0]) for *_, w in learner.progress] == [w for w, _ in optimizer.scalar_starts(learner)]
+
+
+@pytest.mark.parametrize("seed", [15, 18, 35])
+def test_of_one_feature_no_w_has_a_lower_loss_than_that_of_the_means_learned(seed):
+    """A target that is rough on one side only, whose loss has several minima."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=450)
+    y = np.where(x > 0, np.sin(15 * x), 0) + 0.3 * x + 0.02 * rng.normal(size=450)
+    learned = AttentionPoolingRegressor().fit(x[:, np.newaxis], y)
+    scores = [AttentionPoolingRegressor(w=w).fit(x[:, np.newaxis], y).loo_score_ for w in np.geomspace(1.0, 300.0, 60)]
+    assert learned.loo_score_ >= max(scores)
+
+
 @pytest.mark.parametrize("structure", ["diagonal", "low_rank", "full"])
 def test_each_structure_starts_from_the_one_before_and_from_fixed_w(structure):
     learner = chosen(20)
