@@ -18,6 +18,7 @@ import numpy as np
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._smoothing.smoother import Queries, Smoother
 from sknw._smoothing.unsupported import UnsupportedPolicy
+from sknw.kernels import Kernel
 
 # With more columns than this a second pass, see `_kernel_sums.metric_gradient`, takes less time.
 _MOST_COLUMNS = 32
@@ -25,12 +26,12 @@ _MOST_COLUMNS = 32
 
 @dataclass(frozen=True, eq=False)
 class MeansWithMoments:
-    """Weighted means (m, k) at the queries x (m, c), and M_i of x and x^2 and of their products with y: (m, 1 + k, 2 c)."""
+    """Weighted means at m queries, and what their derivatives take."""
 
-    values: np.ndarray
-    x: np.ndarray
-    moments: np.ndarray
-    factor: float
+    values: np.ndarray  # m_i, (m, k)
+    x: np.ndarray  # x_i, (m, c)
+    moments: np.ndarray  # M_i of (x, x^2), and of their products with each y, (m, 1 + k, 2 c)
+    factor: float  # f
 
     def by_squares(self, g: np.ndarray) -> np.ndarray:
         """The derivatives of sum_i g_i'm_i in the squares of w: (c,)."""
@@ -42,24 +43,27 @@ class MeansWithMoments:
 
 def takes_moments(smoother: Smoother) -> bool:
     """Whether the derivatives are found so: of weighted means, and where that takes less time than a second pass."""
-    form, k, c = smoother.kernel.form, smoother.values.shape[1], len(smoother.w)
-    if smoother.line is not None or smoother.w.ndim == 2 or (1 + k) * (1 + 2 * c) > _MOST_COLUMNS or form is None:
-        return False
-    of_form = form.derivative_form()
-    return of_form is not None and of_form[1] == form
+    k, c = smoother.values.shape[1], len(smoother.w)
+    of_means = smoother.line is None and smoother.w.ndim == 1
+    return of_means and (1 + k) * (1 + 2 * c) <= _MOST_COLUMNS and _factor(smoother.kernel) is not None
+
+
+def _factor(kernel: Kernel) -> float | None:
+    """f, where K' is a multiple of K."""
+    of_form = None if kernel.form is None else kernel.form.derivative_form()
+    return of_form[0] if of_form is not None and of_form[1] == kernel.form else None
 
 
 def pool_with_moments(smoother: Smoother, queries: Queries, query_x: np.ndarray, key_x: np.ndarray) -> MeansWithMoments:
     """The weighted means at the queries, whose inputs are x (m, c), of keys whose inputs are (n, c)."""
-    request, k, form = smoother.value_request(queries), smoother.values.shape[1], smoother.kernel.form
+    request, k, factor = smoother.value_request(queries), smoother.values.shape[1], _factor(smoother.kernel)
+    assert factor is not None
     index = request.index.with_columns_of("metric moments", key_x, _columns)
     if smoother.w.all():  # else inputs are no coordinates of keys
         index.value_columns = np.arange(k)
     means, unsupported = kernel_sums(replace(request, index=index), smoother.algorithm).into_means()
     values = UnsupportedPolicy(smoother.policy, request).put(means[:, :, :k], unsupported)[0]
-    assert form is not None
-    (factor, _), moments = form.derivative_form(), means[0, :, k:].reshape(len(values), 1 + k, -1)
-    return MeansWithMoments(values, query_x, moments, factor)
+    return MeansWithMoments(values, query_x, means[0, :, k:].reshape(len(values), 1 + k, -1), factor)
 
 
 def _columns(x: np.ndarray, values: np.ndarray) -> np.ndarray:
