@@ -21,11 +21,14 @@ class Engine(ABC):
         Whether it must load compiled loops, which takes `LOAD_SECONDS` once a process.
     leaves_out_ranges : bool
         Whether `compute` can leave several keys out of a query; if not, a difference of sums does it, see `ranges`.
+    least_seconds : float
+        No request takes less, by `estimate_seconds`: the engine is not asked where another one is quicker.
     """
 
     name: str
     is_compiled: bool = True
     leaves_out_ranges: bool = False
+    least_seconds: float = 0.0
 
     @abstractmethod
     def refusal(self, request: KernelSumRequest) -> str | None:
