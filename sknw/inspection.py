@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -23,10 +22,7 @@ from sknw._smoothing.validation import Validation
 from sknw.estimators.arguments import check_integer, require_derivative
 from sknw.estimators.base import BaseSmoother
 from sknw.estimators.regression import RegressionMixin
-from sknw.estimators.unwrap import feature_names, feature_positions, smoother_and_inputs
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+from sknw.estimators.unwrap import FittedModel, feature_names, feature_positions, smoother_and_inputs
 
 __all__ = ["SignificanceTest", "Summary", "significance_test", "summary"]
 
@@ -205,7 +201,7 @@ class Summary:
             yield f'bandwidth by "{self.search.criterion}"', f"{best:.4g} standard deviations{found}"
 
 
-def summary(est: BaseSmoother | Pipeline) -> Summary:
+def summary(est: FittedModel) -> Summary:
     """Summarise a fitted smoother: bandwidths, quality of the fit, degrees of freedom, and what fit has warned of.
 
     It costs about three predictions of the training rows; with `validation_samples` below the number of samples, of
@@ -333,7 +329,7 @@ class SignificanceTest:
 
 
 def significance_test(
-    est: BaseSmoother | Pipeline,
+    est: FittedModel,
     features: Sequence[int | str] | int | str | None = None,
     *,
     n_bootstrap: int = 399,
@@ -426,15 +422,10 @@ def significance_test(
     )
 
 
-def _regressor(est: BaseSmoother | Pipeline, name: str, what: str) -> tuple[BaseSmoother, FittedRegression]:
+def _regressor(est: FittedModel, name: str, what: str) -> tuple[BaseSmoother, FittedRegression]:
     """The smoother and what its predictions are made of, for the function of this name, and what it returns in words.
 
-    Raises
-    ------
-    TypeError
-        If it is a classifier or kriging.
-    ValueError
-        If rows were appended.
+    Classifiers and kriging are refused, and smoothers to which rows were appended.
     """
     smoother, _ = smoother_and_inputs(est)
     if not (isinstance(smoother, RegressionMixin) and isinstance(smoother._fitted, FittedSmoother)):
@@ -447,13 +438,10 @@ def _regressor(est: BaseSmoother | Pipeline, name: str, what: str) -> tuple[Base
 
 def _kinds(features: FeatureMap) -> list[str]:
     """What each feature is, in words."""
-
-    def kind(k: int) -> str:
-        if features.n_levels[k]:
-            return f"{'ordered' if features.is_ordered[k] else 'category'} ({features.n_levels[k]})"
-        return f"period {features.period[k]:g}" if features.period[k] else "number"
-
-    return [kind(k) for k in range(len(features))]
+    kinds = [f"period {period:g}" if period else "number" for period in features.period]
+    for k in features.categories:
+        kinds[k] = f"{'ordered' if features.is_ordered[k] else 'category'} ({features.n_levels[k]})"
+    return kinds
 
 
 def _degrees_of_freedom(smoother: Smoother, training: TrainingSet, samples: np.ndarray) -> float:

@@ -85,13 +85,7 @@ def register() -> None:
 
 
 def _check_exportable(model: BaseSmoother) -> None:
-    """Refuse what is no softmax over the samples.
-
-    Raises
-    ------
-    NotImplementedError
-        With the reason.
-    """
+    """Refuse what is no softmax over the samples, by a NotImplementedError with the reason."""
     check_is_fitted(model)
     if isinstance(model, KrigingRegressor):
         reason = "the weights of kriging are signed, and only weighted means"
@@ -178,13 +172,7 @@ class _Graph:
         return self._constant(self.proto_type, array.shape, array.ravel())
 
     def rounded(self, numbers: np.ndarray | float) -> np.ndarray:
-        """The numbers in the type of the graph.
-
-        Raises
-        ------
-        ValueError
-            If they are too large for it.
-        """
+        """The numbers in the type of the graph, if they are not too large for it."""
         with np.errstate(over="ignore"):
             array = np.asarray(numbers, dtype=self.dtype)
         self._refuse_unless(bool(np.isfinite(array).all()))

@@ -197,7 +197,7 @@ def test_fit_of_several_outputs_asks_which():
 def test_fit_names_the_features_there_are(feature):
     X, y, _, _ = regression(d=2)
     model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, y)
-    with pytest.raises(ValueError, match=r"feature must be one of \['x0', 'x1'\]"):
+    with pytest.raises(ValueError, match=r"^feature .*the features of X are \['x0', 'x1'\]"):
         FitDisplay.from_estimator(model, X, y, feature=feature)
 
 

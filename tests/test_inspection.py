@@ -220,8 +220,8 @@ def test_of_many_rows_some_points_are_tested_in_batches(monkeypatch):
     ("settings", "features", "options", "message"),
     [
         ({"kernel": "tophat"}, None, {}, "no derivative"),
-        ({}, "colours", {}, "features must be among"),
-        ({}, [5], {}, "features must be among"),
+        ({}, "colours", {}, "features names the feature 'colours'"),
+        ({}, [5], {}, "features must hold names of features or indices from 0 to 4, and the features of X are"),
         ({}, None, {"n_bootstrap": 0}, "n_bootstrap"),
     ],
 )

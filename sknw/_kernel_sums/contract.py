@@ -11,23 +11,13 @@ from sknw._kernel_sums.scaled_sums import ScaledSums
 
 
 class Engine(ABC):
-    """The contract of an engine.
+    """The contract of an engine."""
 
-    Attributes
-    ----------
-    name : str
-        A value of the estimators' `algorithm`.
-    is_compiled : bool
-        Whether it must load compiled loops, which takes `LOAD_SECONDS` once a process.
-    leaves_out_ranges : bool
-        Whether `compute` can leave several keys out of a query; if not, a difference of sums does it, see `ranges`.
-    least_seconds : float
-        No request takes less, by `estimate_seconds`: the engine is not asked where another one is quicker.
-    """
-
-    name: str
-    is_compiled: bool = True
+    name: str  # a value of the estimators' `algorithm`
+    is_compiled: bool = True  # whether it must load compiled loops, which takes `LOAD_SECONDS` once a process
+    # whether `compute` can leave several keys out of a query; if not, a difference of sums does it, see `ranges`
     leaves_out_ranges: bool = False
+    # no request takes less, by `estimate_seconds`: it is not asked where another one is quicker
     least_seconds: float = 0.0
 
     @abstractmethod

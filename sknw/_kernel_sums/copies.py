@@ -23,18 +23,10 @@ _LEAST_COPIES = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Points, many of which are equal.
+    """Points, many of which are equal."""
 
-    Attributes
-    ----------
-    order : ndarray of shape (n,)
-        The points, equal ones one after the other.
-    first : ndarray of shape (s,)
-        Where in this order each of the distinct points begins.
-    """
-
-    order: np.ndarray
-    first: np.ndarray
+    order: np.ndarray  # the points, equal ones one after the other, (n,)
+    first: np.ndarray  # where in this order each of the distinct points begins, (s,)
 
     @classmethod
     def of(cls, points: np.ndarray) -> Copies | None:

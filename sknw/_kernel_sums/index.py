@@ -187,14 +187,16 @@ class KeyIndex:
                 kept.popitem(last=False)
         return made
 
+    def of_weighted_columns(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
+        """``make()``, a function of `weighted_columns` alone; in a metric what it has made in the one before."""
+        return self.of_columns(name, make) if self.metric is None else self.metric[0].of_weighted_columns(name, make)
+
     @property
     def weighted_columns(self) -> np.ndarray:
         """w_j (1, V_j), of shape (n, 1 + k)."""
-        return self.of_columns("weighted", self._weigh_columns)
+        return self.of_weighted_columns("weighted", self._weigh_columns)
 
     def _weigh_columns(self) -> np.ndarray:
-        if self.metric is not None:
-            return self.metric[0].weighted_columns
         weighted = np.empty((len(self), 1 + self.columns.shape[1]))
         weighted[:, 0] = self.weights
         np.multiply(self.columns, self.weights[:, np.newaxis], out=weighted[:, 1:])

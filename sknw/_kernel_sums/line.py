@@ -1,4 +1,4 @@
-"""A request of one feature, its keys and queries sorted."""
+"""Requests of one feature."""
 
 from __future__ import annotations
 
@@ -14,29 +14,17 @@ from sknw._kernel_sums.request import KernelSumRequest
 class SortedRequest:
     """A request of one feature, its keys and queries sorted; ranges of keys that are left out are not looked at.
 
-    Attributes
-    ----------
-    key_order : slice or ndarray of shape (n,)
-        What sorts the keys.
-    order : slice or ndarray of shape (m,)
-        What sorts the queries.
-    keys, weights, columns : ndarrays of shape (n,), (n,), (k, n)
-    queries : ndarray of shape (m,)
-    rank : ndarray of shape (m,)
-        How many keys stand left of each query; of several keys at a query that is its own key, the others stand on
-        either side.
-    is_own : bool ndarray of shape (m,)
-        Whether the key at its rank is the query's own.
+    Of several keys at a query that is its own key, the others stand on either side.
     """
 
-    key_order: Rows
-    order: Rows
-    keys: np.ndarray
-    weights: np.ndarray
-    columns: np.ndarray
-    queries: np.ndarray
-    rank: np.ndarray
-    is_own: np.ndarray
+    key_order: Rows  # what sorts the keys, (n,)
+    order: Rows  # what sorts the queries, (m,)
+    keys: np.ndarray  # (n,)
+    weights: np.ndarray  # (n,)
+    columns: np.ndarray  # (k, n)
+    queries: np.ndarray  # (m,)
+    rank: np.ndarray  # how many keys stand left of each query, (m,)
+    is_own: np.ndarray  # whether the key at its rank is the query's own, bool (m,)
 
     @classmethod
     def of(cls, request: KernelSumRequest) -> SortedRequest:

@@ -18,14 +18,15 @@ from numpy.polynomial.chebyshev import Chebyshev
 MULTIPLY_ADD = frozenset({"contract", "nnan", "nsz"})
 REORDERED = MULTIPLY_ADD | {"reassoc"}
 
-# sin(pi v / 2) / v as a polynomial in v^2 on [0, 1], relative error about 1e-16
-SINE = tuple(
-    float(c)
-    for c in Chebyshev.interpolate(lambda x: np.pi / 2 * np.sinc(np.sqrt(x) / 2), 9, domain=[0.0, 1.0])
-    .convert(kind=np.polynomial.Polynomial)
-    .coef
-)
 
+def _polynomial(function, degree, first, last, number=float):
+    """The coefficients of x^k of a function on an interval, by interpolation at Chebyshev points."""
+    interpolant = Chebyshev.interpolate(function, degree, domain=[first, last])
+    return tuple(number(c) for c in interpolant.convert(kind=np.polynomial.Polynomial).coef)
+
+
+# sin(pi v / 2) / v as a polynomial in v^2 on [0, 1], relative error about 1e-16
+SINE = _polynomial(lambda x: np.pi / 2 * np.sinc(np.sqrt(x) / 2), 9, 0.0, 1.0)
 
 # Private in numba, and hence imported here alone: a copy of a tuple with one of its items replaced.
 with_item = tuple_setitem
@@ -135,14 +136,9 @@ def _times_power_of_two(typingctx, p, shifted):
     return p(p, p), codegen
 
 
-def _exp2_coefficients(degree):
-    """2^r = sum_k c_k r^k on [-1/2, 1/2], by interpolation at Chebyshev points."""
-    return Chebyshev.interpolate(np.exp2, degree, domain=[-0.5, 0.5]).convert(kind=np.polynomial.Polynomial).coef
-
-
-# The relative error of a weight is 3e-16 in float64 and 2e-7 in float32. Most of it cancels in the ratio of two sums.
-_C64 = tuple(float(c) for c in _exp2_coefficients(10))
-_C32 = tuple(np.float32(c) for c in _exp2_coefficients(5))
+# 2^r = sum_k c_k r^k on [-1/2, 1/2]. The relative error of a weight is 3e-16 in float64 and 2e-7 in float32. Most of it
+# cancels in the ratio of two sums.
+_C64, _C32 = _polynomial(np.exp2, 10, -0.5, 0.5), _polynomial(np.exp2, 5, -0.5, 0.5, np.float32)
 _ROUNDER64, _ROUNDER32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
 # The smallest results are 2^-960 and 2^-100: so far above the subnormal numbers, which processors are slow at, that
 # their products with small values are too.
@@ -206,14 +202,7 @@ _INTEGER = ir.IntType(64)
 # from the bits of sqrt(1 / 2) to those of 1
 _TO_ONE = 0x3FF0000000000000 - 0x3FE6A09E667F3BCD
 # log2((1 + s) / (1 - s)) / s as a polynomial in s^2, |s| <= (sqrt(2) - 1) / (sqrt(2) + 1), relative error 1e-16
-_LOG = tuple(
-    float(c)
-    for c in Chebyshev.interpolate(
-        lambda v: 2 / np.log(2) * np.arctanh(np.sqrt(v)) / np.sqrt(v), 7, domain=[0.0, (3 - 2 * np.sqrt(2)) ** 2]
-    )
-    .convert(kind=np.polynomial.Polynomial)
-    .coef
-)
+_LOG = _polynomial(lambda v: 2 / np.log(2) * np.arctanh(np.sqrt(v)) / np.sqrt(v), 7, 0.0, (3 - 2 * np.sqrt(2)) ** 2)
 
 
 def log2(x):

@@ -48,6 +48,12 @@ def scatter_rows(array: np.ndarray, rows: Rows, ordered: np.ndarray) -> None:
         row[rows] = row_in_order
 
 
+def in_ranges(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The numbers first[0], ..., last[0] - 1, first[1], ..., one range after the other."""
+    counts = last - first
+    return np.arange(counts.sum()) + np.repeat(last - np.cumsum(counts), counts)
+
+
 def places_of(index: np.ndarray, inverse: Rows) -> np.ndarray:
     """Where the points `index` stand in an order, of which the `inverse_permutation` is given; -1 for -1, no point."""
     return index if isinstance(inverse, slice) else np.where(index < 0, -1, np.take(inverse, index))

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from sknw._kernel_sums.index import KeyIndex, squared_norms
-from sknw._kernel_sums.permutation import Rows, sorting_rows, take_last
+from sknw._kernel_sums.permutation import Rows, in_ranges, sorting_rows, take_last
 from sknw._kernel_sums.threads import effective_n_threads
 from sknw.kernels import Form, Kernel, Pairwise
 
@@ -18,19 +18,11 @@ _GEMM_TOLERANCE = {np.float64: 1e-12, np.float32: 5e-6}
 
 @dataclass(frozen=True, eq=False)
 class LeaveOut:
-    """The keys that each query is summed without.
+    """The keys that each query is summed without: first[i], ..., last[i] - 1, none where both are equal."""
 
-    Attributes
-    ----------
-    first, last : ndarrays of shape (m,), intp
-        Query i is summed without the keys first[i], ..., last[i] - 1; with all keys where both are equal.
-    is_own : bool
-        Whether each range is the query's own key, or empty: engines then need not subtract.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
-    is_own: bool = False
+    first: np.ndarray  # intp (m,)
+    last: np.ndarray  # intp (m,)
+    is_own: bool = False  # whether each range is the query's own key, or empty: engines then need not subtract
 
     @classmethod
     def own(cls, index: np.ndarray) -> LeaveOut:
@@ -81,38 +73,22 @@ class KernelSumRequest:
 
     For query q and bandwidth h
 
-        S(q, h) = sum_j K(||q - z_j||^2 / h^2) w_j (1, V_j)
+        S(q, h) = sum_j K(||q - z_j||^2 / h^2) w_j (1, V_j).
 
-    Attributes
-    ----------
-    kernel : Kernel
-    index : KeyIndex
-        Keys z_j, weights w_j and columns V_j.
-    queries : ndarray of shape (m, d), float64
-        Inputs, centred as the keys are and divided by the estimator's bandwidth (or multiplied by w).
-    leave_out : LeaveOut or None
-        None: every query is summed with all keys.
-    bandwidths : ndarray of shape (b,), float64
-        The h, in units of the keys; positive and descending.
-    allow_float32 : bool
-        The answer will be rounded to float32, so that an engine may compute in float32 where that is accurate.
-    n_jobs : int or None
-        Threads, by joblib's conventions.
-    query_groups : ndarray of shape (m,), intp, or None
-        Among the groups of the index that of each query, -1 for none of them; None: not known.
-    widths : ndarray of shape (m,), float64, or None
-        What the distances from each query are divided by before anything else, at least 1; None: all are 1.
+    Queries are centred as the keys are, and divided by the estimator's bandwidth (or multiplied by w). Where the answer
+    will be rounded to float32, an engine may compute in float32 if that is accurate.
     """
 
     kernel: Kernel
-    index: KeyIndex
-    queries: np.ndarray
-    leave_out: LeaveOut | None = None
+    index: KeyIndex  # keys z_j, weights w_j and columns V_j
+    queries: np.ndarray  # (m, d)
+    leave_out: LeaveOut | None = None  # None: every query is summed with all keys
+    # the h, in units of the keys; positive and descending, (b,)
     bandwidths: np.ndarray = field(default_factory=lambda: np.ones(1))
-    allow_float32: bool = False
-    n_jobs: int | None = None
-    query_groups: np.ndarray | None = None
-    widths: np.ndarray | None = None
+    allow_float32: bool = False  # whether the answer will be rounded to float32
+    n_jobs: int | None = None  # threads, by joblib's conventions
+    query_groups: np.ndarray | None = None  # that of each query among those of the index, -1 for none, (m,)
+    widths: np.ndarray | None = None  # what the distances from each query are divided by, at least 1, (m,); None: 1
 
     @property
     def keys(self) -> np.ndarray:
@@ -178,9 +154,7 @@ class KernelSumRequest:
             none = np.empty(0, dtype=np.intp)
             return none, none
         first, last = self.leave_out.first[rows], self.leave_out.last[rows]
-        count = last - first
-        row = np.repeat(np.arange(len(count)), count)
-        return row, np.arange(len(row)) + np.repeat(last - np.cumsum(count), count)
+        return np.repeat(np.arange(len(first)), last - first), in_ranges(first, last)
 
     def gemm_distances_ok(self, precision: type[np.floating], rows: np.ndarray | slice) -> np.ndarray:
         """For which of some queries ||q - z||^2 may be ||q||^2 - 2 q.z + ||z||^2, faster from four features up: bool.

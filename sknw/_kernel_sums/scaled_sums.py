@@ -15,19 +15,11 @@ class ScaledSums:
     """Kernel sums S = exp(log_scale) * (mass, moments).
 
     The scale keeps queries far from all keys representable, where every weight underflows.
-
-    Attributes
-    ----------
-    mass : ndarray of shape (b, m)
-        sum_j K_j w_j; zero where no key is in the support.
-    moments : ndarray of shape (b, m, k)
-        sum_j K_j w_j V_j.
-    log_scale : ndarray of shape (b, m)
     """
 
-    mass: np.ndarray
-    moments: np.ndarray
-    log_scale: np.ndarray
+    mass: np.ndarray  # sum_j K_j w_j, zero where no key is in the support, (b, m)
+    moments: np.ndarray  # sum_j K_j w_j V_j, (b, m, k)
+    log_scale: np.ndarray  # (b, m)
 
     @classmethod
     def of_columns(cls, sums: np.ndarray, log_scale: np.ndarray) -> ScaledSums:

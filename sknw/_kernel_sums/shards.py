@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -22,17 +23,10 @@ NEEDS_ALL_ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked of all keys, for the workers who have them.
+    """What is asked of all keys, for the workers who have them."""
 
-    Attributes
-    ----------
-    request : KernelSumRequest
-        About no keys.
-    metric : (w, offset_magnitude) or None
-        Where the keys are those that the workers have times w, see `KeyIndex.in_metric`.
-    """
-
-    request: KernelSumRequest
+    request: KernelSumRequest  # about no keys
+    # (w, offset_magnitude) where the keys are those that the workers have times w, see `KeyIndex.in_metric`
     metric: tuple[np.ndarray, float] | None
 
     @classmethod
@@ -46,13 +40,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Consecutive keys, from the one numbered `start` among all.
-
-    Attributes
-    ----------
-    index : KeyIndex
-    start : int
-    """
+    """Consecutive keys, from the one numbered `start` among all."""
 
     index: KeyIndex
     start: int
@@ -162,9 +150,9 @@ class ShardedIndex(KeyIndex):
         ranges: np.ndarray | None = None,
     ) -> None:
         if ranges is None:
-            of_shards = np.array(shards.map(_ranges))
+            of_shards = np.array(shards.map(attrgetter("index.ranges")))
             ranges = np.array([of_shards[:, 0].min(axis=0), of_shards[:, 1].max(axis=0)])
-        keys: Any = DistantRows(shards, _keys, ranges.shape[1])
+        keys: Any = DistantRows(shards, partial(rows_of, name="index.keys"), ranges.shape[1])
         super().__init__(keys, weights, columns, offset_magnitude, groups)
         self.shards, self.ranges, self.has_equal_keys = shards, ranges, has_equal_keys
 
@@ -189,7 +177,8 @@ class ShardedIndex(KeyIndex):
     def with_columns_of(self, name: Hashable, x: Any, make: Callable[..., np.ndarray]) -> KeyIndex:
         """As of the base, for x on the same workers."""
         shards = self.shards.derive(_with_columns_of, x.shards.kept, x.find, make)
-        return self._with(shards, DistantRows(shards, _columns, make(x[:0], self.columns[:0]).shape[1]))
+        n_columns = make(x[:0], self.columns[:0]).shape[1]
+        return self._with(shards, DistantRows(shards, partial(rows_of, name="index.columns"), n_columns))
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         d, k = self.keys.shape[1], self.columns.shape[1]
@@ -208,7 +197,7 @@ class ShardedIndex(KeyIndex):
 
     @cached_property
     def smallest_weight(self) -> float:
-        return min(self.shards.map(_smallest_weight))
+        return min(self.shards.map(attrgetter("index.smallest_weight")))
 
     def nearest_in_max_norm(self, point: np.ndarray, n: int) -> np.ndarray:
         distances, keys = map(np.concatenate, zip(*self.shards.map(_nearest_in_max_norm, point, n), strict=True))
@@ -236,12 +225,9 @@ def _find_then(
     return task(find(shard, rows))
 
 
-def _keys(shard: Shard, rows: np.ndarray) -> np.ndarray:
-    return shard.index.keys[rows]
-
-
-def _columns(shard: Shard, rows: np.ndarray) -> np.ndarray:
-    return shard.index.columns[rows]
+def rows_of(shard: Any, rows: np.ndarray, name: str) -> np.ndarray:
+    """Rows of an attribute of a shard."""
+    return attrgetter(name)(shard)[rows]
 
 
 def _everything(shard: Shard, rows: np.ndarray) -> np.ndarray:
@@ -249,10 +235,6 @@ def _everything(shard: Shard, rows: np.ndarray) -> np.ndarray:
     index = shard.index
     number = np.zeros(len(index)) if index.groups is None else index.groups.number
     return np.column_stack([index.keys[rows], index.columns[rows], index.weights[rows], number[rows]])
-
-
-def _ranges(shard: Shard) -> np.ndarray:
-    return shard.index.ranges
 
 
 def _with_columns(shard: Shard, columns: np.ndarray) -> Shard:
@@ -270,10 +252,6 @@ def _weighted_sums(shard: Shard) -> np.ndarray:
     """Of the weights, and of their products with the columns."""
     weights = shard.index.weights
     return np.append(weights.sum(), (weights[:, np.newaxis] * shard.index.columns).sum(axis=0))
-
-
-def _smallest_weight(shard: Shard) -> float:
-    return shard.index.smallest_weight
 
 
 def _nearest_in_max_norm(shard: Shard, point: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

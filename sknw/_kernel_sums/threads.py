@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from threading import current_thread, main_thread
@@ -29,16 +30,33 @@ def for_each_chunk(
     where there are queries enough. `uses_blas`: the task does, which then keeps to one thread.
     """
     size = min(largest_chunk, -(-n_queries // (4 * n_threads))) if n_threads > 1 else largest_chunk
-    size = -(-size // multiple_of) * multiple_of
-    chunks = [slice(start, min(start + size, n_queries)) for start in range(0, n_queries, max(size, 1))]
+    size = max(1, -(-size // multiple_of) * multiple_of)
+    starts = deque(range(0, n_queries, size))
+
+    def take() -> int | None:
+        try:
+            return starts.popleft()
+        except IndexError:  # asking first would not do: another thread may take the last one in between
+            return None
+
+    def work() -> None:
+        for start in iter(take, None):
+            task(slice(start, min(start + size, n_queries)))
+
     with one_blas_thread() if uses_blas else nullcontext():
-        if n_threads == 1 or len(chunks) == 1:
-            for rows in chunks:
-                task(rows)
-        else:
-            # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations
-            with ThreadPoolExecutor(n_threads) as pool:
-                list(pool.map(task, chunks))
+        if n_threads == 1 or len(starts) < 2:
+            work()
+            return
+        # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations. A future for each
+        # thread: one for each chunk would hold 2 kB, and of 40 000 keys a chunk is one query.
+        with ThreadPoolExecutor(n_threads) as pool:
+            workers = [pool.submit(work) for _ in range(n_threads)]
+            try:
+                wait(workers, return_when=FIRST_EXCEPTION)
+            finally:
+                starts.clear()  # after an error or an interrupt the other threads end with their chunk
+        for worker in workers:
+            worker.result()
 
 
 def is_large_product(n_multiplications: int) -> bool:

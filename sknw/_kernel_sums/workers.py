@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from joblib import Parallel, delayed
@@ -21,47 +21,11 @@ _MOST_KEPT = 16
 Split = Callable[[int], list[Any]]
 
 
-class Shards(Protocol):
-    """Shards that workers keep."""
-
-    def reduce(
-        self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], question: Any, data: Callable[[slice], Any]
-    ) -> Any:
-        """Merge what ``task(shard, n_threads, question, data(rows))`` returns, in the order of the shards.
-
-        The `rows` are those of the shard among all.
-        """
-
-
-class Workers(Protocol):
-    """The workers of a backend.
-
-    Attributes
-    ----------
-    identity : str
-        Names the processes that keep what is sent to them.
-    number : int
-        How many shards they sum at a time.
-    """
-
-    identity: str
-    number: int
-
-    def keep(self, split: Split) -> Shards:
-        """Send each shard to a worker."""
-
-
-def workers_of(backend: ParallelBackendBase) -> Workers:
-    """The workers of a backend; those of dask are spoken to by its client, as that can keep data where they are."""
-    client = getattr(backend, "client", None)
-    if client is None:
-        return JoblibWorkers(backend)
-    backend.effective_n_jobs(-1)  # waits for the first worker
-    return DaskWorkers(client)
-
-
 class DaskWorkers:
-    """Processes of a dask cluster, each with its threads."""
+    """Processes of a dask cluster, each with its threads.
+
+    `identity` names the processes that keep what is sent to them, and `number` is how many shards they sum at a time.
+    """
 
     def __init__(self, client: Any) -> None:
         self.client, self.identity, self.threads = client, client.id, client.ncores()
@@ -73,9 +37,10 @@ class DaskWorkers:
         return sorted(self.threads)
 
     def keep(self, split: Split) -> DaskShards:
+        """Send each shard to a worker."""
         shards = split(self.number)
         places = list(zip(self.addresses, shards, strict=False))
-        kept = [submit(self.client, address, _same, shard) for address, shard in places]
+        kept = [submit(self.client, address, same, shard) for address, shard in places]
         homes = [Home(address, self.threads[address], shard.rows) for address, shard in places]
         return DaskShards(kept, homes)
 
@@ -125,9 +90,12 @@ class DaskShards:
     def reduce(
         self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], question: Any, data: Callable[[slice], Any]
     ) -> Any:
-        """As of `Shards`; pairs of answers are merged where they are, and the client gets one."""
+        """Merge what ``task(shard, n_threads, question, data(rows))`` returns, in the order of the shards.
+
+        The `rows` are those of the shard among all. Pairs of answers are merged where they are; the client gets one.
+        """
         client = self.kept[0].client
-        asked = submit(client, self.homes[0].address, _same, question)
+        asked = submit(client, self.homes[0].address, same, question)
         answers = [
             (home.address, self._submit(i, task, home.n_threads, asked, data(home.rows)))
             for i, home in enumerate(self.homes)
@@ -189,17 +157,19 @@ def _outside_of_the_pool() -> Iterator[None]:
             rejoin()
 
 
-def _same(data: Any) -> Any:
+def same(data: Any) -> Any:
+    """As the result of a task the data are sent again where a worker has died."""
     return data
 
 
 class JoblibWorkers:
-    """The worker processes of a joblib backend other than dask's, each with one thread."""
+    """The worker processes of a joblib backend other than dask's, each with one thread; otherwise as `DaskWorkers`."""
 
     def __init__(self, backend: ParallelBackendBase) -> None:
         self.identity, self.number = type(backend).__qualname__, backend.effective_n_jobs(-1)
 
     def keep(self, split: Split) -> JoblibShards:
+        """As of `DaskWorkers`."""
         return JoblibShards(split(self.number))
 
 
@@ -212,7 +182,7 @@ class JoblibShards:
     def reduce(
         self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], question: Any, data: Callable[[slice], Any]
     ) -> Any:
-        """As of `Shards`."""
+        """As of `DaskShards`."""
 
         def ask(numbers: list[int], is_sent: bool) -> list[Any]:
             return Parallel(n_jobs=-1, batch_size=1)(
@@ -228,6 +198,18 @@ class JoblibShards:
         for i, answer in zip(missing, ask(missing, False) if missing else [], strict=True):
             answers[i] = answer
         return reduce(merge, answers)
+
+
+Shards = DaskShards | JoblibShards
+
+
+def workers_of(backend: ParallelBackendBase) -> DaskWorkers | JoblibWorkers:
+    """The workers of a backend; those of dask are spoken to by its client, as that can keep data where they are."""
+    client = getattr(backend, "client", None)
+    if client is None:
+        return JoblibWorkers(backend)
+    backend.effective_n_jobs(-1)  # waits for the first worker
+    return DaskWorkers(client)
 
 
 _kept: OrderedDict[tuple[str, int], Any] = OrderedDict()

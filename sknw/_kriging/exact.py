@@ -7,8 +7,8 @@ With G = a kappa + noise diag(1 / omega) and the trend F, and of a query x the c
     var(x) = a + noise - g'B g - 2 f'P g + f'(F'G^-1 F)^-1 f,
     y_S - f_-S(x_S) = r_S = B_SS^-1 alpha_S,  f_-S(x) = f(x) - c_S'r_S                        (Dubrule 1983)
 
-for the samples S left out, the parameters as they are. Whatever answers the methods of `Kriging` can stand in the place
-of `ExactKriging` in the estimator: all queries are standardised columns, (m, c), all values are standardised targets.
+for the samples S left out, the parameters as they are. Queries are standardised columns, (m, c), values standardised
+targets.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, pinvh
-from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
 from sknw._kriging.covariance import KrigingModel, Points
 from sknw._kriging.likelihood import factorise, inverse
@@ -29,52 +28,6 @@ from sknw._smoothing.validation import Tests, Validation
 
 # A batch of queries has at most this many numbers for each of a few arrays.
 _BATCH = 2**22
-
-
-class Kriging(Protocol):
-    """What the estimator asks of a solution."""
-
-    @property
-    def model(self) -> KrigingModel:
-        """The parameters."""
-
-    @property
-    def alpha(self) -> np.ndarray | None:
-        """The learned values of the samples, (n, k); None where each query has its own."""
-
-    @property
-    def beta(self) -> np.ndarray:
-        """The coefficients of the trend of all samples, (q, k)."""
-
-    @property
-    def n_neighbors(self) -> int | None:
-        """How many samples a prediction rests on; None for all."""
-
-    def predict(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
-        """Predictions (m, k), not clamped."""
-
-    def predict_with_variance(self, queries: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions (m, k), and the variance (m,) of a new observation of weight 1."""
-
-    def covariance(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
-        """The covariances (m, m) of the errors of predictions at the queries, without the noise of new observations."""
-
-    def weights(self, queries: np.ndarray, n_threads: int) -> np.ndarray | csr_array:
-        """The signed weights c (m, n) of the samples, whose rows sum to 1."""
-
-    def gradient(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
-        """Derivatives (m, k, c) of the predictions in the columns of the queries."""
-
-    def left_out(self, validation: Validation, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """The residuals y_i - f_-S(x_i) (p, k) of left-out predictions of samples, and their variances (p,)."""
-
-    def predict_without(self, queries: np.ndarray, tests: Tests) -> np.ndarray:
-        """Predictions (p, k) of queries (p, c) that are no samples without what their tests leave out."""
-
-    def interval(
-        self, queries: np.ndarray, validation: Validation, residuals: np.ndarray, coverage: float, n_threads: int
-    ) -> np.ndarray:
-        """Bounds (m, k, 2) by the jackknife+ or CV+, for the residuals (p, k) of `left_out`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +79,7 @@ class ExactKriging:
 
     def batches(self, n_queries: int, n_numbers: int = 1) -> Iterator[slice]:
         """Slices of the queries, each of which has `n_numbers` (n,) in a batch."""
-        size = max(_BATCH // (len(self) * n_numbers), 1)
-        return (slice(start, start + size) for start in range(0, n_queries, size))
+        return gen_batches(n_queries, max(_BATCH // (len(self) * n_numbers), 1))
 
     def _covariances(self, queries: np.ndarray, n_threads: int) -> np.ndarray:
         """g of each query, (m, n)."""

@@ -13,13 +13,17 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtri
 
-from sknw._kriging.exact import Kriging
+from sknw._kriging.exact import ExactKriging
+from sknw._kriging.neighbours import LocalKriging
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Validation
 
 # Of sums of weights, relative to them.
 _ROUNDING = 1e-12
+
+# Both have the same methods.
+Kriging = ExactKriging | LocalKriging
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +41,6 @@ class FittedKriging:
     def features(self) -> FeatureMap:
         """The columns that the features become."""
         return self.training.features
-
-    @cached_property
-    def tests_each_once(self) -> bool:
-        """Whether no sample has several left-out predictions, which intervals take."""
-        return len(np.unique(self.validation.rows)) == len(self.validation)
 
     @cached_property
     def varies(self) -> np.ndarray:

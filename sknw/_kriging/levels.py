@@ -16,20 +16,13 @@ import numpy as np
 from scipy.linalg import qr, solve_triangular
 from scipy.optimize import brentq, minimize_scalar
 
+from sknw._kriging import likelihood as prior
 from sknw._kriging.covariance import KrigingModel
-from sknw._kriging.likelihood import (
-    AMPLITUDE_BOUNDS,
-    AMPLITUDE_SD,
-    NOISE_BOUNDS,
-    NOISE_SD,
-    START_NOISE,
-    Likelihood,
-    factorise,
-)
+from sknw._kriging.likelihood import Likelihood, factorise
 
 # The search ends at this relative error of log r.
 _TOL = 1e-2
-_LOG_AMPLITUDES, _LOG_NOISES = np.log(AMPLITUDE_BOUNDS), np.log(NOISE_BOUNDS)
+_LOG_AMPLITUDES, _LOG_NOISES = np.log(prior.AMPLITUDE_BOUNDS), np.log(prior.NOISE_BOUNDS)
 
 
 def find_levels(likelihood: Likelihood, model: KrigingModel, learns_noise: bool) -> KrigingModel:
@@ -76,9 +69,10 @@ class _Levels:
             log_a = self._best_amplitude(log_r, squares)
         else:
             log_a = float(np.clip(np.log(self.model.noise) - log_r, *_LOG_AMPLITUDES))
-        value = 0.5 * (squares * np.exp(-log_a) + self.n_free * log_a + log_det) + 0.5 * (log_a / AMPLITUDE_SD) ** 2
+        value = 0.5 * (squares * np.exp(-log_a) + self.n_free * log_a + log_det)
+        value += 0.5 * (log_a / prior.AMPLITUDE_SD) ** 2
         if self.learns_noise:
-            value += 0.5 * ((log_a + log_r - np.log(START_NOISE)) / NOISE_SD) ** 2
+            value += 0.5 * ((log_a + log_r - np.log(prior.START_NOISE)) / prior.NOISE_SD) ** 2
         return value, log_a
 
     def _parts(self, log_r: float) -> tuple[float, float]:
@@ -100,8 +94,8 @@ class _Levels:
             low, high = max(low, _LOG_NOISES[0] - log_r), min(high, _LOG_NOISES[1] - log_r)
 
         def slope(log_a: float) -> float:
-            by_noise = (log_a + log_r - np.log(START_NOISE)) / NOISE_SD**2 if self.learns_noise else 0.0
-            return 0.5 * (self.n_free - squares * np.exp(-log_a)) + log_a / AMPLITUDE_SD**2 + by_noise
+            by_noise = (log_a + log_r - np.log(prior.START_NOISE)) / prior.NOISE_SD**2 if self.learns_noise else 0.0
+            return 0.5 * (self.n_free - squares * np.exp(-log_a)) + log_a / prior.AMPLITUDE_SD**2 + by_noise
 
         if slope(low) >= 0:
             return low

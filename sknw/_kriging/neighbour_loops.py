@@ -278,12 +278,7 @@ def solve_systems(
     A, inverse_diagonal, logs = np.empty((n, offset + n)), np.empty(n), np.empty(n)
     sums, local, local_squared = np.empty(n), np.zeros((powered.shape[1], n)), np.zeros((squared.shape[1], n))
     width = -(-q // PANEL) * PANEL
-    products, T, inverse_T = (
-        np.empty((1 + q + v, 1 + q + v)),
-        np.empty((width, 4 * (1 + v // 4 + 1) + width)),
-        np.empty(width),
-    )
-    wants_solutions = len(solutions) > 0
+    working = np.empty((1 + q + v, 1 + q + v)), np.empty((width, 4 * (1 + v // 4 + 1) + width)), np.empty(width)
     u = np.empty((1 + v, n))
     for i in range(len(found)):
         count, neighbours = n_found[i], found[i]
@@ -319,22 +314,8 @@ def solve_systems(
             A[r, :] = 0.0
             A[r, offset + r] = inverse_diagonal[r] = 1.0
         factorise(A[:size], inverse_diagonal, offset, _DEPENDENT)
-        _finish(
-            i,
-            means,
-            variances,
-            betas,
-            u,
-            A,
-            size,
-            trend_at_queries[i],
-            products,
-            T,
-            inverse_T,
-            amplitude,
-            wants_solutions,
-        )
-        if wants_solutions:
+        _finish(i, means, variances, betas, u, A[:size], trend_at_queries[i], working, amplitude)
+        if len(solutions):
             # L x = u
             for column in range(1 + v):
                 x = u[column]
@@ -345,9 +326,10 @@ def solve_systems(
 
 
 @inner()
-def _finish(i, means, variances, betas, u, A, size, trend, products, T, inverse_T, amplitude, wants_solutions):
+def _finish(i, means, variances, betas, u, A, trend, working, amplitude):
     """Mean, variance and, where solutions are wanted, the right-hand sides of L x = u."""
-    q, v = trend.size, means.shape[1]
+    q, v, size = trend.size, means.shape[1], len(A)
+    products, T, inverse_T = working
     products[:, :] = 0.0
     for r in range(size):
         for a in range(1 + q + v):
@@ -375,7 +357,7 @@ def _finish(i, means, variances, betas, u, A, size, trend, products, T, inverse_
         for a in range(q):
             mean += T[a, b] * T[a, v]
         means[i, b] = mean
-    if wants_solutions:
+    if len(betas):
         for a in range(q):  # L x = T
             for b in range(v + 1):
                 for c in range(a):

@@ -18,7 +18,9 @@ from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
+from sknw._kernel_sums.permutation import in_ranges
 from sknw._kernel_sums.request import LeaveOut
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kriging.covariance import KrigingModel
@@ -93,8 +95,7 @@ class LocalKriging:
         c, points, keys = weights[:, used].toarray(), covariance.points(queries), covariance.points(self.columns[used])
         cross = c @ covariance.between(keys, points, n_threads)
         found = covariance.within(points, n_threads) - cross - cross.T
-        size = max(_BATCH // len(used), 1)
-        for batch in (slice(start, start + size) for start in range(0, len(used), size)):
+        for batch in gen_batches(len(used), max(_BATCH // len(used), 1)):
             found += c[:, batch] @ covariance.between(keys[batch], keys, n_threads) @ c.T
         return self.model.amplitude * found + (c * self._noise[used]) @ c.T
 
@@ -155,7 +156,7 @@ class LocalKriging:
         r[rows[known]] = residuals[known]
         for start, found in self._batches(queries, n_threads):
             for i, (neighbours, c, _) in enumerate(found, start):
-                some = known[_in_ranges(ends[neighbours], ends[neighbours + 1])]
+                some = known[in_ranges(ends[neighbours], ends[neighbours + 1])]
                 if means_without:
                     means = np.stack([of_split[i] for of_split in means_without])[split[some]]
                 else:
@@ -225,8 +226,8 @@ class LocalKriging:
     def _batches(self, queries: np.ndarray, n_threads: int) -> Iterator[tuple[int, _Solutions]]:
         """Solutions with their equations, a batch of queries at a time, and the first query of each."""
         size = max(_BATCH // (self.n_neighbors * (2 + self.values.shape[1])), 1)
-        for start in range(0, len(queries), size):
-            yield start, self._solve(queries[start : start + size], None, n_threads, with_equations=True)
+        for batch in gen_batches(len(queries), size):
+            yield batch.start, self._solve(queries[batch], None, n_threads, with_equations=True)
 
     def _solve(
         self, queries: np.ndarray, leave_out: LeaveOut | None, n_threads: int, with_equations: bool = False
@@ -267,10 +268,3 @@ class LocalKriging:
         found.means[found.n_neighbours == 0] = np.nan
         found.variances[found.n_neighbours == 0] = np.nan
         return found
-
-
-def _in_ranges(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """The numbers first[0], ..., last[0] - 1, first[1], ..., one range after the other."""
-    counts = last - first
-    starts = np.cumsum(counts) - counts
-    return np.arange(counts.sum()) + np.repeat(first - starts, counts)

@@ -18,6 +18,7 @@ import numpy as np
 
 from sknw._kernel_sums.metric_gradient import WeightCotangent, metric_diagonal, metric_gradient, metric_rows
 from sknw._kernel_sums.registry import kernel_sums
+from sknw._metric.means import MeansWithMoments, pool_with_moments, takes_moments
 from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.smoother import LeftOutBatch, Queries, Smoother
@@ -55,7 +56,8 @@ class Loss:
             used = has_slope | (features.repeat(w) != 0)
         x_used = self.x if used.all() else self.x[:, used]
         by_w, by_ridge = np.zeros(c if w.ndim == 1 else w.shape), np.zeros(c)
-        pooled_batches: Iterable[tuple[LeftOutBatch, Pooled]] = self._pooled(whole, ridge_of_columns)
+        pooled_batches: Iterable[tuple[LeftOutBatch, Pooled | MeansWithMoments]]
+        pooled_batches = self._means(whole) if takes_moments(whole) else self._pooled(whole, ridge_of_columns)
         datafit = self.datafit
         if datafit.has_parameters:  # which all predictions determine
             pooled_batches = list(pooled_batches)
@@ -67,6 +69,9 @@ class Loss:
             values, relative = whole.values[rows], weights[batch] / weights.sum()
             loss += float(relative @ datafit.losses(values, pooled.values))
             g = relative[:, np.newaxis] * datafit.derivatives(values, pooled.values)
+            if isinstance(pooled, MeansWithMoments):
+                by_w += pooled.by_squares(g)
+                continue
             cotangent, batch_by_ridge = pooled.vjp(g)
             if not cotangent.is_of_means and not has_slope.all():
                 cotangent = cotangent.among(has_slope[used])
@@ -109,6 +114,13 @@ class Loss:
             return 2.0 * features.sum(by_w) * w, features.sum(by_ridge)
 
         return roots, derivatives
+
+    def _means(self, whole: Smoother) -> Iterator[tuple[LeftOutBatch, MeansWithMoments]]:
+        """The left-out weighted means of each batch of rows, with what their derivatives take."""
+        for batch in whole.left_out(self.validation):
+            key_x = self.x if batch.keys is None else self.x[batch.keys]
+            query_x = take_rows(self.x, self.validation.rows[batch.where])
+            yield batch, pool_with_moments(batch.smoother, batch.queries, query_x, key_x)
 
     def _pooled(self, whole: Smoother, ridge: np.ndarray) -> Iterator[tuple[LeftOutBatch, Pooled]]:
         """The left-out predictions of each batch of rows, with the ridges of the columns that have a slope."""

@@ -64,8 +64,8 @@ _FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 4, 0.1, 0.02
 # features that do not matter soon are 0.
 _LEAST_GAIN, _FIRM_W = 0.3, 0.3
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
-# Rows of the scan for scalar w, with lines of many features fewer but at least the second number; and how many of its
-# minima are starts.
+# Rows of the scan for scalar w over every other bandwidth of a grid, with lines of many features fewer but at least the
+# second number (a scan that is complete: `_SCREEN_ROWS`, and every bandwidth); and how many of its minima are starts.
 _SCAN_ROWS, _LEAST_SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 25, 2
 # With more rows the starts are compared on this many, to this tolerance.
 _SCREEN_ROWS, _SCREEN_TOL = 500, 1e-4
@@ -132,6 +132,11 @@ class MetricOptimizer:
     @property
     def learns_many_slopes(self) -> bool:
         return self.learns_ridge and len(self.loss.training.scales) > _FEW_FEATURES
+
+    @property
+    def scan_is_complete(self) -> bool:
+        """Whether a scan of scalar w is one of all that can be learned: of one feature, where no ridge is learned."""
+        return len(self.loss.training.scales) == 1 and not self.learns_ridge
 
     def takes_squares(self, w: np.ndarray) -> bool:
         """Whether w is learned by Gauss-Newton steps, which take the derivatives of each row."""
@@ -316,8 +321,8 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
     """The best minimum of a structure, with `rank` columns if W is a matrix."""
     d = len(learner.loss.training.scales)
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
-    if structure == "scalar":
-        return multistart(learner, scalars, "scalar")
+    if structure == "scalar" or (structure == "diagonal" and learner.scan_is_complete):
+        return multistart(learner, scalars, structure)
     if learner.learns_many_slopes:
         scalar = MetricFit(*scalars[0], np.inf, [np.nan], True)  # not minimised: near enough for Gauss-Newton steps
     else:
@@ -405,14 +410,16 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     given = 0.0 if learner.given_ridge is None else float(np.median(learner.given_ridge))
     ridge = None if learner.learns_ridge else given
     d = len(training.scales)
-    n_rows = _SCAN_ROWS
-    if learner.learns_many_slopes:
+    n_rows, step = _SCAN_ROWS, 2
+    if learner.scan_is_complete:
+        n_rows, step = _SCREEN_ROWS, 1
+    elif learner.learns_many_slopes:
         n_rows = max(_SCAN_ROWS * _FEW_FEATURES // d, _LEAST_SCAN_ROWS)
     some = validation[:: -(-len(validation) // n_rows)]
     if smoother.line is not None:
         smoother = smoother.with_line(smoother.line.along_rows())
     scan = Criterion("loo", smoother, training, some, ridge, learner.loss.datafit)
-    factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::2]
+    factors = bandwidth_grid(smoother.index, smoother.kernel)[0][::step]
     smallest, largest = learner.w_bounds
     factors = factors[(1.0 / factors > smallest) & (1.0 / factors < largest)]
     if not factors.size:

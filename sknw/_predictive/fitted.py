@@ -54,11 +54,6 @@ class FittedSmoother:
         """All left-out predictions that the rule asks for."""
         return Validation.of(self.rule, self.training)
 
-    @cached_property
-    def tests_each_once(self) -> bool:
-        """Whether no sample has several left-out predictions, which intervals take."""
-        return len(np.unique(self.validation.rows)) == len(self.validation)
-
 
 class AppendedSmoother(FittedSmoother):
     """A fitted smoother to which rows were appended: it is made when it is first asked for, once.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
@@ -47,8 +48,7 @@ def fold_interval(
     if smoother.policy in ("nan", "raise"):
         unsupported = smoother.pool(queries)[1]
     size = max(_BATCH // (max(p, 1) * (3 * k + 1)), 1)
-    for start in range(0, len(queries), size):
-        batch = slice(start, start + size)
+    for batch in gen_batches(len(queries), size):
         means, scales = np.empty((2, p, len(queries[batch]), k))
         for tests in validation.parts:
             of_part = squares if tests.keys is None else squares[tests.keys]

@@ -109,5 +109,5 @@ def _select_in_window(
     pool = np.hstack([column[at] for column in of_query])
     filled = [np.pad(a, [(0, len(queries) - len(at)), (0, 0)]) for a in (near, pool, window)]
     found, working = np.full((len(queries), 2), np.nan), np.empty((2, 4, len(samples.y)))
-    jackknife_loops.bounds(*arguments, *filled, samples.y, samples.squares, samples.scores, working, found)
+    jackknife_loops.bounds(*arguments, *filled, (samples.y, samples.squares, samples.scores), working, found)
     return found[: len(at)]

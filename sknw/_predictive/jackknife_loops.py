@@ -67,23 +67,7 @@ def _scale(row, factor):
 
 
 @compiled()
-def bounds(
-    tile,
-    weights,
-    queries,
-    start,
-    shift,
-    layout,
-    kernel,
-    near,
-    pool,
-    window,
-    y,
-    squares,
-    scores,
-    working,
-    found,
-):
+def bounds(tile, weights, queries, start, shift, layout, kernel, near, pool, window, samples, working, found):
     """Bounds found[i] = (low, high) of each query i, or NaN, from the parts of the samples that may have them.
 
     Parameters
@@ -96,10 +80,10 @@ def bounds(
         What weights are multiplied by to sum to 1, the mass, the mean, and s^2 as numerator and denominator.
     window : array of shape (m, 3)
         The bounds are mean -/+ guess to within width, and have this rank among those of the parts.
-    y, squares, scores : arrays of shape (n,)
+    samples : tuple (y, squares, scores) of arrays of shape (n,)
     working : array of shape (2, 4, n)
     """
-    lower, minus_upper = working[0], working[1]
+    lower, minus_upper, (y, squares, scores) = working[0], working[1], samples
     n, size = y.size, weights.shape[1]
     kept, n_near = np.empty(n), np.zeros(4, dtype=np.int64)
     for i in range(0, queries.shape[0], 4):

@@ -33,6 +33,7 @@ from functools import cached_property
 import numpy as np
 from scipy.stats import norm, t
 from sklearn import get_config
+from sklearn.utils import gen_batches
 
 from sknw._predictive.fitted import FittedRegression
 from sknw._smoothing.bins import Bins, first_of_bins
@@ -146,8 +147,7 @@ class MultiplierBootstrap:
         """delta_b of batches of queries, (m, B, k), as many as fit in the working memory."""
         k = self.scales.shape[1]
         size = max(int(self._n_bytes / (8 * len(self.seeds) * k * 2)), 1)
-        for start in range(0, len(queries), size):
-            where = slice(start, start + size)
+        for where in gen_batches(len(queries), size):
             deltas = np.hstack([smoother.pool(queries[where])[0] for smoother in self._smoothers()])
             yield where, deltas.reshape(len(deltas), len(self.seeds), k)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn import get_config
+from sklearn.utils import gen_batches
 
 from sknw._kernel_sums.dense import rows_per_block, squared_distances
 from sknw._kernel_sums.index import KeyIndex
@@ -32,12 +33,11 @@ def individual_curves(smoother: Smoother, X: np.ndarray, feature: int, values: n
     curves = np.empty((len(X), len(values), smoother.values.shape[1]))
     bytes_of_value = 8 * (len(X) + len(smoother.keys)) * (1 + curves.shape[2])
     size = max(int(get_config()["working_memory"] * 2**20 / bytes_of_value), 1)
-    for start in range(0, len(values), size):
-        some = slice(start, start + size)
+    for some in gen_batches(len(values), size):
         curves[:, some], is_lost = _by_columns(smoother, X, feature, values[some])
         for g in np.flatnonzero(is_lost.any(axis=0)).tolist():
             rows = np.flatnonzero(is_lost[:, g])
-            curves[rows, start + g] = _predict(smoother, X[rows], feature, values[start + g])
+            curves[rows, some.start + g] = _predict(smoother, X[rows], feature, values[some.start + g])
     return curves
 
 

@@ -37,6 +37,7 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn import get_config
+from sklearn.utils import gen_batches
 
 from sknw._kernel_sums.dense import squared_distances
 from sknw._kernel_sums.registry import algorithm_for
@@ -82,44 +83,31 @@ def significance(
     residuals = np.where(np.isfinite(residuals), residuals, 0.0)  # where no sample is predicted from others
     size = _left_out_sizes(null if len(levels) else smoother, training)[:, np.newaxis]
     scales = scales_of_errors(smoother, residuals * np.sqrt(size / (size + 1.0)), fitted.cluster)
-    found = [
-        _test(smoother, null, X, feature, levels, smoother.values[:, k], scales[:, k], signs, weights)
-        for k in range(smoother.values.shape[1])
-    ]
-    statistic, p_value = zip(*found, strict=True)
-    return np.array(statistic), np.array(p_value)
-
-
-def _test(
-    smoother: Smoother,
-    null: Smoother,
-    X: np.ndarray,
-    feature: int,
-    levels: np.ndarray,
-    y: np.ndarray,
-    scales: np.ndarray,
-    signs: np.ndarray,
-    weights: np.ndarray,
-) -> tuple[float, float]:
-    """The statistic and the p-value, of targets `y` (n,) and those drawn around their fit without the feature."""
 
     def without(targets: np.ndarray) -> np.ndarray:
         return twice(null, targets).pool(null.samples)[0]
 
-    mean = without(y[:, np.newaxis])
-    size = max(int(get_config()["working_memory"] * 2**20 / (8 * len(y))), 1)
-    parts = []
-    for start in range(0, signs.shape[1], size):
-        targets = mean + scales[:, np.newaxis] * signs[:, start : start + size]
-        targets = np.column_stack([y, targets]) if start == 0 else targets
-        parts.append(_changes(smoother, X, feature, levels, targets - without(targets)))
-    changes = np.concatenate(parts, axis=2)
+    def test(y: np.ndarray, scales: np.ndarray) -> tuple[float, float]:
+        mean = without(y[:, np.newaxis])
+        parts = []
+        for batch in gen_batches(signs.shape[1], max(int(get_config()["working_memory"] * 2**20 / (8 * n)), 1)):
+            targets = mean + scales[:, np.newaxis] * signs[:, batch]
+            targets = np.column_stack([y, targets]) if batch.start == 0 else targets
+            parts.append(_changes(smoother, X, feature, levels, targets - without(targets)))
+        return _statistic_and_p_value(np.concatenate(parts, axis=2), weights)
+
+    statistic, p_value = zip(*map(test, smoother.values.T, scales.T), strict=True)
+    return np.array(statistic), np.array(p_value)
+
+
+def _statistic_and_p_value(changes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Of the changes (l, m, 1 + b) of the targets and of b drawn ones at m points."""
     deviation = changes[:, :, 1:].std(axis=2, keepdims=True)
     squares = ((changes / np.where(deviation > 0, deviation, np.inf)) ** 2).mean(axis=0)
     known = np.isfinite(squares).all(axis=1)  # points that have predictions
     statistics = weights[known] @ squares[known] / max(weights[known].sum(), weights.min())
     n_above = np.count_nonzero(statistics[1:] >= (1.0 - _ROUNDING) * statistics[0])
-    return float(statistics[0]), (1.0 + n_above) / (1.0 + signs.shape[1])
+    return float(statistics[0]), (1.0 + n_above) / len(statistics)
 
 
 def _left_out_sizes(smoother: Smoother, training: TrainingSet) -> np.ndarray:

@@ -27,17 +27,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Queries whose neighbours are found together.
+    """Queries whose neighbours are found together."""
 
-    Attributes
-    ----------
-    rows : ndarray of shape (m,)
-    n_near : int or None
-        No more keys are near enough to any of them; None where these are more than a few.
-    """
-
-    rows: np.ndarray
-    n_near: int | None
+    rows: np.ndarray  # (m,)
+    n_near: int | None  # no more keys are near enough to any of them; None where these are more than a few
 
 
 @dataclass(frozen=True, eq=False)

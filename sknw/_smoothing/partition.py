@@ -20,23 +20,11 @@ import numpy as np
 from sklearn.utils import check_array
 
 from sknw._kernel_sums.index import KeyIndex
-from sknw._kernel_sums.shards import DistantRows, Shard, ShardedIndex
+from sknw._kernel_sums.shards import DistantRows, Shard, ShardedIndex, rows_of
 from sknw._kernel_sums.workers import DaskShards, DaskWorkers, Home, chunks_of, submit
+from sknw._smoothing import training
 from sknw._smoothing.features import FeatureMap
-from sknw._smoothing.training import (
-    TrainingSet,
-    coordinates,
-    is_identified,
-    scale_weights,
-    scaled_squares,
-    small,
-    sort_rows,
-    standardise,
-    standardise_targets,
-    take_rows,
-    values_of,
-    weights_of_samples,
-)
+from sknw._smoothing.training import TrainingSet
 
 # Rows for each shard, and at least of each chunk, among which the bounds of the shards are chosen.
 _PER_SHARD, _PER_CHUNK = 500, 20
@@ -55,7 +43,7 @@ class ShardedTrainingSet(TrainingSet):
     @property
     def inputs(self) -> Any:
         """As of the base, where some can be fetched."""
-        return DistantRows(self.shards, _inputs, len(self.features))
+        return DistantRows(self.shards, partial(rows_of, name="x"), len(self.features))
 
     @property
     def X(self) -> Any:
@@ -64,7 +52,7 @@ class ShardedTrainingSet(TrainingSet):
 
     def coordinates(self, w: np.ndarray) -> Any:
         """As of the base, where some can be fetched, for w (c,)."""
-        return self.X.then(partial(coordinates, center=self.center, w=w))
+        return self.X.then(partial(training.coordinates, center=self.center, w=w))
 
     @property
     def first_of_inputs(self) -> np.ndarray:
@@ -94,7 +82,7 @@ class ShardedTrainingSet(TrainingSet):
         n_classes: int | None,
     ) -> ShardedTrainingSet:
         """As `TrainingSet.of`, of the rows of a dask array."""
-        y, weights = y.reshape(len(y), -1), scale_weights(sample_weight, len(y))
+        y, weights = y.reshape(len(y), -1), training.scale_weights(sample_weight, len(y))
         is_there = None if np.all(weights > 0) else weights > 0
         y_chunks = given.y_chunks if n_classes is None else None  # labels there have no numbers
         sorted_rows = partition(given, y if y_chunks is None else y_chunks, [is_there, block])
@@ -103,17 +91,18 @@ class ShardedTrainingSet(TrainingSet):
         if block is not None:  # equal rows need not be next to each other
             begins_x, begins_xy = _begins(sorted_rows, order, y)
         is_first = differs
-        if not differs.all() and not is_identified(y, order, begins_x, begins_xy):
+        if not differs.all() and not training.is_identified(y, order, begins_x, begins_xy):
             is_first = np.ones(len(order), dtype=bool)
         rows, sample = order[is_first], np.zeros(len(y), dtype=np.intp)
         sample[order] = np.cumsum(is_first) - 1
-        relative, share = weights_of_samples(weights, rows, sample)
-        stored = small(rows)
-        of_y = values, y_center, y_scales, _ = standardise_targets(take_rows(y, stored), relative, n_classes)
+        relative, share = training.weights_of_samples(weights, rows, sample)
+        stored = training.small(rows)
+        y_of_samples = training.take_rows(y, stored)
+        of_y = values, y_center, y_scales, _ = training.standardise_targets(y_of_samples, relative, n_classes)
         ends = np.cumsum(np.add.reduceat(is_first, starts, dtype=np.intp)).tolist()
         shards = _samples(sorted_rows, ends, relative, is_first is differs, (y_center, y_scales, n_classes))
         center, scales = _standardisation(shards, features, len(values))
-        of_x, of_given = (given.X, features, stored, center, scales), small(sample)
+        of_x, of_given = (given.X, features, stored, center, scales), training.small(sample)
         has_equal_inputs = bool(np.count_nonzero(begins_x) < len(values))
         return cls(*of_x, *of_y, relative, of_given, share, shards, differs_in_x[is_first], has_equal_inputs)
 
@@ -137,7 +126,7 @@ def _begins(shards: DaskShards, order: np.ndarray, y: np.ndarray) -> list[np.nda
     """Which rows begin a run of equal x, and of equal (x, y), once they are sorted by these."""
     hashes = np.empty((1, len(y)), dtype=np.uint64)
     hashes[0, order] = np.concatenate(shards.map(_hashes))
-    return sort_rows(order, [hashes, y.T])[1]
+    return training.sort_rows(order, [hashes, y.T])[1]
 
 
 def _samples(
@@ -180,7 +169,7 @@ def partition(given: DaskRows, y: np.ndarray | list[Any], of_rows: list[np.ndarr
         for s, address in enumerate(workers.addresses)
     ]
     homes = [Home(address, workers.threads[address], slice(0, 0)) for address in workers.addresses]
-    sizes = DaskShards(kept, homes).map(_size)
+    sizes = DaskShards(kept, homes).map(len)
     filled = [i for i, size in enumerate(sizes) if size]
     return DaskShards([kept[i] for i in filled], [homes[i] for i in filled])
 
@@ -207,7 +196,7 @@ def _standardisation(shards: DaskShards, features: FeatureMap, n: int) -> tuple[
     def mean_square(means: np.ndarray, largest: np.ndarray) -> np.ndarray:
         return sum(shards.map(_squares, features, means, largest)) / n
 
-    center, scales, is_constant = standardise(ranges, lambda: sums.sum(axis=0) / n, mean_square, "X")
+    center, scales, is_constant = training.standardise(ranges, lambda: sums.sum(axis=0) / n, mean_square, "X")
     return center, features.scales(is_constant, scales)
 
 
@@ -235,7 +224,7 @@ class Chunk:
 
     def sort(self) -> tuple[np.ndarray, np.ndarray]:
         """The order of the rows, and which of them, in this order, differ from the one before; equal rows stay."""
-        order, (*_, differs) = sort_rows(np.arange(len(self.x)), [self.block.T, self.x.T, self.y.T])
+        order, (*_, differs) = training.sort_rows(np.arange(len(self.x)), [self.block.T, self.x.T, self.y.T])
         return order, differs
 
 
@@ -246,6 +235,9 @@ class SortedRows:
     given: Chunk
     differs_in_x: np.ndarray
     differs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.differs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,10 +279,6 @@ def _sort(*pieces: Chunk) -> SortedRows:
     return SortedRows(chunk.take(order), np.append(True, np.any(x[1:] != x[:-1], axis=1))[: len(x)], differs)
 
 
-def _size(shard: SortedRows) -> int:
-    return len(shard.differs)
-
-
 def _order(shard: SortedRows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The given rows, which of them differ from the one before, and the first x and the last."""
     x = shard.given.x
@@ -315,12 +303,8 @@ def _samples_of_shard(
     of_y: tuple[np.ndarray, np.ndarray, int | None],
 ) -> ShardSamples:
     given, kept = shard.given, shard.differs if has_copies and not shard.differs.all() else slice(None)
-    values = values_of(given.y[kept], *of_y)
+    values = training.values_of(given.y[kept], *of_y)
     return ShardSamples(given.x[kept], values, np.ones(len(values)) if weights is None else weights, start)
-
-
-def _inputs(shard: ShardSamples, rows: np.ndarray) -> np.ndarray:
-    return shard.x[rows]
 
 
 def _moments(shard: ShardSamples, features: FeatureMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -332,13 +316,13 @@ def _moments(shard: ShardSamples, features: FeatureMap) -> tuple[np.ndarray, np.
 
 def _squares(shard: ShardSamples, features: FeatureMap, means: np.ndarray, largest: np.ndarray) -> np.ndarray:
     """The weighted sums of squares of the centred columns."""
-    return shard.weights @ scaled_squares(features.columns(shard.x).astype(np.float64), means, largest)
+    return shard.weights @ training.scaled_squares(features.columns(shard.x).astype(np.float64), means, largest)
 
 
 def _shard(
     shard: ShardSamples, features: FeatureMap, center: np.ndarray, w: np.ndarray, unit: float, offset_magnitude: float
 ) -> Shard:
     """The samples as keys."""
-    keys = coordinates(features.columns(shard.x), center, w)
+    keys = training.coordinates(features.columns(shard.x), center, w)
     groups = features.groups(shard.x, w)
     return Shard(KeyIndex(keys, shard.weights / unit, shard.values, offset_magnitude, groups), shard.start)

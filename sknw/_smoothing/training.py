@@ -164,10 +164,6 @@ class TrainingSet:
         standardised /= self.y_scales
         return self.values - standardised
 
-    def squared_residuals(self, predictions: np.ndarray) -> np.ndarray:
-        """Squares (n, k) of the standardised residuals."""
-        return self.residuals(predictions) ** 2
-
     def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
         """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
         return (w.T / self.scales).T

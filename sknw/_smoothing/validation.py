@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,11 @@ class Validation:
     def leaves_one_out(self) -> bool:
         """Whether each prediction is without one sample."""
         return all(part.keys is None and part.leave_out.is_own for part in self.parts)
+
+    @cached_property
+    def tests_each_once(self) -> bool:
+        """Whether no sample has several left-out predictions, which intervals take."""
+        return len(np.unique(self.rows)) == len(self)
 
     @property
     def has_one_order(self) -> bool:

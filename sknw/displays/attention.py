@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sknw.displays.drawing import Display
-from sknw.estimators.base import BaseSmoother
 from sknw.estimators.classification import ClassificationMixin
-from sknw.estimators.unwrap import feature_names, smoother_and_inputs
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+from sknw.estimators.unwrap import FittedModel, feature_names, smoother_and_inputs
 
 
 @dataclass(eq=False, repr=False)
@@ -72,9 +68,7 @@ class AttentionDisplay(Display):
     class_names: np.ndarray | None = None
 
     @classmethod
-    def from_estimator(
-        cls, estimator: BaseSmoother | Pipeline, X: ArrayLike, *, ax: Any = None, **imshow_kwargs: Any
-    ) -> Self:
+    def from_estimator(cls, estimator: FittedModel, X: ArrayLike, *, ax: Any = None, **imshow_kwargs: Any) -> Self:
         """Draw the attention of queries to the training samples.
 
         Parameters

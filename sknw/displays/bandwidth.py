@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from sknw._selection.criterion import Criterion
 from sknw._smoothing.validation import Validation
 from sknw.displays.drawing import BLUE, ORANGE, Display, styled
-from sknw.estimators.base import BaseSmoother
 from sknw.estimators.classification import ClassificationMixin
-from sknw.estimators.unwrap import feature_names, smoother_and_inputs
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+from sknw.estimators.unwrap import FittedModel, feature_names, smoother_and_inputs
 
 # Points at which degrees of freedom are computed, training samples that it takes, and numbers that an axis may show.
 _TRACE_POINTS = 30
@@ -102,7 +98,7 @@ class BandwidthDisplay(Display):
     is_comparable: np.ndarray | None = None
 
     @classmethod
-    def from_estimator(cls, estimator: BaseSmoother | Pipeline, *, ax: Any = None, **plot_kwargs: Any) -> Self:
+    def from_estimator(cls, estimator: FittedModel, *, ax: Any = None, **plot_kwargs: Any) -> Self:
         """Draw what the bandwidth selector of a fitted estimator saw.
 
         The effective degrees of freedom, the trace of the smoother matrix, are estimated from at most 500 of the

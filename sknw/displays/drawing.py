@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from sknw.estimators.base import BaseSmoother
+from sknw.estimators.classification import ClassificationMixin
+
 # Of the palette of Okabe and Ito, told apart by every kind of colour vision.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
@@ -32,8 +35,10 @@ def styled(defaults: dict, given: dict | None) -> dict:
     return defaults | given
 
 
-def position_among(value: Any, length: int, message: str) -> int:
-    """A position among `length` things, checked."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < length:
-        return int(value)
-    raise ValueError(f"{message}, got {value!r}.")
+def output_position(smoother: BaseSmoother, target: int | None, n_outputs: int) -> int:
+    """The position of an output or a class, checked; None is the only output, or of two classes the second."""
+    if target is None and (n_outputs == 1 or (n_outputs == 2 and isinstance(smoother, ClassificationMixin))):
+        return n_outputs - 1
+    if isinstance(target, int | np.integer) and not isinstance(target, bool) and 0 <= target < n_outputs:
+        return int(target)
+    raise ValueError(f"target must be the position of one of the {n_outputs} outputs, got {target!r}.")

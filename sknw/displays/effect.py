@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats.mstats import mquantiles
 
 from sknw._sklearn_compat import get_column, n_rows
-from sknw.displays.drawing import BLUE, Display, position_among, styled
+from sknw.displays.drawing import BLUE, Display, output_position, styled
 from sknw.estimators.base import BaseSmoother
-from sknw.estimators.classification import ClassificationMixin
-from sknw.estimators.unwrap import feature_names, feature_positions, smoother_and_inputs
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+from sknw.estimators.unwrap import FittedModel, feature_names, feature_positions, smoother_and_inputs
 
 # Axes in a row, single rows that are drawn, and letters of levels that fit below an axis.
 _COLUMNS, _MOST_CURVES, _LONG_LABELS = 3, 50, 24
@@ -103,7 +99,7 @@ class EffectDisplay(Display):
     @classmethod
     def from_estimator(
         cls,
-        estimator: BaseSmoother | Pipeline,
+        estimator: FittedModel,
         X: ArrayLike | None = None,
         features: Sequence[int | str] | int | str | None = None,
         *,
@@ -160,10 +156,7 @@ class EffectDisplay(Display):
         smoother, _ = smoother_and_inputs(estimator)
         smoother._require_rows_here()
         training, n_outputs = smoother._fitted.training, smoother._fitted.training.values.shape[1]
-        message = f"target must be the position of one of the {n_outputs} outputs"
-        if target is None and (n_outputs == 1 or (n_outputs == 2 and isinstance(smoother, ClassificationMixin))):
-            target = n_outputs - 1
-        output = position_among(target, n_outputs, message)
+        output = output_position(smoother, target, n_outputs)
         is_whole = X is not None and smoother is not estimator  # features are those that a pipeline is given
         names = feature_names(estimator if is_whole else smoother)
         weights = training.sample_weight if X is None else np.ones(n_rows(X))
@@ -264,45 +257,34 @@ def _smoother_curves(
     smoother: BaseSmoother, rows: np.ndarray, k: int, output: int, resolution: int, percentiles: tuple[float, float]
 ) -> tuple[np.ndarray, list[str] | None, np.ndarray]:
     """The values of feature k (g,), the names of those of a category, and the predictions of rows there, (m, g)."""
-    values, levels = _feature_values(smoother, rows, k, resolution, percentiles)
-    training, curves = smoother._fitted.training, smoother._individual_curves(rows, k, values)[..., output]
-    return values, levels, training.y_center[output] + training.y_scales[output] * curves
+    training, levels, names = smoother._fitted.training, smoother.categories_[k], None
+    if levels is not None:
+        values = np.arange(len(levels))
+        names = ["missing" if level != level else str(level) for level in levels.tolist()]
+    else:
+        is_periodic = training.features.period[k] > 0
+        values = _grid(rows[:, k].astype(np.float64), resolution, (0.0, 1.0) if is_periodic else percentiles)
+    curves = smoother._individual_curves(rows, k, values)[..., output]
+    return values, names, training.y_center[output] + training.y_scales[output] * curves
 
 
 def _pipeline_curves(
-    pipeline: BaseSmoother | Pipeline, X: Any, k: int, output: int, resolution: int, percentiles: tuple[float, float]
+    pipeline: FittedModel, X: Any, k: int, output: int, resolution: int, percentiles: tuple[float, float]
 ) -> tuple[np.ndarray, list[str] | None, np.ndarray]:
-    """The same of a pipeline at rows X, for a feature that it is given."""
+    """The same of a pipeline at rows X, for a feature that it is given; what are no numbers are names."""
     from sklearn.inspection import partial_dependence  # it brings all the trees of scikit-learn
 
-    values, levels = _column_values(X, k, resolution, percentiles)
+    column, names = np.asarray(get_column(X, k)), None
+    if column.dtype.kind in "biuf":
+        values = _grid(column.astype(np.float64), resolution, percentiles)
+    else:
+        levels = sorted(level for level in set(column.tolist()) if level is not None and level == level)
+        values, names = np.array(levels, dtype=object), [str(level) for level in levels]
     at_values: Any = {"kind": "individual", "method": "brute", "custom_values": {k: values}}
     of_outputs = partial_dependence(pipeline, X, [k], **at_values)["individual"]
     if len(of_outputs) < len(getattr(pipeline, "classes_", ())):  # of two classes it gives the second
         of_outputs = np.concatenate([1.0 - of_outputs, of_outputs])
-    return np.arange(len(values)) if levels else values, levels, of_outputs[output]
-
-
-def _feature_values(
-    smoother: BaseSmoother, rows: np.ndarray, k: int, resolution: int, percentiles: tuple[float, float]
-) -> tuple[np.ndarray, list[str] | None]:
-    """The values at which the effect of a feature is drawn, and the names of those of a category."""
-    levels = smoother.categories_[k]
-    if levels is not None:
-        return np.arange(len(levels)), ["missing" if level != level else str(level) for level in levels.tolist()]
-    is_periodic = smoother._fitted.training.features.period[k] > 0
-    return _grid(rows[:, k].astype(np.float64), resolution, (0.0, 1.0) if is_periodic else percentiles), None
-
-
-def _column_values(
-    X: Any, k: int, resolution: int, percentiles: tuple[float, float]
-) -> tuple[np.ndarray, list[str] | None]:
-    """The same of a column of any X, whose values are names if they are no numbers."""
-    column = np.asarray(get_column(X, k))
-    if column.dtype.kind in "biuf":
-        return _grid(column.astype(np.float64), resolution, percentiles), None
-    levels = sorted(level for level in set(column.tolist()) if level is not None and level == level)
-    return np.array(levels, dtype=object), [str(level) for level in levels]
+    return np.arange(len(values)) if names else values, names, of_outputs[output]
 
 
 def _grid(x: np.ndarray, resolution: int, percentiles: tuple[float, float]) -> np.ndarray:

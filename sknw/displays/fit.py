@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sknw.displays.drawing import BLUE, ORANGE, Display, position_among, styled
-from sknw.estimators.base import BaseSmoother
+from sknw.displays.drawing import BLUE, ORANGE, Display, output_position, styled
 from sknw.estimators.classification import ClassificationMixin
 from sknw.estimators.regression import RegressionMixin
-from sknw.estimators.unwrap import feature_names, smoother_and_inputs
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+from sknw.estimators.tables import positions_of
+from sknw.estimators.unwrap import FittedModel, feature_names, smoother_and_inputs
 
 # Points of a curve.
 _RESOLUTION = 200
@@ -93,7 +90,7 @@ class FitDisplay(Display):
     @classmethod
     def from_estimator(
         cls,
-        estimator: BaseSmoother | Pipeline,
+        estimator: FittedModel,
         X: ArrayLike,
         y: ArrayLike,
         *,
@@ -147,20 +144,17 @@ class FitDisplay(Display):
                 "of predict_proba, or sklearn.inspection.DecisionBoundaryDisplay."
             )
         names = feature_names(estimator)
-        position = names.index(feature) if feature in names else feature
-        column = position_among(position, len(names), f"feature must be one of {names}, or its position")
+        (column,) = positions_of([feature], "feature", names, len(names))
         table = np.asarray(X, dtype=np.float64)
         x, cut = _cut(X, table, column)
         smoother, queries = smoother_and_inputs(estimator, cut)
         targets = np.asarray(y).reshape(len(table), -1)
-        n_outputs = targets.shape[1]
-        message = f"target must be the position of one of the {n_outputs} outputs"
-        output = position_among(0 if target is None and n_outputs == 1 else target, n_outputs, message)
+        output = output_position(smoother, target, targets.shape[1])
         assert isinstance(smoother, RegressionMixin)
         bounds = mean_bounds = None
         if band != "mean":
             bounds = np.full((_RESOLUTION, 2), np.nan)  # there is no interval where `cv` has tested rows several times
-            if smoother._fitted.tests_each_once:
+            if smoother._fitted.validation.tests_each_once:
                 bounds = smoother.predict_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]
         if band != "interval":
             mean_bounds = smoother.predict_mean_interval(queries, coverage).reshape(_RESOLUTION, -1, 2)[:, output]

@@ -57,14 +57,9 @@ def quantile_levels(quantiles: float | ArrayLike) -> np.ndarray:
 
 
 def cdf_thresholds(y: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The values y for each query and output (m, k, t), and the shape of results.
+    """The values y for each query and output (m, k, t), and the shape of results; `shape` is that of predictions.
 
-    `shape` is that of predictions.
-
-    Raises
-    ------
-    ValueError
-        If y is neither numbers for all queries nor some for each.
+    A ValueError where y is neither numbers for all queries nor some for each.
     """
     try:
         values = np.asarray(y, dtype=np.float64)
@@ -80,13 +75,7 @@ def cdf_thresholds(y: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray, tu
 
 
 def require_derivative(kernel: Kernel) -> None:
-    """Refuse a kernel that has no derivative.
-
-    Raises
-    ------
-    ValueError
-        If it has none; says which have.
-    """
+    """Refuse a kernel that has no derivative."""
     if not kernel.is_differentiable:
         name = "A callable kernel" if isinstance(kernel, Pairwise) else repr(kernel)
         raise ValueError(

@@ -127,13 +127,7 @@ class AttentionMixin:
             raise ValueError(NEEDS_ALL_ROWS)
 
     def _require_left_out(self, what: str) -> None:
-        """Refuse what rests on left-out predictions where there are none.
-
-        Raises
-        ------
-        ValueError
-            If `partial_fit` has appended rows.
-        """
+        """Refuse what rests on left-out predictions where `partial_fit` has appended rows without any."""
         if not hasattr(self, "loo_prediction_"):
             raise ValueError(
                 f"{what} rests on predictions of each training row from the others, and partial_fit has appended rows "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
@@ -15,7 +14,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from sknw._kernel_sums.workers import chunks_of, submit
+from sknw._kernel_sums.workers import chunks_of, same, submit
 from sknw._smoothing.training import TrainingSet
 from sknw.estimators.tables import Categories, FeatureKinds, encode, find_categories, merge_categories
 
@@ -171,15 +170,8 @@ def _sent_once(model: Any) -> Any:
         sent = type(model), _without_rows(model)
         name += " with residuals" * ("with_squares" in vars(model._fitted))
     if name not in futures:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sending large graph")
-            futures[name] = client.submit(_model, sent, pure=False)
+        futures[name] = submit(client, None, same, sent)
     return futures[name]
-
-
-def _model(model: Any) -> Any:
-    """As the result of a task the model is sent again where a worker has died."""
-    return model
 
 
 def _without_rows(model: Any) -> dict[str, Any]:

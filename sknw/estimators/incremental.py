@@ -16,17 +16,8 @@ from sknw._sklearn_compat import check_sample_weight, n_rows, validates_params
 from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.smoother import Smoother, coordinates, refuse_overflow
 from sknw._smoothing.training import TrainingSet, refuse_large
+from sknw.estimators import tables
 from sknw.estimators.base import BaseSmoother
-from sknw.estimators.tables import (
-    Categories,
-    append_levels,
-    as_table,
-    densify,
-    encode,
-    names_the_remedy,
-    recode,
-    with_categories,
-)
 
 
 class GrowingArray:
@@ -53,18 +44,12 @@ class Batch(NamedTuple):
     X: np.ndarray
     y: np.ndarray
     sample_weight: np.ndarray | None
-    categories: Categories  # `categories_` itself if there are no new levels
+    categories: tables.Categories  # `categories_` itself if there are no new levels
     features: FeatureMap
 
 
 def can_append(estimator: IncrementalSmoother) -> bool:
-    """Whether an estimator has a `partial_fit`.
-
-    Raises
-    ------
-    AttributeError
-        If it has none; says why.
-    """
+    """Whether an estimator has a `partial_fit`; an AttributeError says why it has none."""
     estimator._check_can_append()
     return True
 
@@ -134,7 +119,7 @@ class IncrementalSmoother(BaseSmoother):
         if not hasattr(self, "_growing"):
             self._growing = {}
         if batch.categories is not self.categories_:
-            recoded = recode(self.X_train_, self.categories_, batch.categories)
+            recoded = tables.recode(self.X_train_, self.categories_, batch.categories)
             self._growing["X_train_"], self.categories_ = GrowingArray(recoded), batch.categories
         self.X_train_, self.y_train_ = self._grow("X_train_", batch.X), self._grow("y_train_", batch.y)
         if batch.sample_weight is not None or self.sample_weight_ is not None:
@@ -161,18 +146,18 @@ class IncrementalSmoother(BaseSmoother):
 
     def _validate_batch(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Batch:
         """The data as arrays, checked."""
-        X = densify(X)
+        X = tables.densify(X)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(n_rows(X)))
         is_there = slice(None) if weights is None else weights > 0
         categories, features = self.categories_, self._fitted.features
         checks = {"dtype": (np.float64, np.float32), **self._target_checks}
-        with names_the_remedy(self):
+        with tables.names_the_remedy(self):
             if self.is_categorical_.any():
-                table = as_table(X)
+                table = tables.as_table(X)
                 validate_data(self, X, reset=False, skip_check_array=True)
-                categories = append_levels(table, categories, features.is_ordered, is_there)
-                features = with_categories(features, categories)
-                array, targets = check_X_y(encode(table, categories), y, estimator=self, **checks)
+                categories = tables.append_levels(table, categories, features.is_ordered, is_there)
+                features = tables.with_categories(features, categories)
+                array, targets = check_X_y(tables.encode(table, categories), y, estimator=self, **checks)
             else:
                 array, targets = validate_data(self, X, y, reset=False, **checks)
         if targets.shape[1:] != self.y_train_.shape[1:]:

@@ -23,28 +23,20 @@ from sknw._kriging.estimate import (
     standardised,
     with_scales,
 )
-from sknw._kriging.exact import ExactKriging, Kriging
-from sknw._kriging.fitted import FittedKriging, keep_largest
+from sknw._kriging.exact import ExactKriging
+from sknw._kriging.fitted import FittedKriging, Kriging, keep_largest
 from sknw._kriging.likelihood import POWER_BOUNDS
 from sknw._kriging.neighbours import MOST_NEIGHBORS, LocalKriging
 from sknw._sklearn_compat import Interval, StrOptions
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import LeaveOutRule, Tests, Validation, mean_of_rows
-from sknw.estimators.arguments import (
-    cdf_thresholds,
-    check_bool,
-    check_coverage,
-    check_integer,
-    check_tests_each_once,
-    check_top_k,
-    quantile_levels,
-)
+from sknw.estimators import arguments
 from sknw.estimators.base import BaseSmoother, FitData, as_numbers
 from sknw.estimators.dask_arrays import takes_dask_arrays
 from sknw.estimators.regression import RegressionMixin, weighted_r2
 
-# What is validated as of the other estimators.
-_SHARED_PARAMETERS = ["cv", "categorical_features", "ordered_features", "periodic_features", "n_jobs", "random_state"]
+# Parameters of the other estimators that it does not have.
+_NO_PARAMETERS = {"kernel", "outside", "validation_samples", "algorithm"}
 
 
 class KrigingRegressor(RegressionMixin, BaseSmoother):
@@ -182,17 +174,15 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **{name: BaseSmoother._parameter_constraints[name] for name in _SHARED_PARAMETERS},
+        **{name: of for name, of in BaseSmoother._parameter_constraints.items() if name not in _NO_PARAMETERS},
         "w": [StrOptions({"learned"}), Interval(Real, None, None, closed="neither"), "array-like"],
         "power": [StrOptions({"learned"}), Interval(Real, None, None, closed="neither"), "array-like"],
         "trend": [StrOptions({"constant", "linear"})],
         "noise": [StrOptions({"learned"}), Interval(Real, 0, None, closed="left")],
         "n_neighbors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
-        "scale": [StrOptions({"features", "common"})],
         "likelihood_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
     }
 
     _fitted: FittedKriging  # type: ignore[assignment]
@@ -421,7 +411,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         ValueError
             If `top_k` is not a positive integer.
         """
-        check_top_k(top_k)
+        arguments.check_top_k(top_k)
         _, columns = self._validate_columns(X)
         training = self._fitted.training
         weights = self._fitted.solution.weights(columns, self._n_threads)
@@ -494,10 +484,10 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         .. [1] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive inference with the jackknife+",
            Annals of Statistics 49 (2021) 486-507.
         """
-        check_coverage(coverage)
+        arguments.check_coverage(coverage)
         array, columns = self._validate_columns(X)
         fitted = self._fitted
-        check_tests_each_once(fitted.tests_each_once)
+        arguments.check_tests_each_once(fitted.validation.tests_each_once)
         given = fitted.validation, fitted.residuals, float(coverage), self._n_threads
         bounds = fitted.solution.interval(columns, *given)
         return self._in_units_of_y(bounds, array)
@@ -545,9 +535,9 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         The probability is over functions that are draws of the process, with scales, amplitude and noise as estimated.
         Where the function is rougher in some places than in others, the band is too narrow there.
         """
-        check_coverage(coverage)
-        check_bool(simultaneous, "simultaneous")
-        check_integer(n_bootstrap, "n_bootstrap")
+        arguments.check_coverage(coverage)
+        arguments.check_bool(simultaneous, "simultaneous")
+        arguments.check_integer(n_bootstrap, "n_bootstrap")
         array, columns = self._validate_columns(X)
         rng = check_random_state(random_state) if simultaneous else None
         bounds = self._fitted.mean_band(columns, float(coverage), n_bootstrap, rng, self._n_threads)
@@ -577,7 +567,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         ValueError
             If a level is not between 0 and 1.
         """
-        levels = quantile_levels(quantiles)
+        levels = arguments.quantile_levels(quantiles)
         array, columns = self._validate_columns(X)
         found = self._fitted.quantiles(columns, levels.ravel(), self._n_threads)
         return self._in_units_of_y(found.reshape(*found.shape[:2], *levels.shape), array)
@@ -608,7 +598,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
             If y is not numbers in one of these shapes.
         """
         array, columns = self._validate_columns(X)
-        thresholds, shape = cdf_thresholds(y, self._shape_of_y(len(array)))
+        thresholds, shape = arguments.cdf_thresholds(y, self._shape_of_y(len(array)))
         found = self._fitted.probabilities(columns, thresholds, self._n_threads)
         return found.astype(array.dtype).reshape(shape)
 
@@ -638,7 +628,7 @@ class KrigingRegressor(RegressionMixin, BaseSmoother):
         ValueError
             If `n_samples` is not a positive integer.
         """
-        check_integer(n_samples, "n_samples")
+        arguments.check_integer(n_samples, "n_samples")
         array, columns = self._validate_columns(X)
         found = self._fitted.draw(columns, n_samples, check_random_state(random_state), self._n_threads)
         return self._in_units_of_y(found, array)

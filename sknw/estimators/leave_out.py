@@ -17,12 +17,8 @@ from sknw.model_selection import LeaveBlockOut
 def leave_out_rule(cv: Any, groups: ArrayLike | None, X: Any, y: np.ndarray, are_classes: bool) -> LeaveOutRule:
     """The rule that `cv` and `groups` stand for, on the rows of X and y as given.
 
-    An int stands for `KFold`, or for `StratifiedKFold` where y are classes.
-
-    Raises
-    ------
-    ValueError
-        If `groups` or a split does not fit the rows.
+    An int stands for `KFold`, or for `StratifiedKFold` where y are classes. A ValueError where `groups` or a split does
+    not fit the rows.
     """
     numbers = None if groups is None else _numbers(groups, len(y))
     if cv is None:

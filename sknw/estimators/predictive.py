@@ -13,15 +13,7 @@ from sknw._predictive.jackknife import interval
 from sknw._predictive.mean_bands import mean_band
 from sknw._predictive.quantiles import probabilities, sample_indices
 from sknw._predictive.quantiles import quantiles as quantiles_of
-from sknw.estimators.arguments import (
-    cdf_thresholds,
-    check_bool,
-    check_coverage,
-    check_integer,
-    check_tests_each_once,
-    quantile_levels,
-    require_derivative,
-)
+from sknw.estimators import arguments
 from sknw.estimators.attention import AttentionMixin
 from sknw.kernels import Kernel
 
@@ -84,10 +76,10 @@ class PredictiveMixin(AttentionMixin):
         .. [1] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive inference with the jackknife+",
            Annals of Statistics 49 (2021) 486-507.
         """
-        check_coverage(coverage)
+        arguments.check_coverage(coverage)
         array, smoother = self._validate_queries(X, "for_intervals")
         fitted, training, queries = self._fitted, self._fitted.training, smoother.queries(array)
-        check_tests_each_once(fitted.tests_each_once)
+        arguments.check_tests_each_once(fitted.validation.tests_each_once)
         if fitted.rule is None:
             weights = training.sample_weight[fitted.calibration.order]
             bounds, unsupported = interval(smoother, queries, weights, fitted.calibration, float(coverage))
@@ -163,9 +155,9 @@ class PredictiveMixin(AttentionMixin):
         .. [2] V. Chernozhukov, D. Chetverikov, K. Kato, "Anti-concentration and honest, adaptive confidence bands",
            Annals of Statistics 42 (2014) 1787-1818.
         """
-        check_coverage(coverage)
-        check_bool(simultaneous, "simultaneous")
-        check_integer(n_bootstrap, "n_bootstrap", least=2)
+        arguments.check_coverage(coverage)
+        arguments.check_bool(simultaneous, "simultaneous")
+        arguments.check_integer(n_bootstrap, "n_bootstrap", least=2)
         array, smoother = self._validate_queries(X)
         self._require_left_out("A band of the mean")
         fitted, training = self._fitted, self._fitted.training
@@ -200,7 +192,7 @@ class PredictiveMixin(AttentionMixin):
         ValueError
             If a level is not between 0 and 1; if `outside` is "raise" and a query is without support.
         """
-        levels = quantile_levels(quantiles)
+        levels = arguments.quantile_levels(quantiles)
         array, smoother = self._validate_queries(X)
         queries, levels_of_all = smoother.queries(array), np.atleast_1d(levels)
         found = np.stack([quantiles_of(smoother, queries, y, levels_of_all) for y in self._targets.T], axis=1)
@@ -234,7 +226,7 @@ class PredictiveMixin(AttentionMixin):
             If y is not numbers in one of these shapes; if `outside` is "raise" and a query is without support.
         """
         array, smoother = self._validate_queries(X)
-        thresholds, shape = cdf_thresholds(y, self._shape_of_y(len(array)))
+        thresholds, shape = arguments.cdf_thresholds(y, self._shape_of_y(len(array)))
         found = probabilities(smoother, smoother.queries(array), self._targets, thresholds)
         if smoother.policy == "raise":
             self._raise_outside(smoother, np.isnan(found).any(axis=(1, 2)))
@@ -266,7 +258,7 @@ class PredictiveMixin(AttentionMixin):
         ValueError
             If `n_samples` is not a positive integer; if `outside` is "raise" and a query is without support.
         """
-        check_integer(n_samples, "n_samples")
+        arguments.check_integer(n_samples, "n_samples")
         array, smoother = self._validate_queries(X)
         uniform = check_random_state(random_state).random_sample((len(array), n_samples))
         drawn = sample_indices(smoother, smoother.queries(array), uniform)
@@ -302,7 +294,7 @@ class PredictiveMixin(AttentionMixin):
             support.
         """
         array, smoother = self._validate_queries(X)
-        require_derivative(self.kernel_)
+        arguments.require_derivative(self.kernel_)
         found, unsupported = feature_gradients(smoother, array)
         self._raise_outside(smoother, unsupported)
         found *= self._fitted.training.y_scales[:, np.newaxis]

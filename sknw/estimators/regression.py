@@ -59,7 +59,7 @@ class RegressionMixin(PredictiveMixin, MultiOutputMixin, RegressorMixin):
     def _fitted_smoother(self, training: TrainingSet, smoother: Smoother, rule: LeaveOutRule) -> FittedSmoother:
         if not hasattr(self, "loo_prediction_"):  # rows were appended
             return FittedSmoother(training, smoother, rule)
-        return FittedRegression(training, smoother, rule, training.squared_residuals(self.loo_prediction_))
+        return FittedRegression(training, smoother, rule, training.residuals(self.loo_prediction_) ** 2)
 
     def _skill(self) -> float:
         return self.loo_score_

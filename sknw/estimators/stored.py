@@ -72,10 +72,7 @@ class StoredSmoother(AttentionMixin, BaseEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a file; one of another version warns, as those of scikit-learn do.
 
-        Raises
-        ------
-        ValueError
-            If the state has another layout, as files of older versions have.
+        A state of another layout, as files of older versions have, is refused.
         """
         state = dict(state)
         version, layout = state.pop("_sknw_version", "unknown"), state.pop("_sknw_state", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
@@ -31,10 +31,7 @@ def is_table(X: Any) -> bool:
 def densify(X: Any) -> Any:
     """X as a dense array if it is sparse, or a data frame of sparse columns only; else X itself.
 
-    Raises
-    ------
-    ValueError
-        If the dense array would be larger than scikit-learn's ``working_memory``.
+    Refused where the dense array would be larger than scikit-learn's ``working_memory``.
     """
     is_frame = is_table(X) and hasattr(X, "sparse")
     if not is_frame and not issparse(X):
@@ -61,10 +58,7 @@ def as_table(X: Any) -> Any:
 def names_the_remedy(estimator: object) -> Iterator[None]:
     """Say what helps where scikit-learn has found missing values or strings, or a y that is a single number.
 
-    Raises
-    ------
-    ValueError
-        With the remedy in place of the error of scikit-learn; other errors stay as they are.
+    A ValueError with the remedy takes the place of the error of scikit-learn; other errors stay as they are.
     """
     name = type(estimator).__name__
     try:
@@ -107,19 +101,13 @@ class FeatureKinds(NamedTuple):
     def of(
         cls,
         X: Any,
-        names: np.ndarray | None,
+        names: Sequence[str] | None,
         d: int,
         categorical_features: ArrayLike | str | None,
         ordered_features: ArrayLike | None,
         periodic_features: Mapping[str | int, float] | None,
     ) -> FeatureKinds:
-        """What the d features of X are by dtype and by the parameters of the same names.
-
-        Raises
-        ------
-        ValueError
-            If a parameter does not fit the features.
-        """
+        """What the d features of X are by dtype, and by the parameters of the same names if these fit them."""
         of_dtype, has_ordered_dtype = np.zeros((2, d), dtype=bool)
         if is_table(X):
             dtypes = [_dtype_of_category(dtype) for dtype in X.dtypes]
@@ -137,7 +125,7 @@ class FeatureKinds(NamedTuple):
                 raise ValueError(
                     f"periodic_features must give each feature a positive period, got {value!r} for {key!r}."
                 )
-            period[_positions([key], "periodic_features", names, d)] = value
+            period[positions_of([key], "periodic_features", names, d)] = value
         if np.any(both := is_categorical & (period > 0)):
             k = int(np.argmax(both))
             name = k if names is None else repr(names[k])
@@ -147,7 +135,7 @@ class FeatureKinds(NamedTuple):
         return cls(is_categorical, is_ordered, period)
 
 
-def _mask(features: ArrayLike | None, parameter: str, names: np.ndarray | None, d: int) -> np.ndarray:
+def _mask(features: ArrayLike | None, parameter: str, names: Sequence[str] | None, d: int) -> np.ndarray:
     """Which features a mask, indices or names stand for: bool (d,)."""
     mask = np.zeros(d, dtype=bool)
     if features is None:
@@ -157,23 +145,25 @@ def _mask(features: ArrayLike | None, parameter: str, names: np.ndarray | None, 
         if given.shape != (d,):
             raise ValueError(f"{parameter} as a mask must have one entry for each of the {d} features, got {given}.")
         return given
-    mask[_positions(given.ravel().tolist(), parameter, names, d)] = True
+    mask[positions_of(given.ravel().tolist(), parameter, names, d)] = True
     return mask
 
 
-def _positions(features: Iterable[Any], parameter: str, names: np.ndarray | None, d: int) -> list[int]:
-    """The positions of features given by index or name."""
+def positions_of(features: Iterable[Any], parameter: str, names: Sequence[str] | None, d: int) -> list[int]:
+    """The positions of features given by index or name, for the parameter of that name."""
     found = []
+    known = "X has no feature names" if names is None else f"the features of X are {list(names)}"
     for feature in features:
         if isinstance(feature, str):
             if names is None or feature not in names:
-                known = "X has no feature names" if names is None else f"the features of X are {list(names)}"
                 raise ValueError(f"{parameter} names the feature {feature!r}, but {known}.")
-            found.append(int(np.flatnonzero(names == feature)[0]))
-        elif isinstance(feature, int | Integral) and not isinstance(feature, bool) and 0 <= int(feature) < d:
+            found.append(list(names).index(feature))
+        elif isinstance(feature, Integral) and not isinstance(feature, bool) and 0 <= int(feature) < d:
             found.append(int(feature))
         else:
-            raise ValueError(f"{parameter} must hold names of features or indices from 0 to {d - 1}; got {feature!r}.")
+            raise ValueError(
+                f"{parameter} must hold names of features or indices from 0 to {d - 1}, and {known}; got {feature!r}."
+            )
     return found
 
 
@@ -188,13 +178,7 @@ def _dtype_of_category(dtype: Any) -> tuple[bool, list | None] | None:
 
 
 def find_categories(X: Any, kinds: FeatureKinds, is_there: np.ndarray | None) -> Categories:
-    """The levels of each category among the rows that are there, None: all; in an ordered dtype those of the dtype.
-
-    Raises
-    ------
-    TypeError
-        If the values of a category cannot be sorted.
-    """
+    """The levels of each category among the rows that are there, None: all; in an ordered dtype those of the dtype."""
     categories: Categories = [None] * len(kinds.is_categorical)
     for k in np.flatnonzero(kinds.is_categorical).tolist():
         column = get_column(X, k)
@@ -219,7 +203,7 @@ def merge_categories(found: list[Categories]) -> Categories:
 
 
 def _sorted_levels(values: list[Any], k: int) -> tuple[list[Any], bool]:
-    """The distinct values of feature k that are not missing, sorted, and whether any is missing."""
+    """The distinct values of feature k that are not missing, sorted if they can be, and whether any is missing."""
     try:
         distinct = set(values)
         levels = sorted(value for value in distinct if not _is_missing(value))
@@ -241,12 +225,7 @@ def _as_levels(levels: list[Any], has_missing: bool) -> np.ndarray:
 def append_levels(X: Any, categories: Categories, is_ordered: np.ndarray, is_there: np.ndarray | slice) -> Categories:
     """The levels of each category, with those that only further rows X have; `categories` itself without any.
 
-    Raises
-    ------
-    TypeError
-        If the values of a category cannot be sorted.
-    ValueError
-        If an ordered category has new levels, which would move the steps between the others.
+    New levels of an ordered category, which would move the steps between the others, are refused.
     """
     extended = list(categories)
     for k, levels in enumerate(categories):
@@ -279,13 +258,7 @@ def recode(X: np.ndarray, before: Categories, categories: Categories) -> np.ndar
 
 
 def encode(X: Any, categories: Categories) -> np.ndarray:
-    """X (m, d) as numbers, with the codes of the levels of categories: -1 for those that `categories` do not have.
-
-    Raises
-    ------
-    ValueError
-        If the other features are not numbers, or are missing or infinite.
-    """
+    """X (m, d) as finite numbers, with the codes of the levels of categories: -1 for those that these do not have."""
     is_number = [levels is None for levels in categories]
     dtype = (np.float64, np.float32)
     if any(is_number):

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sknw.estimators.base import BaseSmoother
+from sknw.estimators.tables import positions_of
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+# A fitted smoother, or a pipeline that ends in one.
+FittedModel: TypeAlias = "BaseSmoother | Pipeline"
 
-def smoother_and_inputs(estimator: BaseSmoother | Pipeline, X: Any = None) -> tuple[BaseSmoother, Any]:
-    """The smoother, itself or the last step of a pipeline, and X as it sees it.
 
-    Raises
-    ------
-    TypeError
-        If there is no smoother.
-    """
+def smoother_and_inputs(estimator: FittedModel, X: Any = None) -> tuple[BaseSmoother, Any]:
+    """The smoother, itself or the last step of a pipeline, and X as it sees it; a TypeError if there is none."""
     steps = getattr(estimator, "steps", [("", estimator)])
     smoother = steps[-1][1]
     if not isinstance(smoother, BaseSmoother):
@@ -32,7 +30,7 @@ def smoother_and_inputs(estimator: BaseSmoother | Pipeline, X: Any = None) -> tu
     return smoother, X if X is None or len(steps) == 1 else estimator[:-1].transform(X)
 
 
-def feature_names(estimator: BaseSmoother | Pipeline) -> list[str]:
+def feature_names(estimator: FittedModel) -> list[str]:
     """The names of the features, or x0, x1, ... where they have none."""
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None:
@@ -41,18 +39,8 @@ def feature_names(estimator: BaseSmoother | Pipeline) -> list[str]:
 
 
 def feature_positions(features: Sequence[int | str] | int | str | None, names: list[str]) -> list[int]:
-    """The positions of features given by position or name, of all for None.
-
-    Raises
-    ------
-    ValueError
-        If there is no such feature.
-    """
+    """The positions of features given by position or name, of all for None."""
     if features is None:
         return list(range(len(names)))
-    listed = [features] if isinstance(features, int | np.integer | str) else list(features)
-    found = [names.index(feature) if feature in names else feature for feature in listed]
-    for feature in found:
-        if isinstance(feature, bool) or not isinstance(feature, int | np.integer) or not 0 <= feature < len(names):
-            raise ValueError(f"features must be among {names}, or their positions, got {feature!r}.")
-    return [int(feature) for feature in found]
+    listed = [features] if isinstance(features, int | np.integer | str) else features
+    return positions_of(listed, "features", names, len(names))

@@ -53,7 +53,7 @@ def test_predictions_of_a_dask_array_are_lazy_and_in_its_chunks(has_cluster, req
     for actual, expected in zip(found, [*model.predict(Q, return_std=True), model.predict(Q)], strict=True):
         assert_allclose(actual, expected, rtol=1e-6)
     if has_cluster:
-        assert sum(str(key).startswith("_model") for key in client.who_has()) == 1  # the model was sent once
+        assert sum(str(key).startswith("same") for key in client.who_has()) == 1  # the model was sent once
 
 
 def test_chunks_without_rows_have_no_predictions():

@@ -11,6 +11,7 @@ from problems import DIFFERENTIABLE, ENGINES, DifferentiableCauchy, regression
 from sklearn.model_selection import KFold, LeaveOneGroupOut, RepeatedKFold
 
 from sknw import AttentionPoolingRegressor
+from sknw._metric import loss as loss_module
 from sknw._metric import optimizer
 from sknw._metric.gauss_newton import minimise_squares
 from sknw._metric.loss import Loss
@@ -60,6 +61,13 @@ def derivatives(function, theta, step=1e-6):
             ends.append(function(moved))
         found[index] = (ends[0] - ends[1]) / (2 * np.longdouble(step))
     return found.astype(float)
+
+
+def derivatives_of_value(loss, W, step=1e-5):
+    """Of the loss alone, by central differences relative to each w."""
+    moves = step * np.maximum(W, 1e-3) * np.eye(len(W))
+    ends = [[loss.value(W + sign * move, np.ones(len(W))) for sign in (1, -1)] for move in moves]
+    return np.array([a - b for a, b in ends]) / (2 * moves.max(axis=1))
 
 
 def some_w(structure, d, size=1.2):
@@ -123,6 +131,47 @@ def test_gradient_with_outputs_and_weights(kernel, weighted, n_outputs, degree):
 )
 def test_gradient_in_any_dimension(kernel, structure, d, degree):
     assert_loss_and_gradient_are_right(kernel, structure, degree, d=d)
+
+
+@pytest.mark.parametrize(("d", "n_outputs", "kernel", "n_passes"), [
+    (1, 1, "gaussian", 1), (7, 1, "gaussian", 1), (3, 3, "gaussian", 1), (8, 1, "gaussian", 2), (4, 3, "gaussian", 2),
+    (1, 1, "exponential", 2), (1, 1, "epanechnikov", 2),
+])  # fmt: skip
+@pytest.mark.parametrize("cv", [None, BLOCKS, KFold(4)], ids=["own", "blocks", "folds"])
+def test_gaussian_means_of_few_columns_and_their_gradient_take_one_pass(
+    monkeypatch, d, n_outputs, kernel, n_passes, cv
+):
+    """By both ways the gradient is the same; that of two passes is the oracle's as well."""
+    X, y, w, _ = regression(n=30, d=d, n_outputs=n_outputs)
+    W, second_passes, of_loss = some_w("diagonal", d), [], loss_of(X, y, w, kernel, 0, cv=cv)
+    diagonal = loss_module.metric_diagonal
+
+    def noted(*arguments):
+        second_passes.append(arguments)
+        return diagonal(*arguments)
+
+    monkeypatch.setattr(loss_module, "metric_diagonal", noted)
+    loss, gradient, _ = of_loss(W, np.ones(d))
+    assert bool(second_passes) == (n_passes == 2)
+    monkeypatch.setattr(loss_module, "takes_moments", lambda _: False)
+    loss_by_two, gradient_by_two, _ = of_loss(W, np.ones(d))
+    assert second_passes
+    assert loss == pytest.approx(loss_by_two, rel=1e-13)
+    assert_allclose(gradient, gradient_by_two, rtol=0, atol=1e-12 * np.abs(gradient_by_two).max())
+
+
+@pytest.mark.parametrize("algorithm", ["dense", "fused", "expansion", "pruned"])
+def test_the_gradient_of_gaussian_means_is_right_where_w_is_large_or_0(algorithm):
+    """Narrow kernels among samples that lie far from the centre, and a feature that is taken out of the distance."""
+    X, y, w, _ = regression(n=300, d=3)
+    X = 1e3 + X
+    for W in (np.array([20.0, 0.3, 7.0]), np.array([9.0, 0.0, 1.1])):
+        expected = loss_of(X, y, w, "gaussian", 0)(W, np.ones(3))
+        found = loss_of(X, y, w, "gaussian", 0, algorithm=algorithm)(W, np.ones(3))
+        assert found[0] == pytest.approx(expected[0], rel=1e-12)
+        assert_allclose(found[1], expected[1], rtol=0, atol=1e-10 * np.abs(expected[1]).max())
+        by_difference = derivatives_of_value(loss_of(X, y, w, "gaussian", 0, algorithm=algorithm), W)
+        assert_allclose(found[1], by_difference * (W > 0), rtol=0, atol=1e-6 * np.abs(expected[1]).max())
 
 
 @pytest.mark.parametrize("degree", [0, 1])
@@ -399,6 +448,24 @@ def test_of_many_rows_starts_compete_on_500_and_the_winner_goes_on_with_all():
     optimizer.multistart(learner, starts, "diagonal")
     asked = [(n_rows, tol, float(w[0])) for _, n_rows, tol, _, w in learner.progress]
     assert asked == [(500, 1e-4, 3.0), (500, 1e-4, 1.0), (500, 1e-4, 2.0), (520, 1e-6, 1.0)]
+
+
+def test_of_one_feature_means_start_from_the_minima_of_the_scan_alone():
+    X, y, w, _ = regression(n=20, d=1)
+    learner = Chosen(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, [])
+    optimizer.learn(learner, "diagonal", 1)
+    assert [float(w[0]) for *_, w in learner.progress] == [w for w, _ in optimizer.scalar_starts(learner)]
+
+
+@pytest.mark.parametrize("seed", [15, 18, 35])
+def test_of_one_feature_no_w_has_a_lower_loss_than_that_of_the_means_learned(seed):
+    """A target that is rough on one side only, whose loss has several minima."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=450)
+    y = np.where(x > 0, np.sin(15 * x), 0) + 0.3 * x + 0.02 * rng.normal(size=450)
+    learned = AttentionPoolingRegressor().fit(x[:, np.newaxis], y)
+    scores = [AttentionPoolingRegressor(w=w).fit(x[:, np.newaxis], y).loo_score_ for w in np.geomspace(1.0, 300.0, 60)]
+    assert learned.loo_score_ >= max(scores)
 
 
 @pytest.mark.parametrize("structure", ["diagonal", "low_rank", "full"])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from types import ModuleType
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -128,7 +127,9 @@ def _set_compact_sums(
     sums: np.ndarray, request: KernelSumRequest, line: SortedRequest, h: float, degree: int = 0
 ) -> None:
     """Sums of a compact kernel at bandwidth h; with degree 1 those of lines."""
-    loops, form = _loops(), request.form
+    from sknw._kernel_sums.sweep import loops  # imports numba
+
+    form = request.form
     power, exponent = (int(form.power), form.exponent) if form.family == "polynomial" else (0, 1)
     n_moments = 1 + max(power * exponent, 1 - power) + 2 * degree
     kernel = ((0.0,) * n_moments, (0,) * power, (0,) * exponent, (0,) * (2 * degree))
@@ -181,7 +182,9 @@ def _exponential_sides(request: KernelSumRequest, line: SortedRequest, h: float)
 
     And whether any shift is not zero. Keys at a query stand right of it.
     """
-    loops, rate = _loops(), request.form.rate / h
+    from sknw._kernel_sums.sweep import loops  # imports numba
+
+    rate = request.form.rate / h
     furthest = (np.log(request.index.smallest_weight) - _SMALLEST_EXPONENT) / rate
     shift = np.empty(len(line.queries))
     where = (line.queries, line.rank, line.is_own)
@@ -215,10 +218,3 @@ def _radius(h: float, includes_edge: bool) -> float:
     while radius * radius / mantissa**2 > largest:
         radius = np.nextafter(radius, 0.0)
     return float(np.ldexp(radius, power_of_two))
-
-
-def _loops() -> ModuleType:
-    """The compiled module, imported here and not above because it imports numba."""
-    from sknw._kernel_sums.sweep import loops as _sorted_loops
-
-    return _sorted_loops

@@ -4,7 +4,8 @@ Layout. Keys stand in blocks, keys[s, k, j] = feature k of key j of block s, so 
 contiguous row that the compiler turns into vector instructions. Four queries share each row that is read. The columns
 (w, w V) of a block stand in the same way.
 Loops over a tile go through its rows two at a time, r and r + 1, as many as an array has: of a number that the compiler
-knows it would write each out, and take longer.
+knows it would write each out, and take longer. Products of four features take the four rows at once, for they wait for
+the keys they load.
 """
 
 from __future__ import annotations
@@ -65,31 +66,39 @@ def _add_two_differences(tile, queries, keys, k):
             tile[r + 1, j] = tile[r + 1, j] + u1 * u1 + v1 * v1
 
 
+@inner()
+def _four_of(row, k):
+    """row[k], ..., row[k + 3]."""
+    return row[k], row[k + 1], row[k + 2], row[k + 3]
+
+
 @inner(MULTIPLY_ADD)
 def _set_four_products(tile, queries, start, keys, key_start):
-    """tile[r, j] = start[r] + key_start[j] + sum_l queries[r, l] keys[l, j], l = 0..3."""
+    """tile[r, j] = start[r] + key_start[j] + sum_l queries[r, l] keys[l, j], l = 0..3; the four queries at once."""
     wide_vectors()
-    for r in range(0, len(queries), 2):
-        s0, s1 = start[r], start[r + 1]
-        a0, b0, c0, d0 = queries[r, 0], queries[r, 1], queries[r, 2], queries[r, 3]
-        a1, b1, c1, d1 = queries[r + 1, 0], queries[r + 1, 1], queries[r + 1, 2], queries[r + 1, 3]
-        for j in range(row_length(keys)):
-            a, b, c, d, z = keys[0, j], keys[1, j], keys[2, j], keys[3, j], key_start[j]
-            tile[r, j] = s0 + z + a0 * a + b0 * b + c0 * c + d0 * d
-            tile[r + 1, j] = s1 + z + a1 * a + b1 * b + c1 * c + d1 * d
+    (a0, b0, c0, d0), (a1, b1, c1, d1) = _four_of(queries[0], 0), _four_of(queries[1], 0)
+    (a2, b2, c2, d2), (a3, b3, c3, d3) = _four_of(queries[2], 0), _four_of(queries[3], 0)
+    s0, s1, s2, s3 = start[0], start[1], start[2], start[3]
+    for j in range(row_length(keys)):
+        a, b, c, d, z = keys[0, j], keys[1, j], keys[2, j], keys[3, j], key_start[j]
+        tile[0, j] = s0 + z + a0 * a + b0 * b + c0 * c + d0 * d
+        tile[1, j] = s1 + z + a1 * a + b1 * b + c1 * c + d1 * d
+        tile[2, j] = s2 + z + a2 * a + b2 * b + c2 * c + d2 * d
+        tile[3, j] = s3 + z + a3 * a + b3 * b + c3 * c + d3 * d
 
 
 @inner(MULTIPLY_ADD)
 def add_four_products(tile, queries, keys, k):
     """tile[r, j] += sum_l queries[r, k + l] keys[k + l, j], l = 0..3: a quarter of the tile's loads and stores."""
     wide_vectors()
-    for r in range(0, len(queries), 2):
-        a0, b0, c0, d0 = queries[r, k], queries[r, k + 1], queries[r, k + 2], queries[r, k + 3]
-        a1, b1, c1, d1 = queries[r + 1, k], queries[r + 1, k + 1], queries[r + 1, k + 2], queries[r + 1, k + 3]
-        for j in range(row_length(keys)):
-            a, b, c, d = keys[k, j], keys[k + 1, j], keys[k + 2, j], keys[k + 3, j]
-            tile[r, j] = tile[r, j] + a0 * a + b0 * b + c0 * c + d0 * d
-            tile[r + 1, j] = tile[r + 1, j] + a1 * a + b1 * b + c1 * c + d1 * d
+    (a0, b0, c0, d0), (a1, b1, c1, d1) = _four_of(queries[0], k), _four_of(queries[1], k)
+    (a2, b2, c2, d2), (a3, b3, c3, d3) = _four_of(queries[2], k), _four_of(queries[3], k)
+    for j in range(row_length(keys)):
+        a, b, c, d = keys[k, j], keys[k + 1, j], keys[k + 2, j], keys[k + 3, j]
+        tile[0, j] = tile[0, j] + a0 * a + b0 * b + c0 * c + d0 * d
+        tile[1, j] = tile[1, j] + a1 * a + b1 * b + c1 * c + d1 * d
+        tile[2, j] = tile[2, j] + a2 * a + b2 * b + c2 * c + d2 * d
+        tile[3, j] = tile[3, j] + a3 * a + b3 * b + c3 * c + d3 * d
 
 
 @inner(MULTIPLY_ADD)

@@ -43,7 +43,7 @@ class KeyTiles:
 
     @classmethod
     def of(cls, index: KeyIndex, precision: type[np.floating], products: bool) -> KeyTiles:
-        start = squared_norms(index.keys) if products else np.zeros(len(index))
+        start = index.squared_norms if products else np.zeros(len(index))
         return cls(in_blocks(index.keys.T, precision), in_blocks(start[np.newaxis], precision, fill=np.inf)[:, 0])
 
 
@@ -60,9 +60,8 @@ class Tiles:
         self.products = products if request.may_take_products else None
         tiles = index.of_keys(("tiles", precision, products), lambda: KeyTiles.of(index, precision, products))
         self.keys, self.key_start = tiles.keys, tiles.start
-        self.columns = index.of_columns(
-            ("tiles", precision),
-            lambda: in_blocks(index.weighted_columns.T, precision),
+        self.columns = index.of_weighted_columns(
+            ("tiles", precision), lambda: in_blocks(index.weighted_columns.T, precision)
         )
         self.power = form.power
         # as of `loops.set_weights`
@@ -141,11 +140,10 @@ def in_blocks(rows: np.ndarray, precision: type[np.floating], fill: float = 0.0)
     """Rows of length n as blocks of shape (s, len(rows), j), the last filled up."""
     from sknw._kernel_sums.tiled.loops import ROW_BYTES
 
-    n, size = rows.shape[1], ROW_BYTES // np.dtype(precision).itemsize
-    n_whole = n // size
-    blocks = empty_aligned((-(-n // size), len(rows), size), precision)
-    whole, rest = np.split(rows, [n_whole * size], axis=1)
-    blocks[:n_whole] = whole.reshape(len(rows), n_whole, size).transpose(1, 0, 2)
-    blocks[n_whole:] = fill
-    blocks[n_whole:, :, : rest.shape[1]] = rest
+    (n_rows, n), size = rows.shape, ROW_BYTES // np.dtype(precision).itemsize
+    n_whole, n_rest = divmod(n, size)
+    blocks = empty_aligned((-(-n // size), n_rows, size), precision)
+    blocks[:n_whole] = rows[:, : n - n_rest].reshape(n_rows, n_whole, size).transpose(1, 0, 2)
+    blocks[n_whole:, :, :n_rest] = rows[:, n - n_rest :]
+    blocks[n_whole:, :, n_rest:] = fill
     return blocks

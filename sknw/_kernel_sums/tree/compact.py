@@ -17,15 +17,7 @@ _TOP_HAT = (2, 0, False, False)
 
 
 class CompactSums:
-    """The sums of a compact kernel in the numbers that the compiled loops take.
-
-    Attributes
-    ----------
-    pairs : Pairs
-    kernel : tuple (power, exponent, is_cosine, is_slope)
-    limits, rates : ndarrays of shape (b,)
-        The largest squared distance that gets a weight, and what multiplies it.
-    """
+    """The sums of a compact kernel in the numbers that the compiled loops take."""
 
     def __init__(self, pairs: Pairs):
         from sknw._kernel_sums.tree import compact_loops  # imports numba
@@ -36,6 +28,7 @@ class CompactSums:
         is_cosine = (form.of if isinstance(form, SlopeForm) else form).family == "cosine"
         self.kernel = int(form.power), form.exponent, is_cosine, is_slope
         includes_edge = form.exponent == 0 and not is_cosine
+        # the largest squared distance that gets a weight, and what multiplies it, (b,) each
         self.limits = np.array([largest_squared_distance(h, includes_edge) for h in bandwidths])
         self.rates = 1.0 / bandwidths**2
 

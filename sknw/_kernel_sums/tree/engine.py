@@ -17,16 +17,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
-from sknw._kernel_sums.costs import (
-    TREE_CALL,
-    TREE_CALL_EXPONENTIAL,
-    TREE_COMPILING,
-    TREE_PAIR,
-    TREE_PAIR_FEATURE,
-    TREE_PAIR_GAUSSIAN,
-    TREE_POINT,
-    tiled_pair,
-)
+from sknw._kernel_sums import costs
 from sknw._kernel_sums.registry import Engine, form_refusal, metric_form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
@@ -66,7 +57,7 @@ class Tree(Engine):
 
     def estimate_seconds(self, request: KernelSumRequest) -> float:
         """To build trees, and the pairs of blocks in reach; or all pairs."""
-        call = TREE_CALL if request.kernel.is_compact else TREE_CALL_EXPONENTIAL
+        call = costs.TREE_CALL if request.kernel.is_compact else costs.TREE_CALL_EXPONENTIAL
         trees, all_pairs = _cost_of_trees(request), _cost_of_all_pairs(request)
         return 1e-9 * (call + (trees + _share_in_reach(request) * all_pairs if trees < all_pairs else all_pairs))
 
@@ -77,7 +68,7 @@ class Tree(Engine):
         from sknw._kernel_sums.numba import has_compiled
         from sknw._kernel_sums.tree import exponential_loops
 
-        return 0.0 if has_compiled(exponential_loops.add_exponential_sums) else TREE_COMPILING
+        return 0.0 if has_compiled(exponential_loops.add_exponential_sums) else costs.TREE_COMPILING
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums; distances are computed once for all bandwidths."""
@@ -119,14 +110,14 @@ def _trees_pay(request: KernelSumRequest) -> bool:
 def _cost_of_all_pairs(request: KernelSumRequest) -> float:
     """Somewhat longer than tiles, which may round distances otherwise and so need fewer instructions."""
     form, d = request.form, request.keys.shape[1]
-    pair = TREE_PAIR_GAUSSIAN if form.family == "exponential" and form.power == 2 else TREE_PAIR
-    return (pair + TREE_PAIR_FEATURE * d) * tiled_pair(form, d, request.columns.shape[1]) * request.n_pairs
+    pair = costs.TREE_PAIR_GAUSSIAN if form.family == "exponential" and form.power == 2 else costs.TREE_PAIR
+    return (pair + costs.TREE_PAIR_FEATURE * d) * costs.tiled_pair(form, d, request.columns.shape[1]) * request.n_pairs
 
 
 def _cost_of_trees(request: KernelSumRequest) -> float:
     """A point on each level of a tree costs the same, and more with many features."""
     levels = sum(len(points) * math.log2(2 + len(points) / BLOCK) for points in (request.queries, request.keys))
-    return TREE_POINT * (1 + request.keys.shape[1] / 10) * levels
+    return costs.TREE_POINT * (1 + request.keys.shape[1] / 10) * levels
 
 
 def _share_in_reach(request: KernelSumRequest) -> float:

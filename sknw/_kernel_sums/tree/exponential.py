@@ -38,14 +38,7 @@ def skipped_share(index: KeyIndex) -> float:
 
 
 class ExponentialSums:
-    """The sums of a kernel exp(-rate u^power) in the numbers that the compiled loops take.
-
-    Attributes
-    ----------
-    pairs : Pairs
-    rates, furthest : ndarrays of shape (b,)
-        Weights are 2^(rate u^power), and the largest u^power that the exponential can take.
-    """
+    """The sums of a kernel exp(-rate u^power) in the numbers that the compiled loops take."""
 
     def __init__(self, pairs: Pairs):
         from sknw._kernel_sums.numba import SMALLEST_EXPONENT
@@ -53,6 +46,7 @@ class ExponentialSums:
 
         self.pairs, self._loops, form = pairs, exponential_loops, pairs.request.form
         self.power = float(form.power)
+        # weights are 2^(rate u^power), with a largest u^power that the exponential can take, (b,) each
         self.rates = -form.rate / np.log(2.0) / pairs.request.bandwidths**self.power
         self.furthest = SMALLEST_EXPONENT[np.float64] / self.rates
         self._log_share = float(np.log2(skipped_share(pairs.request.index)))

@@ -17,24 +17,13 @@ CHUNK = 16
 
 @dataclass(frozen=True, eq=False)
 class BlockTree:
-    """Points in a tree of blocks; `loops.build_tree` says how.
+    """Points in a tree of blocks; `loops.build_tree` says how."""
 
-    Attributes
-    ----------
-    order : ndarray of shape (n,)
-        The points, block after block.
-    blocks : ndarray of shape (s, d, BLOCK)
-    lower, upper : ndarrays of shape (2 s - 1, d)
-        The boxes of the nodes.
-    leaf : ndarray of shape (s,)
-        The node that each block is.
-    """
-
-    order: np.ndarray
-    blocks: np.ndarray
-    lower: np.ndarray
+    order: np.ndarray  # the points, block after block, (n,)
+    blocks: np.ndarray  # (s, d, BLOCK)
+    lower: np.ndarray  # the boxes of the nodes, (2 s - 1, d)
     upper: np.ndarray
-    leaf: np.ndarray
+    leaf: np.ndarray  # the node that each block is, (s,)
 
     @classmethod
     def of(cls, points: np.ndarray, pays: bool) -> BlockTree:
@@ -69,14 +58,8 @@ class BlockTree:
 class Pairs:
     """Queries and keys of a request in trees.
 
-    Attributes
-    ----------
-    request : KernelSumRequest
-    keys, queries : BlockTree
-    columns : ndarray of shape (s, 1 + k, BLOCK)
-        w_j (1, V_j), by block.
-    left_out : tuple of ndarrays (own, ranges, order)
-        As of `loops.leave_out`, in the order of the queries' tree.
+    `columns` are w_j (1, V_j) by block, (s, 1 + k, BLOCK), and `left_out` is as of `loops.leave_out`, in the order of
+    the queries' tree.
     """
 
     def __init__(self, request: KernelSumRequest, pays: bool):

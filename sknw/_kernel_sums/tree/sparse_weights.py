@@ -34,7 +34,7 @@ def sparse_weights(pairs: Pairs, pays: bool, negligible: float, top_k: int | Non
     indptr = np.append(0, np.cumsum(by_query))
     indices, data = np.empty(indptr[-1], dtype=np.int64), np.empty(indptr[-1])
     if len(indices):
-        finder.visit(least, ends=indptr[queries.order], column=indices, value=data)
+        finder.visit(least, ends=indptr[queries.order], pairs=(indices, data))
     return csr_array((data, indices, indptr), shape=(len(queries.order), len(keys.order)))
 
 
@@ -56,18 +56,15 @@ class _Finder:
         least: np.ndarray,
         heaps: np.ndarray | None = None,
         ends: np.ndarray | None = None,
-        column: np.ndarray | None = None,
-        value: np.ndarray | None = None,
+        pairs: tuple[np.ndarray, np.ndarray] = (np.empty(0, dtype=np.int64), np.empty(0)),
     ) -> np.ndarray:
         """See `pair_loops.visit_pairs`; the arrays are in the order of the queries' tree. Returns the `ends`."""
         m = len(least)
         heaps = np.empty((m, 0)) if heaps is None else heaps
         ends = np.zeros(m, dtype=np.int64) if ends is None else ends
-        column = np.empty(0, dtype=np.int64) if column is None else column
-        value = np.empty(0) if value is None else value
 
         def visit(part: slice) -> None:
-            self._loop(heaps, least, ends, column, value, *self._arguments, part.start, part.stop)
+            self._loop(heaps, least, ends, *pairs, *self._arguments, part.start, part.stop)
 
         for_each_chunk(visit, len(self._pairs.queries.leaf), CHUNK, self._pairs.request.n_threads)
         return ends
