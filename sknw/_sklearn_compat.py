@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils._param_validation import validate_params as _validate_params
-from sklearn.utils.validation import _check_sample_weight, _num_samples
+from sklearn.utils.validation import _check_sample_weight, _num_samples, validate_data
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin
@@ -31,8 +31,12 @@ __all__ = [
     "get_column",
     "n_rows",
     "validate_params",
+    "validate_queries",
     "validates_params",
 ]
+
+# The numbers of queries.
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -83,6 +87,20 @@ def check_sample_weight(sample_weight: Any, X: np.ndarray) -> np.ndarray:
     if not np.any(sample_weight):
         raise ValueError("sample_weight must not be all zero: at least one sample must have a positive weight.")
     return sample_weight
+
+
+def validate_queries(estimator: Any, X: Any) -> np.ndarray:
+    """X as an array of queries, float64 or float32, checked as by `validate_data`, with its errors and warnings.
+
+    That takes as long as a small prediction, and is not asked about finite numbers that it would return as they are.
+    """
+    is_plain = type(X) is np.ndarray and X.dtype in _FLOATS and X.ndim == 2
+    if is_plain and len(X) and X.shape[1] == estimator.n_features_in_ and not hasattr(estimator, "feature_names_in_"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = X.sum()
+        if np.isfinite(total):
+            return X
+    return validate_data(estimator, X, dtype=_FLOATS, reset=False)
 
 
 def n_rows(X: Any) -> int:

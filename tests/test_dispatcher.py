@@ -10,7 +10,7 @@ from kernel_requests import assert_sums_are_the_oracles, random_request
 from problems import KERNELS, Cauchy, Quartic
 
 from sknw import NadarayaWatsonRegressor
-from sknw._kernel_sums.costs import LOAD_SECONDS
+from sknw._kernel_sums.costs import LOAD_SECONDS, SMALL_SECONDS
 from sknw._kernel_sums.index import KeyIndex
 from sknw._kernel_sums.numba import has_compiled
 from sknw._kernel_sums.registry import (
@@ -180,6 +180,20 @@ def test_what_this_machine_has_compiled_is_known(tmp_path, monkeypatch):
     assert function(1) == 2
     assert has_compiled(function)
     assert has_compiled(importlib.reload(importlib.import_module("of_a_user")).twice)  # as in another process
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
+def test_engines_that_are_not_asked_would_not_have_been_the_quickest(kernel, d, monkeypatch):
+    """Of some sizes each engine is the quickest; and no estimate is below the least."""
+    for kind in map(type, ENGINES.values()):
+        monkeypatch.setattr(kind, "compile_seconds", lambda *_: 0.0)
+    sizes = np.geomspace(2, 10**5, 15).astype(int).tolist()
+    for request in (request_of_size(kernel, n, d, m) for n in sizes for m in sizes):
+        seconds = {e: e.estimate_seconds(request) for e in ENGINES.values() if e.refusal(request) is None}
+        assert all(found >= engine.least_seconds for engine, found in seconds.items())
+        small = seconds[ENGINES["dense"]] <= SMALL_SECONDS
+        assert loaded().choose(request, "auto") is (ENGINES["dense"] if small else min(seconds, key=seconds.get))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import takewhile
 from threading import Lock
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
@@ -266,18 +265,25 @@ class Dispatcher:
         if dense.estimate_seconds(request) <= SMALL_SECONDS:
             return dense  # before any other has begun
         ranges = RangeSums.of(request, ENGINES.values())
-        usable = {
-            e: e.estimate_seconds(request) if ranges is None else ranges.seconds_with(e)
-            for e in ENGINES.values()
-            if e.refusal(request) is None
-        }
-        total = {e: self.remaining_load_cost(e) + n_passes * seconds for e, seconds in usable.items()}
-        by_time = sorted(total, key=lambda e: total[e])
-        waiting = list(takewhile(lambda pair: pair[1] > 0.0, ((e, e.compile_seconds(request)) for e in by_time)))
-        quickest = by_time[len(waiting)]  # NumPy at the latest
-        for engine, compiling in reversed(waiting):
+        quickest, usable = dense, dict[Engine, float]()
+        total, waiting = dict[Engine, float](), dict[Engine, float]()  # with loading; engines to be compiled first
+        for engine in ENGINES.values():  # NumPy, which takes every request, is the first
+            if self.is_loaded and total and n_passes * engine.least_seconds >= total[quickest]:
+                continue
+            if engine.refusal(request) is not None:
+                continue
+            seconds = engine.estimate_seconds(request) if ranges is None else ranges.seconds_with(engine)
+            usable[engine], total[engine] = seconds, self.remaining_load_cost(engine) + n_passes * seconds
+            if total[engine] < total[quickest]:
+                compiling = engine.compile_seconds(request)
+                if compiling > 0.0:
+                    waiting[engine] = compiling
+                else:
+                    quickest = engine
+        for engine in sorted(waiting, key=lambda e: total[e], reverse=True):
             # several passes are a plan: what they lose is kept as each is made
-            if self.is_worth_compiling(engine.name, total[quickest] - total[engine], compiling, n_passes == 1):
+            saved = total[quickest] - total[engine]
+            if saved > 0.0 and self.is_worth_compiling(engine.name, saved, waiting[engine], n_passes == 1):
                 quickest = engine
         if not self.is_loaded and not quickest.is_compiled:
             with self._lock:

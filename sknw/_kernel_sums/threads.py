@@ -82,6 +82,8 @@ def _threadpools() -> ThreadpoolController:
 
 def effective_n_threads(n_jobs: int | None) -> int:
     """`n_jobs` by joblib's conventions; joblib's own function would count processes, and those of a whole cluster."""
+    if n_jobs == 1:
+        return 1
     backend, n_jobs_of_context = get_active_backend(prefer="threads")
     if _is_distant(backend):
         backend, n_jobs_of_context = get_active_backend(require="sharedmem")

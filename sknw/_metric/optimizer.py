@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -151,10 +152,12 @@ class MetricOptimizer:
         of_loss, by_loss = self.loss.datafit.objective(loss)
         return of_loss + penalty, loss, by_loss * by_w + penalty_by_w, by_loss * by_ridge + penalty_by_ridge
 
-    def value(self, w: np.ndarray, ridge: np.ndarray) -> float:
-        """The objective alone."""
+    def value(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, float]:
+        """The objective and L."""
         loss = self.loss.value(w, ridge)
-        return self.loss.datafit.objective(loss)[0] + self.penalty_at(w, ridge)[0] if np.isfinite(loss) else INFEASIBLE
+        if not np.isfinite(loss):
+            return INFEASIBLE, loss
+        return self.loss.datafit.objective(loss)[0] + self.penalty_at(w, ridge)[0], loss
 
     def penalty_at(self, w: np.ndarray, ridge: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """What is added to o(L), and its derivatives in w and in the ridges; a ridge that is given costs nothing."""
@@ -223,20 +226,23 @@ class MetricOptimizer:
         theta = Parametrization(structure, w, ridge, self.learns_ridge, self.w_bounds)
         descent = _Descent(self, theta, structure, takes_out, MetricFit(w, ridge, np.inf, [np.nan], False))
         start = theta.pack(w, ridge)
-        squares_at_start = descent.squares(start) if self.takes_squares(w) else None
-        if squares_at_start is None:
-            descent.function(start)
+        takes_squares = self.takes_squares(w)
+        at_start: Any = (descent.squares if takes_squares else descent.function)(start)
         descent.path.append(descent.best.path[-1])
         if descent.is_over:
             return replace(descent.best, path=descent.path, converged=True), None
-        if squares_at_start is not None:
+        if takes_squares:
             tol = max(self.tol, _LEAST_GAIN / len(self.loss.validation))
             run = theta.bounds, descent.after_iteration, self.max_iter, tol
-            converged = minimise_squares(descent.squares, start, squares_at_start, *run)
+            converged = minimise_squares(descent.squares, start, at_start, *run)
         else:
             options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": _SMALLEST_GRADIENT, "maxcor": N_CORRECTIONS}
             problem = {"jac": True, "method": "L-BFGS-B", "bounds": theta.bounds}
-            result = minimize(descent.function, start, callback=descent.after_iteration, options=options, **problem)
+
+            def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
+                return at_start if np.array_equal(vector, start) else descent.function(vector)
+
+            result = minimize(function, start, callback=descent.after_iteration, options=options, **problem)
             descent.path[-1] = descent.best.path[-1]  # the last search along a line may have found a lower one
             converged = result.status != _REACHED_MAX_ITER
         return replace(descent.best, path=descent.path, converged=converged), descent.fewer
@@ -252,7 +258,7 @@ class MetricOptimizer:
         idle = np.argsort(rises, kind="stable")[: min(int(np.sum(rises < most)), n_slopes - 1)]
         while len(idle) + int(is_small.sum()) >= _LEAST_PART * (n_slopes + int((w > 0).sum())):
             fewer = np.where(is_small, 0.0, w), np.where(np.isin(np.arange(len(w)), idle), np.inf, ridge)
-            if self.value(*fewer) <= fit.objective + most:
+            if self.value(*fewer)[0] <= fit.objective + most:
                 return fewer
             if not len(idle):
                 break
@@ -329,7 +335,7 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
         scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
     even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
     diagonal = multistart(learner, [(scalar.w, scalar.ridge), *even], "diagonal")
-    if not learner.learns_many_slopes and diagonal.objective > learner.objective(scalar.w, scalar.ridge)[0]:
+    if not learner.learns_many_slopes and diagonal.objective > learner.value(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
     if structure == "diagonal":
         return diagonal
@@ -372,7 +378,7 @@ def sharpen(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
     """The same with almost no ridge where that gives an exact fit: the target is a line."""
     if learner.learns_ridge and learned.path[-1] < EXACT_FIT:
         ridge = np.full_like(learned.ridge, _EXACT_RIDGE)
-        objective, loss, _, _ = learner.objective(learned.w, ridge)
+        objective, loss = learner.value(learned.w, ridge)
         if loss < _EXACT_LINE:
             return replace(learned, ridge=ridge, objective=objective, path=[*learned.path[:-1], loss])
     return learned
@@ -381,8 +387,11 @@ def sharpen(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
 def prune_features(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
     """The same with w_k = 0 where ||W_k|| is at most `_SMALL_W`, if the objective rises by at most `tol`."""
     norms = learned.w if learned.w.ndim == 1 else np.linalg.norm(learned.w, axis=1)
-    w = (learned.w.T * (norms > _SMALL_W)).T
-    objective, loss, _, _ = learner.objective(w, learned.ridge)
+    is_large = norms > _SMALL_W
+    if is_large.all():
+        return learned
+    w = (learned.w.T * is_large).T
+    objective, loss = learner.value(w, learned.ridge)
     if objective > learned.objective + learner.tol:
         return learned
     return replace(learned, w=w, objective=objective, path=[*learned.path[:-1], loss])

@@ -196,6 +196,12 @@ class Smoother:
         """The same at z = (x - center) w, the present z times `by`, for the w of the columns."""
         return replace(self, w=w, index=self.index.in_metric(by, _largest_offset(self.center, w)))
 
+    def with_settings(self, allow_float32: bool, n_jobs: int | None) -> Smoother:
+        """The same with other settings."""
+        if allow_float32 == self.allow_float32 and n_jobs == self.n_jobs:
+            return self
+        return replace(self, allow_float32=allow_float32, n_jobs=n_jobs)
+
     def with_ridge(self, ridge: float) -> Smoother:
         """The same lines with another ridge."""
         assert self.line is not None

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sknw._kernel_sums.shards import NEEDS_ALL_ROWS
 from sknw._predictive.fitted import FittedSmoother
 from sknw._predictive.partial_dependence import individual_curves
+from sknw._sklearn_compat import validate_queries
 from sknw._smoothing.attention import effective_sample_size, sparse_attention
 from sknw._smoothing.smoother import Smoother
 from sknw.estimators.arguments import check_top_k
@@ -117,7 +118,7 @@ class AttentionMixin:
         if name != "smoother":
             self._require_left_out("A prediction interval or standard deviation")
         smoother: Smoother = getattr(self._fitted, name)
-        return array, replace(smoother, allow_float32=array.dtype == np.float32, n_jobs=self.n_jobs)
+        return array, smoother.with_settings(array.dtype == np.float32, self.n_jobs)
 
     def _require_rows_here(self) -> None:
         """Refuse what needs the training rows where they are on the workers of a cluster."""
@@ -141,7 +142,8 @@ class AttentionMixin:
 
     def _validate_inputs(self, X: ArrayLike) -> np.ndarray:
         """The queries X as an array, with codes of categories."""
-        check_is_fitted(self)
+        if not hasattr(self, "_fitted"):
+            check_is_fitted(self)
         X = densify(X)
         if self.is_categorical_.any():
             table = as_table(X)
@@ -149,7 +151,7 @@ class AttentionMixin:
             with names_the_remedy(self):
                 return encode(table, self.categories_)
         with names_the_remedy(self):
-            return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+            return validate_queries(self, X)
 
     def _pool_batches(self, array: np.ndarray, smoother: Smoother) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield batches of the rows of an array of queries, and what is pooled there."""

@@ -1,10 +1,14 @@
 """What is refused, with the message that it gets; and what a refusal leaves behind."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 from covering import pairwise
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import validate_data
 
 from sknw import (
     AttentionPoolingRegressor,
@@ -12,8 +16,10 @@ from sknw import (
     LocalLinearRegressor,
     NadarayaWatsonClassifier,
     NadarayaWatsonRegressor,
+    _sklearn_compat,
     kernels,
 )
+from sknw._sklearn_compat import validate_queries
 from sknw.datasets import make_sine_power
 from sknw.displays import FitDisplay
 from sknw.kernels import Gaussian, PowerExponential
@@ -204,6 +210,61 @@ NUMBERS = {
     KrigingRegressor: ["w", "power", "noise", "n_neighbors", "likelihood_samples", "max_iter", "tol"],
     NadarayaWatsonClassifier: ["smoothing"],
 }
+
+
+def outcome(call):
+    """What a call returns, or None, with its warnings or error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result = call()
+        except (TypeError, ValueError) as error:
+            return None, [type(error), str(error)]
+    return result, [str(warning.message) for warning in caught]
+
+
+NAMED = pd.DataFrame(X, columns=["a", "b"])
+OF_ALL_TYPES = {
+    "plain": X,
+    "float32": X.astype(np.float32),
+    "by column": np.asfortranarray(X),
+    "other byte order": X.astype(">f8"),
+    "float16": X.astype(np.float16),
+    "integers": np.arange(8).reshape(4, 2),
+    "objects": X.astype(object),
+    "list": X.tolist(),
+    "masked": np.ma.masked_array(X),
+    "sum overflows": np.full((2, 2), 1e308),
+    "sum of float32 overflows": np.full((2, 2), 3e38, dtype=np.float32),
+    "inf - inf": np.array([[np.inf, -np.inf]]),
+    "three dimensions": X[np.newaxis],
+    "names": NAMED,
+    "other names": NAMED[["b", "a"]],
+    **{name: queries for name, (queries, _) in QUERIES.items()},
+}
+
+
+@pairwise(queries=list(OF_ALL_TYPES), training=["array", "frame"])
+def test_queries_are_checked_as_scikit_learn_checks_them(queries, training):
+    """Whether it is asked or not: the array, its type and memory, errors and warnings are the same."""
+    queries, model = OF_ALL_TYPES[queries], NadarayaWatsonRegressor(bandwidth=1.0)
+    model.fit(X if training == "array" else NAMED, Y)
+    found, messages = outcome(lambda: validate_queries(model, queries))
+    dtype = (np.float64, np.float32)
+    expected, expected_messages = outcome(lambda: validate_data(model, queries, dtype=dtype, reset=False))
+    assert messages == expected_messages
+    assert_array_equal(found, expected)
+    assert (type(found), getattr(found, "dtype", None)) == (type(expected), getattr(expected, "dtype", None))
+    assert (found is queries) == (expected is queries)
+
+
+def test_scikit_learn_is_not_asked_about_plain_numbers(monkeypatch):
+    """It takes as long as a small prediction."""
+    model = NadarayaWatsonRegressor(bandwidth=1.0).fit(X, Y)
+    monkeypatch.setattr(_sklearn_compat, "validate_data", None)
+    assert model.predict(X).shape == Y.shape
+    with pytest.raises(TypeError, match="not callable"):
+        model.predict(NAN)
 
 
 @pytest.mark.parametrize("Estimator", NUMBERS)

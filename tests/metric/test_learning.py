@@ -450,6 +450,29 @@ def test_of_many_rows_starts_compete_on_500_and_the_winner_goes_on_with_all():
     assert asked == [(500, 1e-4, 3.0), (500, 1e-4, 1.0), (500, 1e-4, 2.0), (520, 1e-6, 1.0)]
 
 
+class Noted(MetricOptimizer):
+    """A minimisation that writes down at which w it evaluates the objective and its gradient."""
+
+    def objective(self, w, ridge):
+        self.progress.asked.append(w)
+        return super().objective(w, ridge)
+
+
+def test_no_w_is_evaluated_twice_in_a_row():
+    X, y, w, _ = regression(n=60, d=2)
+    progress = Progress(lambda: False, 0)
+    progress.asked = []
+    learner = Noted(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, progress)
+    learned = learner.minimise(np.full(2, 0.7), np.ones(2), "diagonal")
+    asked = np.array(progress.asked)
+    assert len(asked) > 3
+    assert np.all(np.any(np.diff(asked, axis=0) != 0.0, axis=1))
+    progress.asked.clear()
+    pruned = optimizer.prune_features(learner, learned)
+    assert not progress.asked  # the loss alone decides
+    assert (pruned is learned) == (learned.w.min() > 0.05)
+
+
 def test_of_one_feature_means_start_from_the_minima_of_the_scan_alone():
     X, y, w, _ = regression(n=20, d=1)
     learner = Chosen(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, [])

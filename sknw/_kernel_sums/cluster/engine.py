@@ -30,6 +30,7 @@ class Cluster(Engine):
 
     name = "cluster"
     leaves_out_ranges = True
+    least_seconds = 1e-9 * CLUSTER_CALL
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Takes requests about keys on workers, and all while a joblib backend of distant workers is active."""

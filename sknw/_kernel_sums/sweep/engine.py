@@ -35,6 +35,7 @@ class Sweep(Engine):
     """Running sums along the sorted keys of one feature."""
 
     name = "sorted"
+    least_seconds = 1e-9 * SWEEP_BANDWIDTH
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """One feature, and kernels whose sums can be carried along the line."""

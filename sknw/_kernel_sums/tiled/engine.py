@@ -36,6 +36,7 @@ class Tiled(Engine):
 
     name = "fused"
     leaves_out_ranges = True
+    least_seconds = 1e-9 * TILED_CALL
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Kernels whose formula the compiled loops know."""

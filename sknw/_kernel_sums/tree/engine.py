@@ -41,6 +41,7 @@ class Tree(Engine):
 
     name = "pruned"
     leaves_out_ranges = True
+    least_seconds = 1e-9 * costs.TREE_CALL
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Kernels whose formula the compiled loops know."""
