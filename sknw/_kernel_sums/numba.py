@@ -90,6 +90,18 @@ def wide_vectors(typingctx):
 
 
 @intrinsic
+def without_nan(typingctx):
+    """Promise that no number of the calling function is NaN: the least of many is then found in vectors."""
+
+    def codegen(context, builder, signature, args):
+        for attribute in ('"no-nans-fp-math"="true"', '"no-signed-zeros-fp-math"="true"'):
+            set.add(builder.function.attributes, attribute)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def disjoint_arrays(typingctx):
     """Promise that no array given to the calling function overlaps another one that it writes to.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, min, wide_vectors
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, min, wide_vectors, without_nan
 
 
 @inner(MULTIPLY_ADD)
@@ -31,6 +31,7 @@ def exponentiate(row, shift, rate, furthest):
 @inner(REORDERED)
 def smallest_of(row):
     wide_vectors()
+    without_nan()
     smallest = row[0]
     for j in range(row.size):
         smallest = min(smallest, row[j])

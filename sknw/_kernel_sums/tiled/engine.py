@@ -130,9 +130,9 @@ def _repair_far(tiles: Tiles, rows: np.ndarray, sums: np.ndarray, log_scale: np.
     """Set sums (b, m, 1 + k) and scale (b, m) of those `rows` that are far from all keys, relative to the nearest."""
     far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
     if far.size:
-        narrow = slice(int(np.argmax(np.any(sums[:, far, 0] < TINY, axis=1))), None)
-        sums[narrow, far] = tiles.sums(far, shift, narrow)
-        log_scale[narrow, far] = tiles.log_scale(shift)[narrow]
+        narrow, found, is_far = tiles.far_sums(far, shift)
+        sums[narrow, far] = np.where(is_far[..., np.newaxis], found, sums[narrow, far])
+        log_scale[narrow, far] = np.where(is_far, tiles.log_scale(shift)[narrow], 0.0)
         sums[:, far[np.isinf(shift)]] = 0.0  # so far that the distance overflows: without support
         log_scale[:, far[np.isinf(shift)]] = 0.0
 

@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentials, finish_compact, smallest_of, subtract
+from sknw._kernel_sums.row_loops import exponentials, finish_compact, product, smallest_of, subtract
 from sknw.kernels import EDGE
 
 # A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
@@ -23,6 +23,8 @@ from sknw.kernels import EDGE
 ROW_BYTES = 4096
 # Squarings after an exponential that is computed.
 MOST_SQUARINGS = 4
+# Keys that are near or far together.
+_PIECE = 64
 
 
 @intrinsic
@@ -213,6 +215,28 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
         sums[r, 1] += a1
 
 
+@inner()
+def _add_sums_near(sums, i, tile, weights, shift, rates, furthest, largest, columns):
+    """Of the exponential, `set_weights` and `accumulate` at all rates, of pieces with a key nearer than `furthest`.
+
+    Where distances are those beyond the nearest key, and few keys are not much further, these are few pieces. Only at
+    rates that times the shift are less than `largest`.
+    """
+    weights, narrow = weights[0, :_PIECE], np.int64(0)
+    for r in range(4):
+        narrow = 0
+        while narrow < rates.size and shift[i + r] * rates[narrow] >= largest:
+            narrow += 1
+        for first in range(0, row_length(tile), _PIECE):
+            distances, f = tile[r, first : first + _PIECE], narrow
+            nearest = smallest_of(distances)
+            while f < rates.size and nearest < furthest[f]:
+                exponentials(weights, distances, rates[f], furthest[f])
+                for v in range(len(columns)):
+                    sums[f, i + r, v] += product(weights, columns[v, first : first + _PIECE], _PIECE)
+                f += 1
+
+
 @inner(MULTIPLY_ADD)
 def square(weights, least):
     """weights^2, in place; of `least` for smaller ones, as numbers below the normal ones take long."""
@@ -245,7 +269,7 @@ def leave_out(tile, left_out, first_key, value):
 @compiled()
 def add_sums(
     tile, weights, queries, start, left_out, keys, key_start, columns, products, power, exponent, is_cosine, shift,
-    rates, furthest, sums, smallest,
+    rates, furthest, largest, sums, smallest,
 ):  # fmt: skip
     """sums[f, i, v] += sum_j K_f(queries[i], keys[j]) columns[v, j] without the keys left out of each query.
 
@@ -265,9 +289,11 @@ def add_sums(
     power, exponent, is_cosine
         The kernel, as of `set_weights`.
     shift : array of shape (m,)
-        Subtracted from u^power.
+        Subtracted from u^power; zero, or that of the nearest key. Keys from `furthest` on are then left out.
     rates, furthest : arrays of shape (f,)
         For each bandwidth what multiplies u^power, and the largest u^power that the exponential can take.
+    largest : float
+        Queries with a shift are summed only at rates that times the shift are less.
     sums, smallest : float64 arrays of shapes (f, m, v), (m,)
     """
     block = row_length(keys)
@@ -284,6 +310,9 @@ def add_sums(
             leave_out(tile, left_out[i : i + 4], s * block, np.inf)
             for r in range(4 if rates.size == 0 else 0):
                 smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))
+            if exponent is None and shift[i] + shift[i + 1] + shift[i + 2] + shift[i + 3] > 0.0:
+                _add_sums_near(sums, i, tile, weights, shift, rates, furthest, largest, columns[s])
+                continue
             if exponent is None and rates.size == 1 and columns.shape[1] == 2:
                 _add_exponential_sums(sums[0, i : i + 4], tile, rates[0], furthest[0], columns[s])
                 continue

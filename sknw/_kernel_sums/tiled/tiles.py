@@ -15,6 +15,9 @@ from sknw._kernel_sums.threads import for_each_chunk
 
 # Queries that a thread takes through all keys together, so that a block read from memory serves them all.
 CHUNK = 512
+# Binary logarithms: of a kernel weight a little above `TINY`, and of one that is negligible beside that of the nearest
+# key; sample weights apart.
+_LOG_NEARLY_TINY, _LOG_NEGLIGIBLE = np.log2(TINY) + 64.0, -160.0
 # The `TINY` of float32.
 TINY_IN_FLOAT32 = 1e-20
 
@@ -71,10 +74,21 @@ class Tiles:
         self.rates = rate / request.bandwidths**self.power
         self.furthest = np.asarray(SMALLEST_EXPONENT[precision]) / self.rates
 
-    def sums(self, rows: np.ndarray, shift: np.ndarray | None = None, bandwidths: slice = slice(None)) -> np.ndarray:
-        """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k), K relative to `shift`."""
-        shift = np.zeros(len(rows)) if shift is None else np.where(np.isinf(shift), 0.0, shift)
-        return self._visit(rows, shift, bandwidths)[0]
+    def sums(self, rows: np.ndarray) -> np.ndarray:
+        """sum_j K_j w_j (1, V_j) for the queries `rows`, of shape (b, len(rows), 1 + k)."""
+        return self._visit(rows, np.zeros(len(rows)))[0]
+
+    def far_sums(self, rows: np.ndarray, shift: np.ndarray) -> tuple[slice, np.ndarray, np.ndarray]:
+        """The same with K relative to the nearest key, at u^power = `shift`, and where it is needed: (b, len(rows)).
+
+        That is where the weight of the nearest key is nearly as small as `TINY`; at some of the bandwidths, from which
+        on it is needed at all.
+        """
+        shift = np.where(np.isinf(shift), 0.0, shift)
+        largest = min(_LOG_NEARLY_TINY - np.log2(self.request.index.smallest_weight), 0.0)
+        is_far = self.rates[:, np.newaxis] * shift < largest
+        narrow = slice(int(np.argmax(is_far.any(axis=1))), None)
+        return narrow, self._visit(rows, shift, narrow, largest)[0], is_far[narrow]
 
     def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none if K is compact."""
@@ -83,9 +97,16 @@ class Tiles:
         rows = rows[mass < TINY]
         return rows, np.maximum(self._visit(rows, np.zeros(len(rows)), slice(0, 0))[1], 0.0)
 
-    def _visit(self, rows: np.ndarray, shift: np.ndarray, bandwidths: slice) -> tuple[np.ndarray, np.ndarray]:
+    def _visit(
+        self, rows: np.ndarray, shift: np.ndarray, bandwidths: slice = slice(None), largest: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Sums (b, len(rows), 1 + k) at some of the bandwidths; without any, the least u^power (len(rows),)."""
-        rates, furthest = (of_all[bandwidths].astype(self.precision) for of_all in (self.rates, self.furthest))
+        furthest = self.furthest
+        if shift.any():
+            furthest = np.minimum(
+                furthest, (_LOG_NEGLIGIBLE + np.log2(self.request.index.smallest_weight)) / self.rates
+            )
+        rates, furthest = (of_all[bandwidths].astype(self.precision) for of_all in (self.rates, furthest))
         sums, smallest = np.empty((len(rates), len(rows), self.columns.shape[1])), np.empty(len(rows))
 
         def visit(chunk: slice) -> None:
@@ -93,7 +114,7 @@ class Tiles:
             n = chunk.stop - chunk.start
             part, nearest = np.zeros((len(rates), len(queries), sums.shape[2])), np.full(len(queries), np.inf)
             layout = (queries, start, left_out, self.keys, self.key_start, self.columns, self.products)
-            kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest)
+            kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest, largest)
             self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, part, nearest)
             sums[:, chunk], smallest[chunk] = part[:, :n], nearest[:n]
 
