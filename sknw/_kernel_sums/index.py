@@ -19,23 +19,12 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Groups of keys that are equally far from each other along some columns, as the levels of a category.
+    """Groups of keys that are equally far from each other along some columns, as the levels of a category."""
 
-    Attributes
-    ----------
-    number : ndarray of shape (n,), intp
-        The group of each key, from 0 to `n_groups` - 1.
-    n_groups : int
-    columns : slice
-        Those columns of the keys, in which all keys of a group are equal.
-    sq : float
-        The squared distance of two groups.
-    """
-
-    number: np.ndarray
+    number: np.ndarray  # the group of each key, from 0 to `n_groups` - 1, (n,)
     n_groups: int
-    columns: slice
-    sq: float
+    columns: slice  # those columns of the keys, in which all keys of a group are equal
+    sq: float  # the squared distance of two groups
 
     @property
     def n_columns(self) -> int:

@@ -1,7 +1,5 @@
 """Sorted points of one feature: their cells, and how many of them lie below others."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import compiled, inner, max, min

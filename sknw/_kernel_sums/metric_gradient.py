@@ -29,26 +29,13 @@ from sknw._kernel_sums.threads import for_each_chunk
 
 @dataclass(frozen=True, eq=False)
 class WeightCotangent:
-    """The derivatives dm_i / dP_ij of the value pooled at each query, in factored form; see above.
+    """The derivatives dm_i / dP_ij of the value pooled at each query, in factored form; see above."""
 
-    Attributes
-    ----------
-    p : ndarray of shape (m, 1 + d), of weighted means (m, 1)
-        First factor of dm / dP, of (1, x_j).
-    g : ndarray of shape (m, k)
-        What each of the k outputs counts.
-    e : ndarray of shape (m, 1 + d), of weighted means (m, 1)
-        What is taken from g'y_j, of (1, x_j).
-    t : ndarray of shape (m,)
-    log_mass : ndarray of shape (m,)
-        log D, where the sums are S of `KernelSumRequest`.
-    """
-
-    p: np.ndarray
-    g: np.ndarray
-    e: np.ndarray
-    t: np.ndarray
-    log_mass: np.ndarray
+    p: np.ndarray  # first factor of dm / dP, of (1, x_j): (m, 1 + d), of weighted means (m, 1)
+    g: np.ndarray  # what each of the k outputs counts, (m, k)
+    e: np.ndarray  # what is taken from g'y_j, of (1, x_j): (m, 1 + d), of weighted means (m, 1)
+    t: np.ndarray  # (m,)
+    log_mass: np.ndarray  # log D, where the sums are S of `KernelSumRequest`, (m,)
 
     @property
     def is_of_means(self) -> bool:
@@ -75,18 +62,10 @@ def metric_gradient(
     algorithm: str,
     w: np.ndarray,
 ) -> np.ndarray:
-    """The product S W, (d, r), of the scatter matrix and a matrix.
+    """The product S W, (d, r), of the scatter matrix and a matrix w (d, r).
 
-    Parameters
-    ----------
-    request : KernelSumRequest
-        The queries and keys in the metric, at one bandwidth, 1; its columns are the y_j.
-    query_x, key_x : ndarray of shape (m, d), (n, d)
-        The inputs x of both.
-    cotangent : WeightCotangent
-    algorithm : str
-        The engine of the sums.
-    w : ndarray of shape (d, r)
+    The request has the queries and keys in the metric, at one bandwidth, 1, and its columns are the y_j; `query_x`
+    (m, d) and `key_x` (n, d) are the inputs x of both.
     """
     engine, query_z, key_z = _engine_for(request, algorithm), query_x @ w, key_x @ w
     if engine is None:

@@ -51,24 +51,12 @@ class ListsPairs(Protocol):
 
 
 class Blocks(Protocol):
-    """Weights of some queries in blocks of consecutive keys, each row up to a factor of its own.
+    """Weights of some queries in blocks of consecutive keys, each row up to a factor of its own."""
 
-    Attributes
-    ----------
-    size : int
-        Keys of a block.
-    sums : ndarray of shape (b, s, 1 + k)
-        Of the weights of each block and of their products with the k columns of the request.
-    largest : ndarray of shape (b, s)
-        At least the largest weight of each block.
-    log_scale : ndarray of shape (b,)
-        The logarithm of the factor that makes kernel weights of those here.
-    """
-
-    size: int
-    sums: np.ndarray
-    largest: np.ndarray
-    log_scale: np.ndarray
+    size: int  # keys of a block
+    sums: np.ndarray  # of the weights of each block, and of their products with the k columns, (b, s, 1 + k)
+    largest: np.ndarray  # at least the largest weight of each block, (b, s)
+    log_scale: np.ndarray  # the logarithm of the factor that makes kernel weights of those here, (b,)
 
     @property
     def block_sums(self) -> np.ndarray:
@@ -125,6 +113,9 @@ class DifferentiatesMetric(Protocol):
         """See `metric_gradient`."""
 
 
+# The powers of a compact kernel that compiled loops know: up to a cube, and the squares of these.
+EXPONENTS = (0, 1, 2, 3, 4, 6)
+
 _Capability = TypeVar("_Capability")
 
 ENGINES: dict[str, Engine] = {}
@@ -155,10 +146,7 @@ class Dispatcher:
     def choose(self, request: KernelSumRequest, algorithm: str, n_passes: int = 1) -> Engine:
         """The engine for `n_passes` requests like this one; "auto" is the one expected to be done first.
 
-        Raises
-        ------
-        ValueError
-            If the algorithm asked for cannot take the request; says why, and which can.
+        A ValueError says why the algorithm asked for cannot take the request, and which can.
         """
         only = request.index.engine
         if only is not None and algorithm in ("auto", only):

@@ -1,7 +1,5 @@
 """The steps that compiled loops share, each over a row of numbers."""
 
-from __future__ import annotations
-
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, min, wide_vectors, without_nan
 
 

@@ -4,8 +4,6 @@ Points are `powered`, (c, n), the queries transposed, (m, c). Block k has the co
 half_power = p / 2, log_square = log2(w^2) of each block.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, log2, wide_vectors

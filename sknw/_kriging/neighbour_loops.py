@@ -4,8 +4,6 @@ Keys, and the system's matrices, stand by feature and in rows of a length that i
 so that the terms of two points are the same to the last bit wherever these stand: ties are ties.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors

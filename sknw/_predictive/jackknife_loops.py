@@ -3,8 +3,6 @@
 For weighted means of one output, of samples that count once; see `jackknife` for the formulas.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, wide_vectors

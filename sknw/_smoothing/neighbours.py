@@ -70,7 +70,7 @@ class EffectiveNeighbours:
             keys = self.request.index.tree.query(self._in_units_of_tree(rows), k=k)[1]
             weights = self._weights_of(rows, keys)
         else:
-            here, near = self.request.take(rows), self._all_keys
+            here, near = self.request.take(rows), np.arange(len(self.request.index))
             if self.radius_is_known:
                 near = self.keys_near(rows, self._nearest(rows)[0])
             leave_out = None if here.leave_out is None else here.leave_out.among(near)
@@ -148,10 +148,6 @@ class EffectiveNeighbours:
         """Whether keys can be near or far by their distance."""
         kernel = self.request.kernel
         return kernel.form is not None or kernel.is_compact
-
-    @property
-    def _all_keys(self) -> np.ndarray:
-        return np.arange(len(self.request.index))
 
 
 def _effective(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

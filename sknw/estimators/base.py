@@ -40,19 +40,10 @@ from sknw._smoothing.validation import (
     mean_of_rows,
     predict_rows,
 )
+from sknw.estimators import tables
 from sknw.estimators.dask_arrays import client_that_keeps, encode_chunks, gather_targets
 from sknw.estimators.leave_out import leave_out_rule
 from sknw.estimators.stored import StoredSmoother
-from sknw.estimators.tables import (
-    FeatureKinds,
-    as_table,
-    densify,
-    encode,
-    feature_map,
-    find_categories,
-    is_table,
-    names_the_remedy,
-)
 from sknw.estimators.user_warnings import warn_user
 from sknw.kernels import NAMED_KERNELS, Kernel
 
@@ -258,7 +249,7 @@ class BaseSmoother(StoredSmoother, NotebookViewMixin, CallbackSupportMixin, Base
         rows: np.ndarray | DaskRows
         client = client_that_keeps(X)
         if client is None:
-            X = densify(X)
+            X = tables.densify(X)
             rows, y_array, kinds = self._validate_arrays(X, y, sample_weight)
         else:
             rows, y_array, kinds = self._validate_dask(X, y, sample_weight, client)
@@ -268,7 +259,7 @@ class BaseSmoother(StoredSmoother, NotebookViewMixin, CallbackSupportMixin, Base
         is_there = np.broadcast_to(True, len(y_array)) if weights is None else weights > 0
         self._find_classes(y_array, is_there, classes)
         rule = leave_out_rule(self.cv, groups, X, y_array, is_classifier(self))
-        features = feature_map(kinds, self.categories_, self.scale)
+        features = tables.feature_map(kinds, self.categories_, self.scale)
         training = self._training_set(rows, y_array, weights, rule, features)
         validation = Validation.of(rule, training)
         _require_predictions(validation, len(training))
@@ -276,37 +267,37 @@ class BaseSmoother(StoredSmoother, NotebookViewMixin, CallbackSupportMixin, Base
 
     def _validate_arrays(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
-    ) -> tuple[np.ndarray, np.ndarray, FeatureKinds]:
+    ) -> tuple[np.ndarray, np.ndarray, tables.FeatureKinds]:
         """X and y as arrays, with codes of the categories that are found, and what the features are."""
         checks = {"dtype": (np.float64, np.float32), **self._target_checks}
         kinds = self._feature_kinds(X)
         if kinds is not None and kinds.is_categorical.any():
-            table, there = as_table(X), None
+            table, there = tables.as_table(X), None
             if sample_weight is not None:  # rows of weight zero are not there
                 there = check_sample_weight(sample_weight, np.empty(n_rows(table))) > 0
-            self.categories_ = find_categories(table, kinds, there)
-            with names_the_remedy(self):
-                X_array, y_array = check_X_y(encode(table, self.categories_), y, estimator=self, **checks)
+            self.categories_ = tables.find_categories(table, kinds, there)
+            with tables.names_the_remedy(self):
+                X_array, y_array = check_X_y(tables.encode(table, self.categories_), y, estimator=self, **checks)
         else:
-            with names_the_remedy(self):
+            with tables.names_the_remedy(self):
                 X_array, y_array = validate_data(self, X, y, **checks)
             self.categories_ = [None] * X_array.shape[1]
-        return X_array, y_array, kinds or FeatureKinds.of_numbers(X_array.shape[1])
+        return X_array, y_array, kinds or tables.FeatureKinds.of_numbers(X_array.shape[1])
 
     def _validate_dask(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, client: Any
-    ) -> tuple[DaskRows, np.ndarray, FeatureKinds]:
+    ) -> tuple[DaskRows, np.ndarray, tables.FeatureKinds]:
         """The same for a dask array whose rows stay on the workers.
 
         Refused by estimators that need all rows in the memory of one process.
         """
         validate_data(self, X, y, skip_check_array=True)  # the number of features, and that there is y
-        kinds = self._feature_kinds(X) or FeatureKinds.of_numbers(X.shape[1])
+        kinds = self._feature_kinds(X) or tables.FeatureKinds.of_numbers(X.shape[1])
         X, self.categories_ = X.rechunk({1: -1}), [None] * X.shape[1]
         if kinds.is_categorical.any():
             weights = None if sample_weight is None else check_sample_weight(sample_weight, np.empty(len(X)))
             X, self.categories_ = encode_chunks(X, kinds, weights, client)
-        with names_the_remedy(self):
+        with tables.names_the_remedy(self):
             targets, y_chunks = gather_targets(y, X, client)
             targets = check_X_y(np.broadcast_to(0.0, (len(X), 1)), targets, estimator=self, **self._target_checks)[1]
         return DaskRows(X, y_chunks, client), targets, kinds
@@ -330,23 +321,23 @@ class BaseSmoother(StoredSmoother, NotebookViewMixin, CallbackSupportMixin, Base
                     "the others. fit leaves the rows of a dask array on the workers of its cluster and takes folds, "
                     "groups and LeaveBlockOut: fit to X.compute(), or choose such a cv."
                 )
-            with names_the_remedy(self):
+            with tables.names_the_remedy(self):
                 return ShardedTrainingSet.of_dask(X, numbers, sample_weight, block, features, n_classes)
         if isinstance(rule, Splits):
             block = np.arange(len(X))
         return TrainingSet.of(X, numbers, sample_weight, block, features, n_classes, before)
 
-    def _feature_kinds(self, X: ArrayLike) -> FeatureKinds | None:
+    def _feature_kinds(self, X: ArrayLike) -> tables.FeatureKinds | None:
         """What the features are; None where nothing says that they are anything but numbers."""
         given = self.categorical_features, self.ordered_features, self.periodic_features
-        says_nothing = not is_table(X) and isinstance(given[0], str | None) and given[1] is None and not given[2]
+        says_nothing = not tables.is_table(X) and isinstance(given[0], str | None) and given[1] is None and not given[2]
         if says_nothing:
             return None
         validate_data(self, X, skip_check_array=True)  # the names and the number of features
         if not getattr(self, "n_features_in_", 0):  # not two-dimensional, or without features, which is refused
             return None
         names = getattr(self, "feature_names_in_", None)
-        return FeatureKinds.of(X, names, self.n_features_in_, *given)
+        return tables.FeatureKinds.of(X, names, self.n_features_in_, *given)
 
     def _validation(self, data: FitData, n_auto: int) -> Validation:
         """The left-out predictions that are averaged over; "auto" takes those of `n_auto` samples."""

@@ -40,6 +40,7 @@ def elsewhere(monkeypatch):
     monkeypatch.setitem(BACKENDS, "elsewhere", Elsewhere)
     monkeypatch.setattr(registry, "SMALL_SECONDS", -1.0)
     monkeypatch.setattr(cluster, "CLUSTER_CALL", -1e15)
+    monkeypatch.setattr(cluster.Cluster, "least_seconds", -1e6)
     sent = []
     answer = workers._answer
 

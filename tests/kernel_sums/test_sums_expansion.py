@@ -9,6 +9,7 @@ from kernel_requests import LEFT_OUT, column, leave_out_of, oracle_log_weights
 from kernel_requests import request_of as any_request_of
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sknw._kernel_sums import costs
 from sknw._kernel_sums.fast_gauss import engine, line, near_field
 from sknw._kernel_sums.fast_gauss.grid import cell_width
 from sknw._kernel_sums.registry import ENGINES
@@ -21,13 +22,13 @@ EPS = np.finfo(float).eps
 WAYS = {
     "by cost": {},
     "expansions": {
-        (engine, "NEAR_PAIR"): 1e9,
+        (costs, "NEAR_PAIR"): 1e9,
         (engine, "MEMORY"): 2**27,
-        (line, "LINE_KEY"): 1e9,
+        (costs, "LINE_KEY"): 1e9,
         (line, "_FEW_IN_CELL"): 0,
     },
     "direct": {
-        (engine, "NEAR_PAIR"): 0.0,
+        (costs, "NEAR_PAIR"): 0.0,
         (near_field, "_FEW_PAIRS"): 0.0,
         (line, "_FEW_IN_CELL"): np.inf,
     },

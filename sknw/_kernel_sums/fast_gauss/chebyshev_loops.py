@@ -6,8 +6,6 @@ of a cell are (P, (1 + k) P^(d - 1)), in the order [k, (v, a, ...)]: of T_a(x_1)
 each column of V. The last feature comes first, so that translation along it is a product of matrices.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.fast_gauss.constants import P

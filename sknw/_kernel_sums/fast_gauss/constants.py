@@ -1,7 +1,5 @@
 """Numbers that the Chebyshev expansions share with their compiled loops."""
 
-from __future__ import annotations
-
 # Polynomials a feature, and the largest width of cells in bandwidths: the kernel is interpolated to 1e-15.
 P, WIDTH = 16, 1.15
 # Bound of the error of one feature's translation between two cells, as a part of exp(-gap^2 / 4). Interpolation of

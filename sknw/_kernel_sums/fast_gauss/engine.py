@@ -26,25 +26,7 @@ from functools import lru_cache, partial
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from sknw._kernel_sums.costs import (
-    CELLS_CALL,
-    CELLS_COMPILING,
-    CELLS_POINT,
-    COEFFICIENT_POINT,
-    LINE_BANDWIDTH,
-    LINE_CALL,
-    LINE_EXPANSIONS,
-    LINE_KEY,
-    LINE_POINT,
-    LINE_SUM,
-    NEAR_KEY,
-    NEAR_LINE,
-    NEAR_PAIR,
-    NEAR_PAIR_ESTIMATED,
-    NEAR_QUERY,
-    TRANSLATION,
-    TRANSLATION_OVERHEAD,
-)
+from sknw._kernel_sums import costs
 from sknw._kernel_sums.fast_gauss.chebyshev import bytes_of_moments, error_factors, moments_of, translation_matrices
 from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, CHUNK, LARGEST_LOSS, MEMORY, WIDTH, P
 from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells, TranslationStage, cell_width, translation_plan
@@ -71,7 +53,7 @@ class FastGauss(Engine):
 
     name = "expansion"
     leaves_out_ranges = True
-    least_seconds = 1e-9 * LINE_CALL
+    least_seconds = 1e-9 * costs.LINE_CALL
 
     def refusal(self, request: KernelSumRequest) -> str | None:
         """Gaussian kernels in one to three features."""
@@ -89,9 +71,10 @@ class FastGauss(Engine):
         ranges that are left out all sums are direct ones.
         """
         (n, d), m, n_bandwidths = request.keys.shape, len(request.queries), len(request.bandwidths)
-        total = CELLS_CALL + CELLS_POINT * (n + m) * n_bandwidths
+        total = costs.CELLS_CALL + costs.CELLS_POINT * (n + m) * n_bandwidths
         if d == 1:
-            total = LINE_CALL + LINE_POINT * (n + m) * (1 + n_bandwidths) + LINE_BANDWIDTH * n_bandwidths
+            total = costs.LINE_CALL + costs.LINE_POINT * (n + m) * (1 + n_bandwidths)
+            total += costs.LINE_BANDWIDTH * n_bandwidths
             if not request.has_ranges:
                 return 1e-9 * (total + _cost_of_line_sums(request))
         deviations = request.index.of_keys("deviations", lambda: request.keys[:: -(-n // _SAMPLE)].std(axis=0))
@@ -108,7 +91,7 @@ class FastGauss(Engine):
         from sknw._kernel_sums.fast_gauss import near_field_loops
         from sknw._kernel_sums.numba import has_compiled
 
-        return 0.0 if has_compiled(near_field_loops.add_near_keys) else CELLS_COMPILING
+        return 0.0 if has_compiled(near_field_loops.add_near_keys) else costs.CELLS_COMPILING
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
         """The sums, one bandwidth after the other, from the narrowest: neighbours share cells and moments."""
@@ -150,8 +133,8 @@ def _n_cells(s: np.ndarray, width: float) -> float:
 def _cost_of_expansions(n: int, m: int, s: np.ndarray, n_columns: int) -> float:
     d, n_coefficients = len(s), n_columns * P ** len(s)
     line = min(2.0 * _USUAL_REACH / WIDTH, 1.0 + 5.0 * s.max() / WIDTH)
-    translation = TRANSLATION_OVERHEAD * d * line * n_coefficients * P * TRANSLATION[d]
-    return COEFFICIENT_POINT * n_coefficients * (n + m) + translation * min(_n_cells(s, WIDTH), n)
+    translation = costs.TRANSLATION_OVERHEAD * d * line * n_coefficients * P * costs.TRANSLATION[d]
+    return costs.COEFFICIENT_POINT * n_coefficients * (n + m) + translation * min(_n_cells(s, WIDTH), n)
 
 
 def _cost_of_line_sums(request: KernelSumRequest) -> float:
@@ -161,7 +144,7 @@ def _cost_of_line_sums(request: KernelSumRequest) -> float:
     total, window = 0.0, 2.0 * _USUAL_REACH
     for h in request.bandwidths.tolist():  # in numbers, which take less time than arrays of a few
         near = n * window / max(extent / h, window)
-        total += min(LINE_EXPANSIONS, m * (LINE_SUM + LINE_KEY * near))
+        total += min(costs.LINE_EXPANSIONS, m * (costs.LINE_SUM + costs.LINE_KEY * near))
     return total
 
 
@@ -178,10 +161,10 @@ def _share_near(request: KernelSumRequest, per_unit: np.ndarray) -> np.ndarray:
 def _cost_of_direct_sums(m: int, s: np.ndarray, near: float) -> float:
     """Keys near are found, and copied, once for the queries of a cell."""
     if len(s) == 1:
-        return m * (LINE_SUM + 2.0 * LINE_KEY * near)
+        return m * (costs.LINE_SUM + 2.0 * costs.LINE_KEY * near)
     n_cells = min(_n_cells(s, _USUAL_REACH / DIRECT_CELLS), m)
-    of_cell = NEAR_LINE * (2 * DIRECT_CELLS + 1) ** (len(s) - 1) + NEAR_KEY * near
-    return n_cells * of_cell + NEAR_PAIR_ESTIMATED * m * near
+    of_cell = costs.NEAR_LINE * (2 * DIRECT_CELLS + 1) ** (len(s) - 1) + costs.NEAR_KEY * near
+    return n_cells * of_cell + costs.NEAR_PAIR_ESTIMATED * m * near
 
 
 def _set_sums(points: Points, sums: np.ndarray, log_scale: np.ndarray, bandwidth: Bandwidth, width: float) -> None:
@@ -241,10 +224,10 @@ class _Expansion:
         if not len(keys.cells) or not len(queries.cells):
             return np.empty(0, dtype=np.intp)
         n_coefficients = self.n_columns * P**d
-        translation = TRANSLATION[d] * line * n_coefficients * P  # of one feature to one cell
-        evaluation = COEFFICIENT_POINT * n_coefficients * queries.counts
+        translation = costs.TRANSLATION[d] * line * n_coefficients * P  # of one feature to one cell
+        evaluation = costs.COEFFICIENT_POINT * n_coefficients * queries.counts
         near_at_most = min(float(line) ** d * keys.counts.max(), len(keys))
-        direct_at_most = NEAR_PAIR * (NEAR_QUERY + near_at_most) * queries.counts
+        direct_at_most = costs.NEAR_PAIR * (costs.NEAR_QUERY + near_at_most) * queries.counts
         is_exact = np.all(np.abs(queries.cells) < LARGEST_INDEX - self.n_near, axis=1)
         chosen = np.flatnonzero(is_exact & (direct_at_most > evaluation + translation))
         if not len(chosen) or self._bytes(keys.cells, chosen) > MEMORY:
@@ -253,10 +236,10 @@ class _Expansion:
         if self._bytes(*(stage.cells for stage in stages)) > MEMORY:
             return chosen[:0]
         near = self._propagate(keys.counts[:, np.newaxis].astype(float), stages, np.ones((line, 1)))[:, 0]
-        direct = NEAR_PAIR * np.where(near > 0, NEAR_QUERY + near, 0.0) * queries.counts[chosen]
+        direct = costs.NEAR_PAIR * np.where(near > 0, costs.NEAR_QUERY + near, 0.0) * queries.counts[chosen]
         saved = direct - evaluation[chosen]
         pays = saved > translation
-        moments = COEFFICIENT_POINT * n_coefficients * len(keys)
+        moments = costs.COEFFICIENT_POINT * n_coefficients * len(keys)
         translations = translation * sum(len(stage.cells) for stage in stages)
         if saved[pays].sum() < moments + translations:
             return chosen[:0]

@@ -28,27 +28,13 @@ def cell_width(largest: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Points by cell.
+    """Points by cell; those in a cell that is not within `LARGEST_INDEX` may be anywhere."""
 
-    Attributes
-    ----------
-    rows : slice or ndarray of shape (n,)
-        Where they stand among the points as given.
-    points : ndarray of shape (d, n)
-    attached : tuple of ndarrays of shape (..., n)
-        What belongs to the points.
-    cells : int64 ndarray of shape (s, 3), sorted
-        Points in a cell that is not within `LARGEST_INDEX` may be anywhere.
-    start : int64 ndarray of shape (s + 1,)
-        The first point of each cell.
-    width : float
-    """
-
-    rows: Rows
-    points: np.ndarray
-    attached: tuple[np.ndarray, ...]
-    cells: np.ndarray
-    start: np.ndarray
+    rows: Rows  # where they stand among the points as given, (n,)
+    points: np.ndarray  # (d, n)
+    attached: tuple[np.ndarray, ...]  # what belongs to the points, (..., n)
+    cells: np.ndarray  # sorted, int64 (s, 3)
+    start: np.ndarray  # the first point of each cell, int64 (s + 1,)
     width: float
 
     @classmethod
@@ -143,17 +129,10 @@ def _by_cell(index: np.ndarray) -> tuple[Rows, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class TranslationStage:
-    """Where sums arrive when brought along one feature.
+    """Where sums arrive when brought along one feature."""
 
-    Attributes
-    ----------
-    cells : (t, 3)
-    turned : (t, 3)
-        The same, the last feature made the first; sorted.
-    """
-
-    cells: np.ndarray
-    turned: np.ndarray
+    cells: np.ndarray  # (t, 3)
+    turned: np.ndarray  # the same, the last feature made the first; sorted
 
 
 def translation_plan(cells: np.ndarray, targets: np.ndarray, d: int, reach: int) -> list[TranslationStage]:

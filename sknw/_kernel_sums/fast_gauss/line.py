@@ -6,16 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sknw._kernel_sums.costs import (
-    COEFFICIENT_POINT,
-    LINE_CELL,
-    LINE_COMPILING,
-    LINE_EXPANSIONS,
-    LINE_KEY,
-    LINE_POINT,
-    LINE_SUM,
-    LINE_TRANSLATION,
-)
+from sknw._kernel_sums import costs
 from sknw._kernel_sums.fast_gauss.chebyshev import bytes_of_moments, error_factors, moments_of, translation_matrices
 from sknw._kernel_sums.fast_gauss.constants import CELL_ERROR, LARGEST_LOSS, MEMORY
 from sknw._kernel_sums.fast_gauss.grid import LARGEST_INDEX, Cells
@@ -75,11 +66,11 @@ class GaussianLine:
         n, m, window = len(self.line.keys), len(self.line.queries), 2.0 * bandwidth.reach
         extent = float(self.line.keys[-1] - self.line.keys[0]) * bandwidth.per_unit
         near = n * min(window / extent, 1.0) if extent > 0.0 else n
-        saved = m * (LINE_SUM + LINE_KEY * near) - LINE_EXPANSIONS
+        saved = m * (costs.LINE_SUM + costs.LINE_KEY * near) - costs.LINE_EXPANSIONS
         if saved <= 0.0 or self.has_compiled(self.loops.add_expansions):
             return saved > 0.0
-        saved -= LINE_POINT * (n + m)
-        return dispatcher.is_worth_compiling("expansions of one feature", 1e-9 * max(saved, 0.0), LINE_COMPILING)
+        saved -= costs.LINE_POINT * (n + m)
+        return dispatcher.is_worth_compiling("expansions of one feature", 1e-9 * max(saved, 0.0), costs.LINE_COMPILING)
 
     def _expansions(self, bandwidth: Bandwidth, width: float, c: int) -> tuple | None:
         """What `line_loops.add_expansions` needs beside points, for c sums of each query; None without cells."""
@@ -96,8 +87,8 @@ class GaussianLine:
         column = np.arange(c) % n_columns
         rest = self.points.total[column] * unit * bandwidth.reach**power * np.exp(-(bandwidth.reach**2) / 2)
         errors = (decay, rest, self.points.scale[column] * unit, TOLERANCE, LARGEST_LOSS)
-        costs = (LINE_SUM, LINE_KEY, LINE_CELL, COEFFICIENT_POINT, LINE_TRANSLATION)
-        return of_cells, grid, errors, costs
+        of_points = costs.LINE_SUM, costs.LINE_KEY, costs.LINE_CELL, costs.COEFFICIENT_POINT, costs.LINE_TRANSLATION
+        return of_cells, grid, errors, of_points
 
     def _moments(self, width: float, n_columns: int) -> tuple[np.ndarray, ...]:
         """The cells of the keys, where each begins, moments and sizes.

@@ -3,8 +3,6 @@
 Keys and queries are sorted.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.fast_gauss.chebyshev_loops import add_products, evaluate_chunk, working_memory

@@ -3,8 +3,6 @@
 Points stand by feature, (d, n), sorted by cell; a list of cells is sorted lexicographically (see `grid`).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, SMALLEST_EXPONENT, compiled, inner, max, min, wide_vectors

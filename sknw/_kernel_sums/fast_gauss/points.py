@@ -18,23 +18,17 @@ _SMALL_MASS = 1e-3
 
 
 class Points:
-    """What the bandwidths share.
-
-    Attributes
-    ----------
-    total, scale : ndarrays of shape (1 + k,)
-        Sums of w and |w V|, and the mean of |V|, weighted: what errors of the moments are relative to.
-    most : float
-        No set of keys has a larger mass, nor a moment larger than `most` times the scale.
-    """
+    """What the bandwidths share."""
 
     def __init__(self, request: KernelSumRequest):
         self.request, self.index, self.d = request, request.index, request.keys.shape[1]
         self.keys, self.queries = request.keys.T, request.queries.T
         self.columns = self.index.of_columns("by column", lambda: np.ascontiguousarray(request.columns.T))
+        # sums of w and |w V|, (1 + k,), and the weighted mean of |V|: what errors of the moments are relative to
         self.total, largest = self.index.of_columns("totals", self._totals)
         self.scale = self.total / self.total[0]
         unevenness = np.max(np.divide(largest, self.scale, out=np.ones_like(largest), where=self.scale > 0))
+        # no set of keys has a larger mass, nor a moment larger than this times the scale
         self.most = float(self.total[0] * unevenness)
 
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
@@ -98,27 +92,14 @@ class Points:
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """The Gaussian at one bandwidth.
+    """The Gaussian at one bandwidth."""
 
-    Attributes
-    ----------
-    h : float
-        In units of the keys.
-    rate : float
-        The weight at distance x is exp(-rate x^2).
-    per_unit : float
-        Bandwidths in a unit of the coordinates.
-    log_small_part : float
-        All keys together weigh less than a tenth of the tolerance of a key that weighs exp of this as much as each.
-    reach : float
-        In bandwidths: how far keys are near.
-    """
-
-    h: float
-    rate: float
-    per_unit: float
+    h: float  # in units of the keys
+    rate: float  # the weight at distance x is exp(-rate x^2)
+    per_unit: float  # bandwidths in a unit of the coordinates
+    # all keys together weigh less than a tenth of the tolerance of a key that weighs exp of this as much as each
     log_small_part: float
-    reach: float
+    reach: float  # how far keys are near, in bandwidths
 
     @classmethod
     def of(cls, points: Points, h: float) -> Bandwidth:

@@ -21,8 +21,6 @@ Lines need sums with the factors s and s^2, s = x_j - query, as well. There K is
 a polynomial of p degrees more, with the same states.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

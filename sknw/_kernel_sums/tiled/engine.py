@@ -13,7 +13,7 @@ from sklearn import get_config
 
 from sknw._kernel_sums import dense
 from sknw._kernel_sums.costs import RANGE_PAIR, RANGE_QUERY, TILED_BLOCK, TILED_CALL, tiled_pair
-from sknw._kernel_sums.registry import Engine, form_refusal, metric_form_refusal, register
+from sknw._kernel_sums.registry import EXPONENTS, Engine, form_refusal, metric_form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import TINY, ScaledSums
 from sknw._kernel_sums.threads import for_each_chunk
@@ -27,8 +27,6 @@ _SMALLEST_WEIGHT = 1e-270
 # Distances in float32 carry an error of about eps R, R the radius of the data in bandwidths; and far beyond, with many
 # features, most masses are tiny.
 _LARGEST_RADIUS_IN_FLOAT32 = 12.0
-# The powers of a kernel that the loops know: up to a cube, and the squares of these.
-EXPONENTS = (0, 1, 2, 3, 4, 6)
 
 
 class Tiled(Engine):

@@ -8,8 +8,6 @@ knows it would write each out, and take longer. Products of four features take t
 the keys they load.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import types
 from numba.extending import intrinsic

@@ -24,27 +24,27 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
     if once:
         cotangent, values, weights = _symmetric(cotangent, values, weights)
     tiles = all_in_float64(request)
-    key_columns = in_blocks(np.vstack([np.ones(n), x.T]), np.float64)
-    value_blocks, weight_blocks = in_blocks(values.T, np.float64), in_blocks(weights[np.newaxis], np.float64)[:, 0]
+    keys, weight_blocks = (
+        (tiles.keys, tiles.key_start, tiles.products),
+        in_blocks(weights[np.newaxis], np.float64)[:, 0],
+    )
+    columns = in_blocks(np.vstack([np.ones(n), x.T]), np.float64), in_blocks(values.T, np.float64), weight_blocks
     sums, column_sums = np.empty((m, 1 + d)), np.zeros(weight_blocks.shape)
     # weights K / D are 2^(rate (u^power - shift))
     shift = cotangent.log_mass / (np.log(2.0) * tiles.rates[0])
     lock = Lock()
 
     def chunk(rows: slice) -> None:
-        queries, start, left_out = tiles.padded_queries(np.arange(m)[rows])
-        part, columns = np.zeros((len(queries), 1 + d)), np.zeros(weight_blocks.shape)
-        metric_gradient_loops.add_metric_sums(
-            *(tiles.empty_tile() for _ in range(3)),
-            *(queries, start, left_out, rows.start if once else -1, is_line),
-            *(tiles.keys, tiles.key_start, tiles.products),
-            *(tiles.padded(shift[rows]), float(tiles.power), tiles.rates[0], tiles.furthest[0]),
-            *(tiles.padded(a[rows]) for a in (cotangent.p, cotangent.g, -cotangent.e, cotangent.t)),
-            *(key_columns, value_blocks, weight_blocks, part, columns),
-        )
+        queries = tiles.padded_queries(np.arange(m)[rows])
+        part, part_of_keys = np.zeros((len(queries[0]), 1 + d)), np.zeros_like(column_sums)
+        kernel = tiles.padded(shift[rows]), float(tiles.power), tiles.rates[0], tiles.furthest[0]
+        of_queries = tuple(tiles.padded(a[rows]) for a in (cotangent.p, cotangent.g, -cotangent.e, cotangent.t))
+        working, first = tuple(tiles.empty_tile() for _ in range(3)), rows.start if once else -1
+        numbers = keys, kernel, of_queries, columns
+        metric_gradient_loops.add_metric_sums(working, queries, first, is_line, *numbers, part, part_of_keys)
         sums[rows] = part[: len(sums[rows])]
         with lock:
-            column_sums[:] += columns
+            column_sums[:] += part_of_keys
 
     for_each_chunk(chunk, m, CHUNK, request.n_threads, multiple_of=4)
     slope = -0.5 * request.form.rate * tiles.power

@@ -1,7 +1,5 @@
 """The compiled loops of `metric_gradient`: tiles of four queries against one block of keys, as in `_tiles`."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, min, wide_vectors
@@ -70,55 +68,30 @@ def _pull(b, first, second, t, weights, column_sums):
 
 
 @compiled()
-def add_metric_sums(
-    tile,
-    first,
-    second,
-    queries,
-    start,
-    left_out,
-    first_query,
-    is_line,
-    keys,
-    key_start,
-    products,
-    shift,
-    power,
-    rate,
-    furthest,
-    p,
-    g,
-    e,
-    t,
-    key_columns,
-    values,
-    weights,
-    sums,
-    column_sums,
-):
+def add_metric_sums(working, queries, first_query, is_line, keys, kernel, cotangent, columns, sums, column_sums):
     """sums[i] += sum_j B_ij (1, x_j), column_sums[j] += sum_i B_ij, up to the factor of u^(power - 2) in K'.
 
     Parameters
     ----------
-    tile, first, second : arrays of shape (4, j)
-        Working memory.
-    queries, start, left_out, keys, key_start, products
-        As in `_tiles.add_sums`.
+    working : tuple of three arrays of shape (4, j)
+    queries, keys : tuples (queries, start, left_out) and (keys, key_start, products)
+        As in `loops.add_sums`.
     first_query : int
         The number of the first of the queries, a multiple of four, where these are the keys and B_ij is summed over
         j > i only; else -1.
     is_line : bool
         Whether p and e have more than their first columns.
-    shift : array of shape (m,)
-        Subtracted from u^power, so that weights are K / D.
-    power, rate, furthest : float
-        The kernel 2^(rate u^power), power at most 2, and the largest u^power.
-    p, g, e, t : arrays of shape (m, 1 + d), (m, k), (m, 1 + d), (m,)
+    kernel : tuple (shift, power, rate, furthest)
+        The kernel 2^(rate u^power), power at most 2, and the largest u^power; shift (m,) is subtracted from u^power, so
+        that weights are K / D.
+    cotangent : tuple (p, g, e, t) of arrays of shape (m, 1 + d), (m, k), (m, 1 + d), (m,)
         As in `WeightCotangent`, but the negative of e.
-    key_columns, values, weights : arrays of shape (s, 1 + d, j), (s, k, j), (s, j)
+    columns : tuple (key_columns, values, weights) of arrays of shape (s, 1 + d, j), (s, k, j), (s, j)
         (1, x), y and w of the keys, in blocks.
     sums, column_sums : arrays of shape (m, 1 + d), (s, j)
     """
+    (tile, first, second), (queries, start, left_out), (keys, key_start, products) = working, queries, keys
+    (shift, power, rate, furthest), (p, g, e, t), (key_columns, values, weights) = kernel, cotangent, columns
     block = row_length(keys)
     flat_tile = tile.reshape(4 * block)
     slopes = np.empty(4 * block if power != 2.0 else 0)

@@ -3,8 +3,6 @@
 Keys stand by feature, (d, m), filled up to a multiple of `VECTOR` with keys without weight.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import (

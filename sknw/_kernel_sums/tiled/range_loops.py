@@ -1,7 +1,5 @@
 """The compiled loop over a range of keys for each query; keys stand by feature, (d, n)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, max, min, wide_vectors

@@ -1,7 +1,5 @@
 """Compiled loops for the kernel weights themselves, or sums of some of them; layout and arguments as in `_tiles`."""
 
-from __future__ import annotations
-
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, wide_vectors
 from sknw._kernel_sums.row_loops import subtract
 from sknw._kernel_sums.tiled.loops import accumulate, powers, row_length, set_weights, squared_distances

@@ -10,8 +10,6 @@ from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tree.pairs import CHUNK, Pairs
 from sknw.kernels import EDGE, SlopeForm
 
-# The powers of a kernel that the loops know: up to a cube, and the squares of these.
-EXPONENTS = (0, 1, 2, 3, 4, 6)
 # The top hat in the terms of the compiled loops: power, exponent, and whether it is a cosine, and a slope.
 _TOP_HAT = (2, 0, False, False)
 

@@ -1,7 +1,5 @@
 """The compiled loops of compact kernels over a tree of blocks: the pairs of blocks in reach of each other."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, max, min, wide_vectors

@@ -18,10 +18,10 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 from sknw._kernel_sums import costs
-from sknw._kernel_sums.registry import Engine, form_refusal, metric_form_refusal, register
+from sknw._kernel_sums.registry import EXPONENTS, Engine, form_refusal, metric_form_refusal, register
 from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.scaled_sums import ScaledSums
-from sknw._kernel_sums.tree.compact import EXPONENTS, CompactSums
+from sknw._kernel_sums.tree.compact import CompactSums
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.exponential import SMALLEST_WEIGHT, exponential_sums, skipped_share
 from sknw._kernel_sums.tree.metric_gradient import metric_sums

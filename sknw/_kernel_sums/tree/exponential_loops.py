@@ -3,8 +3,6 @@
 What a query has summed so far says which blocks are still near: those whose keys together could change it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, max, min, wide_vectors

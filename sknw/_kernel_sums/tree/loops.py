@@ -8,8 +8,6 @@ first r = s // 2 blocks, and the node of the others comes 2 r places after it. B
 A tile is a few queries of one block against all keys of another.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors

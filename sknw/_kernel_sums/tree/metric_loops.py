@@ -1,7 +1,5 @@
 """The compiled loops of `metric_gradient` over a tree of blocks: the pairs near enough for their weights to count."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors

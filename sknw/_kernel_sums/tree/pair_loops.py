@@ -4,8 +4,6 @@ Weights are in logarithms to the base 2, rate (u^power - shift) + log2 w with a 
 query, so that none underflows and those of a far query, all of a similar size, keep their digits.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sknw._kernel_sums.numba import compiled, exp2, inner, max, min
