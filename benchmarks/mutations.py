@@ -81,7 +81,7 @@ MUTATIONS = [
     Mutation("_smoothing/attention.py", "NEGLIGIBLE = 1e-80", "NEGLIGIBLE = 1e-300", PREDICTIVE),
     Mutation("_predictive/quantiles.py", "max(level - _ROUNDING, NEGLIGIBLE)", "max(level, NEGLIGIBLE)", PREDICTIVE),
     # what estimators share
-    Mutation("estimators/attention.py", "allow_float32=array.dtype == np.float32", "allow_float32=True", MEANS),
+    Mutation("estimators/attention.py", "with_settings(array.dtype == np.float32", "with_settings(True", MEANS),
     Mutation("_smoothing/training.py", "values += self.y_center", "values += 0.0", MEANS),
     Mutation("estimators/stored.py", '"scale": "common" if', '"scale": "features" if', ("test_pickle.py",)),
     # learning
