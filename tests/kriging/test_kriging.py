@@ -12,7 +12,10 @@ from sklearn.base import clone
 from sknw import EffectDisplay, KrigingRegressor
 from sknw._kriging import covariance
 from sknw._kriging.covariance import Covariance, KrigingModel
+from sknw._kriging.estimate import standardised, with_scales
+from sknw._kriging.exact import _inverse_of_part
 from sknw._kriging.likelihood import Likelihood
+from sknw._smoothing.training import TrainingSet
 from sknw.estimators import kriging
 from sknw.inspection import significance_test
 from sknw.model_selection import LeaveBlockOut
@@ -125,6 +128,8 @@ def test_predictions_are_the_best_linear_unbiased_ones(n_outputs, is_weighted):
     X, y = mixed_data(50, n_outputs)
     Q = mixed_data(20, 1, seed=1)[0]
     weights = np.random.default_rng(2).uniform(0.5, 2, len(X)) if is_weighted else None
+    if is_weighted:
+        weights[:2] = 1e-6, 1e-3
     model = mixed_model(max_iter=5).fit(X, y, weights)
     by_definition = Definition(model, X, y, weights, KINDS)
     c, variance = by_definition.weights(Q)
@@ -137,6 +142,52 @@ def test_predictions_are_the_best_linear_unbiased_ones(n_outputs, is_weighted):
     assert_allclose(std, expected, rtol=1e-9)
     covariances = model.amplitude_ * oracle.kriging_covariance(Q, X, model.w_, model.power_, KINDS)
     assert_allclose(model.trend_ + covariances @ model.values_, c @ y, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_neighbors", [None, 20])
+def test_errors_at_several_queries_have_the_covariances_of_their_weights(n_neighbors):
+    X, y = mixed_data(40, 1)
+    Q = mixed_data(6, 1, seed=1)[0]
+    model = mixed_model(max_iter=5, n_neighbors=n_neighbors).fit(X, y)
+    by_definition = Definition(model, X, y, kinds=KINDS)
+    c = model.attention_weights_(Q)
+    within = model.amplitude_ * oracle.kriging_covariance(Q, Q, model.w_, model.power_, KINDS)
+    cross = c @ by_definition.covariance(Q).T
+    expected = within - cross - cross.T + c @ by_definition.G @ c.T
+    found = model._fitted.solution.covariance(model._validate_columns(Q)[1], 1)
+    assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_without_noise_predictions_are_the_targets():
+    X, y = mixed_data(40, 1)
+    model = KrigingRegressor(w=0.5, power=1.5, noise=0.0).fit(X, y)
+    assert_allclose(model.predict(X), y, rtol=0, atol=1e-7)
+
+
+def test_a_linear_trend_leaves_residuals_to_half_of_the_samples():
+    X = np.random.default_rng(0).normal(size=(10, 8))
+    model = KrigingRegressor(w=0.5, power=1.5, noise=0.1, trend="linear").fit(X, X[:, 0])
+    assert model._fitted.solution.model.directions.shape == (8, 4)
+
+
+@pytest.mark.parametrize(("size", "largest"), [(1e4, None), (1e9, 1e6)])
+def test_scales_are_no_smaller_than_a_millionth_of_what_they_divide(size, largest):
+    X, y, weights = np.random.default_rng(0).normal(size=(3, 20, 1))
+    X[0], y[0], weights = size, -size, np.abs(weights[:, 0])
+    weights[0] = 1e-30
+    training = TrainingSet.of(X, y, weights)
+    scaled, _ = with_scales(training)
+    columns = standardised(scaled, training.X)
+    assert_allclose(columns * scaled.scales, training.X - training.center)
+    assert_allclose(scaled.values * scaled.y_scales, training.values * training.y_scales)
+    for numbers, scales, before in [
+        (columns, scaled.scales, training.scales),
+        (scaled.values, scaled.y_scales, training.y_scales),
+    ]:
+        if largest is None:
+            assert_array_equal(scales, before)
+        else:
+            assert_allclose(np.abs(numbers).max(), largest)
 
 
 def test_a_linear_trend_has_its_slopes_in_units_of_x_and_y():
@@ -188,6 +239,35 @@ def test_left_out_predictions_and_intervals_are_those_of_refits(kind, trend):
             order = np.argsort(bounds[:, j])
             bound = bounds[order, j][np.searchsorted(np.cumsum(omega[order]), rank - 1e-9)]
             assert_allclose(interval[j, side], (-1) ** side * bound, rtol=0, atol=1e-9)
+
+
+def test_a_sample_that_nearly_alone_determines_a_slope_is_predicted_from_the_others():
+    rng = np.random.default_rng(0)
+    X, y = np.append(rng.uniform(size=24), 100.0)[:, np.newaxis], rng.normal(size=25)
+    model = KrigingRegressor(w=1.0, power=1.5, noise=0.1, trend="linear").fit(X, y)
+    c, _ = Definition(model, X, y, is_linear=True).weights(X[-1:], np.arange(24))
+    assert_allclose(model.loo_prediction_[-1], (c @ y)[0], rtol=1e-8)
+
+
+def test_a_sample_that_nothing_predicts_has_no_part_in_quantiles_and_draws():
+    """A linear trend along a column in which it alone differs."""
+    rng = np.random.default_rng(0)
+    X, y = np.column_stack([rng.normal(size=25), np.arange(25) == 24]), rng.normal(size=25)
+    model = KrigingRegressor(w=0.5, power=1.5, noise=0.1, trend="linear").fit(X, y)
+    assert_array_equal(np.flatnonzero(np.isnan(model.loo_prediction_)), [24])
+    assert np.all(np.isfinite(model.predict_quantile(X, [0.0, 0.5, 1.0])))
+    assert np.all(np.isfinite(model.sample_y(X, 50)))
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-14])
+def test_left_out_samples_without_which_there_is_no_trend_have_the_least_residuals(rounding):
+    """In units of their deviations, although rounding may leave the equations a solution of enormous numbers."""
+    factors = np.random.default_rng(0).normal(size=(5, 4)) * [1.0, 0.5, 0.2, 0.05]
+    factors /= np.linalg.norm(factors, axis=1, keepdims=True)
+    scales = np.arange(1.0, 6.0)
+    B = (factors @ factors.T + rounding * np.eye(5)) * np.outer(scales, scales)
+    expected = np.linalg.pinv(factors @ factors.T, rcond=1e-10) / np.outer(scales, scales)
+    assert_allclose(_inverse_of_part(B), expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
 
 
 def test_rows_of_weight_zero_are_predicted_from_the_others_and_change_nothing():
@@ -264,12 +344,13 @@ def test_weights_can_be_the_largest_by_absolute_value():
     largest = model.attention_weights_(X, top_k=4).toarray()
     assert_array_equal((largest != 0).sum(axis=1), 4)
     assert_array_equal(largest[largest != 0], weights[largest != 0])
-    assert np.all(np.abs(largest).max(axis=1) == np.abs(weights).max(axis=1))
+    assert_array_equal(np.sort(np.abs(largest))[:, -4:], np.sort(np.abs(weights))[:, -4:])
 
 
 def test_quantiles_and_draws_are_of_scaled_left_out_residuals():
     X, y = mixed_data(50, 2)
     weights = np.random.default_rng(0).uniform(0.5, 2, 50)
+    weights[7] = 30.0
     model = KrigingRegressor(max_iter=5).fit(X, y, weights)
     mean, std = model.predict(X[:4], return_std=True)
     omega = weights / weights.mean()
@@ -309,6 +390,15 @@ def test_the_distribution_function_is_that_of_the_quantiles_and_draws():
     assert_array_equal(model.predict_cdf(X[:4], [-1e9, 1e9])[:, 1], [[0.0, 1.0]] * 4)
     with pytest.raises(ValueError, match="y must be"):
         model.predict_cdf(X[:4], np.ones((3, 1)))
+
+
+def test_a_quantile_at_whose_level_a_sum_of_weights_is_needs_no_further_sample():
+    X, y = mixed_data(100, 1)
+    model = KrigingRegressor(w=0.5, power=1.5, noise=0.1).fit(X, y)
+    assert 0.07 * 100 > 7
+    at_level, below, above = model.predict_quantile(X[:3], [0.07, 0.0699, 0.0701]).T
+    assert_array_equal(at_level, below)
+    assert np.all(above > at_level)
 
 
 def test_predictions_are_in_the_range_of_the_targets_to_the_last_bit():
@@ -356,9 +446,10 @@ def test_numbers_are_used_as_they_are():
     assert np.all(np.diff(half.log_likelihood_path_) > 0)
 
 
-def test_amplitude_and_noise_are_those_of_all_samples():
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_amplitude_and_noise_are_those_of_all_samples(n_outputs):
     """At given scales they maximise the likelihood, whether the search has seen the others or not."""
-    X, y = mixed_data(60, 1)
+    X, y = mixed_data(60, n_outputs)
     searched = KrigingRegressor(w=0.5, max_iter=200, tol=1e-12).fit(X, y)
     given = KrigingRegressor(w=0.5, power=searched.power_).fit(X, y)
     assert_allclose([given.amplitude_, given.noise_], [searched.amplitude_, searched.noise_], rtol=0.02)

@@ -71,11 +71,11 @@ def test_with_all_samples_as_neighbours_it_is_kriging_on_all(kind):
     X, y = data(80)
     groups = np.arange(80) // 8 if kind == "groups" else None
     cv = 4 if kind == "splits" else None
-    exact = KrigingRegressor(trend="linear", max_iter=5, cv=cv).fit(X, y, groups=groups)
+    weights = np.random.default_rng(2).uniform(0.5, 2, 80)
+    exact = KrigingRegressor(trend="linear", max_iter=5, cv=cv).fit(X, y, weights, groups=groups)
     fitted, validation = exact._fitted, exact._fitted.validation
-    local = LocalKriging(
-        fitted.solution.model, fitted.solution.columns, fitted.solution.values, np.ones(80), np.arange(80), 80
-    )
+    solution = fitted.solution
+    local = LocalKriging(solution.model, solution.columns, solution.values, solution.weight, np.arange(80), 80)
     Q = standardised(fitted.training, data(20, seed=1)[0])
     found, expected = (
         (

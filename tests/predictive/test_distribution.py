@@ -57,6 +57,26 @@ def test_intervals_where_one_sample_has_all_the_attention(h, kernel, outside, ri
     assert_close(model.predict_interval(Q, coverage=0.7), expected, y, 1e-8)
 
 
+@pytest.mark.parametrize("ridge", [None, 0.05])
+def test_every_bound_keeps_its_digits_where_one_sample_has_nearly_all_the_attention(ridge):
+    """All but 1e-12 of it: without this sample the closed form would be a ratio of rounding errors."""
+    rng = np.random.default_rng(0)
+    x, query = np.concatenate([7.5 * np.arange(5.0), rng.uniform(50, 53, 10)]), np.array([[15.05]])
+    X, y = x[:, np.newaxis], x % 3 * rng.normal(size=15)
+    model = fitted(X, y, h=1.0, ridge=ridge)
+    for rank in range(1, 16):
+        coverage = 1.0 - (rank + 0.5) / 16.0
+        expected = oracle.interval(query, X, y, [1.0], "gaussian", ridge=ridge, coverage=coverage)[:, 0]
+        assert_close(model.predict_interval(query, coverage), expected, y, 1e-9)
+
+
+def test_intervals_of_lines_have_the_slope_along_an_axis_on_which_samples_vary_little():
+    X, y, _, Q = regression(n=30, m=9)
+    X, Q = (np.column_stack([points[:, 0], points[:, 0] + 1e-3 * points[:, 1]]) for points in (X, Q))
+    expected = oracle.interval(Q, X, y, [1.0, 1.0], "gaussian", ridge=0.0, coverage=0.7)[:, 0]
+    assert_close(fitted(X, y, h=1.0, ridge=0.0).predict_interval(Q, 0.7), expected, y, 1e-7)
+
+
 def test_intervals_of_lines_where_other_samples_have_next_to_no_attention():
     X = np.array([[0.0], [0.3], [0.7], [1.0]])
     y, query = np.array([0.0, 1.0, 0.5, 2.0]), np.array([[1.0 + 706.0 / 0.3]])  # the second has exp(-706) of it

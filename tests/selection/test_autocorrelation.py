@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw._selection.autocorrelation import least_contrasts, neighbour_contrasts
+from sknw._selection.autocorrelation import _orders, least_contrasts, neighbour_contrasts
 from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.training import TrainingSet
 
 
 def autoregressive(rng, n, correlation):
@@ -188,6 +189,26 @@ def test_a_signal_without_noise_gives_no_alarm():
         assert fitted(t[:, np.newaxis], np.sin(6 * t))[1] == []
 
 
+def test_lack_of_fit_gives_no_alarm():
+    """Of a signal that changes faster than the samples show, neighbours share the residuals."""
+
+    def rapid(seed):
+        x = np.sort(np.random.default_rng(seed).uniform(size=160))
+        return x[:, np.newaxis], np.sin(60 * x)
+
+    assert n_alarms(rapid, 5) <= 1
+
+
+def test_rows_without_support_take_nothing_from_the_others():
+    """A row far from all others, which the search has not looked at and means NaN."""
+    X, y = on_a_time_axis(0)
+    X, y = np.vstack([X, [[9.0]]]), np.append(y, 0.0)
+    model = NadarayaWatsonRegressor("tricube", outside="nan", validation_samples=300, random_state=2)
+    with pytest.warns(UserWarning, match="autocorrelated"):
+        model.fit(X, y)
+    assert np.isnan(model.loo_prediction_[-1])
+
+
 def test_few_samples_and_other_criteria_say_nothing():
     assert fitted(*on_a_time_axis(0, n=149))[0].autocorrelation is None
     assert fitted(*on_a_time_axis(0), bandwidth="aicc")[0].autocorrelation is None
@@ -202,6 +223,14 @@ def test_ties_do_not_carry_the_order_of_the_rows_into_a_feature():
     search, (message,) = fitted(x[:, np.newaxis], autoregressive(rng, 400, 0.7))
     assert search.autocorrelation.order is None
     assert "order of the rows" in message
+
+
+def test_orders_are_those_of_features_with_mostly_distinct_values():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.arange(200) // 4, np.append(np.arange(110), np.zeros(90)), rng.normal(size=200)])
+    names, orders = _orders(TrainingSet.of(X, rng.normal(size=(200, 1)), None), rng)
+    assert names == [None, 1, 2]
+    assert orders.shape == (3, 200)
 
 
 @pytest.mark.parametrize("n", [400, 1100])

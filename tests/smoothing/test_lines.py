@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from covering import pairwise
 from kernel_requests import request_of
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS, Cauchy, regression
 from sklearn.gaussian_process.kernels import RBF
 
@@ -69,17 +69,33 @@ def test_moments_and_lines_are_weighted_least_squares(ridge, samples):
     assert_allclose(exact.value(np.full(7, ridge), 0.0), value, rtol=1e-9)
 
 
-@pytest.mark.parametrize("ridge", [0.0, 0.1])
-def test_reach_gives_the_leverage_of_a_sample_at_the_query(ridge, samples):
-    """With a sample of weight p more at the query, dm / dy of it is 1 - s / (1 + p reach(ridge / s)), s = 1 - p."""
+def test_an_axis_along_which_samples_vary_little_has_its_slope(samples):
+    """Without a ridge: the variance along one axis is a millionth of the others."""
     p, x, y, query = samples
+    size = np.array([1.0, 1e-3, 1.0, 1.0])
+    x, query = x * size, query * size
+    value, slope = least_squares(p, x, y, query, 0.0)
+    for moments in [moments_of(p, x, y), moments_around(p, x - query[:, np.newaxis], y, query, np.zeros(7))]:
+        pull, of_pull = moments.equivalent_kernel_and_slope(query, 0.0)
+        assert_allclose(moments.y_mean + np.einsum("md,mdk->mk", pull, moments.xy), value, rtol=1e-8)
+        assert_allclose(of_pull, slope, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("n", "ridge"), [(30, 0.0), (30, 0.1), (3, 0.1)])
+def test_reach_gives_the_leverage_of_a_sample_at_the_query(n, ridge, samples):
+    """With a sample of weight p more at the query, dm / dy of it is 1 - s / (1 + p reach(ridge / s)), s = 1 - p.
+
+    Of three samples in four inputs the query is off the plane.
+    """
+    p, x, y, query = samples
+    p, x, y = p[:, :n] / p[:, :n].sum(axis=1, keepdims=True), x[:, :n], y[:, :n]
     lines = lines_around(p, x - query[:, np.newaxis], y, np.zeros(7), 1.0)
     own = 0.2
     with_own = (
         np.concatenate([(1 - own) * p, np.full((7, 1), own)], axis=1),
         np.concatenate([x, query[:, np.newaxis]], axis=1),
     )
-    of_own = np.zeros((7, 31, 1))
+    of_own = np.zeros((7, n + 1, 1))
     of_own[:, -1] = 1.0
     leverage = least_squares(*with_own, of_own, query, ridge)[0][:, 0]
     assert_allclose(1 - (1 - own) / (1 + own * lines.leverage(ridge / (1 - own))), leverage, rtol=1e-10)
@@ -99,11 +115,25 @@ def test_samples_on_a_line_have_no_slope_across_it_and_do_not_reach_beyond():
             assert not lines.is_ill_conditioned(0.0).any()
 
 
+def test_an_axis_whose_variance_is_rounding_plays_no_part():
+    axes, one = np.ones((1, 2)), np.zeros(1)
+    covariances, least = np.array([[[2.0], [1e-9]]]), 1e-14 * axes
+    lines = LocalFits(np.zeros((1, 1)), np.array([[1.0, 1e-16]]), axes, covariances, 1e-6 * axes, least, one, one)
+    assert_array_equal(lines.value(0.0, 0.0), [[2.0]])
+    assert_array_equal(lines.leverage(0.0), [np.inf])
+
+
 def test_lines_of_tiny_weights_are_as_sharp_as_of_large_ones():
     """Two samples of which one has a weight of 1e-24: the line still goes through both."""
     p, y = np.array([[1.0, 1e-24]]), np.array([[[1.0], [3.0]]])
     x = np.array([[[0.1], [0.7]]])
     assert_allclose(lines_around(p, x, y, np.zeros(1), 1.0).value(0.0, 0.0), [[1.0 - 2.0 / 6.0]], rtol=1e-12)
+
+
+def test_a_sample_far_away_of_next_to_no_weight_costs_no_digits():
+    p, y = np.array([[0.5, 0.5, 1e-60]]), np.array([[[1.0], [3.0], [7.0]]])
+    x = np.array([[[0.1e-9], [0.7e-9], [1e3]]])
+    assert_allclose(lines_around(p, x, y, np.zeros(1), 1e-9).value(0.0, 0.0), [[1.0 - 2.0 / 6.0]], rtol=1e-12)
 
 
 def test_rounding_of_the_inputs_is_no_slope():
