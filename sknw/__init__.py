@@ -1,5 +1,6 @@
 """Kernel regression and classification for scikit-learn users: Nadaraya-Watson, local lines, attention and kriging."""
 
+from sknw import _retired as _retired
 from sknw import datasets, displays, inspection, kernels, model_selection, onnx
 from sknw._selection.result import BandwidthSearch
 from sknw._version import __version__ as __version__

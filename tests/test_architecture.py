@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "sknw"
 # From below: a module imports from its own layer and those before it.
 LAYERS = [
-    {"_version", "_sklearn_compat"},
+    {"_version", "_sklearn_compat", "_retired"},
     {"kernels"},
     {"_kernel_sums"},
     {"_smoothing"},

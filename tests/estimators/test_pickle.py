@@ -2,6 +2,7 @@
 
 import pickle
 import pickletools
+import sys
 
 import numpy as np
 import pytest
@@ -141,6 +142,20 @@ def test_a_pickle_of_the_former_layout_is_refused_with_the_word_to_fit_again(nam
     state = {**public, **former, "_sknw_version": sknw.__version__, "_sklearn_version": sklearn_version}
     with pytest.raises(ValueError, match=r"refit|fit again"):
         type(model)().__setstate__(state)
+
+
+@pytest.mark.parametrize(
+    "name", ["_nadaraya_watson.NadarayaWatson", "_local_linear.LocalLinear", "_attention_pooling.AttentionPooling"]
+)
+def test_bytes_of_the_former_layout_are_refused(name):
+    module, stem = name.split(".")
+    with pytest.raises(ValueError, match="refit"):
+        pickle.loads(f"csknw.{module}\n{stem}Regressor\n.".encode())  # what such a pickle begins with
+
+
+def test_other_objects_are_not_refused():
+    """For the name of one that does not say its module, as a ufunc, pickle looks into all modules that are loaded."""
+    assert not hasattr(sys.modules["sknw._local_linear"], "expit")
 
 
 def test_a_pickle_predicts_with_the_policy_of_the_fit():
