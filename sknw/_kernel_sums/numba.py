@@ -6,6 +6,7 @@ reordering would cancel; it uses explicit multiply-adds instead.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +51,16 @@ def compiled(fastmath=frozenset()):
     return decorate
 
 
-# The functions that `has_compiled` knows, as it takes long to find out.
-_compiled_ones: set = set()
-
-
 def has_compiled(function):
-    """Whether a function from `compiled` has been compiled, for whatever types, by a process of this machine."""
-    if function not in _compiled_ones:
-        folder = function.stats.cache_path
-        is_kept = folder is not None and any(Path(folder).glob(f"*.{function.__name__}-*.nbi"))
-        if not (is_kept or function.signatures):
-            return False
-        _compiled_ones.add(function)
-    return True
+    """Whether a function from `compiled` has been compiled, for whatever types, here or before this was first asked."""
+    return bool(function.signatures) or _was_compiled_before(function)
+
+
+@cache
+def _was_compiled_before(function):
+    """Whether numba's folder of what it has compiled holds a function: looking takes as long as a small sum."""
+    folder = function.stats.cache_path
+    return folder is not None and any(Path(folder).glob(f"*.{function.__name__}-*.nbi"))
 
 
 def inner(fastmath=frozenset(), in_place=False):
