@@ -51,9 +51,15 @@ def compiled(fastmath=frozenset()):
     return decorate
 
 
+# The functions that `has_compiled` knows, as it takes long to find out.
+_compiled_ones: set = set()
+
+
 def has_compiled(function):
     """Whether a function from `compiled` has been compiled, for whatever types, here or before this was first asked."""
-    return bool(function.signatures) or _was_compiled_before(function)
+    if function not in _compiled_ones and (_was_compiled_before(function) or function.signatures):
+        _compiled_ones.add(function)
+    return function in _compiled_ones
 
 
 @cache
