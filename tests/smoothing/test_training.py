@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import AdaBoostRegressor, BaggingRegressor
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
-from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.training import TrainingSet, sort_rows
 
 
 def continuous(n=60, d=2, seed=0, n_outputs=None):
@@ -68,6 +68,25 @@ def test_samples_are_sorted_by_x_and_then_y_and_copies_add_their_weights():
     assert_array_equal(training.X, [[0.0, 5.0], [2.0, 0.0], [2.0, 1.0]])
     assert_allclose(training.sample_weight, np.array([2.5, 1.5, 4.0]) * 3 / 8)
     assert_allclose(training.for_given_rows(np.array([1.0, 10.0, 100.0])), [25.0, 0.8, 75.0, 0.2, 10.0, 0.0])
+
+
+@pytest.mark.parametrize("values", ["all differ", "one pair is equal", "few", "zeros of both signs", "sorted runs"])
+def test_equal_rows_stay_in_their_order(values):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=500)
+    if values == "one pair is equal":
+        x[499] = x[0]
+    elif values == "few":
+        x = rng.integers(0, 5, 500).astype(float)
+    elif values == "zeros of both signs":
+        x[::7], x[3::7] = 0.0, -0.0
+    elif values == "sorted runs":
+        x = np.append(np.arange(300.0), np.arange(200.0))
+    rows = rng.permutation(500)
+    order, (begins,) = sort_rows(rows, [x[np.newaxis]])
+    expected = rows[np.array(sorted(range(500), key=lambda i: x[rows[i]]), dtype=int)]  # Python's sort is stable
+    assert_array_equal(order, expected)
+    assert_array_equal(begins, np.append(True, x[expected][1:] != x[expected][:-1]))
 
 
 def test_copies_of_other_blocks_are_other_samples():
