@@ -15,6 +15,7 @@ out, and small w_k become 0. Most of many features do not matter, and a step tak
 Infinite ridges are no part of the sum over the ridges.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
+Of one feature without a ridge to learn the first two are the same, and are learned at once.
 
 The form and the size of the penalty and the starts were chosen by the test error on the 25 data sets of
 benchmarks/accuracy.py; docs/guide/learned_attention.rst says what else was tried.
@@ -38,7 +39,7 @@ from sknw._selection.criterion import Criterion
 from sknw._selection.grid import bandwidth_grid, factor_of_spacing, local_minima
 from sknw._smoothing.datafit import EXACT_FIT
 
-# Starts besides the scalar optimum: every w, in standardised inputs, and every ridge. A single start of 0.3 stays in a
+# Starts besides those of the scan: every w, in standardised inputs, and every ridge. A single start of 0.3 stays in a
 # local minimum where the target varies rapidly.
 START_W, START_RIDGE = (0.3, 1.0), 0.1
 # The objective where `outside` forbids w: above every other.
@@ -65,9 +66,11 @@ _FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 4, 0.1, 0.02
 # features that do not matter soon are 0.
 _LEAST_GAIN, _FIRM_W = 0.3, 0.3
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
-# Rows of the scan for scalar w over every other bandwidth of a grid, with lines of many features fewer but at least the
-# second number (a scan that is complete: `_SCREEN_ROWS`, and every bandwidth); and how many of its minima are starts.
-_SCAN_ROWS, _LEAST_SCAN_ROWS, _MOST_SCALAR_STARTS = 250, 25, 2
+# Rows of the scan for scalar w, over every other bandwidth of a grid. Lines of many features take fewer, but at least
+# the second number. A scan that is complete takes `_SCREEN_ROWS`, and every bandwidth.
+_SCAN_ROWS, _LEAST_SCAN_ROWS = 250, 25
+# How many minima of the scan are starts.
+_MOST_SCALAR_STARTS = 2
 # With more rows the starts are compared on this many, to this tolerance.
 _SCREEN_ROWS, _SCREEN_TOL = 500, 1e-4
 
@@ -327,13 +330,15 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
     """The best minimum of a structure, with `rank` columns if W is a matrix."""
     d = len(learner.loss.training.scales)
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
-    if structure == "scalar" or (structure == "diagonal" and learner.scan_is_complete):
+    even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
+    if structure == "diagonal" and learner.scan_is_complete:
+        return multistart(learner, [*scalars, *even], structure)
+    if structure == "scalar":
         return multistart(learner, scalars, structure)
     if learner.learns_many_slopes:
         scalar = MetricFit(*scalars[0], np.inf, [np.nan], True)  # not minimised: near enough for Gauss-Newton steps
     else:
         scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
-    even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
     diagonal = multistart(learner, [(scalar.w, scalar.ridge), *even], "diagonal")
     if not learner.learns_many_slopes and diagonal.objective > learner.value(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
@@ -385,9 +390,12 @@ def sharpen(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
 
 
 def prune_features(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
-    """The same with w_k = 0 where ||W_k|| is at most `_SMALL_W`, if the objective rises by at most `tol`."""
+    """The same with w_k = 0 where ||W_k|| is at most `_SMALL_W`, if the objective rises by at most `tol`.
+
+    A w that is all that is learned may be of any size: without signal its loss has minima above 0 by chance.
+    """
     norms = learned.w if learned.w.ndim == 1 else np.linalg.norm(learned.w, axis=1)
-    is_large = norms > _SMALL_W
+    is_large = (norms > _SMALL_W) & (not learner.scan_is_complete)
     if is_large.all():
         return learned
     w = (learned.w.T * is_large).T

@@ -473,11 +473,25 @@ def test_no_w_is_evaluated_twice_in_a_row():
     assert (pruned is learned) == (learned.w.min() > 0.05)
 
 
-def test_of_one_feature_means_start_from_the_minima_of_the_scan_alone():
+def test_of_one_feature_means_start_from_the_minima_of_the_scan_and_from_fixed_w():
     X, y, w, _ = regression(n=20, d=1)
     learner = Chosen(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, [])
     optimizer.learn(learner, "diagonal", 1)
-    assert [float(w[0]) for *_, w in learner.progress] == [w for w, _ in optimizer.scalar_starts(learner)]
+    of_scan = [w for w, _ in optimizer.scalar_starts(learner)]
+    assert [float(w[0]) for *_, w in learner.progress] == [*of_scan, 0.3, 1.0]
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "tricube"])
+@pytest.mark.parametrize("seed", [1, 2, 7])
+def test_one_feature_that_has_no_signal_gets_w_0(kernel, seed):
+    """By chance the loss has minima above 0, none of them lower than a constant's."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.uniform(size=(200, 1)), rng.normal(size=200)
+    with pytest.warns(UserWarning, match="no better than the mean"):
+        learned = AttentionPoolingRegressor(kernel=kernel).fit(X, y)
+    assert learned.w_[0] == 0.0
+    scores = [AttentionPoolingRegressor(kernel=kernel, w=w).fit(X, y).loo_score_ for w in np.geomspace(0.1, 1e3, 60)]
+    assert learned.loo_score_ >= max(scores)
 
 
 @pytest.mark.parametrize("seed", [15, 18, 35])
