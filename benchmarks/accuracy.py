@@ -254,18 +254,22 @@ def ratios(rmse, model, to):
     return np.array([row[model] / row[to] for row in rmse.values()])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read_options(description, n_splits, n_rows, picture):
+    """The options of the command line, with the default numbers of splits and of training rows."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", metavar="DIR", help="folder of CSV tables, added to the data sets")
     parser.add_argument("--cache", metavar="FILE", help="JSON lines with results that need not be computed again")
-    parser.add_argument("--splits", metavar="N", type=int, default=5, help="random splits (default %(default)s)")
-    parser.add_argument("--rows", metavar="N", type=int, default=1500, help="rows to train on (default %(default)s)")
+    parser.add_argument("--splits", metavar="N", type=int, default=n_splits, help="random splits (default %(default)s)")
+    parser.add_argument("--rows", metavar="N", type=int, default=n_rows, help="training rows (default %(default)s)")
     parser.add_argument("--models", metavar="REGEX", default="", help="only models whose name matches")
     parser.add_argument("--datasets", metavar="REGEX", default="", help="only data sets whose name matches")
-    parser.add_argument("--picture", metavar="FILE", help="draw the errors against the time of a fit")
+    parser.add_argument("--picture", metavar="FILE", help=picture)
     parser.add_argument("--quick", action="store_true", help="few and small: only shows that everything runs")
-    options = parser.parse_args()
+    return parser.parse_args()
 
+
+def main():
+    options = read_options(__doc__, 5, 1500, picture="draw the errors against the time of a fit")
     names = [name for name in MODELS if re.search(options.models, name)]
     data = [item for item in datasets(options.data) if re.search(options.datasets, item[0])]
     if options.quick:

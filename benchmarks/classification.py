@@ -10,7 +10,6 @@ is fitted where there are at most 500 training rows and 30 features. The log los
 from _common import print_machine, print_table
 
 # isort: split
-import argparse
 import re
 import sys
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 from _accuracy_data import read_table
-from accuracy import Cache, digest, our_source, scaled
+from accuracy import Cache, digest, our_source, read_options, scaled
 from scipy.optimize import minimize_scalar
 from sklearn import datasets as made
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -306,16 +305,7 @@ def draw_calibration(curves, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", metavar="DIR", help="folder of CSV tables, added to the data sets")
-    parser.add_argument("--cache", metavar="FILE", help="JSON lines with results that need not be computed again")
-    parser.add_argument("--splits", metavar="N", type=int, default=3, help="random splits (default %(default)s)")
-    parser.add_argument("--rows", metavar="N", type=int, default=2000, help="training rows (default %(default)s)")
-    parser.add_argument("--models", metavar="REGEX", default="", help="only models whose name matches")
-    parser.add_argument("--datasets", metavar="REGEX", default="", help="only tables whose name matches")
-    parser.add_argument("--picture", metavar="FILE", help="draw the calibration curves")
-    parser.add_argument("--quick", action="store_true", help="few and small: only shows that everything runs")
-    options = parser.parse_args()
+    options = read_options(__doc__, 3, 2000, picture="draw the calibration curves")
     names = [name for name in MODELS if re.search(options.models, name)]
     data = [item for item in tables(options.data) if re.search(options.datasets, item[0])]
     if options.quick:

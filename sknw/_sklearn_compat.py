@@ -90,9 +90,9 @@ def check_sample_weight(sample_weight: Any, X: np.ndarray) -> np.ndarray:
 
 
 def validate_queries(estimator: Any, X: Any) -> np.ndarray:
-    """X as an array of queries, float64 or float32, checked as by `validate_data`, with its errors and warnings.
+    """X as an array of queries, float64 or float32, with the checks, errors and warnings of `validate_data`.
 
-    That takes as long as a small prediction, and is not asked about finite numbers that it would return as they are.
+    `validate_data` takes as long as a small prediction. It is not called for an array that it would return as it is.
     """
     is_plain = type(X) is np.ndarray and X.dtype in _FLOATS and X.ndim == 2
     if is_plain and len(X) and X.shape[1] == estimator.n_features_in_ and not hasattr(estimator, "feature_names_in_"):

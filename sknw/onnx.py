@@ -172,7 +172,7 @@ class _Graph:
         return self._constant(self.proto_type, array.shape, array.ravel())
 
     def rounded(self, numbers: np.ndarray | float) -> np.ndarray:
-        """The numbers in the type of the graph, if they are not too large for it."""
+        """The numbers in the type of the graph; those too large for it are refused."""
         with np.errstate(over="ignore"):
             array = np.asarray(numbers, dtype=self.dtype)
         self._refuse_unless(bool(np.isfinite(array).all()))

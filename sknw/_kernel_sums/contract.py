@@ -17,7 +17,7 @@ class Engine(ABC):
     is_compiled: bool = True  # whether it must load compiled loops, which takes `LOAD_SECONDS` once a process
     # whether `compute` can leave several keys out of a query; if not, a difference of sums does it, see `ranges`
     leaves_out_ranges: bool = False
-    # no request takes less, by `estimate_seconds`: it is not asked where another one is quicker
+    # the least that `estimate_seconds` can say: an engine is not asked where another one takes no longer than this
     least_seconds: float = 0.0
 
     @abstractmethod

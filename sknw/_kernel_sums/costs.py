@@ -21,8 +21,8 @@ DENSE_PAIR, DENSE_COLUMN = 10.0, 0.05
 TILED_CALL, TILED_BLOCK = 3e5, 512
 TILED_PAIR, TILED_PAIR_WITH_ROOT, TILED_FEATURE = 0.5, 1.3, 0.04
 TILED_COLUMN, TILED_COLUMN_OF_MANY, TILED_COLUMNS_IN_CACHE = 0.05, 0.11, 128
-# What is saved where each weight serves both keys of a pair, as a part of brute force; seconds of compiling the loops
-# for it, once a machine.
+# Where each weight serves both keys of a pair: the part of the time of brute force that this saves, and the seconds of
+# compiling its loops, once a machine.
 PAIRS_SAVE, PAIRS_COMPILING = 0.35, 2.0
 # Sums over ranges of keys: a query, and a pair in units of compiled brute force.
 RANGE_QUERY, RANGE_PAIR = 100.0, 2.0

@@ -177,7 +177,7 @@ class KeyIndex:
         return made
 
     def of_weighted_columns(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
-        """``make()``, a function of `weighted_columns` alone; in a metric what it has made in the one before."""
+        """``make()``, a function of `weighted_columns` alone, which keys in a metric share with those before it."""
         return self.of_columns(name, make) if self.metric is None else self.metric[0].of_weighted_columns(name, make)
 
     @property

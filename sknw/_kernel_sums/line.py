@@ -14,7 +14,7 @@ from sknw._kernel_sums.request import KernelSumRequest
 class SortedRequest:
     """A request of one feature, its keys and queries sorted; ranges of keys that are left out are not looked at.
 
-    Of several keys at a query that is its own key, the others stand on either side.
+    Keys that are equal to a query stand right of it, but where the query is one of them, they stand on either side.
     """
 
     key_order: Rows  # what sorts the keys, (n,)

@@ -51,12 +51,15 @@ def compiled(fastmath=frozenset()):
     return decorate
 
 
-# The functions that `has_compiled` knows, as it takes long to find out.
+# Functions that `has_compiled` has found to be compiled.
 _compiled_ones: set = set()
 
 
 def has_compiled(function):
-    """Whether a function from `compiled` has been compiled, for whatever types, here or before this was first asked."""
+    """Whether a function from `compiled` has been compiled, for any types, by this process or by an earlier one.
+
+    Of other processes those count that did so before this one first asks.
+    """
     if function not in _compiled_ones and (_was_compiled_before(function) or function.signatures):
         _compiled_ones.add(function)
     return function in _compiled_ones
@@ -64,7 +67,7 @@ def has_compiled(function):
 
 @cache
 def _was_compiled_before(function):
-    """Whether numba's folder of what it has compiled holds a function: looking takes as long as a small sum."""
+    """Whether numba's cache on disk holds a function. Looked up once, as that takes as long as a small sum."""
     folder = function.stats.cache_path
     return folder is not None and any(Path(folder).glob(f"*.{function.__name__}-*.nbi"))
 
@@ -109,7 +112,7 @@ def without_nan(typingctx):
 def disjoint_arrays(typingctx):
     """Promise that no array given to the calling function overlaps another one that it writes to.
 
-    The compiler takes vectors then without a test at every call; where there are many arrays it takes none.
+    Else the compiler tests at every call whether arrays overlap, and where these are many it uses no vectors at all.
     """
 
     def codegen(context, builder, signature, args):

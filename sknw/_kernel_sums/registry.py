@@ -251,13 +251,14 @@ class Dispatcher:
     def _quickest(self, request: KernelSumRequest, n_passes: int) -> Engine:
         dense = ENGINES["dense"]
         if dense.estimate_seconds(request) <= SMALL_SECONDS:
-            return dense  # before any other has begun
+            return dense  # done before the others would have been asked
         ranges = RangeSums.of(request, ENGINES.values())
         quickest, usable = dense, dict[Engine, float]()
-        total, waiting = dict[Engine, float](), dict[Engine, float]()  # with loading; engines to be compiled first
+        # seconds with loading, and seconds of compiling of the engines that must be compiled first
+        total, waiting = dict[Engine, float](), dict[Engine, float]()
         for engine in ENGINES.values():  # NumPy, which takes every request, is the first
             if self.is_loaded and total and n_passes * engine.least_seconds >= total[quickest]:
-                continue
+                continue  # it cannot be the quickest, and is not asked for its estimate
             if engine.refusal(request) is not None:
                 continue
             seconds = engine.estimate_seconds(request) if ranges is None else ranges.seconds_with(engine)
@@ -269,7 +270,7 @@ class Dispatcher:
                 else:
                     quickest = engine
         for engine in sorted(waiting, key=lambda e: total[e], reverse=True):
-            # several passes are a plan: what they lose is kept as each is made
+            # several passes are a plan: what each of them loses is kept when it is made
             saved = total[quickest] - total[engine]
             if saved > 0.0 and self.is_worth_compiling(engine.name, saved, waiting[engine], n_passes == 1):
                 quickest = engine

@@ -47,8 +47,8 @@ def for_each_chunk(
         if n_threads == 1 or len(starts) < 2:
             work()
             return
-        # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations. A future for each
-        # thread: one for each chunk would hold 2 kB, and of 40 000 keys a chunk is one query.
+        # joblib's own thread pool takes 10 ms to start, as long as 20 million kernel evaluations. There is one future
+        # for each thread: one for each chunk would hold 2 kB, and with 40 000 keys a chunk is a single query.
         with ThreadPoolExecutor(n_threads) as pool:
             workers = [pool.submit(work) for _ in range(n_threads)]
             try:

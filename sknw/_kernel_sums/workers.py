@@ -158,7 +158,7 @@ def _outside_of_the_pool() -> Iterator[None]:
 
 
 def same(data: Any) -> Any:
-    """As the result of a task the data are sent again where a worker has died."""
+    """The data. A task of which they are the result is run again, with the data sent along, if its worker dies."""
     return data
 
 

@@ -101,7 +101,7 @@ def significance(
 
 
 def _statistic_and_p_value(changes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Of the changes (l, m, 1 + b) of the targets and of b drawn ones at m points."""
+    """The statistic and the p-value, from the changes (l, m, 1 + b) of targets and of b drawn ones at m points."""
     deviation = changes[:, :, 1:].std(axis=2, keepdims=True)
     squares = ((changes / np.where(deviation > 0, deviation, np.inf)) ** 2).mean(axis=0)
     known = np.isfinite(squares).all(axis=1)  # points that have predictions

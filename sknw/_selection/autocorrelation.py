@@ -42,9 +42,11 @@ _MANY = 500_000
 _LACK_OF_FIT = 0.8
 # Residuals whose variance is a smaller fraction of that of the targets are not worth a warning.
 _SMALL_PART = 0.02
-# What independent errors give at least is averaged over samples, fewer of many, with this many weights at most; a
-# sample at which all others have a smaller share of the attention than the last number has none near.
-_MOST_COUNTED, _LEAST_COUNTED, _COUNTED_WEIGHTS, _LEAST_REST = 50, 8, 2**18, 1e-9
+# The least contrast of independent errors is a mean over at most and at least so many samples. In between, their
+# attention weights, one for each pair with a sample, are at most the third number.
+_MOST_COUNTED, _LEAST_COUNTED, _COUNTED_WEIGHTS = 50, 8, 2**18
+# A sample that has all but this part of its own attention has no others near.
+_LEAST_REST = 1e-9
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
 _MOST_IN_ORDER = 2000
@@ -110,8 +112,9 @@ def measure_autocorrelation(
     C_m as in `neighbour_contrasts`. The signs make the errors e independent and leave each its size: errors may have
     any variances and tails. Of several outputs it is a random combination; unknown residuals, NaN, are drawn from the
     others. None with too few samples or very many, where the residuals are a small part of the targets or lack of fit,
-    where it would take more than two passes over the `n_validation` rows, and, before any is made, where C_m(r) is so
-    low that no excess can be left.
+    and where it would take more than two passes over the `n_validation` rows. It is also None, without errors drawn,
+    where C_m(r) is so low that no excess can be left. That is not known, and errors are drawn, where `least_contrasts`
+    are NaN.
     """
     n, k = residuals.shape
     if not _FEW <= n <= _MANY:
@@ -154,9 +157,11 @@ def least_contrasts(
 ) -> dict[int, np.ndarray]:
     """About the least C_m(e - S e) that independent errors give on average, at each span, in each order: (orders,).
 
-    The covariance of e_i - (S e)_i and e_j - (S e)_j is var e (-S_ij - S_ji + (S S')_ij), and (S S')_ij is larger of
-    neighbours than of samples further apart: the least contrast is that of -S_ij - S_ji, of the attention S even of
-    local lines. It is averaged over `some` i; NaN where one has next to no others near, or they are elsewhere.
+    The covariance of e_i - (S e)_i and e_j - (S e)_j is var e (-S_ij - S_ji + (S S')_ij), and (S S')_ij is larger for
+    neighbours than for samples further apart. So the least contrast is that of -S_ij - S_ji, here its mean over `some`
+    i. S is the attention without the own sample; for local lines too, whose weights differ from it. The result is NaN
+    where one of these samples has next to no others near, and where the samples are on the workers of a cluster, so
+    that their attention cannot be written.
     """
     (n_orders, n), furthest = orders.shape, 4 * spans[-1]
     if smoother.index.engine is not None:

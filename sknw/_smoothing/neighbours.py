@@ -30,7 +30,7 @@ class Chunk:
     """Queries whose neighbours are found together."""
 
     rows: np.ndarray  # (m,)
-    n_near: int | None  # no more keys are near enough to any of them; None where these are more than a few
+    n_near: int | None  # none of them has more keys that are near enough; None where these are many
 
 
 @dataclass(frozen=True, eq=False)

@@ -286,9 +286,9 @@ def sort_rows(rows: np.ndarray, keys: Iterable[np.ndarray]) -> tuple[np.ndarray,
 
 
 def _stable_order(values: np.ndarray, n_falls: int) -> np.ndarray:
-    """The order of ascending values, equal ones as they stand; `n_falls` of them are less than the one before.
+    """The order of ascending values, equal ones as they stand; `n_falls` of the values are less than the one before.
 
-    Of many runs a sort that is not stable takes a fraction of the time, and is the same where all values differ.
+    With many falls a sort that is not stable takes a fraction of the time. It gives the same where all values differ.
     """
     if n_falls > np.log2(len(values)):
         order = np.argsort(values)

@@ -107,7 +107,7 @@ class FeatureKinds(NamedTuple):
         ordered_features: ArrayLike | None,
         periodic_features: Mapping[str | int, float] | None,
     ) -> FeatureKinds:
-        """What the d features of X are by dtype, and by the parameters of the same names if these fit them."""
+        """What the d features of X are, by dtype and by these parameters; a ValueError where one does not fit."""
         of_dtype, has_ordered_dtype = np.zeros((2, d), dtype=bool)
         if is_table(X):
             dtypes = [_dtype_of_category(dtype) for dtype in X.dtypes]
@@ -258,7 +258,7 @@ def recode(X: np.ndarray, before: Categories, categories: Categories) -> np.ndar
 
 
 def encode(X: Any, categories: Categories) -> np.ndarray:
-    """X (m, d) as finite numbers, with the codes of the levels of categories: -1 for those that these do not have."""
+    """X (m, d) as numbers, which must be finite; of categories the codes of their levels, -1 for unknown ones."""
     is_number = [levels is None for levels in categories]
     dtype = (np.float64, np.float32)
     if any(is_number):

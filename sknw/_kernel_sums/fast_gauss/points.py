@@ -97,7 +97,8 @@ class Bandwidth:
     h: float  # in units of the keys
     rate: float  # the weight at distance x is exp(-rate x^2)
     per_unit: float  # bandwidths in a unit of the coordinates
-    # all keys together weigh less than a tenth of the tolerance of a key that weighs exp of this as much as each
+    # if each key weighs at most exp of this times another one, all together weigh less than a tenth of the tolerance
+    # times that one
     log_small_part: float
     reach: float  # how far keys are near, in bandwidths
 

@@ -125,7 +125,7 @@ register(Tiled())
 
 
 def _repair_far(tiles: Tiles, rows: np.ndarray, sums: np.ndarray, log_scale: np.ndarray) -> None:
-    """Set sums (b, m, 1 + k) and scale (b, m) of those `rows` that are far from all keys, relative to the nearest."""
+    """Set sums (b, m, 1 + k) and scales (b, m) of the `rows` far from all keys, by weights relative to the nearest."""
     far, shift = tiles.far_shifts(rows, sums[:, rows, 0].min(axis=0))
     if far.size:
         narrow, found, is_far = tiles.far_sums(far, shift)

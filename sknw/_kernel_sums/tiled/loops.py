@@ -3,9 +3,9 @@
 Layout. Keys stand in blocks, keys[s, k, j] = feature k of key j of block s, so that every inner loop runs over one
 contiguous row that the compiler turns into vector instructions. Four queries share each row that is read. The columns
 (w, w V) of a block stand in the same way.
-Loops over a tile go through its rows two at a time, r and r + 1, as many as an array has: of a number that the compiler
-knows it would write each out, and take longer. Products of four features take the four rows at once, for they wait for
-the keys they load.
+Most loops over a tile take two of its rows at a time, r and r + 1, up to the number of rows of an array. A compiler
+that knew this number would write out each pass, and take longer. Products of four features take all four rows at once,
+as their time is that of loading keys.
 """
 
 import numpy as np
@@ -19,9 +19,9 @@ from sknw.kernels import EDGE
 # A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
 # short enough for a tile of four queries by one block to stay in the first-level cache.
 ROW_BYTES = 4096
-# Squarings after an exponential that is computed.
+# Squarings in a row before an exponential is computed again.
 MOST_SQUARINGS = 4
-# Keys that are near or far together.
+# Consecutive keys that `_add_sums_near` takes or leaves out together.
 _PIECE = 64
 
 
@@ -119,8 +119,8 @@ def squared_distances(tile, queries, start, keys, key_start, products):
     """tile[r, j] = key_start[j] + ||queries[r] - keys[:, j]||^2.
 
     With `products` (four features or more) queries come multiplied by -2, their squared norms in `start`, the keys' in
-    `key_start`, which is infinite for the keys that fill up a block. None is False where True is not asked for: the
-    compiler leaves products out.
+    `key_start`, which is infinite for the keys that fill up a block. `products` is None where it cannot be True: the
+    compiler then leaves products out.
     """
     d = keys.shape[0]
     if products is not None and products:
@@ -157,7 +157,7 @@ def powers(distances, power):
 def set_weights(weights, distances, rate, furthest, exponent, is_cosine):
     """The kernel, from u^power: 2^(rate u^power) or, with an exponent that is not None, (1 - rate u^power)^exponent.
 
-    With exponent 0 one up to the edge, zero beyond. The compiler leaves out what is not of the kernel's family.
+    With exponent 0 it is one up to the edge and zero beyond. The compiler leaves out the other families of kernels.
     """
     wide_vectors()
     if exponent is None:
@@ -215,10 +215,10 @@ def _add_exponential_sums(sums, tile, rate, furthest, columns):
 
 @inner()
 def _add_sums_near(sums, i, tile, weights, shift, rates, furthest, largest, columns):
-    """Of the exponential, `set_weights` and `accumulate` at all rates, of pieces with a key nearer than `furthest`.
+    """`set_weights` and `accumulate` of the exponential, for pieces of a tile with a key nearer than `furthest`.
 
-    Where distances are those beyond the nearest key, and few keys are not much further, these are few pieces. Only at
-    rates that times the shift are less than `largest`.
+    These are few where u^power is relative to the nearest key and most keys are much further away. Rates are negative
+    and descend; the sums are those at the rates whose product with the shift is less than `largest`.
     """
     weights, narrow = weights[0, :_PIECE], np.int64(0)
     for r in range(4):
@@ -237,7 +237,7 @@ def _add_sums_near(sums, i, tile, weights, shift, rates, furthest, largest, colu
 
 @inner(MULTIPLY_ADD)
 def square(weights, least):
-    """weights^2, in place; of `least` for smaller ones, as numbers below the normal ones take long."""
+    """max(weights, least)^2, in place: with a `least`, as subnormal numbers take long."""
     wide_vectors()
     for j in range(weights.size):
         weight = max(weights[j], least)
@@ -246,9 +246,9 @@ def square(weights, least):
 
 @inner()
 def squarings_to(rates, f, most):
-    """How many squarings, one or two, make the exponential of that at the rate before; 0 if none do, or above `most`.
+    """How many squarings, one or two, turn the exponential at the rate before into that at rate f.
 
-    Each doubles the relative error of a weight.
+    0 if these do not, or are more than `most`: each squaring doubles the relative error of a weight.
     """
     for n in (1, 2):
         if f > 0 and n <= most and abs(rates[f] - 2 * n * rates[f - 1]) <= 1e-15 * abs(rates[f]):
@@ -271,8 +271,8 @@ def add_sums(
 ):  # fmt: skip
     """sums[f, i, v] += sum_j K_f(queries[i], keys[j]) columns[v, j] without the keys left out of each query.
 
-    The exponential at a rate twice the one before is the square of that. Or, where there is no bandwidth,
-    smallest[i] = min_j u^power: in the same function, which is then compiled once.
+    The exponential at twice or four times the rate before is computed by squaring. Where there is no bandwidth, it sets
+    smallest[i] = min_j u^power instead: a function of its own would have to be compiled as well.
 
     Parameters
     ----------
@@ -287,11 +287,12 @@ def add_sums(
     power, exponent, is_cosine
         The kernel, as of `set_weights`.
     shift : array of shape (m,)
-        Subtracted from u^power; zero, or that of the nearest key. Keys from `furthest` on are then left out.
+        Subtracted from u^power: zero, or u^power of the nearest key. With the latter, keys from `furthest` on may be
+        left out.
     rates, furthest : arrays of shape (f,)
         For each bandwidth what multiplies u^power, and the largest u^power that the exponential can take.
     largest : float
-        Queries with a shift are summed only at rates that times the shift are less.
+        Queries with a shift are summed only at rates whose product with the shift is less.
     sums, smallest : float64 arrays of shapes (f, m, v), (m,)
     """
     block = row_length(keys)

@@ -1,4 +1,4 @@
-"""The compiled loops of `metric_gradient`: tiles of four queries against one block of keys, as in `_tiles`."""
+"""The compiled loops of `metric_gradient`: tiles of four queries against one block of keys, as in `loops`."""
 
 import numpy as np
 

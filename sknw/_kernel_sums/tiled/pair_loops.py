@@ -25,7 +25,7 @@ BLOCK = 512
 
 @inner(MULTIPLY_ADD)
 def _add_squares(distances, keys, k, i, begin, end):
-    """distances[r, j] += (keys[k, i + r] - keys[k, begin + j])^2, and of feature k + 1; `=` of the first two."""
+    """Add (keys[l, i + r] - keys[l, begin + j])^2 to distances[r, j] for l = k and k + 1; k = 0 sets them instead."""
     wide_vectors()
     disjoint_arrays()
     n = end - begin
@@ -49,9 +49,9 @@ def _add_squares(distances, keys, k, i, begin, end):
 
 @inner(REORDERED)
 def _add_to_both(sums, sums_by_column, weights, columns, v, i, begin, end):
-    """Columns v and v + 1, of the weights of four queries from i on and the keys from `begin` to before `end`.
+    """Add the sums of the columns v and v + 1, for the queries i, ..., i + 3 and the keys begin, ..., end - 1.
 
-    sums[r, v] += sum_j weights[r, j] columns[v, j] and sums_by_column[v, j] += sum_r weights[r, j] columns[v, i + r].
+    sums[i + r, v] += sum_j weights[r, j] columns[v, j], sums_by_column[v, j] += sum_r weights[r, j] columns[v, i + r].
     """
     wide_vectors()
     disjoint_arrays()
@@ -82,18 +82,18 @@ def _add_to_both(sums, sums_by_column, weights, columns, v, i, begin, end):
 def add_pair_sums(
     work, first, last, keys, columns, power, exponent, is_cosine, rates, furthest, sums, sums_by_column
 ):  # fmt: skip
-    """For first <= i < last and i < j add K_f(z_i, z_j) V_j to sums[f, i], and K_f(z_i, z_j) V_i to the sums of j.
+    """Add both sums of each pair of keys i < j with first <= i < last: each weight K_f(z_i, z_j) is computed once.
 
-    The latter are held by column.
+    sums[f, i] += K_f(z_i, z_j) V_j, and sums_by_column[f, :, j] += K_f(z_i, z_j) V_i.
 
     Parameters
     ----------
     work : array of shape (2, 4 `BLOCK`)
+        Working memory.
     first, last : int
-        Multiples of four; `last` may be larger by up to three.
+        `first` is a multiple of four. So is `last`, or it is the number of keys before these were filled up.
     keys, columns : arrays of shape (d, m), (v, m)
-        The number of columns is even.
-        The z_i, and the V_i.
+        The z_i, and the V_i; d and v are even.
     power, exponent, is_cosine, rates, furthest
         As of `loops.add_sums`.
     sums, sums_by_column : arrays of shape (f, m, v), (f, v, m)

@@ -1,4 +1,4 @@
-"""Sums by compiled brute force where every query is a key without itself: the weight of a pair serves both sums."""
+"""Sums by compiled brute force where query i is key i, summed without itself: each weight serves two sums."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tiled.tiles import Tiles
 
-# The sums that threads hold apart are at most this many numbers.
+# Each thread holds sums of its own. A request is not taken where those of all threads would be more numbers than this.
 _MOST_SUMS = 2**23
 
 
 def takes_pairs(request: KernelSumRequest, seconds: float) -> bool:
-    """Whether query i is key i, summed without itself, and the loops are worth it, which may have to be compiled.
+    """Whether query i is key i, summed without itself, and the loops are compiled or worth compiling.
 
-    `seconds` is what the request takes without them. The sums must fit in memory several times.
+    `seconds` is what the request takes without them. Not where the sums of all threads would take much memory.
     """
     leave_out, n = request.leave_out, len(request.keys)
     if leave_out is None or request.allow_float32 or not leave_out.is_all_in_order(n):
@@ -33,7 +33,7 @@ def takes_pairs(request: KernelSumRequest, seconds: float) -> bool:
 
 
 def pair_sums(request: KernelSumRequest, tiles: Tiles) -> np.ndarray:
-    """sum_j K_j w_j (1, V_j) over all other keys, of shape (b, n, 1 + k), by the kernel in the numbers of the tiles."""
+    """sum_j K_j w_j (1, V_j) for each key, over all others, (b, n, 1 + k); `tiles` has the numbers of the kernel."""
     from sknw._kernel_sums.tiled import pair_loops as loops
 
     index, n, n_columns = request.index, len(request.keys), 1 + request.columns.shape[1]
@@ -56,7 +56,7 @@ def pair_sums(request: KernelSumRequest, tiles: Tiles) -> np.ndarray:
 
 
 def _filled_up(rows: np.ndarray, multiple_of: int) -> np.ndarray:
-    """Rows with zeros behind, and if their number is odd a row of zeros."""
+    """The rows, filled up with zeros to a length that is a multiple, and with a row of zeros to an even number."""
     n_rows, n = rows.shape
     filled = empty_aligned((n_rows + n_rows % 2, n + -n % multiple_of))
     filled[:] = 0.0

@@ -15,8 +15,8 @@ from sknw._kernel_sums.threads import for_each_chunk
 
 # Queries that a thread takes through all keys together, so that a block read from memory serves them all.
 CHUNK = 512
-# Binary logarithms: of a kernel weight a little above `TINY`, and of one that is negligible beside that of the nearest
-# key; sample weights apart.
+# Binary logarithms of a kernel weight a little above `TINY`, and of one that is negligible beside that of the nearest
+# key; both for equal sample weights.
 _LOG_NEARLY_TINY, _LOG_NEGLIGIBLE = np.log2(TINY) + 64.0, -160.0
 # The `TINY` of float32.
 TINY_IN_FLOAT32 = 1e-20
@@ -79,10 +79,10 @@ class Tiles:
         return self._visit(rows, np.zeros(len(rows)))[0]
 
     def far_sums(self, rows: np.ndarray, shift: np.ndarray) -> tuple[slice, np.ndarray, np.ndarray]:
-        """The same with K relative to the nearest key, at u^power = `shift`, and where it is needed: (b, len(rows)).
+        """The same with K relative to its value at the nearest key, where u^power is `shift`, if that value is small.
 
-        That is where the weight of the nearest key is nearly as small as `TINY`; at some of the bandwidths, from which
-        on it is needed at all.
+        Returns the bandwidths from the first one on at which a query needs this, the sums at these, and which queries
+        need it at which of them, (b, len(rows)): those whose nearest key has a weight nearly as small as `TINY`.
         """
         shift = np.where(np.isinf(shift), 0.0, shift)
         largest = min(_LOG_NEARLY_TINY - np.log2(self.request.index.smallest_weight), 0.0)

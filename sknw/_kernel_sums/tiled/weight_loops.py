@@ -1,4 +1,4 @@
-"""Compiled loops for the kernel weights themselves, or sums of some of them; layout and arguments as in `_tiles`."""
+"""Compiled loops for the kernel weights themselves, or sums of some of them; layout and arguments as in `loops`."""
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, wide_vectors
 from sknw._kernel_sums.row_loops import subtract
