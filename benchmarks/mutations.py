@@ -260,6 +260,7 @@ CHANGES = {
     ],
     ("_metric/optimizer.py", "test_learning.py"): [
         ("<= fit.objective + most", "<= np.inf"),
+        ("min(max(factor_of_spacing(x[:, 0], self.loss.smoother.kernel), 1.0), largest)", "largest"),
     ],
     ("_metric/optimizer.py", "test_learning.py", "test_attention_pooling.py"): [
         ("LOG_RIDGE_VARIANCE_PENALTY = 0.01", "LOG_RIDGE_VARIANCE_PENALTY = 0.0"),
@@ -312,6 +313,10 @@ CHANGES = {
             "calibration.scales(unit * sums[..., k:], unit * sums[..., :k])",
             "calibration.scales(sums[..., k:], sums[..., :k])",
         ),
+        (
+            "of_part = squares if tests.keys is None else squares[tests.keys]",
+            "of_part = squares[: len(smoother.of_split(tests).keys)]",
+        ),
     ],
     ("_predictive/gradient.py", "test_distribution.py"): [
         ("_FAR = 4.0", "_FAR = 4e9"),
@@ -319,6 +324,7 @@ CHANGES = {
     ],
     ("_predictive/gradient.py", "test_isolation.py"): [
         ("if queries.widths is not None:  # which change", "if False:  # which change"),
+        ("by_z += (1.0 - r) * of_line * (nearest + mean)", "by_z += (1.0 - r) * of_line * mean"),
     ],
     ("_predictive/gradient.py", "test_tables.py"): [
         ("unsupported = unsupported | without_support", "pass"),
@@ -376,6 +382,9 @@ CHANGES = {
         ),
         ("take_rows(training.given, training.given_rows[samples])", "take_rows(training.given, samples)"),
         ("return training.sample_weight.max() * np", "return np"),
+    ],
+    ("_predictive/significance.py", "test_isolation.py"): [
+        ("v += r * (1.0 - r) * mean", "v -= r * (1.0 - r) * mean"),
     ],
     ("_selection/autocorrelation.py", "test_autocorrelation.py"): [
         ("(furthest - far) / (2 * m)", "(furthest - far) / m"),
@@ -484,6 +493,9 @@ CHANGES = {
             "return np.ones(len(shard.weights)) @ training.scaled_squares",
         ),
     ],
+    ("_smoothing/smoother.py", "test_learning.py"): [
+        ("moments.x_mean + (queries.x - x)", "moments.x_mean"),
+    ],
     ("_smoothing/smoother.py", "test_local_linear.py"): [
         ("per_z**2 * (zz - z_mean**2)", "per_z * (zz - z_mean**2)"),
     ],
@@ -522,6 +534,7 @@ CHANGES = {
         ("weights @ found / weights.sum()", "found.mean(axis=0)"),
         ("cumulated = np.cumsum(weights[order], axis=0)", "cumulated = np.cumsum(np.ones(order.shape), axis=0)"),
         ("np.concatenate([1.0 - of_outputs, of_outputs])", "np.concatenate([of_outputs, 1.0 - of_outputs])"),
+        ("(0.0, 1.0) if is_periodic else percentiles", "percentiles"),
     ],
     ("displays/fit.py", "test_displays.py"): [
         ("np.tile(np.median(table, axis=0)", "np.tile(np.mean(table, axis=0)"),
