@@ -45,7 +45,8 @@ RULES = {
     "blocks of rows": (LeaveBlockOut(2), False),
     "blocks of time": (LeaveBlockOut(3, TIMES), False),
     "repeated folds": (RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), False),
-    "the past": (TimeSeriesSplit(4), False),
+    # time runs backwards through the rows
+    "the past": ([(N - 1 - train, N - 1 - test) for train, test in TimeSeriesSplit(4).split(np.zeros(N))], False),
     "random splits": (ShuffleSplit(3, test_size=10, train_size=20, random_state=0), False),
     "some rows": ([(np.arange(10, N), np.arange(10)), (np.arange(20), np.arange(20, N))], False),
 }

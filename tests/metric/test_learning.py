@@ -163,6 +163,15 @@ def test_gaussian_means_of_few_columns_and_their_gradient_take_one_pass(
     assert_allclose(gradient, gradient_by_two, rtol=0, atol=1e-12 * np.abs(gradient_by_two).max())
 
 
+@pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("epanechnikov", "sorted")])
+def test_gradient_of_lines_of_one_feature_whose_inputs_are_summed_as_seen_from_each_query(kernel, algorithm):
+    X, y, w, _ = regression(n=60, d=1)
+    losses = [loss_of(7.0 + X, y, w, kernel, 1, algorithm=of_loss) for of_loss in (algorithm, "dense")]
+    assert losses[0].smoother.has_one_input
+    for found, expected in zip(*(loss(np.array([0.9]), np.array([0.1])) for loss in losses), strict=True):
+        assert_allclose(found, expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("algorithm", ["dense", "fused", "expansion", "pruned"])
 def test_the_gradient_of_gaussian_means_is_right_where_w_is_large_or_0(algorithm):
     """Narrow kernels among samples that lie far from the centre, and a feature that is taken out of the distance."""
@@ -591,6 +600,14 @@ def test_each_structure_starts_from_the_one_before_and_from_fixed_w(structure):
         np.testing.assert_array_equal(matrices[0][1], expected[0] * np.eye(2))
     elif structure == "low_rank":
         np.testing.assert_array_equal(matrices[0][1], [[0.0], [expected[0]]])
+
+
+def test_lines_of_one_feature_are_not_narrower_than_half_the_spacing():
+    """Of an even spacing the narrowest kernel, the mean of the two samples beside, would have the least loss here."""
+    x = np.arange(80.0)[:, np.newaxis]
+    with pytest.warns(UserWarning, match="as narrow as the spacing"):
+        model = AttentionPoolingRegressor(degree=1).fit(x, np.sin(2 * np.pi * x[:, 0] / 7))
+    assert 1 / model.w_[0] == pytest.approx(0.5, rel=1e-9)
 
 
 def rapid(n=150, d=2, frequency=9.0):

@@ -11,6 +11,7 @@ from problems import ENGINES, FORMS, KERNELS, Cauchy, assert_close, bandwidth, e
 from sklearn import config_context
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._predictive import jackknife
 from sknw._predictive.jackknife import loo_predictions
 from sknw._predictive.quantiles import inverse_cdf_of_rows, sample_indices
 from sknw.datasets import make_sine_power
@@ -123,6 +124,14 @@ def test_compiled_intervals_are_those_of_numpy(kernel, h, coverage):
     y, Q = np.round(y, 1), np.vstack([Q, [[50.0, 50.0]]])
     compiled, numpy = (fitted(X, y, kernel=KERNELS[kernel][0], h=h, algorithm=name) for name in ["fused", "dense"])
     assert_close(compiled.predict_interval(Q, coverage), numpy.predict_interval(Q, coverage), y, 1e-11)
+
+
+def test_compiled_intervals_of_many_samples_are_looked_for_in_every_block_that_may_have_them(monkeypatch):
+    X, y, _, Q = regression(n=9000, m=41, d=2)
+    model = fitted(X, y, h=0.1, algorithm="fused")
+    compiled = [model.predict_interval(Q, coverage) for coverage in (0.5, 0.9)]
+    monkeypatch.setattr(jackknife, "_block_engine", lambda *_: None)
+    assert_close(compiled, [model.predict_interval(Q, coverage) for coverage in (0.5, 0.9)], y, 1e-11)
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
