@@ -3,7 +3,7 @@
 Each mutation changes one line in a copy of the checkout and runs the tests that should fail then. One that survives
 shows what no test holds. A mutation whose line is no longer there stops the script: change it with the line.
 
-    python benchmarks/mutations.py              all of them, about an hour
+    python benchmarks/mutations.py              all of them, one to two hours
     python benchmarks/mutations.py _predictive  those whose file or lines contain this
 
 Needs what the tests need; mutations for tests/interop also need the extra interop, and are left out without it. The
@@ -40,6 +40,10 @@ CHANGES = {
     ("inspection.py", "test_inspection.py"): [
         ("training.y_scales * np.sqrt(fitted.mean_squares)", "np.sqrt(fitted.mean_squares)"),
         ("if fitted.cluster is None else fitted.cluster", ""),
+        ("_SWITCHED_OFF = 0.99", "_SWITCHED_OFF = 0.9"),
+        ("training.sample_weight.max() * sizes", "sizes"),
+        ("np.sqrt(n_steps) if", "n_steps if"),
+        ("rows = training.given_rows[known] if known.size", "rows = known if known.size"),
     ],
     ("kernels.py", "test_distribution.py"): [
         ("return self.exponent > 0", "return True"),
@@ -86,12 +90,18 @@ CHANGES = {
     ("_kernel_sums/index.py", "test_key_index.py"): [
         ("index._of_keys = self._of_keys", "index._of_columns = self._of_columns"),
     ],
+    ("_kernel_sums/line.py", "test_sums_sorted.py"): [
+        ("np.lexsort((is_own, points, rank))", "np.lexsort((points, rank))"),
+    ],
     ("_kernel_sums/metric_gradient.py", "test_metric_gradient.py"): [
         ("b[request.left_out_entries(rows)] = 0.0", "pass"),
         ("first * second - cotangent.t[rows, np.newaxis]", "first * second"),
     ],
     ("_kernel_sums/metric_gradient.py", "test_metric_gradient.py", "test_groups.py", "test_learning.py"): [
         ("total -= total_of_own * np.exp(log_other[0] - log_rest)", "total -= total_of_own"),
+    ],
+    ("_kernel_sums/permutation.py", "test_copies.py"): [
+        ("np.any(points[order[same]] != points[order[same - 1]], axis=1)", "False"),
     ],
     ("_kernel_sums/ranges.py", "test_ranges.py"): [
         ("_LARGEST_LOSS = 30.0", "_LARGEST_LOSS = 3e12"),
@@ -121,6 +131,8 @@ CHANGES = {
     ("_kernel_sums/fast_gauss/line_loops.py", "test_sums_expansion.py"): [
         (" + ROUNDING * distance", ""),
         ("max(log_small_part - log_weight, 0.0)", "0.5 * log_small_part"),
+        ("if to_second > window:", "if to_second > 0.0:"),
+        ("np.exp(-rate * (square - shift))", "1.0"),
     ],
     ("_kernel_sums/fast_gauss/near_field_loops.py", "test_sums_expansion.py"): [
         ("return max(abs(distance) - 1, 0)", "return abs(distance)"),
@@ -238,15 +250,25 @@ CHANGES = {
     ],
     ("_metric/gauss_newton.py", "test_learning.py"): [
         ("return g / d - over_d.T @", "return g / d + over_d.T @"),
+        ("+ c @ step**2", ""),
+        ("(theta <= lower) & (g > 0)", "(theta <= lower) & (g < 0)"),
+        ("_LONGEST_STEP = 1.5", "_LONGEST_STEP = 150.0"),
+        ("max(damping / _FACTOR, _LEAST_DAMPING)", "damping / _FACTOR"),
+        ("tol * max(abs(before), abs(value), 1.0)", "tol"),
     ],
     ("_metric/loss.py", "test_learning.py"): [
         ("return 2.0 * features.sum(by_w) * w,", "return 1.0 * features.sum(by_w) * w,"),
         ("1.0 - self.u_at_mean", "1.0 + self.u_at_mean"),
         ("2.0 * roots[:, np.newaxis]", "roots[:, np.newaxis]"),
         ("used = has_slope | (features.repeat(w) != 0)", "used = features.repeat(w) != 0"),
+        ("line.basis.T / roots", "line.basis.T * roots"),
     ],
     ("_metric/loss.py", "test_learning.py", "test_attention_pooling.py"): [
         ("shrinkage @ self.ridge", "shrinkage.sum(axis=1)"),
+    ],
+    ("_metric/optimizer.py", "test_learning.py"): [
+        ("<= fit.objective + most", "<= np.inf"),
+        ("min(max(factor_of_spacing(x[:, 0], self.loss.smoother.kernel), 1.0), largest)", "largest"),
     ],
     ("_metric/optimizer.py", "test_learning.py", "test_attention_pooling.py"): [
         ("LOG_RIDGE_VARIANCE_PENALTY = 0.01", "LOG_RIDGE_VARIANCE_PENALTY = 0.0"),
@@ -261,6 +283,10 @@ CHANGES = {
     ],
     ("_metric/parametrization.py", "test_learning.py", "test_attention_pooling.py"): [
         ("np.repeat(np.exp(logarithms)", "np.repeat(np.exp(0.9 * logarithms)"),
+    ],
+    ("_metric/slopes.py", "test_learning.py"): [
+        ("np.diag(1.0 / ridges) - one", "np.diag(ridges) - one"),
+        ("np.maximum.reduceat(rises", "np.minimum.reduceat(rises"),
     ],
     ("_metric/subsample.py", "test_many_rows.py"): [
         ("<= n_samples / 2", "<= 0"),
@@ -280,18 +306,36 @@ CHANGES = {
         ("at = min(int(rank), len(values)) - 1", "at = int(rank)"),
         ("LARGEST_LEVERAGE = 0.5", "LARGEST_LEVERAGE = 1.0 - 1e-15"),
     ],
+    ("_predictive/fitted.py", "test_inspection.py"): [
+        ("(weights * known).sum(axis=0)", "known.sum(axis=0)"),
+    ],
     ("_predictive/fitted.py", "test_mean_bands.py"): [
         ("(2.0 * rule.half_width)", "rule.half_width"),
+    ],
+    ("_predictive/fold_intervals.py", "test_isolation.py"): [
+        ("is_isolated_without(1.0 - rest[:, 0]", "is_isolated_without(rest[:, 0]"),
+        ("log_mass + np.log(smoother.unit * rest[:, 0])", "log_mass + np.log(smoother.unit)"),
     ],
     ("_predictive/fold_intervals.py", "test_leave_out.py"): [
         (
             "calibration.scales(unit * sums[..., k:], unit * sums[..., :k])",
             "calibration.scales(sums[..., k:], sums[..., :k])",
         ),
+        (
+            "of_part = squares if tests.keys is None else squares[tests.keys]",
+            "of_part = squares[: len(smoother.of_split(tests).keys)]",
+        ),
     ],
     ("_predictive/gradient.py", "test_distribution.py"): [
         ("_FAR = 4.0", "_FAR = 4e9"),
         ('"m,mi,mik,ma->mka", 1.0 - r', '"m,mi,mik,ma->mka", r'),
+    ],
+    ("_predictive/gradient.py", "test_isolation.py"): [
+        ("if queries.widths is not None:  # which change", "if False:  # which change"),
+        ("by_z += (1.0 - r) * of_line * (nearest + mean)", "by_z += (1.0 - r) * of_line * mean"),
+    ],
+    ("_predictive/gradient.py", "test_tables.py"): [
+        ("unsupported = unsupported | without_support", "pass"),
     ],
     ("_predictive/jackknife.py", "test_distribution.py"): [
         ("line.ridge * (1.0 - removed)", "line.ridge + 0.0 * removed"),
@@ -300,8 +344,12 @@ CHANGES = {
         ("mass, squares = k_w.sum() - k_w,", "mass, squares = k_w.sum() + 0.0 * k_w,"),
         ("total > SINGULAR * variances[-1]", "total > 1e-2 * variances[-1]"),
     ],
+    ("_predictive/jackknife.py", "test_isolation.py"): [
+        ("log_mass + np.log1p(-removed) + np", "log_mass + np"),
+    ],
     ("_predictive/jackknife_blocks.py", "test_distribution.py"): [
         ("np.maximum(mass / denominator, 1.0)", "1.0"),
+        ("(2.0 * (largest_y + np.abs(self.mean)) + of_scale)", "(0.1 * (largest_y + np.abs(self.mean)))"),
     ],
     ("_predictive/jackknife_loops.py", "test_distribution.py"): [
         ("(numerator - mass * a[j] * squares[j])", "(numerator - a[j] * squares[j])"),
@@ -316,6 +364,8 @@ CHANGES = {
         ("v = v if self.cluster is None else v[self.cluster]", "pass"),
         ("norm.isf((1.0 - coverage) / 2.0)", "norm.isf(1.0 - coverage)"),
         ("radius = se * t.isf(norm.sf(c), np.maximum(n_effective, 1.0))", "radius = se * c"),
+        ("_FAR = 0.5", "_FAR = 50.0"),
+        ("nearest = np.where(queries - below < above - queries, below, above)", "nearest = below"),
     ],
     ("_predictive/partial_dependence.py", "test_displays.py"): [
         ("_TINY = 1e-250", "_TINY = 0.0"),
@@ -323,12 +373,27 @@ CHANGES = {
     ("_predictive/quantiles.py", "test_distribution.py"): [
         ("max(level - _ROUNDING, NEGLIGIBLE)", "max(level, NEGLIGIBLE)"),
         ('thresholds[rows, k], side="right")', 'thresholds[rows, k], side="left")'),
+        (
+            "np.minimum(_n_below(one_by_one, target), last_positive)",
+            "np.minimum(_n_below(one_by_one, target), weights.shape[1] - 1)",
+        ),
+        ('uniform[i] * a[-1], side="right"), last)', 'uniform[i] * a[-1], side="left"), last)'),
     ],
     ("_predictive/significance.py", "test_inspection.py"): [
         ("(1.0 + n_above) / len(statistics)", "n_above / len(statistics)"),
         ("residuals * np.sqrt(size / (size + 1.0))", "residuals"),
         ("x[:, first:last] = 0.0", "pass"),
         ("statistics[1:] >= (1.0 - _ROUNDING) * statistics[0]", "statistics[1:] > statistics[0]"),
+        ("np.stack(at_levels) - np.mean(at_levels, axis=0)", "np.stack(at_levels)"),
+        (
+            "statistics = weights[known] @ squares[known]",
+            "statistics = weights.mean() * np.ones(known.sum()) @ squares[known]",
+        ),
+        ("take_rows(training.given, training.given_rows[samples])", "take_rows(training.given, samples)"),
+        ("return training.sample_weight.max() * np", "return np"),
+    ],
+    ("_predictive/significance.py", "test_isolation.py"): [
+        ("v += r * (1.0 - r) * mean", "v -= r * (1.0 - r) * mean"),
     ],
     ("_selection/autocorrelation.py", "test_autocorrelation.py"): [
         ("(furthest - far) / (2 * m)", "(furthest - far) / m"),
@@ -338,6 +403,9 @@ CHANGES = {
         ("np.argsort(training.given_rows)", "np.arange(n)"),
         ("_SMALL_PART = 0.02", "_SMALL_PART = 0.0"),
         ("left[np.isnan(left)] = 0.0", "pass"),
+    ],
+    ("_selection/criterion.py", "test_inspection.py"): [
+        ("len(self.training) * (1.0 - residual_dof)", "len(self.validation) * (1.0 - residual_dof)"),
     ],
     ("_selection/criterion.py", "test_selection.py"): [
         ("scores + 2 * np.log(scale)", "scores + np.log(scale)"),
@@ -353,6 +421,11 @@ CHANGES = {
         ("(at[i] - at[i - k])", "(at[i] - at[i - 1])"),
         ("curvature * u + 2.0 * slope", "curvature * u + slope"),
         ("LEAST_GAIN = 1e-8", "LEAST_GAIN = 1e-2"),
+        ("p % OCTAVE + 0.5", "p % OCTAVE + 0.0"),
+        ("outer = 3.0 * x[0] - 2.0 * x[1]", "outer = 2.0 * x[0] - 1.0 * x[1]"),
+        ("if x[best + 1] < minimum < x[best - 1]", "if True"),
+        ("if length > length_before / 2.0", "if False"),
+        ("curvature * (vertex - x[best]) ** 2 / 2.0, curvature", "curvature * (vertex - x[best]) ** 2, curvature"),
     ],
     ("_selection/ridge_path.py", "test_selection.py"): [
         ("mean_square / residual_dof**2", "mean_square / residual_dof"),
@@ -367,6 +440,9 @@ CHANGES = {
     ],
     ("_selection/surrogate.py", "test_search_of_many.py"): [
         ("squares, (others + self.rest) / (others + self.mass)", "squares, others / (others + self.mass)"),
+        ("** (1 / (4 + d)))", "** (1 / (4 * d)))"),
+        ("self.bandwidth_inflation**-4", "self.bandwidth_inflation**4"),
+        (".mean(axis=2) * share**2", ".mean(axis=2) * share"),
     ],
     ("_smoothing/attention.py", "test_distribution.py"): [
         ("NEGLIGIBLE = 1e-80", "NEGLIGIBLE = 1e-20"),
@@ -392,6 +468,7 @@ CHANGES = {
     ("_smoothing/isolation.py", "test_isolation.py"): [
         ("below[up[moved[up] > 0]] *= 0.5", "pass"),
         ("return slopes - by_log_t[..., np.newaxis]", "return slopes + by_log_t[..., np.newaxis]"),
+        ("LEAST_SAMPLES, MOST_OF_ALL = 1.0, 0.5", "LEAST_SAMPLES, MOST_OF_ALL = 1.0, 1.0"),
     ],
     ("_smoothing/krylov.py", "test_wide.py"): [
         ("_TOLERANCE = 1e-13", "_TOLERANCE = 1e-5"),
@@ -408,6 +485,12 @@ CHANGES = {
         ("_DEVIATIONS = 1e-15", "_DEVIATIONS = 1e-6"),
         ("xx -= x_mean[...", "xx -= 0.999 * x_mean[..."),
     ],
+    ("_smoothing/neighbours.py", "test_lines.py"): [
+        (
+            "exponent = _NEGLIGIBLE_EXPONENT - np.log(self.request.index.smallest_weight)",
+            "exponent = _NEGLIGIBLE_EXPONENT",
+        ),
+    ],
     ("_smoothing/neighbours.py", "test_local_linear.py"): [
         ("_NEGLIGIBLE_EXPONENT = 60.0", "_NEGLIGIBLE_EXPONENT = 6.0"),
     ],
@@ -418,6 +501,9 @@ CHANGES = {
             "return shard.weights @ training.scaled_squares",
             "return np.ones(len(shard.weights)) @ training.scaled_squares",
         ),
+    ],
+    ("_smoothing/smoother.py", "test_learning.py"): [
+        ("moments.x_mean + (queries.x - x)", "moments.x_mean"),
     ],
     ("_smoothing/smoother.py", "test_local_linear.py"): [
         ("per_z**2 * (zz - z_mean**2)", "per_z * (zz - z_mean**2)"),
@@ -443,6 +529,9 @@ CHANGES = {
         ("leave_out.last - leave_out.first < len(training)", "leave_out.last >= 0"),
         ("np.sort(sample[train[is_sample[train]]])", "np.sort(sample[train])"),
     ],
+    ("_smoothing/validation.py", "test_many_rows.py"): [
+        ("few[leave_out.last - leave_out.first < len(known)]", "few"),
+    ],
     ("displays/attention.py", "test_displays.py"): [
         ("self.weights[np.ix_(rows, columns)]", "self.weights"),
     ],
@@ -454,6 +543,7 @@ CHANGES = {
         ("weights @ found / weights.sum()", "found.mean(axis=0)"),
         ("cumulated = np.cumsum(weights[order], axis=0)", "cumulated = np.cumsum(np.ones(order.shape), axis=0)"),
         ("np.concatenate([1.0 - of_outputs, of_outputs])", "np.concatenate([of_outputs, 1.0 - of_outputs])"),
+        ("(0.0, 1.0) if is_periodic else percentiles", "percentiles"),
     ],
     ("displays/fit.py", "test_displays.py"): [
         ("np.tile(np.median(table, axis=0)", "np.tile(np.mean(table, axis=0)"),
@@ -466,10 +556,15 @@ CHANGES = {
     ],
     ("estimators/base.py", "test_leave_out.py"): [
         ("np.count_nonzero(np.bincount(validation.rows))", "len(validation.rows)"),
+        ("choice(tested, int(n_rows), replace=False)", "choice(tested, int(n_rows))"),
     ],
     ("estimators/classification.py", "test_classifiers.py"): [
         ("replace(datafit, constant=0.0)", "datafit"),
         ("if np.isnan(probabilities[:, 0]).any():", "if False:"),
+        (
+            "shares = training.sample_weight @ training.values / training.sample_weight.sum()",
+            "shares = training.values.mean(axis=0)",
+        ),
     ],
     ("estimators/incremental.py", "test_partial_fit.py"): [
         ("self.sample_weight_ = np.ones(n_before)", "self.sample_weight_ = np.full(n_before, 2.0)"),
@@ -488,6 +583,8 @@ CHANGES = {
         ("np.any(number[test] >= 0)", "False"),
         ("len(train) + len(test) < n or", "False or"),
         ("(rows < 0) | (rows >= n)", "(rows >= n)"),
+        ("else np.sort(rows))", "else rows)"),
+        ("min_scalar_type(number.max() + 1)", "min_scalar_type(number.max())"),
     ],
     ("estimators/leave_out.py", "test_leave_out.py", "test_classifiers.py"): [
         ("classifier=are_classes", "classifier=False"),
@@ -506,6 +603,9 @@ CHANGES = {
         ("if kinds.is_ordered[k] and dtype is not None", "if dtype is not None"),
         ("given if is_there is None else given[is_there]", "given"),
         ("not 0 < value < np.inf", "not 0 <= value < np.inf"),
+        ("np.append(_codes(known, levels), -1.0)", "np.append(_codes(known, levels), 0.0)"),
+        ("is_missing = has_missing or len(known) < len(levels)", "is_missing = has_missing"),
+        ("(get_column(X, k))[is_there]", "(get_column(X, k))"),
     ],
 }
 MUTATIONS = [Mutation(file, *change, tuple(tests)) for (file, *tests), changes in CHANGES.items() for change in changes]

@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import regression
+from scipy.stats.mstats import mquantiles
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import partial_dependence
@@ -294,6 +295,13 @@ def test_effects_are_the_partial_dependence_of_scikit_learn(model):
         assert_allclose(display.quartiles[k], [lower, upper], atol=1e-12)
         assert_allclose(np.sort(display.curves[k], axis=0), np.sort(expected["individual"][0], axis=0), atol=1e-12)
     assert_allclose(display.values[0], partial_dependence(model, X[:40], ["a"], grid_resolution=7)["grid_values"][0])
+
+
+def test_the_effect_of_a_periodic_feature_is_that_of_the_whole_period_and_of_others_without_extremes():
+    X, y = mixed_table()
+    display = EffectDisplay.from_estimator(EFFECT_MODELS["means"].fit(X, y), features=["hour", "b"], grid_resolution=9)
+    ends = [[values[0], values[-1]] for values in display.values]
+    assert_allclose(ends, [mquantiles(X["hour"], [0.0, 1.0]), mquantiles(X["b"], [0.05, 0.95])])
 
 
 def test_effects_of_queries_far_from_all_samples_lose_nothing():

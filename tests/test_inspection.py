@@ -78,6 +78,33 @@ def test_copies_and_weights_are_counted_as_one_sample():
     assert_allclose(twice.effective_sample_size, once.effective_sample_size)
 
 
+def test_a_summary_of_weighted_rows_tells_of_those_with_predictions():
+    X, y = table()
+    w = np.random.default_rng(1).choice([0.0, 0.5, 1.0, 3.0], 80)
+    model = clone(MODELS["means"]).set_params(validation_samples=30, random_state=0).fit(X, y, w)
+    known = np.isfinite(model.loo_prediction_) & (w > 0)
+    assert known.sum() == 30
+    found, sizes = summary(model), model.effective_sample_size(X[known])
+    assert_allclose(found.effective_sample_size, np.quantile(sizes, [0.0, 0.25, 0.5, 0.75, 1.0]))
+    squares = (y - model.loo_prediction_)[known] ** 2
+    assert_allclose(found.residual_std, np.sqrt(np.average(squares, weights=w[known])))
+
+
+@pytest.mark.parametrize("share", [0.989, 0.991])
+def test_a_feature_is_switched_off_where_the_samples_furthest_apart_keep_99_percent_of_their_weight(share):
+    """The squared distance of ordered levels is their number of steps."""
+    X, y = table()
+    X = X[["a", "size"]]
+    h = np.sqrt(np.array([np.ptp(X["a"]) ** 2, 3.0]) / (-2.0 * np.log(share)))
+    model = NadarayaWatsonRegressor(bandwidth=h).fit(X, y)
+    for k, name in enumerate(X):
+        one = NadarayaWatsonRegressor(bandwidth=h[k]).fit(X[[name]], y)
+        ends = X[[name]].loc[[X[name].argmin(), X[name].argmax()]]
+        a = one.attention_weights_(ends[:1])[0]
+        assert_allclose(a[ends.index[1]] / a[ends.index[0]], share)
+    assert summary(model).is_switched_off.tolist() == [share > 0.99] * 2
+
+
 def test_features_that_do_not_count_for_the_weights_are_switched_off():
     X, y = table()
     assert summary(MODELS["attention"].fit(X, y)).is_switched_off.tolist() == [False, False, True, False, True]
@@ -237,27 +264,42 @@ def test_a_category_can_be_tested_with_any_kernel():
     assert significance_test(model, "colour", n_bootstrap=99).p_value[0] == 0.01
 
 
+@pytest.mark.parametrize("is_category", [False, True], ids=["number", "category"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("settings", [(NadarayaWatsonRegressor, {}), (LocalLinearRegressor, {"ridge": 0.1})])
-def test_the_test_is_that_of_matrices_of_weights(settings):
+def test_the_test_is_that_of_matrices_of_weights(settings, weighted, is_category):
+    """Of a category of the residuals of the fit without it; also where a weight is much larger than the others."""
     estimator, parameters = settings
     rng, h = np.random.default_rng(0), np.array([0.8, 0.9])
     X = rng.normal(size=(30, 2))
     X = X[np.argsort(X[:, 0])]
+    if is_category:
+        X[:, 1] = rng.integers(0, 3, 30)
     y = X[:, 0] + 0.3 * X[:, 1] + rng.normal(size=30)
-    model = estimator(bandwidth=h, **parameters).fit(X, y)
-    found = significance_test(model, 1, n_bootstrap=50)
+    w = rng.choice([0.0, 0.5, 1.0, 20.0], 30) if weighted else np.ones(30)
+    with_both = estimator(bandwidth=h, categorical_features=[1] if is_category else None, **parameters)
+    alone = estimator(bandwidth=h[0], **parameters)
+    found = significance_test(clone(with_both).fit(X, y, w), 1, n_bootstrap=50)
 
-    once = estimator(bandwidth=h[0], **parameters).fit(X[:, :1], np.eye(30)).predict(X[:, :1])
-    null = 2 * once - once @ once
-    A = model.attention_weights_(X)
-    others = A - np.diag(np.diag(A))
-    M = others.sum(axis=1) ** 2 / (others**2).sum(axis=1)
-    sigma = np.sqrt(A @ ((y - model.loo_prediction_) ** 2 * M / (M + 1)))
-    v = np.random.RandomState(0).choice(np.array([-1, 1], dtype=np.int8), (30, 50))
+    X, y, w = X[w > 0], y[w > 0], w[w > 0] / w[w > 0].mean()
+    n = len(X)
+    of_unit_vectors = clone(with_both).fit(X, np.eye(n), w)
+    null = clone(alone).fit(X[:, :1], np.eye(n), w).predict(X[:, :1])
+    null = 2 * null - null @ null
+    of_residuals = clone(alone).fit(X[:, :1], y, w) if is_category else clone(with_both).fit(X, y, w)
+    others = of_residuals.attention_weights_(X[:, :1] if is_category else X) * (1 - np.eye(n))
+    M = others.sum(axis=1) ** 2 / (others**2 @ (1 / w))
+    squares = (y - of_residuals.loo_prediction_) ** 2 * M / (M + 1)
+    sigma = np.sqrt(of_unit_vectors.attention_weights_(X) @ squares)
+    v = np.random.RandomState(0).choice(np.array([-1, 1], dtype=np.int8), (n, 50))
     targets = np.column_stack([y, (null @ y)[:, np.newaxis] + sigma[:, np.newaxis] * v])
-    slopes = estimator(bandwidth=h, **parameters).fit(X, np.eye(30)).gradient(X)[:, :, 1]
-    g = slopes @ (targets - null @ targets)
-    T = ((g / g[:, 1:].std(axis=1, keepdims=True)) ** 2).mean(axis=0)
+    if is_category:
+        at_levels = np.array([of_unit_vectors.predict(np.column_stack([X[:, 0], np.full(n, c)])) for c in range(3)])
+        changes = at_levels - at_levels.mean(axis=0)
+    else:
+        changes = of_unit_vectors.gradient(X)[np.newaxis, :, :, 1]
+    g = changes @ (targets - null @ targets)
+    T = np.average(((g / g[..., 1:].std(axis=2, keepdims=True)) ** 2).mean(axis=0), axis=0, weights=w)
     assert_allclose(found.statistic, T[0], rtol=1e-8)
     assert_allclose(found.p_value, (1 + np.sum(T[1:] >= T[0])) / 51)
 

@@ -57,8 +57,6 @@ class LeaveOut:
     def is_symmetric(self) -> bool:
         """Where query i is key i: whether i is left out of j as j is of i; False also if the ranges do not ascend."""
         first, last, number = self.first, self.last, np.arange(len(self.first))
-        if np.any(first[1:] < first[:-1]) or np.any(last[1:] < last[:-1]):
-            return False
         ends = (last, first), (first, last)  # key i is in the ranges after the last that ends before it
         return all(np.array_equal(np.searchsorted(end, number, side="right"), own) for end, own in ends)
 

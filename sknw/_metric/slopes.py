@@ -43,7 +43,6 @@ def rises_without_slopes(loss: Loss, w: np.ndarray, ridge: np.ndarray) -> np.nda
             diagonal = 1.0 / columns[has_slope] - less
         shares = (u / diagonal)[..., np.newaxis] * slope
         m = UnsupportedPolicy(part.policy, part.value_request(queries)).put(m, unsupported)[0]
-        shares[unsupported[0]] = 0.0
         y, share_of_rows = values[rows[batch]], weights[batch] / weights.sum()
         before += float(share_of_rows @ loss.datafit.losses(y, m))
         losses[has_slope] += [share_of_rows @ loss.datafit.losses(y, m - shares[:, c]) for c in range(shares.shape[1])]

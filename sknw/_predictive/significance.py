@@ -117,7 +117,7 @@ def _left_out_sizes(smoother: Smoother, training: TrainingSet) -> np.ndarray:
         request = part.value_request(queries)
         size, is_alone = effective_sample_size(request, "mean", algorithm_for(request, part.algorithm))
         sizes.append(np.where(is_alone, 1.0, size))
-    return np.concatenate(sizes)
+    return training.sample_weight.max() * np.concatenate(sizes)
 
 
 def without_feature(smoother: Smoother, training: TrainingSet, feature: int) -> Smoother:

@@ -85,6 +85,9 @@ def test_smoothing_and_loss_are_the_oracles(weighted):
     # of the samples alone, without the one that was predicted with probability zero
     expected = log_loss(LABELS[y], model.loo_proba_, sample_weight=w)
     assert model.loo_log_loss_ == pytest.approx(expected, rel=1e-12)
+    shares = np.average(indicators(y), axis=0, weights=w)
+    of_shares = log_loss(y, np.tile(shares, (len(y), 1)), sample_weight=w)
+    assert model._skill() == pytest.approx(1.0 - expected / of_shares, rel=1e-12)
     assert_array_equal(model.classes_, LABELS)
 
 

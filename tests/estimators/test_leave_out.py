@@ -31,6 +31,7 @@ from sknw import (
     LocalLinearRegressor,
     NadarayaWatsonRegressor,
 )
+from sknw.estimators.leave_out import leave_out_rule
 from sknw.model_selection import LeaveBlockOut
 
 N = 42
@@ -44,7 +45,8 @@ RULES = {
     "blocks of rows": (LeaveBlockOut(2), False),
     "blocks of time": (LeaveBlockOut(3, TIMES), False),
     "repeated folds": (RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), False),
-    "the past": (TimeSeriesSplit(4), False),
+    # time runs backwards through the rows
+    "the past": ([(N - 1 - train, N - 1 - test) for train, test in TimeSeriesSplit(4).split(np.zeros(N))], False),
     "random splits": (ShuffleSplit(3, test_size=10, train_size=20, random_state=0), False),
     "some rows": ([(np.arange(10, N), np.arange(10)), (np.arange(20), np.arange(20, N))], False),
 }
@@ -227,6 +229,20 @@ def test_an_int_is_that_many_folds():
     models = [NadarayaWatsonRegressor(cv=cv).fit(X, y) for cv in (5, KFold(5), list(KFold(5).split(X)))]
     for model in models[1:]:
         assert_array_equal(model.loo_prediction_, models[0].loo_prediction_)
+
+
+@pytest.mark.parametrize("n_folds", [255, 256])
+def test_folds_stay_apart_however_many_there_are(n_folds):
+    rule = leave_out_rule(KFold(n_folds), None, np.zeros((300, 1)), np.zeros(300), False)
+    assert len(np.unique(rule.position)) == n_folds
+
+
+def test_rows_of_a_split_may_come_in_any_order():
+    X, y, _ = problem(1)
+    rng, splits = np.random.default_rng(0), splits_of("random splits", X)
+    shuffled = [(rng.permutation(train), rng.permutation(test)) for train, test in splits]
+    ordered, disordered = (NadarayaWatsonRegressor(bandwidth=0.5, cv=cv).fit(X, y) for cv in (splits, shuffled))
+    assert_array_equal(disordered.loo_prediction_, ordered.loo_prediction_)
 
 
 def test_masks_are_rows():

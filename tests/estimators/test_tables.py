@@ -25,6 +25,7 @@ from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.training import TrainingSet
 from sknw._smoothing.validation import Validation
+from sknw.estimators.tables import append_levels, recode
 from sknw.kernels import Gaussian
 
 ESTIMATORS = [NadarayaWatsonRegressor, LocalLinearRegressor, AttentionPoolingRegressor]
@@ -464,6 +465,17 @@ def test_features_are_given_by_index_name_or_mask(features):
     assert_array_equal(model.predict(queries), expected.predict(np.column_stack([Q[:, :2], np.ones(len(Q)), Q[:, 3]])))
 
 
+def test_levels_of_further_rows_are_appended_and_keep_their_rows():
+    before = [np.array(["b", "d", np.nan], dtype=object), None]
+    X = np.array([["c", 1.0], ["b", 2.0], ["a", 3.0]], dtype=object)
+    found = append_levels(X, before, np.zeros(2, dtype=bool), np.array([True, True, False]))
+    assert found[0].tolist()[:-1] == ["b", "c", "d"]
+    assert np.isnan(found[0][-1])
+    assert append_levels(X, before, np.zeros(2, dtype=bool), np.array([False, True, False])) is before
+    codes = np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0], [-1.0, 5.0]])
+    assert_array_equal(recode(codes, before, found), [[0, 5], [2, 5], [3, 5], [-1, 5]])
+
+
 def test_no_features_are_categories_on_request():
     data = pd.DataFrame({"x": [0.0, 1.0, 2.0], "c": pd.Categorical([1, 2, 1])})
     model = NadarayaWatsonRegressor(bandwidth=1.0, categorical_features=None).fit(data, [0.0, 1.0, 2.0])
@@ -634,6 +646,15 @@ def test_folds_and_groups_are_left_out_of_tables():
 def test_a_table_in_cross_validation_needs_no_encoder():
     X, y, _, _ = table(n=200)
     assert np.mean(cross_val_score(NadarayaWatsonRegressor(periodic_features={"hour": 24}), frame(X), y)) > 0.7
+
+
+def test_a_contrast_needs_support_at_the_other_level_too():
+    X, y = np.array([[0, 0.0], [0, 0.5], [1, 9.0], [1, 9.5]]), np.arange(4.0)
+    settings = {"bandwidth": [0.1, 1.0], "categorical_features": [0]}
+    found = NadarayaWatsonRegressor("epanechnikov", outside="nan", **settings).fit(X, y).gradient([[1, 9.2]])
+    assert np.isnan(found).tolist() == [[True, False]]
+    with pytest.raises(ValueError, match="1 of 1 queries"):
+        NadarayaWatsonRegressor("epanechnikov", outside="raise", **settings).fit(X, y).gradient([[1, 9.2]])
 
 
 @every

@@ -5,6 +5,7 @@ import pytest
 from kernel_requests import assert_same_sums, assert_sums_are_the_oracles, request_of
 
 from sknw._kernel_sums import copies
+from sknw._kernel_sums.permutation import sort_equal
 from sknw._kernel_sums.registry import ENGINES, kernel_sums
 
 
@@ -38,7 +39,8 @@ def test_without_copies_all_are_computed(requests_seen):
 
 
 def test_distinct_points_of_equal_sums_stay_apart(requests_seen):
-    """The sums that points are sorted by are equal at infinity."""
+    """The sums that points are sorted by are equal at infinity, and where rounding takes a coordinate away."""
     queries = np.array([[np.inf, 0.0], [np.inf, 1.0], [np.inf, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, np.inf]])
     request = request_of("gaussian", ties(40, 2, 3), queries)
     assert_same_sums(kernel_sums(request, "pruned"), ENGINES["dense"].compute(request), rtol=1e-12)
+    assert sort_equal(np.array([[1e20, 0.0], [1e20, 1.0], [1e20, 1.0]]))[1].tolist() == [True, True, False]

@@ -1,5 +1,7 @@
 """The sorted engine against the oracle and the dense engine, above all where sums along a line go wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracle
 import pytest
@@ -7,6 +9,7 @@ from covering import covering_array, describe
 from kernel_requests import (
     LEFT_OUT,
     assert_means_are_the_oracles,
+    assert_same_sums,
     assert_sums_are_the_oracles,
     leave_out_of,
     oracle_log_weights,
@@ -224,6 +227,14 @@ def test_queries_equal_to_the_keys_are_queries():
     keys = np.random.default_rng(8).normal(size=100)
     request = request_of("epanechnikov", keys, keys.copy(), bandwidths=[1.0, 0.1])
     assert_sums_are_the_oracles(request, "epanechnikov", "sorted")
+
+
+@pytest.mark.parametrize("name", ["exponential", "epanechnikov"])
+def test_of_two_queries_at_a_key_only_one_may_leave_it_out(name):
+    keys, order = np.random.default_rng(0).normal(size=40), np.random.default_rng(1).permutation(80)
+    own = LeaveOut.own(np.append(np.arange(40), np.full(40, -1))[order])
+    request = replace(request_of(name, keys, np.append(keys, keys)[order], bandwidths=[1.0, 0.3]), leave_out=own)
+    assert_same_sums(SORTED.compute(request), DENSE.compute(request), rtol=1e-12)
 
 
 def test_inputs_may_be_read_only_and_strided():

@@ -18,6 +18,7 @@ from sknw._metric.loss import Loss
 from sknw._metric.optimizer import MetricFit, MetricOptimizer, Progress
 from sknw._metric.parametrization import Parametrization
 from sknw._metric.slopes import rises_without_slopes
+from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw.kernels import PowerExponential, resolve_kernel
 from sknw.model_selection import LeaveBlockOut
@@ -31,9 +32,11 @@ BLOCKS = LeaveBlockOut(2)
 COMPILED = ["gaussian", "exponential", "power 0.5", "power 1.5"]
 
 
-def loss_of(X, y, w, kernel, degree, rows=None, algorithm="dense", outside="nearest", cv=None, groups=None):
+def loss_of(
+    X, y, w, kernel, degree, rows=None, algorithm="dense", outside="nearest", cv=None, groups=None, **parameters
+):
     """The loss of a training set of positive weights, in standardised inputs."""
-    model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm, cv=cv)
+    model = AttentionPoolingRegressor(outside=outside, algorithm=algorithm, cv=cv, **parameters)
     data = model._validate_fit(X, y, w, groups)
     training, validation = data.training, data.validation
     if rows is not None:
@@ -160,6 +163,15 @@ def test_gaussian_means_of_few_columns_and_their_gradient_take_one_pass(
     assert_allclose(gradient, gradient_by_two, rtol=0, atol=1e-12 * np.abs(gradient_by_two).max())
 
 
+@pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("epanechnikov", "sorted")])
+def test_gradient_of_lines_of_one_feature_whose_inputs_are_summed_as_seen_from_each_query(kernel, algorithm):
+    X, y, w, _ = regression(n=60, d=1)
+    losses = [loss_of(7.0 + X, y, w, kernel, 1, algorithm=of_loss) for of_loss in (algorithm, "dense")]
+    assert losses[0].smoother.has_one_input
+    for found, expected in zip(*(loss(np.array([0.9]), np.array([0.1])) for loss in losses), strict=True):
+        assert_allclose(found, expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("algorithm", ["dense", "fused", "expansion", "pruned"])
 def test_the_gradient_of_gaussian_means_is_right_where_w_is_large_or_0(algorithm):
     """Narrow kernels among samples that lie far from the centre, and a feature that is taken out of the distance."""
@@ -246,13 +258,38 @@ def test_each_root_of_a_loss_has_the_derivatives_of_the_loss_of_its_row():
             assert_allclose(2 * roots[row] * of_roots[row], of_row, rtol=0, atol=1e-12 * np.abs(expected[0]).max())
 
 
-@pytest.mark.parametrize(("kernel", "n_outputs"), [("gaussian", None), ("tricube", 2)])
-def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_ridge(kernel, n_outputs):
-    """Also where some rows have no support, of the tricube."""
-    X, y, w, _ = regression(n=24, d=4, n_outputs=n_outputs)
-    loss, W, ridge = loss_of(X, y, w, kernel, 1), np.full(4, 0.5), np.array([0.1, np.inf, 0.02, 1.0])
-    expected = [np.log(loss.value(W, np.where(np.arange(4) == k, np.inf, ridge))) for k in range(4)]
+@pytest.mark.parametrize(
+    ("kernel", "n_outputs", "n", "d"), [("gaussian", None, 24, 4), ("tricube", 2, 24, 4), ("gaussian", 2, 6, 9)]
+)
+def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_ridge(kernel, n_outputs, n, d):
+    """Also where some rows have no support, of the tricube, and of fewer samples than columns."""
+    X, y, w, _ = regression(n=n, d=d, n_outputs=n_outputs)
+    loss, W = loss_of(X, y, w, kernel, 1), np.full(d, 1.0 / np.sqrt(d))
+    ridge = np.resize([0.1, np.inf, 0.02, 1.0], d)
+    expected = [np.log(loss.value(W, np.where(np.arange(d) == k, np.inf, ridge))) for k in range(d)]
     assert_allclose(rises_without_slopes(loss, W, ridge), expected - np.log(loss.value(W, ridge)), atol=1e-12)
+
+
+def test_without_a_feature_of_several_columns_the_objective_rises_as_without_one_of_them():
+    X, y, _, _ = regression(n=24, d=2)
+    loss, w, ridge = loss_of(X, y, None, "gaussian", 1, periodic_features={0: 3.0}), np.array([0.5, 1]), [0.1, 0.02]
+    features, training = loss.training.features, loss.training
+    of_numbers = replace(training, features=FeatureMap.of_numbers(3), scales=features.repeat(training.scales))
+    alone = rises_without_slopes(replace(loss, training=of_numbers), features.repeat(w), features.repeat(ridge))
+    assert abs(alone[0] - alone[1]) > 1e-3
+    assert_allclose(rises_without_slopes(loss, w, np.array(ridge)), [max(alone[:2]), alone[2]], rtol=1e-9)
+
+
+def test_of_copies_of_a_feature_not_all_slopes_are_taken_out():
+    """Each of them alone is not needed."""
+    x, most = np.random.default_rng(0).normal(size=(120, 2)), optimizer._MOST_RISE / 120
+    loss = loss_of(np.repeat(x[:, :1], 4, axis=1), x @ [1.0, 0.3], None, "gaussian", 1)
+    learner, w, ridge = learner_of(loss), np.full(4, 0.06), np.full(4, 0.01)
+    assert np.all(rises_without_slopes(loss, w, ridge) < most)
+    learned = MetricFit(w, ridge, learner.value(w, ridge)[0], [1.0], True)
+    fewer = learner.without_idle_features(learned)
+    assert np.isinf(fewer[1]).sum() == 1
+    assert learner.value(*fewer)[0] <= learned.objective + most
 
 
 def wide(n=120, d=18):
@@ -380,6 +417,45 @@ def test_gauss_newton_steps_end_at_the_minimum_within_bounds():
         assert minimise_squares(noted, start, function(start), bounds, lambda: None, 200, 1e-14)
         assert_allclose(ends[-1], expected, atol=1e-5)
     assert not minimise_squares(function, start, function(start), [(-10.0, 10.0)] * 2, lambda: None, 3, 1e-14)
+
+
+def steps_of(values, derivatives, start, bounds, max_iter, tol=0.0):
+    """What Gauss-Newton steps ask for of a function with these values, the first at the start, and whether they end."""
+    asked, (first, *rest) = [], values
+
+    def function(theta):
+        asked.append(theta)
+        return rest[len(asked) - 1], lambda: derivatives
+
+    ends = minimise_squares(function, start, (first, lambda: derivatives), bounds, lambda: None, max_iter, tol)
+    return np.array(asked), ends
+
+
+@pytest.mark.parametrize(("share", "damping"), [(0.9, 0.03), (0.5, 0.1), (0.1, 0.4)])
+def test_damping_follows_from_how_much_of_what_is_foretold_a_step_lowers_the_function(share, damping):
+    """Of one number with A'A = 4, C = 6 and F = 5 a step is -g / (10 + 5 damping)."""
+    derivatives = tuple(map(np.array, ([3.0], [[2.0]], [6.0], [5.0])))
+    first = -3.0 / (10.0 + 5.0 * 0.1)
+    foretold = -(3.0 * first + 10.0 * first**2 / 2.0)
+    asked, _ = steps_of([7.0, 7.0 - share * foretold, 0.0], derivatives, np.zeros(1), [(-9.0, 9.0)], 2)
+    assert_allclose(asked[:, 0], [first, first - 3.0 / (10.0 + 5.0 * damping)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_number_that_is_at_a_bound_leaves_it_only_inwards_and_no_step_is_longer_than_the_longest(side):
+    a, bounds = np.array([[1.0, 0.5], [0.0, 1.0]]), [tuple(sorted((0.0, 9.0 * side))), (-9.0, 9.0)]
+    for outwards, size in [(True, 1.0), (False, 1.0), (False, 1e3)]:
+        g = size * np.array([side if outwards else -side, 0.5])
+        h = a.T @ a + np.diag([0.1, 0.1])
+        expected = np.array([0.0, -g[1] / h[1, 1]]) if outwards else np.clip(-np.linalg.solve(h, g), -1.5, 1.5)
+        asked, _ = steps_of([0.0, -1.0], (g, a, np.zeros(2), np.ones(2)), np.zeros(2), bounds, 1)
+        assert_allclose(asked[0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("value", "fall", "ends"), [(1e3, 0.9, True), (1e3, 1.1, False), (0.1, 9e-4, True)])
+def test_steps_end_where_the_fall_is_small_beside_the_value_or_one(value, fall, ends):
+    derivatives = tuple(map(np.array, ([3.0], [[2.0]], [6.0], [5.0])))
+    assert steps_of([value, value - fall], derivatives, np.zeros(1), [(-9.0, 9.0)], 1, tol=1e-3)[1] == ends
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (8, 3)])
@@ -524,6 +600,14 @@ def test_each_structure_starts_from_the_one_before_and_from_fixed_w(structure):
         np.testing.assert_array_equal(matrices[0][1], expected[0] * np.eye(2))
     elif structure == "low_rank":
         np.testing.assert_array_equal(matrices[0][1], [[0.0], [expected[0]]])
+
+
+def test_lines_of_one_feature_are_not_narrower_than_half_the_spacing():
+    """Of an even spacing the narrowest kernel, the mean of the two samples beside, would have the least loss here."""
+    x = np.arange(80.0)[:, np.newaxis]
+    with pytest.warns(UserWarning, match="as narrow as the spacing"):
+        model = AttentionPoolingRegressor(degree=1).fit(x, np.sin(2 * np.pi * x[:, 0] / 7))
+    assert 1 / model.w_[0] == pytest.approx(0.5, rel=1e-9)
 
 
 def rapid(n=150, d=2, frequency=9.0):

@@ -102,6 +102,13 @@ def test_validation_among_some_samples_leaves_out_and_keeps_the_same_ones(rule):
             assert_array_equal(some[left], expected)
 
 
+def test_among_the_samples_of_one_group_there_is_nothing_to_predict_from():
+    some = np.arange(3, 9)
+    validation = validation_of(30, Blocks(np.repeat([0, 1, 2, 3], [4, 4, 12, 10])))
+    assert_array_equal(validation.among(some, np.isin(np.arange(30), some)).rows, np.arange(6))
+    assert len(validation.among(some[1:5], np.isin(np.arange(30), some[1:5]))) == 0
+
+
 @pytest.mark.usefixtures("many_are_few")
 @pytest.mark.parametrize("degree", [0, 1])
 def test_error_is_within_two_percent_of_that_of_learning_on_all_rows(degree):

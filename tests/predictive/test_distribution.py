@@ -11,7 +11,9 @@ from problems import ENGINES, FORMS, KERNELS, Cauchy, assert_close, bandwidth, e
 from sklearn import config_context
 
 from sknw import AttentionPoolingRegressor, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._predictive import jackknife
 from sknw._predictive.jackknife import loo_predictions
+from sknw._predictive.quantiles import inverse_cdf_of_rows, sample_indices
 from sknw.datasets import make_sine_power
 
 RIDGES = [None, 0.0, 0.05]
@@ -122,6 +124,14 @@ def test_compiled_intervals_are_those_of_numpy(kernel, h, coverage):
     y, Q = np.round(y, 1), np.vstack([Q, [[50.0, 50.0]]])
     compiled, numpy = (fitted(X, y, kernel=KERNELS[kernel][0], h=h, algorithm=name) for name in ["fused", "dense"])
     assert_close(compiled.predict_interval(Q, coverage), numpy.predict_interval(Q, coverage), y, 1e-11)
+
+
+def test_compiled_intervals_of_many_samples_are_looked_for_in_every_block_that_may_have_them(monkeypatch):
+    X, y, _, Q = regression(n=9000, m=41, d=2)
+    model = fitted(X, y, h=0.1, algorithm="fused")
+    compiled = [model.predict_interval(Q, coverage) for coverage in (0.5, 0.9)]
+    monkeypatch.setattr(jackknife, "_block_engine", lambda *_: None)
+    assert_close(compiled, [model.predict_interval(Q, coverage) for coverage in (0.5, 0.9)], y, 1e-11)
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "exponential"])
@@ -283,6 +293,19 @@ def test_draws_come_as_often_as_the_attention_says():
     assert np.all(frequency[attention == 0] == 0)
     assert_allclose(frequency, attention, rtol=0, atol=4 * np.sqrt(0.25 / 40_000))
     assert_allclose(drawn.mean(axis=1), model.predict(Q), atol=4 * len(y) / np.sqrt(12 * 40_000))
+
+
+def test_no_sample_without_attention_is_drawn():
+    X = np.array([[0.0], [5.0], [5.1], [9.0]])
+    smoother = fitted(X, X[:, 0], kernel="epanechnikov")._fitted.smoother
+    drawn = sample_indices(smoother, smoother.queries(np.array([[5.0]])), np.array([[0.0, 1.0 - 2.0**-53]]))
+    assert drawn.tolist() == [[1, 2]]
+
+
+def test_a_level_that_rounding_puts_above_all_sums_is_reached_by_the_last_sample_of_weight():
+    weights = np.array([[0.0, 0.25, 0.75, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    for backwards, expected in ((False, [2, 0]), (True, [1, 0])):
+        assert inverse_cdf_of_rows(weights, np.full(2, 1.0 + 1e-15), backwards).tolist() == expected
 
 
 def test_draws_of_several_outputs_are_whole_rows():

@@ -128,6 +128,16 @@ def test_samples_that_share_an_error_have_its_standard_error(model, rtol):
     assert_allclose(se[1], se[0], rtol=rtol)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_samples_next_to_far_queries_are_those_around_the_nearest_one(sign):
+    rng = np.random.default_rng(0)
+    keys = sign * np.sort(rng.choice([0.0, 8.0, 11.0, 20.0], 60) + rng.uniform(-1.5, 1.5, 60))
+    for query in (-3.0, -1.0, 0.0, 3.0, 5.0, 8.1, 15.0, 16.0, 40.0):
+        distance = np.abs(sign * query - keys)
+        expected = (np.abs(keys - keys[distance.argmin()]) <= 1.0) & (distance.min() > 0.5)
+        assert_array_equal(mean_bands._are_next_to_far_queries(keys, np.array([sign * query])), expected)
+
+
 def test_many_samples_of_one_feature_share_errors(monkeypatch):
     X, y, _, Q = regression(n=400, d=1)
     model = LocalLinearRegressor().fit(X, y)

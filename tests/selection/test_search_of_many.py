@@ -11,7 +11,7 @@ from problems import ALGORITHMS, takes
 from sknw import LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._selection import ridge_path
 from sknw._selection.criterion import Criterion
-from sknw._selection.surrogate import _MAX_SUBSAMPLE, BinnedCriterion, BinnedData
+from sknw._selection.surrogate import _MAX_SUBSAMPLE, BinnedCriterion, BinnedData, SubsampledCriterion
 from sknw._smoothing.local_linear import LocalLinearSpec
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
@@ -136,6 +136,27 @@ def test_scores_of_merged_samples_do_not_depend_on_the_engine(kernel, criterion)
         binned = replace(merged.binned, smoother=replace(merged.binned.smoother, algorithm=algorithm))
         scores.append(replace(merged, binned=binned)(merged.binned.width * np.array([300.0, 30.0, 10.0, 3.0]))[0])
     assert_allclose(scores, np.tile(scores[0], (len(scores), 1)), rtol=1e-11)
+
+
+@pytest.mark.parametrize("criterion", ["loo", "gcv", "aicc"])
+def test_merged_copies_score_exactly_as_all_do(criterion):
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.uniform(size=(200, 1)), rng.integers(5, 9, 200), axis=0)
+    y = np.sin(9 * X[:, 0]) + rng.normal(size=len(X))
+    full = criterion_of(X, y, "gaussian", criterion)
+    merged = BinnedCriterion.of(full, 2000)
+    assert len(merged.binned.mass) == 200
+    factors = np.array([1.0, 0.1, 0.02, 0.005])
+    assert_allclose(merged(factors)[0], full(factors)[0], rtol=1e-9)
+
+
+def test_a_subsample_scores_wider_bandwidths_where_the_criterion_is_more_curved():
+    full = criterion_of(*sine(6000, d=2), "gaussian")
+    some = SubsampledCriterion.of(full)
+    assert len(some.criterion.smoother.keys) == 3000
+    factors, ratio = np.array([0.3, 0.2]), 2.0 ** (1 / 6)
+    assert_allclose(some(factors)[0], some.criterion(ratio * factors)[0], rtol=1e-12)
+    assert some.curvature_ratio == pytest.approx(ratio**-4)
 
 
 # Compact kernels scan a surrogate where samples are more than 20 000, smooth ones where they are more than 5000.

@@ -15,7 +15,7 @@ from processes import run
 
 from sknw import AttentionPoolingRegressor, BandwidthSearch, LocalLinearRegressor, NadarayaWatsonRegressor
 from sknw._selection.grid import local_minima
-from sknw._selection.line_search import ParabolicSearch
+from sknw._selection.line_search import OCTAVE, ParabolicSearch, lattice_point, lattice_values
 from sknw._selection.rules import n_validation_rows
 from sknw.datasets import make_sine_power
 from sknw.kernels import PowerExponential, resolve_kernel
@@ -686,13 +686,15 @@ def test_predictions_kept_from_the_search_are_those_of_the_bandwidth_chosen(kern
         lambda x: 1 + x**2,
         lambda x: 1 + np.exp(12 * x) / 12 - x,
         lambda x: 1 + np.exp(-12 * x) / 12 + x,
+        lambda x: 1 + np.exp(40 * x) / 40 - x,
+        lambda x: 1 + np.exp(-30 * x) / 30 + x,
         lambda x: 1 + (1e-3 if x < 0 else 10) * x**2,
         lambda x: 2 - np.exp(-((20 * x) ** 2)),
     ],
-    ids=["parabola", "steep above", "steep below", "two parabolas", "narrow"],
+    ids=["parabola", "steep above", "steep below", "steeper above", "steeper below", "two parabolas", "narrow"],
 )
 def test_the_way_down_ends_at_the_minimum(function):
-    for start in [-0.05, 0.01, 0.04]:
+    for start in [-0.1, -0.05, 0.01, 0.04]:
         scores = Mock(side_effect=lambda values: np.array([function(x) for x in np.log(values).tolist()]))
         found, _ = ParabolicSearch(scores, np.exp(-2.0), np.exp(2.0)).minimize(np.exp([0.35, start, -0.7]), 1e-9)
         assert function(np.log(found)) <= function(0.0) + 1e-5
@@ -706,6 +708,38 @@ def test_a_smooth_minimum_takes_few_steps(steep):
     found, _ = ParabolicSearch(scores, np.exp(-2.0), np.exp(2.0)).minimize(np.exp([0.45, 0.1, -0.25]), 1e-12)
     assert len(scores.call_args_list) <= 6
     assert scores(np.array([found]))[0] <= (1 + 1 / steep) * (1 + 2e-9)
+
+
+def test_lattice_values_are_powers_of_two_between_those_of_the_lattice():
+    points = np.array([-3 * OCTAVE - 1, -5, 0, 7, 2 * OCTAVE + 3])
+    values = lattice_values(points)
+    assert_allclose(values, 2.0 ** ((points + 0.5) / OCTAVE), rtol=1e-14)
+    assert_array_equal(lattice_values(points + OCTAVE), 2.0 * values)
+    assert_array_equal([lattice_point(value) for value in values], points)
+
+
+@pytest.mark.parametrize("curvature", [-0.01, 0.0, 0.01])
+@pytest.mark.parametrize(("slope", "expected"), [(-1.0, 0.5 + 2 * 0.25), (1.0, -0.25 - 2 * 0.5)])
+def test_a_step_beyond_the_values_seen_is_at_most_twice_as_long_as_that_between_the_last_two(
+    curvature, slope, expected
+):
+    tried = []
+
+    def scores(values):
+        u = np.log2(values)
+        tried.extend(u.tolist())
+        return 9.0 + slope * u + curvature * u**2
+
+    ParabolicSearch(scores, 2.0**-9, 2.0**9).minimize(2.0 ** np.array([0.5, 0.25, -0.25]))
+    assert tried[3] == pytest.approx(expected, abs=3e-4)
+
+
+@pytest.mark.parametrize(("share", "n_seen"), [(0.99, 4), (1.01, 3)])
+def test_a_search_ends_where_the_parabola_does_not_promise_the_least_gain(share, n_seen):
+    """1 + u^2 of u = 0.1 at best, so that the minimum is lower by 0.01."""
+    scores = Mock(side_effect=lambda values: 1.0 + np.log2(values) ** 2)
+    ParabolicSearch(scores, 0.1, 10.0).minimize(2.0 ** np.array([0.4, 0.1, -0.3]), share * 0.01 / 1.01)
+    assert sum(len(call.args[0]) for call in scores.call_args_list) == n_seen
 
 
 def test_a_stretch_that_is_level_but_for_rounding_has_one_minimum():

@@ -6,6 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from covering import covering_array, describe
+from kernel_requests import request_of
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import assert_close, engine_cases, regression
 from sklearn.model_selection import KFold
@@ -13,6 +14,7 @@ from sklearn.model_selection import KFold
 from sknw import AttentionPoolingRegressor
 from sknw._predictive.gradient import gradients
 from sknw._predictive.significance import derivatives
+from sknw._smoothing.isolation import find_widths
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -82,6 +84,13 @@ def test_isolated_queries_of_a_learned_model_stay_so_when_rows_are_appended():
     if model._keeps_range:
         expected = np.clip(expected, y.min(), y.max())
     assert_close(model.predict(Q), expected, y, 1e-9)
+
+
+def test_of_few_samples_half_of_all_are_enough():
+    keys, w, query = np.array([0.0, 0.5, 2.0]), np.array([0.1, 0.3, 0.4]), np.array([5.0])
+    widths = find_widths(request_of("gaussian", keys, query, weights=w), 1.0, "auto")
+    u = np.abs(query - keys).astype(np.longdouble)
+    assert_allclose(widths, (u / oracle.widened(u, "gaussian", w, 1.0))[:1].astype(float), rtol=1e-12)
 
 
 def test_only_learned_lines_whose_ridge_is_learned_widen():
