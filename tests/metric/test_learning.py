@@ -685,6 +685,15 @@ def test_small_w_are_switched_off_if_the_objective_rises_by_at_most_tol(matrix):
     assert pruned(w, penalty=0.0, tol=1.01 * rise)[2].w[0].max() == 0
 
 
+@pytest.mark.parametrize(("part_of_rise", "expected"), [(0.99, 0.8), (1.01, 0.0)])
+def test_a_w_that_is_all_that_is_learned_is_switched_off_whatever_its_size(part_of_rise, expected):
+    X, y, _, _ = regression(n=40, d=1)
+    loss, w, ridge = loss_of(X, y, None, "gaussian", 0), np.array([0.8]), np.ones(1)
+    objective, at_zero = (learner_of(loss).value(of_w, ridge)[0] for of_w in (w, 0.0 * w))
+    learner = learner_of(loss, tol=part_of_rise * (at_zero - objective))
+    assert optimizer.prune_features(learner, MetricFit(w, ridge, objective, [1.0], True)).w.tolist() == [expected]
+
+
 # What does not depend on how it is computed
 
 
