@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -94,7 +94,7 @@ class FastGauss(Engine):
         return 0.0 if has_compiled(near_field_loops.add_near_keys) else costs.CELLS_COMPILING
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
-        """The sums, one bandwidth after the other, from the narrowest: neighbours share cells and moments."""
+        """The sums, by expansions at one bandwidth after the other, and directly."""
         return self._sums(request, 1 + request.columns.shape[1])
 
     def line_refusal(self, request: KernelSumRequest) -> str | None:
@@ -111,18 +111,29 @@ class FastGauss(Engine):
         n_bandwidths, n_queries = len(request.bandwidths), len(request.queries)
         sums = np.zeros((n_bandwidths, n_sums, n_queries))
         log_scale = np.zeros((n_bandwidths, n_queries))
-        points, width = Points(request), 0.0
-        set_sums = GaussianLine(points).set_sums if points.d == 1 else partial(_set_sums, points)
-        for b in range(n_bandwidths - 1, -1, -1):
-            bandwidth = Bandwidth.of(points, float(request.bandwidths[b]))
-            widest = WIDTH / bandwidth.per_unit
-            if not width <= widest <= _NARROWER * width:
-                width = cell_width(widest)
-            set_sums(sums[b], log_scale[b], bandwidth, width)
+        points = Points(request)
+        bandwidths = [Bandwidth.of(points, h) for h in request.bandwidths.tolist()]
+        widths = _cell_widths(bandwidths)
+        if points.d == 1:
+            GaussianLine(points).set_sums(sums, log_scale, bandwidths, widths)
+        else:
+            for f in range(n_bandwidths - 1, -1, -1):  # neighbours share cells and moments
+                _set_sums(points, sums[f], log_scale[f], bandwidths[f], widths[f])
         return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
 
 register(FastGauss())
+
+
+def _cell_widths(bandwidths: list[Bandwidth]) -> list[float]:
+    """The widths of cells at bandwidths in descending order: about one bandwidth, or that of the next narrower ones."""
+    widths, width = [], 0.0
+    for bandwidth in reversed(bandwidths):
+        widest = WIDTH / bandwidth.per_unit
+        if not width <= widest <= _NARROWER * width:
+            width = cell_width(widest)
+        widths.append(width)
+    return widths[::-1]
 
 
 def _n_cells(s: np.ndarray, width: float) -> float:

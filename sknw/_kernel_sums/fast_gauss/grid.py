@@ -38,14 +38,6 @@ class Cells:
     width: float
 
     @classmethod
-    def of_line(cls, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
-        """Points (1, n) of one feature that are sorted already."""
-        index, start = _cells_of_line(points[0], width)
-        cells = np.zeros((len(index), 3), dtype=np.int64)
-        cells[:, 2] = index
-        return cls(slice(0, points.shape[1]), points, attached, cells, start, width)
-
-    @classmethod
     def of_points(cls, rows: Rows, points: np.ndarray, attached: tuple[np.ndarray, ...], width: float) -> Cells:
         """The points `rows` among points (d, m), but those too far away; `attached` belongs to all m."""
         index = np.floor(take_last(points, rows) / width)
@@ -89,8 +81,16 @@ class Cells:
         )
 
 
-def _cells_of_line(points: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """The cells of sorted points, floor(point / width) up to `LARGEST_INDEX`, and where each begins: (s,), (s + 1,)."""
+def cells_of_line(points: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of sorted points (n,), and where each begins: (s, 3), (s + 1,)."""
+    index, start = _indices_of_line(points, width)
+    cells = np.zeros((len(index), 3), dtype=np.int64)
+    cells[:, 2] = index
+    return cells, start
+
+
+def _indices_of_line(points: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same with the cells as numbers, floor(point / width) up to `LARGEST_INDEX`: (s,), (s + 1,)."""
     n = len(points)
     first, last = np.clip(np.floor(points[[0, -1]] / width), -LARGEST_INDEX, LARGEST_INDEX) if n else (0.0, -1.0)
     if last - first < n and max(-first, last) < LARGEST_INDEX:

@@ -58,6 +58,16 @@ def _nearest(keys, query, place, i, left_out):
 
 
 @inner()
+def _square_of_second(keys, query, nearest, own):
+    """The square of the distance to the key that is nearest but for `nearest` and `own`; infinite if there is none."""
+    left, right = nearest - 1, nearest + 1
+    left -= left == own
+    right += right == own
+    square = (query - keys[left]) ** 2 if left >= 0 else np.inf
+    return min((query - keys[right]) ** 2, square) if right < len(keys) else square
+
+
+@inner()
 def _exponentials(work, query, keys, own, shift, rate, furthest):
     """2^(rate min((query - key)^2 - shift, furthest)), zero of the own key; squares are rounded as the shift is."""
     wide_vectors()
@@ -66,9 +76,43 @@ def _exponentials(work, query, keys, own, shift, rate, furthest):
         work[j] = 0.0 if j == own else weight
 
 
+@inner(in_place=True)
+def _window(keys, query, place, nearest, window, guesses):
+    """The keys, from the first to before the last, at distances x with x^2 <= a^2 + window, a that of the nearest.
+
+    Or a vector of keys around the query, which need not be searched for, where there are no more.
+    """
+    # x - a = (x^2 - a^2) / (x + a), on the side of the nearest added to its own coordinate: far out q - x and q - a
+    # would round to the same number
+    distance = abs(query - keys[nearest])
+    further = window / (np.sqrt(distance * distance + window) + distance) + ROUNDING * distance
+    low = min(keys[nearest], query - distance) - further
+    high = max(keys[nearest], query + distance) + further
+    first, last = max(place - VECTOR // 2, 0), min(place + VECTOR // 2, len(keys))
+    if (first > 0 and keys[first] >= low) or (last < len(keys) and keys[last - 1] <= high):
+        first = guesses[0] = place_of(keys, low, guesses[0])
+        last = guesses[1] = place_of(keys, np.nextafter(high, np.inf), guesses[1])
+        # a few more keys fill the vectors
+        last = min(first + -(-(last - first) // VECTOR) * VECTOR, len(keys))
+    return first, last
+
+
+@inner(in_place=True)
+def _add_key(sums, f, i, s, weight, values, j):
+    """Add the one key that matters, of number j, to the sums of query i at bandwidth f."""
+    c = 1 + len(values)
+    for power in range(1 if sums.shape[1] == c else 2):
+        sums[f, power * c, i] += weight
+        for v in range(len(values)):
+            sums[f, power * c + v + 1, i] += weight * values[v, j]
+        weight *= s
+    if sums.shape[1] > c:
+        sums[f, 2 * c, i] += weight
+
+
 @compiled()
 def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
-    """The direct sums of the queries that are not done, over the keys that matter, those in a window around the query.
+    """The direct sums at each bandwidth where a query is not done, over the keys that matter, in a window around it.
 
     With the nearest key at distance a, of weight w, these are the keys at distances x with
 
@@ -79,58 +123,60 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
 
     Parameters
     ----------
-    sums, log_scale, done, begin, end, of_queries, of_keys
+    sums, log_scale, done : arrays of shape (b, c, m), (b, m), (b, m)
+        Of b bandwidths; the sums are zero where not done.
+    begin, end, of_queries, of_keys
         See `add_expansions`.
-    direct : tuple (rate, log_small_part, smallest_exponent)
+    direct : tuple (rates, log_small_part, smallest_exponent)
+        Rates of shape (b,).
     """
     queries, left_out = of_queries[0][0], of_queries[1]
     own, ranges, numbers = left_out
     keys, weights, values = of_keys
-    rate, log_small_part, smallest_exponent = direct
-    log_base, c = -rate / np.log(2.0), 1 + len(values)
-    work = np.empty(TILE)
-    place = first_place = last_place = np.int64(0)
+    rates, log_small_part, smallest_exponent = direct
+    c = 1 + len(values)
+    work, guesses = np.empty(TILE), np.zeros((len(rates), 2), dtype=np.int64)
+    place = np.int64(0)
     for i in range(begin, end):
-        if done[i]:
+        is_left = False
+        for f in range(len(rates)):
+            is_left |= not done[f, i]
+        if not is_left:
             continue
         query = queries[i]
         place = place_of(keys, query, place)
         nearest = _nearest(keys, query, place, i, left_out)
         if nearest < 0:
             continue
-        shift = (query - keys[nearest]) ** 2
-        if not np.isfinite(rate * shift):
-            continue  # without support
-        log_weight = np.log(weights[nearest])
-        # x - a = (x^2 - a^2) / (x + a), on the side of the nearest added to its own coordinate: far out q - x and q - a
-        # would round to the same number
-        distance, window = abs(query - keys[nearest]), max(log_small_part - log_weight, 0.0) / rate
-        further = window / (np.sqrt(shift + window) + distance) + ROUNDING * distance
-        low = min(keys[nearest], query - distance) - further
-        high = max(keys[nearest], query + distance) + further
-        # mostly, where there are few, a vector of keys is enough, which need not be searched for
-        first, last = max(place - VECTOR // 2, 0), min(place + VECTOR // 2, len(keys))
-        if (first > 0 and keys[first] >= low) or (last < len(keys) and keys[last - 1] <= high):
-            first = first_place = place_of(keys, low, first_place)
-            last = last_place = place_of(keys, np.nextafter(high, np.inf), last_place)
-            # a few more keys fill the vectors
-            last = min(first + -(-(last - first) // VECTOR) * VECTOR, len(keys))
-        if log_weight - rate * shift > smallest_exponent:
-            shift = 0.0
-        log_scale[i] = -rate * shift
-        for start in range(first, last, TILE):
-            n = min(TILE, last - start)
-            _exponentials(work, query, keys[start : start + n], own[i] - start, shift, log_base, FURTHEST / log_base)
-            if len(ranges):
-                leave_ranges_out(work[:n], 0.0, i, ranges, numbers, start)
-            sums[0, i] += _scaled(work, weights[start : start + n], n)
-            for v in range(len(values)):
-                sums[v + 1, i] += product(work, values[v, start : start + n], n)
-            if len(sums) > c:
-                sums[c, i] += _times_differences(work, keys[start : start + n], query, n)
+        square, log_weight = (query - keys[nearest]) ** 2, np.log(weights[nearest])
+        to_second = _square_of_second(keys, query, nearest, own[i]) - square
+        for f in range(len(rates)):
+            rate = rates[f]
+            if done[f, i] or not np.isfinite(rate * square):  # without support
+                continue
+            shift = 0.0 if log_weight - rate * square > smallest_exponent else square
+            log_scale[f, i] = -rate * shift
+            window = max(log_small_part - log_weight, 0.0) / rate
+            if to_second > window:
+                weight = weights[nearest] * np.exp(-rate * (square - shift))
+                _add_key(sums, f, i, keys[nearest] - query, weight, values, nearest)
+                continue
+            first, last = _window(keys, query, place, nearest, window, guesses[f])
+            log_base = -rate / np.log(2.0)
+            furthest = FURTHEST / log_base  # where the exponent is the smallest
+            for start in range(first, last, TILE):
+                n = min(TILE, last - start)
+                _exponentials(work, query, keys[start : start + n], own[i] - start, shift, log_base, furthest)
+                if len(ranges):
+                    leave_ranges_out(work[:n], 0.0, i, ranges, numbers, start)
+                sums[f, 0, i] += _scaled(work, weights[start : start + n], n)
                 for v in range(len(values)):
-                    sums[c + v + 1, i] += product(work, values[v, start : start + n], n)
-                sums[2 * c, i] += _times_differences(work, keys[start : start + n], query, n)
+                    sums[f, v + 1, i] += product(work, values[v, start : start + n], n)
+                if sums.shape[1] > c:
+                    sums[f, c, i] += _times_differences(work, keys[start : start + n], query, n)
+                    for v in range(len(values)):
+                        sums[f, c + v + 1, i] += product(work, values[v, start : start + n], n)
+                    sums[f, 2 * c, i] += _times_differences(work, keys[start : start + n], query, n)
 
 
 @inner()
