@@ -259,13 +259,19 @@ def test_each_root_of_a_loss_has_the_derivatives_of_the_loss_of_its_row():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "n_outputs", "n", "d"), [("gaussian", None, 24, 4), ("tricube", 2, 24, 4), ("gaussian", 2, 6, 9)]
+    ("kernel", "n_outputs", "n", "d", "ridges"),
+    [
+        ("gaussian", None, 24, 4, [0.1, np.inf, 0.02, 1.0]),
+        ("tricube", 2, 24, 4, [0.1, np.inf, 0.02, 1.0]),
+        ("gaussian", 2, 6, 9, [0.1, np.inf, 0.02, 1.0]),
+        ("gaussian", 2, 6, 15, [0.1, np.inf]),
+    ],
 )
-def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_ridge(kernel, n_outputs, n, d):
+def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_ridge(kernel, n_outputs, n, d, ridges):
     """Also where some rows have no support, of the tricube, and of fewer samples than columns."""
     X, y, w, _ = regression(n=n, d=d, n_outputs=n_outputs)
     loss, W = loss_of(X, y, w, kernel, 1), np.full(d, 1.0 / np.sqrt(d))
-    ridge = np.resize([0.1, np.inf, 0.02, 1.0], d)
+    ridge = np.resize(ridges, d)
     expected = [np.log(loss.value(W, np.where(np.arange(d) == k, np.inf, ridge))) for k in range(d)]
     assert_allclose(rises_without_slopes(loss, W, ridge), expected - np.log(loss.value(W, ridge)), atol=1e-12)
 
