@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from covering import covering_array, describe
 from kernel_requests import assert_same_sums, request_of
+from numpy.testing import assert_allclose
 from problems import engine_cases
 
 from sknw._kernel_sums.costs import LOAD_SECONDS
@@ -138,6 +139,18 @@ def test_wide_bandwidths_take_a_difference_and_narrow_ones_direct_sums():
     assert 0 < RangeSums.of(request, ENGINES.values()).n_by_difference(ENGINES["expansion"]) < 4
     sums, expected = kernel_sums(request, "expansion"), ENGINES["dense"].compute(request)
     assert_same_sums(sums, expected, 1e-11, 8 * np.finfo(float).eps * np.abs(expected.log_scale).max())
+
+
+@pytest.mark.parametrize("name", ["expansion", "pruned", "fused"])
+def test_far_from_all_keys_a_difference_is_right_or_said_to_be_lost(name):
+    """Without the nine keys that are nearest; the sums are e^-1800 at most for the farthest queries."""
+    keys, queries = np.sort(keys_of("random", 1), axis=0), np.linspace(3.0, 60.0, N)
+    request = request_of("gaussian", keys, queries, bandwidths=[3.0, 1.0])
+    request = replace(request, leave_out=LeaveOut(np.full(N, N - 9), np.full(N, N)))
+    sums, is_lost = RangeSums(request, ENGINES.values()).difference(ENGINES[name])
+    expected = ENGINES["dense"].compute(request)
+    assert 0 < is_lost.sum() < is_lost.size
+    assert_allclose(sums.log_mass()[~is_lost], expected.log_mass()[~is_lost], rtol=0, atol=1e-11)
 
 
 def test_own_keys_are_no_ranges():

@@ -259,13 +259,19 @@ def test_each_root_of_a_loss_has_the_derivatives_of_the_loss_of_its_row():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "n_outputs", "n", "d"), [("gaussian", None, 24, 4), ("tricube", 2, 24, 4), ("gaussian", 2, 6, 9)]
+    ("kernel", "n_outputs", "n", "d", "ridges"),
+    [
+        ("gaussian", None, 24, 4, [0.1, np.inf, 0.02, 1.0]),
+        ("tricube", 2, 24, 4, [0.1, np.inf, 0.02, 1.0]),
+        ("gaussian", 2, 6, 9, [0.1, np.inf, 0.02, 1.0]),
+        ("gaussian", 2, 6, 15, [0.1, np.inf]),
+    ],
 )
-def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_ridge(kernel, n_outputs, n, d):
+def test_how_much_a_slope_lowers_the_objective_is_the_difference_to_an_infinite_ridge(kernel, n_outputs, n, d, ridges):
     """Also where some rows have no support, of the tricube, and of fewer samples than columns."""
     X, y, w, _ = regression(n=n, d=d, n_outputs=n_outputs)
     loss, W = loss_of(X, y, w, kernel, 1), np.full(d, 1.0 / np.sqrt(d))
-    ridge = np.resize([0.1, np.inf, 0.02, 1.0], d)
+    ridge = np.resize(ridges, d)
     expected = [np.log(loss.value(W, np.where(np.arange(d) == k, np.inf, ridge))) for k in range(d)]
     assert_allclose(rises_without_slopes(loss, W, ridge), expected - np.log(loss.value(W, ridge)), atol=1e-12)
 
@@ -683,6 +689,15 @@ def test_small_w_are_switched_off_if_the_objective_rises_by_at_most_tol(matrix):
     assert rise > 1e-6
     assert pruned(w, penalty=0.0, tol=0.99 * rise)[2].w[0].max() > 0
     assert pruned(w, penalty=0.0, tol=1.01 * rise)[2].w[0].max() == 0
+
+
+@pytest.mark.parametrize(("part_of_rise", "expected"), [(0.99, 0.8), (1.01, 0.0)])
+def test_a_w_that_is_all_that_is_learned_is_switched_off_whatever_its_size(part_of_rise, expected):
+    X, y, _, _ = regression(n=40, d=1)
+    loss, w, ridge = loss_of(X, y, None, "gaussian", 0), np.array([0.8]), np.ones(1)
+    objective, at_zero = (learner_of(loss).value(of_w, ridge)[0] for of_w in (w, 0.0 * w))
+    learner = learner_of(loss, tol=part_of_rise * (at_zero - objective))
+    assert optimizer.prune_features(learner, MetricFit(w, ridge, objective, [1.0], True)).w.tolist() == [expected]
 
 
 # What does not depend on how it is computed
