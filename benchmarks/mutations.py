@@ -154,7 +154,7 @@ CHANGES = {
         ("_IN_FLOAT32 = 12.0", "_IN_FLOAT32 = 1200.0"),
     ],
     ("_kernel_sums/tiled/loops.py", "test_sums.py"): [
-        ("most_squarings = MOST_SQUARINGS if tile.itemsize == 8 else 1", "most_squarings = 60"),
+        ("np.int64(MOST_SQUARINGS if tile.itemsize == 8 else 1)", "np.int64(60)"),
     ],
     ("_kernel_sums/tiled/metric_gradient_loops.py", "test_metric_gradient.py"): [
         ("second[r + 1, j] - t1)", "second[r + 1, j] - t0)"),

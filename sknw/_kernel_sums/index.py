@@ -144,7 +144,7 @@ class KeyIndex:
 
     def without_columns(self) -> KeyIndex:
         """The same keys and weights, without columns: only the sums of weights are computed."""
-        return self.with_columns(np.empty((len(self), 0)))
+        return self.of_columns("no columns", lambda: self.with_columns(np.empty((len(self), 0))))
 
     def take(self, rows: np.ndarray | slice) -> KeyIndex:
         """Some of the keys, or all in another order."""

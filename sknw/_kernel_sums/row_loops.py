@@ -1,6 +1,8 @@
 """The steps that compiled loops share, each over a row of numbers."""
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, min, wide_vectors, without_nan
+import numpy as np
+
+from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, max, min, wide_vectors, without_nan
 
 
 @inner(MULTIPLY_ADD)
@@ -8,6 +10,42 @@ def subtract(row, shift):
     wide_vectors()
     for j in range(row.size):
         row[j] -= shift
+
+
+@inner(MULTIPLY_ADD)
+def powers(distances, power):
+    """u^power from u^2, in place."""
+    wide_vectors()
+    zero, half = distances.dtype.type(0.0), distances.dtype.type(0.5 * power)
+    if power == 1.0:
+        for j in range(distances.size):
+            distances[j] = np.sqrt(max(distances[j], zero))
+    elif power == 3.0:
+        for j in range(distances.size):
+            distances[j] *= np.sqrt(max(distances[j], zero))
+    elif power != 2.0:
+        for j in range(distances.size):
+            distances[j] = max(distances[j], zero) ** half
+
+
+@inner(MULTIPLY_ADD)
+def inverse_powers(slopes, distances, power):
+    """slopes = u^(power - 2) from u^2, for a power below 2; 0 where it is infinite."""
+    wide_vectors()
+    exponent = 0.5 * power - 1.0
+    for j in range(distances.size):
+        sq = distances[j]
+        if exponent == -0.5:
+            slopes[j] = 1.0 / np.sqrt(sq) if sq > 0.0 else 0.0
+        else:
+            slopes[j] = sq**exponent if sq > 0.0 else 0.0
+
+
+@inner(MULTIPLY_ADD)
+def multiply(row, others):
+    wide_vectors()
+    for j in range(row.size):
+        row[j] *= others[j]
 
 
 @inner()

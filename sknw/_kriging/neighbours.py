@@ -13,7 +13,7 @@ k-th smallest sum is below the next one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -214,13 +214,8 @@ class LocalKriging:
         """f_-S of queries (p, c), one for each test."""
         keys, some = tests.keys, self
         if keys is not None:
-            some = replace(
-                self,
-                columns=self.columns[keys],
-                values=self.values[keys],
-                weight=self.weight[keys],
-                rank=self.rank[keys],
-            )
+            of_keys = self.columns[keys], self.values[keys], self.weight[keys], self.rank[keys]
+            some = LocalKriging(self.model, *of_keys, self.n_neighbors)
         return some._solve(queries, tests.leave_out, n_threads)
 
     def _batches(self, queries: np.ndarray, n_threads: int) -> Iterator[tuple[int, _Solutions]]:
@@ -235,12 +230,7 @@ class LocalKriging:
         """Kriging of queries (m, c), each without the samples of its range; NaN where no sample is left."""
         from sknw._kriging.neighbour_loops import find_neighbours, solve_systems
 
-        m, k, v, q = (
-            len(queries),
-            min(self.n_neighbors, len(self)),
-            self.values.shape[1],
-            1 + self.model.directions.shape[1],
-        )
+        m, k, v = len(queries), min(self.n_neighbors, len(self)), self.values.shape[1]
         of_queries, trend = self._rows(queries), self._trend(queries)
         left_out = np.zeros((m, 2), dtype=np.int64)
         if leave_out is not None:
@@ -249,7 +239,7 @@ class LocalKriging:
         stored = m if with_equations else 0
         found = _Solutions(
             np.empty((m, v)), np.empty(m), np.empty(m, dtype=np.int64), np.empty((stored, k), dtype=np.int64),
-            np.empty((stored, k, 1 + v)), np.empty((stored, q, v)),
+            np.empty((stored, k, 1 + v)), np.empty((stored, trend.shape[1], v)),
         )  # fmt: skip
 
         def chunk(rows: slice) -> None:

@@ -99,9 +99,8 @@ def _of_lines(
 ) -> np.ndarray:
     """dm / dx (m, k, d), from the derivatives of the weighted means of all columns (m, c, d), and of log M (m, d)."""
     assert smoother.line is not None
-    y, x, xx, xy = split_line_columns(
-        np.swapaxes(by_x, 1, 2), *_shape(smoother)
-    )  # the derivative in feature a is [:, a]
+    # the derivative in feature a is [:, a]
+    y, x, xx, xy = split_line_columns(np.swapaxes(by_x, 1, 2), *_shape(smoother))
     xx -= np.einsum("mai,mj->maij", x, moments.x_mean) + np.einsum("mi,maj->maij", moments.x_mean, x)
     xy = xy - np.einsum("mai,mk->maik", x, moments.y_mean) - np.einsum("mi,mak->maik", moments.x_mean, y)
     v, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)

@@ -87,12 +87,8 @@ class RidgePath:
             predictions = self.lines.shrunken_value(ridges[:, np.newaxis], self._factor)
             scores = self.datafit.means(self.values, predictions, self.weights)
         else:
-            scores = np.concatenate(
-                [
-                    self.datafit.means(self.values, self._predictions(ridge)[np.newaxis], self.weights)
-                    for ridge in ridges
-                ]
-            )
+            at_ridges = (self._predictions(ridge)[np.newaxis] for ridge in ridges)
+            scores = np.concatenate([self.datafit.means(self.values, one, self.weights) for one in at_ridges])
         return np.where(np.isnan(scores), np.inf, scores)
 
     def _predictions(self, ridge: float) -> np.ndarray:

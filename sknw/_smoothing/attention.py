@@ -147,8 +147,7 @@ def effective_sample_size(request: KernelSumRequest, policy: str, algorithm: str
 
     Far from all keys, where logarithms of both sums would cancel, it comes from the attention itself.
     """
-    masses = request.index.of_columns("no columns", request.index.without_columns)
-    request = replace(request, index=masses)
+    request = replace(request, index=request.index.without_columns())
     (mass, log_scale), (square, log_scale_of_square) = _masses_of_kernel_and_square(request, algorithm)
     scale = 2.0 * log_scale - log_scale_of_square
     unsupported = (mass == 0) | (square == 0)
@@ -175,8 +174,7 @@ def least_sample_size(request: KernelSumRequest, algorithm: str) -> tuple[np.nda
     form = request.kernel.form
     if form is None or isinstance(form, ExponentialForm):
         return None
-    masses = request.index.of_columns("no columns", request.index.without_columns)
-    sums = kernel_sums(replace(request, index=masses), algorithm)
+    sums = kernel_sums(replace(request, index=request.index.without_columns()), algorithm)
     return sums.mass[0] * np.exp(sums.log_scale[0]), sums.mass[0] == 0
 
 

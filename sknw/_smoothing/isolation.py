@@ -36,7 +36,7 @@ def can_widen(kernel: Kernel) -> bool:
 
 def find_widths(request: KernelSumRequest, unit: float, algorithm: str) -> np.ndarray | None:
     """The widths s (m,) of the queries of a request, None if all are 1; `unit` is the weight that counts as 1 there."""
-    masses = replace(request, index=request.index.of_columns("no columns", request.index.without_columns))
+    masses = replace(request, index=request.index.without_columns())
 
     def log_samples(rows: np.ndarray, log_widths: np.ndarray) -> np.ndarray:
         at_widths = replace(masses.take(rows), widths=np.exp(log_widths))

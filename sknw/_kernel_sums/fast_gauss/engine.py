@@ -282,17 +282,12 @@ class _Expansion:
     def _along(self, stages: list[TranslationStage], amounts: np.ndarray, loop: Callable, *how: object) -> np.ndarray:
         """What a loop that goes along the last feature brings from the cells of the keys to the last stage."""
         cells = self.keys.cells
-        for stage in stages:
-            amounts, cells = self._translate_axis(stage, amounts, cells, loop, how), stage.turned
-        return amounts
-
-    def _translate_axis(
-        self, stage: TranslationStage, amounts: np.ndarray, cells: np.ndarray, loop: Callable, how: tuple
-    ) -> np.ndarray:
-        arrived = np.empty((len(stage.cells), *amounts.shape[1:]))
 
         def translate(some: slice) -> None:
             loop(arrived[some], stage.cells[some], amounts, cells, *how)
 
-        for_each_chunk(translate, len(arrived), CHUNK, self.n_threads)
-        return arrived
+        for stage in stages:
+            arrived = np.empty((len(stage.cells), *amounts.shape[1:]))
+            for_each_chunk(translate, len(arrived), CHUNK, self.n_threads)
+            amounts, cells = arrived, stage.turned
+        return amounts

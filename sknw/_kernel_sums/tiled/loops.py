@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentials, finish_compact, product, smallest_of, subtract
+from sknw._kernel_sums.row_loops import exponentials, finish_compact, powers, product, smallest_of, subtract
 from sknw.kernels import EDGE
 
 # A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
@@ -138,22 +138,6 @@ def squared_distances(tile, queries, start, keys, key_start, products):
 
 
 @inner(MULTIPLY_ADD)
-def powers(distances, power):
-    """u^power from u^2, in place."""
-    wide_vectors()
-    zero, half = distances.dtype.type(0.0), distances.dtype.type(0.5 * power)
-    if power == 1.0:
-        for j in range(distances.size):
-            distances[j] = np.sqrt(max(distances[j], zero))
-    elif power == 3.0:
-        for j in range(distances.size):
-            distances[j] *= np.sqrt(max(distances[j], zero))
-    elif power != 2.0:
-        for j in range(distances.size):
-            distances[j] = max(distances[j], zero) ** half
-
-
-@inner(MULTIPLY_ADD)
 def set_weights(weights, distances, rate, furthest, exponent, is_cosine):
     """The kernel, from u^power: 2^(rate u^power) or, with an exponent that is not None, (1 - rate u^power)^exponent.
 
@@ -171,6 +155,15 @@ def set_weights(weights, distances, rate, furthest, exponent, is_cosine):
             for j in range(weights.size):
                 weights[j] = max(one - rate * distances[j], zero)
             finish_compact(weights, weights.size, exponent, is_cosine)
+
+
+@inner()
+def set_weights_of_any(weights, distances, rate, furthest, exponent, is_cosine):
+    """As `set_weights`, with exponent -1 for the exponential: callers are compiled once for all kernels."""
+    if exponent < 0:
+        set_weights(weights, distances, rate, furthest, None, is_cosine)
+    else:
+        set_weights(weights, distances, rate, furthest, exponent, is_cosine)
 
 
 @inner(REORDERED)
@@ -236,7 +229,7 @@ def _add_sums_near(sums, i, tile, weights, shift, rates, furthest, largest, colu
 
 
 @inner(MULTIPLY_ADD)
-def square(weights, least):
+def _square(weights, least):
     """max(weights, least)^2, in place: with a `least`, as subnormal numbers take long."""
     wide_vectors()
     for j in range(weights.size):
@@ -245,15 +238,20 @@ def square(weights, least):
 
 
 @inner()
-def squarings_to(rates, f, most):
-    """How many squarings, one or two, turn the exponential at the rate before into that at rate f.
+def weights_at(weights, distances, rates, furthest, f, left, most, exponent, is_cosine):
+    """`set_weights` at rate f, given those at the rate before; returns how many squarings are left.
 
-    0 if these do not, or are more than `most`: each squaring doubles the relative error of a weight.
+    The exponential at twice or four times a rate is its square, or the square of that: with at most as many squarings
+    as are `left` of `most`, since each doubles the relative error of a weight.
     """
     for n in (1, 2):
-        if f > 0 and n <= most and abs(rates[f] - 2 * n * rates[f - 1]) <= 1e-15 * abs(rates[f]):
-            return n
-    return 0
+        is_power = f > 0 and n <= left and abs(rates[f] - 2 * n * rates[f - 1]) <= 1e-15 * abs(rates[f])
+        if exponent is None and is_power:
+            for _ in range(n):
+                _square(weights, np.sqrt(exp2(furthest[f], rates[f])))
+            return left - n
+    set_weights(weights, distances, rates[f], furthest[f], exponent, is_cosine)
+    return most
 
 
 @inner()
@@ -297,7 +295,7 @@ def add_sums(
     """
     block = row_length(keys)
     flat_tile, flat_weights = tile.reshape(4 * block), weights.reshape(4 * block)
-    most_squarings = MOST_SQUARINGS if tile.itemsize == 8 else 1
+    most = np.int64(MOST_SQUARINGS if tile.itemsize == 8 else 1)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
             squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
@@ -315,14 +313,7 @@ def add_sums(
             if exponent is None and rates.size == 1 and columns.shape[1] == 2:
                 _add_exponential_sums(sums[0, i : i + 4], tile, rates[0], furthest[0], columns[s])
                 continue
-            left = most_squarings
+            left = most
             for f in range(rates.size):
-                n_squarings = squarings_to(rates, f, left)
-                if exponent is None and n_squarings > 0:
-                    left -= n_squarings
-                    for _ in range(n_squarings):
-                        square(flat_weights, np.sqrt(exp2(furthest[f], rates[f])))
-                else:
-                    left = most_squarings
-                    set_weights(flat_weights, flat_tile, rates[f], furthest[f], exponent, is_cosine)
+                left = weights_at(flat_weights, flat_tile, rates, furthest, f, left, most, exponent, is_cosine)
                 accumulate(sums[f, i : i + 4], weights, columns[s])

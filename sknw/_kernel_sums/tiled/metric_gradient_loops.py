@@ -3,28 +3,15 @@
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentiate
+from sknw._kernel_sums.row_loops import exponentiate, inverse_powers, multiply, powers
 from sknw._kernel_sums.tiled.loops import (
     accumulate,
     add_four_products,
     add_product,
     leave_out,
-    powers,
     row_length,
     squared_distances,
 )
-
-
-@inner(MULTIPLY_ADD)
-def _inverse_powers(slopes, distances, exponent):
-    """u^(power - 2) from u^2, 0 where it is infinite; exponent = (power - 2) / 2 < 0."""
-    wide_vectors()
-    for j in range(4 * row_length(distances)):
-        sq = distances[j]
-        if exponent == -0.5:
-            slopes[j] = 1.0 / np.sqrt(sq) if sq > 0.0 else 0.0
-        else:
-            slopes[j] = sq**exponent if sq > 0.0 else 0.0
 
 
 @inner(MULTIPLY_ADD)
@@ -45,13 +32,6 @@ def _add_linear_form(tile, coefficients, columns, first):
         add_four_products(tile, coefficients, columns, k)
     for k in range(n_in_fours, n_columns):
         add_product(tile, coefficients, columns, k)
-
-
-@inner(MULTIPLY_ADD)
-def _multiply(tile, others):
-    wide_vectors()
-    for j in range(4 * row_length(tile)):
-        tile[j] *= others[j]
 
 
 @inner(REORDERED)
@@ -101,12 +81,12 @@ def add_metric_sums(working, queries, first_query, is_line, keys, kernel, cotang
                 continue
             squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
             if power != 2.0:
-                _inverse_powers(slopes, flat_tile, 0.5 * power - 1.0)
+                inverse_powers(slopes, flat_tile, power)
                 powers(flat_tile, power)
             for r in range(4):
                 exponentiate(tile[r], shift[i + r], rate, furthest)
             if power != 2.0:
-                _multiply(flat_tile, slopes)
+                multiply(flat_tile, slopes)
             leave_out(tile, left_out[i : i + 4], s * block, 0.0)
             if first_query >= 0:
                 for r in range(4):

@@ -10,13 +10,13 @@ from sknw._kernel_sums.numba import (
     REORDERED,
     compiled,
     disjoint_arrays,
-    exp2,
     inner,
     max,
     min,
     wide_vectors,
 )
-from sknw._kernel_sums.tiled.loops import MOST_SQUARINGS, powers, set_weights, square, squarings_to
+from sknw._kernel_sums.row_loops import powers
+from sknw._kernel_sums.tiled.loops import MOST_SQUARINGS, weights_at
 from sknw._kernel_sums.tiled.range_loops import VECTOR
 
 # Keys whose distances and weights, of four queries, stay in the first-level cache.
@@ -98,7 +98,7 @@ def add_pair_sums(
         As of `loops.add_sums`.
     sums, sums_by_column : arrays of shape (f, m, v), (f, v, m)
     """
-    m = keys.shape[1]
+    m, most = keys.shape[1], np.int64(MOST_SQUARINGS)
     for start in range(first // BLOCK * BLOCK, m, BLOCK):
         end = min(start + BLOCK, m)
         for i in range(first, min(last, end), 4):
@@ -112,15 +112,8 @@ def add_pair_sums(
                     distances[r * n + j] = np.inf
             if power != 2.0:
                 powers(distances, power)
-            left = MOST_SQUARINGS
+            left = most
             for f in range(rates.size):
-                n_squarings = squarings_to(rates, f, left)
-                if exponent is None and n_squarings > 0:
-                    left -= n_squarings
-                    for _ in range(n_squarings):
-                        square(weights, np.sqrt(exp2(furthest[f], rates[f])))
-                else:
-                    left = MOST_SQUARINGS
-                    set_weights(weights, distances, rates[f], furthest[f], exponent, is_cosine)
+                left = weights_at(weights, distances, rates, furthest, f, left, most, exponent, is_cosine)
                 for v in range(0, len(columns), 2):
                     _add_to_both(sums[f], sums_by_column[f], weights, columns, v, i, begin, end)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentials, finish_compact, product
-from sknw.kernels import EDGE
+from sknw._kernel_sums.row_loops import powers, product
+from sknw._kernel_sums.tiled.loops import set_weights_of_any
 
 # Keys whose distances and weights, of four queries, stay in the first-level cache; and how many a vector loop takes.
 _PIECE, VECTOR = 512, 8
@@ -27,35 +27,6 @@ def _set_squared_distances(distances, query, keys, first):
         q, z = query[k], keys[k, first : first + n]
         for j in range(n):
             distances[j] += (q - z[j]) ** 2
-
-
-@inner(MULTIPLY_ADD)
-def _set_powers(distances, power):
-    """u^power from u^2, in place."""
-    wide_vectors()
-    for j in range(distances.size):
-        if power == 1.0:
-            distances[j] = np.sqrt(distances[j])
-        elif power == 3.0:
-            distances[j] *= np.sqrt(distances[j])
-        else:
-            distances[j] = distances[j] ** (0.5 * power)
-
-
-@inner(MULTIPLY_ADD)
-def _set_weights(weights, distances, rate, furthest, exponent, is_cosine):
-    """As `loops.set_weights`; with exponent -1 the exponential."""
-    wide_vectors()
-    n = weights.size
-    if exponent < 0:
-        exponentials(weights, distances, rate, furthest)
-    elif exponent == 0:
-        for j in range(n):
-            weights[j] = 1.0 if rate * distances[j] <= EDGE else 0.0
-    else:
-        for j in range(n):
-            weights[j] = max(1.0 - rate * distances[j], 0.0)
-        finish_compact(weights, n, exponent, is_cosine)
 
 
 @compiled()
@@ -87,9 +58,9 @@ def add_range_sums(sums, first_query, queries, first, last, keys, columns, power
             for r in range(count):
                 _set_squared_distances(distances[r * n : (r + 1) * n], queries[i + r], keys, start)
             if power != 2.0:
-                _set_powers(distances, power)
+                powers(distances, power)
             for f in range(rates.size):
-                _set_weights(weights, distances, rates[f], furthest[f], exponent, is_cosine)
+                set_weights_of_any(weights, distances, rates[f], furthest[f], exponent, is_cosine)
                 for r in range(count):
                     row = weights[r * n : (r + 1) * n]
                     for j in range(min(first[i + r] - start, n)):

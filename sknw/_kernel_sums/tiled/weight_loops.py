@@ -1,8 +1,8 @@
 """Compiled loops for the kernel weights themselves, or sums of some of them; layout and arguments as in `loops`."""
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, wide_vectors
-from sknw._kernel_sums.row_loops import subtract
-from sknw._kernel_sums.tiled.loops import accumulate, powers, row_length, set_weights, squared_distances
+from sknw._kernel_sums.row_loops import powers, subtract
+from sknw._kernel_sums.tiled.loops import accumulate, row_length, set_weights_of_any, squared_distances
 
 
 @inner(REORDERED)
@@ -44,10 +44,7 @@ def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     for r in range(4):
         if shift[r] != 0.0:
             subtract(tile[r], shift[r])
-    if exponent < 0:
-        set_weights(flat_weights, flat_tile, rate, furthest, None, is_cosine)
-    else:
-        set_weights(flat_weights, flat_tile, rate, furthest, exponent, is_cosine)
+    set_weights_of_any(flat_weights, flat_tile, rate, furthest, exponent, is_cosine)
 
 
 @compiled()

@@ -78,8 +78,7 @@ class Tree(Engine):
 
     def weight_pairs(self, request: KernelSumRequest, negligible: float, top_k: int | None) -> csr_array:
         """As of `registry.ListsPairs`."""
-        masses = request.index.of_columns("no columns", request.index.without_columns)
-        request = replace(request, bandwidths=request.bandwidths[:1], index=masses)
+        request = replace(request, bandwidths=request.bandwidths[:1], index=request.index.without_columns())
         pays = _trees_pay(request)
         pairs = Pairs(request, pays)
         if request.kernel.is_compact:

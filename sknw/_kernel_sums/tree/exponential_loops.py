@@ -5,8 +5,8 @@ What a query has summed so far says which blocks are still near: those whose key
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentials, smallest_of
+from sknw._kernel_sums.numba import REORDERED, compiled, exp2, inner, max, min, wide_vectors
+from sknw._kernel_sums.row_loops import exponentials, powers, smallest_of
 from sknw._kernel_sums.tree.constants import BLOCK
 from sknw._kernel_sums.tree.loops import (
     DEEPEST,
@@ -64,19 +64,6 @@ def next_leaf(stack, gaps, n_nodes, furthest, keys, low, high):
             return first, n_nodes
         n_nodes = _push_children(stack, gaps, n_nodes, node, first, last, keys, low, high)
     return np.int64(-1), n_nodes
-
-
-@inner(MULTIPLY_ADD)
-def set_powers(tile, n, power):
-    """u^power from u^2, in place, of the first n elements."""
-    wide_vectors()
-    if power == 1.0:
-        for j in range(n):
-            tile[j] = np.sqrt(tile[j])
-    elif power != 2.0:
-        half = 0.5 * power
-        for j in range(n):
-            tile[j] **= half
 
 
 @inner()
@@ -195,7 +182,7 @@ def add_exponential_sums(
                     for a in range(some.size):
                         reach[some[a]] = min(reach[some[a]], smallest_of(tile[a]))
                     continue
-                set_powers(flat_tile, some.size * BLOCK, power)
+                powers(flat_tile[: some.size * BLOCK], power)
                 for a in range(some.size):
                     if shift[start + some[a]] != 0.0:
                         _subtract(tile[a], shift[start + some[a]])

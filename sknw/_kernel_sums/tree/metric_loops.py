@@ -3,9 +3,9 @@
 import numpy as np
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentiate
+from sknw._kernel_sums.row_loops import exponentiate, inverse_powers, multiply, powers
 from sknw._kernel_sums.tree.constants import BLOCK
-from sknw._kernel_sums.tree.exponential_loops import next_leaf, set_powers
+from sknw._kernel_sums.tree.exponential_loops import next_leaf
 from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
@@ -19,15 +19,6 @@ from sknw._kernel_sums.tree.loops import (
 
 
 @inner(MULTIPLY_ADD)
-def _set_slopes(slopes, tile, n, power):
-    """u^(power - 2) from u^2, 0 where it is infinite, of the first n elements."""
-    wide_vectors()
-    exponent = 0.5 * power - 1.0
-    for j in range(n):
-        slopes[j] = tile[j] ** exponent if tile[j] > 0.0 else 0.0
-
-
-@inner(MULTIPLY_ADD)
 def _set_linear_forms(rows, near, coefficients, columns):
     """rows[r, j] = sum_k coefficients[near[r], k] columns[k, j], of as many columns as coefficients."""
     wide_vectors()
@@ -38,13 +29,6 @@ def _set_linear_forms(rows, near, coefficients, columns):
         for k in range(1, of_row.size):
             for j in range(BLOCK):
                 rows[r, j] += of_row[k] * columns[k, j]
-
-
-@inner(MULTIPLY_ADD)
-def _multiply(tile, others, n):
-    wide_vectors()
-    for j in range(n):
-        tile[j] *= others[j]
 
 
 @inner(REORDERED)
@@ -108,12 +92,12 @@ def add_metric_sums(
                 n = some.size * BLOCK
                 set_squared_distances_quickly(tile, some, points, keys[0][b])
                 if power != 2.0:
-                    _set_slopes(flat_slopes, flat_tile, n, power)
-                    set_powers(flat_tile, n, power)
+                    inverse_powers(flat_slopes[:n], flat_tile[:n], power)
+                    powers(flat_tile[:n], power)
                 for a in range(some.size):
                     exponentiate(tile[a], shift[start + some[a]], rate, furthest)
                 if power != 2.0:
-                    _multiply(flat_tile, flat_slopes, n)
+                    multiply(flat_tile[:n], flat_slopes)
                 leave_out(tile, 0.0, some, left_out, start, b * BLOCK)
                 _set_linear_forms(one, some, p[start:stop], x[b])
                 _set_linear_forms(two, some, s[start:stop], y[b])

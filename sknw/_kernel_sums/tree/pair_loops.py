@@ -7,8 +7,9 @@ query, so that none underflows and those of a far query, all of a similar size, 
 import numpy as np
 
 from sknw._kernel_sums.numba import compiled, exp2, inner, max, min
+from sknw._kernel_sums.row_loops import powers
 from sknw._kernel_sums.tree.constants import BLOCK
-from sknw._kernel_sums.tree.exponential_loops import next_leaf, set_powers, squared_reach
+from sknw._kernel_sums.tree.exponential_loops import next_leaf, squared_reach
 from sknw._kernel_sums.tree.loops import (
     DEEPEST,
     ROWS,
@@ -92,7 +93,7 @@ def visit_pairs(
                 some = near[r : min(r + ROWS, n_near)]
                 set_squared_distances_quickly(tile, some, points, keys[0][s])
                 leave_out(tile, np.inf, some, left_out, start, s * BLOCK)
-                set_powers(flat_tile, some.size * BLOCK, power)
+                powers(flat_tile[: some.size * BLOCK], power)
                 n_keys = min(BLOCK, order.size - s * BLOCK)
                 for a in range(some.size):
                     i = start + some[a]
