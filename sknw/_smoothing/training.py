@@ -135,9 +135,10 @@ class TrainingSet:
         return csr_array((self.share[row], (self.sample_of_rows[row], row)), shape=(len(self), len(self.given)))
 
     def into_units_of_y(self, values: np.ndarray) -> np.ndarray:
-        """y_center + y_scales * values, in place of the values (m, k)."""
-        values *= self.y_scales
-        values += self.y_center
+        """y_center + y_scales * values, in place of the values (m, k); infinite where a line is too far up."""
+        with np.errstate(over="ignore"):
+            values *= self.y_scales
+            values += self.y_center
         return values
 
     def clip_to_targets(self, means: np.ndarray) -> np.ndarray:
@@ -166,7 +167,11 @@ class TrainingSet:
 
     def in_units_of_x(self, w: np.ndarray) -> np.ndarray:
         """What multiplies x, for the w (d,) or (d, r) that multiplies standardised inputs."""
-        return (w.T / self.scales).T
+        with np.errstate(over="ignore"):
+            of_x = (w.T / self.scales).T
+        if not np.all(np.isfinite(of_x)):
+            raise ValueError("X has values too small for w, which multiplies them; multiply X by a constant.")
+        return of_x
 
 
 def coordinates(X: np.ndarray, center: np.ndarray, w: np.ndarray) -> np.ndarray:

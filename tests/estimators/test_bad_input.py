@@ -334,3 +334,14 @@ def test_a_refused_second_fit_leaves_the_first_or_none(case, Estimator):
 def test_make_sine_power_refuses_what_it_cannot_make(parameters, message):
     with pytest.raises(ValueError, match=message):
         make_sine_power(**parameters)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_inputs_so_small_that_w_is_no_number_are_refused(degree):
+    """Inputs of 1e-308 would be multiplied by a w above 1e308; inputs of 1e-241 are not too small."""
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    y = np.sin(X[:, 0])
+    with pytest.raises(ValueError, match="X has values too small for w"):
+        AttentionPoolingRegressor(degree=degree).fit(1e-308 * X, y)
+    small, usual = (AttentionPoolingRegressor(degree=degree).fit(scale * X, y) for scale in (2.0**-800, 1.0))
+    assert_array_equal(small.w_, 2.0**800 * usual.w_)

@@ -251,6 +251,13 @@ def test_far_queries_get_finite_predictions(kernel, algorithm):
     assert np.all(np.isfinite(model.predict(np.array([[1e8, 0.0], [1e150, -1e150], [0.0, 1e300]]))))
 
 
+def test_a_line_beyond_all_numbers_is_infinite():
+    X = np.array([[-1.0], [0.0], [1.0]])
+    model = LocalLinearRegressor(bandwidth=1e308, ridge=0.0).fit(X, 1e303 * X[:, 0])
+    assert_allclose(model.predict([[1e4], [-1e4]]), [1e307, -1e307], rtol=1e-12)
+    assert_array_equal(model.predict([[1e300], [-1e300]]), [np.inf, -np.inf])
+
+
 @pytest.mark.parametrize(("kernel", "algorithm"), [("gaussian", "expansion"), ("epanechnikov", "sorted")])
 def test_the_widest_bandwidths_are_as_good_as_infinite(kernel, algorithm):
     X, y, w, _ = regression(d=1, weighted=True)
