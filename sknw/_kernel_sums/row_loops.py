@@ -6,6 +6,20 @@ from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, SINE, exp2, inner, 
 
 
 @inner(MULTIPLY_ADD)
+def set_squared_distances(distances, query, keys, first):
+    """distances[j] = ||query - keys[:, first + j]||^2."""
+    wide_vectors()
+    n = distances.size
+    q, z = query[0], keys[0, first : first + n]
+    for j in range(n):
+        distances[j] = (q - z[j]) ** 2
+    for k in range(1, len(keys)):
+        q, z = query[k], keys[k, first : first + n]
+        for j in range(n):
+            distances[j] += (q - z[j]) ** 2
+
+
+@inner(MULTIPLY_ADD)
 def subtract(row, shift):
     wide_vectors()
     for j in range(row.size):

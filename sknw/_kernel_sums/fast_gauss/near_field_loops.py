@@ -5,8 +5,8 @@ Points stand by feature, (d, n), sorted by cell; a list of cells is sorted lexic
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, SMALLEST_EXPONENT, compiled, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentiate, product, put_in_range, smallest_of
+from sknw._kernel_sums.numba import SMALLEST_EXPONENT, compiled, inner, max, min
+from sknw._kernel_sums.row_loops import exponentiate, product, put_in_range, set_squared_distances, smallest_of
 
 # Keys summed together, whose distances stay in the first-level cache.
 TILE = 512
@@ -73,19 +73,6 @@ def _near_runs(runs, cell, cells, start, reach, d):
     return n_runs
 
 
-@inner(MULTIPLY_ADD)
-def distances(distances, query, keys, n):
-    """distances[j] = ||query - keys[:, j]||^2."""
-    wide_vectors()
-    q, z = query[0], keys[0]
-    for j in range(n):
-        distances[j] = (q - z[j]) ** 2
-    for k in range(1, len(keys)):
-        q, z = query[k], keys[k]
-        for j in range(n):
-            distances[j] += (q - z[j]) ** 2
-
-
 @inner()
 def _fill_up(keys, columns, n):
     """Keys infinitely far and without weight, up to a multiple of `VECTOR`; returns it."""
@@ -125,7 +112,7 @@ def _visit_tile(sums, nearest, searching, points, left_out, start, stop, tile, n
     own, ranges, _ = left_out
     n_filled = _fill_up(keys, columns, n)
     for i in range(start, stop):
-        distances(work, points[:, i], keys, n_filled)
+        set_squared_distances(work[:n_filled], points[:, i], keys, np.int64(0))
         place = own[i] - own_at[0]
         in_tile = own[i] >= 0 and own_at[1] <= place < own_at[2]
         if searching:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sknw._kernel_sums.numba import MULTIPLY_ADD, compiled, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import powers, product
+from sknw._kernel_sums.numba import compiled, max, min
+from sknw._kernel_sums.row_loops import powers, product, set_squared_distances
 from sknw._kernel_sums.tiled.loops import set_weights_of_any
 
 # Keys whose distances and weights, of four queries, stay in the first-level cache; and how many a vector loop takes.
@@ -13,20 +13,6 @@ _PIECE, VECTOR = 512, 8
 def filled_up(rows):
     """Rows with `VECTOR` zeros behind."""
     return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, VECTOR))))
-
-
-@inner(MULTIPLY_ADD)
-def _set_squared_distances(distances, query, keys, first):
-    """distances[j] = ||query - keys[:, first + j]||^2."""
-    wide_vectors()
-    n = distances.size
-    q, z = query[0], keys[0, first : first + n]
-    for j in range(n):
-        distances[j] = (q - z[j]) ** 2
-    for k in range(1, len(keys)):
-        q, z = query[k], keys[k, first : first + n]
-        for j in range(n):
-            distances[j] += (q - z[j]) ** 2
 
 
 @compiled()
@@ -56,7 +42,7 @@ def add_range_sums(sums, first_query, queries, first, last, keys, columns, power
             n = -(-min(_PIECE, high - start) // VECTOR) * VECTOR
             distances, weights = work[0, : count * n], work[1, : count * n]
             for r in range(count):
-                _set_squared_distances(distances[r * n : (r + 1) * n], queries[i + r], keys, start)
+                set_squared_distances(distances[r * n : (r + 1) * n], queries[i + r], keys, start)
             if power != 2.0:
                 powers(distances, power)
             for f in range(rates.size):
