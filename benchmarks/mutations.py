@@ -3,7 +3,7 @@
 Each mutation changes one line in a copy of the checkout and runs the tests that should fail then. One that survives
 shows what no test holds. A mutation whose line is no longer there stops the script: change it with the line.
 
-    python benchmarks/mutations.py              all of them, one to two hours
+    python benchmarks/mutations.py              all of them, about an hour
     python benchmarks/mutations.py _predictive  those whose file or lines contain this
 
 Needs what the tests need; mutations for tests/interop also need the extra interop, and are left out without it. The
