@@ -132,7 +132,7 @@ CHANGES = {
     ("_kernel_sums/fast_gauss/line_loops.py", "test_sums_expansion.py"): [
         (" + ROUNDING * distance", ""),
         ("max(log_small_part - log_weight, 0.0)", "0.5 * log_small_part"),
-        ("if to_second > window:", "if to_second > 0.0:"),
+        ("if rise > most_rise:", "if rise > 0.0:"),
         ("np.exp(-rate * (square - shift))", "1.0"),
     ],
     ("_kernel_sums/fast_gauss/near_field_loops.py", "test_sums_expansion.py"): [
@@ -275,8 +275,7 @@ CHANGES = {
         ("LOG_RIDGE_VARIANCE_PENALTY = 0.01", "LOG_RIDGE_VARIANCE_PENALTY = 0.0"),
         ("strength * gamma * by_w, strength * by_ridge", "0.5 * strength * gamma * by_w, strength * by_ridge"),
         ("(1.0 - 1.0 / len(w)) * self.penalty", "self.penalty"),
-        ("(norms > _SMALL_W)", "(norms > 0.0)"),
-        ("& (not learner.scan_is_complete)", ""),
+        ("is_large = norms > largest", "is_large = norms > 0.0"),
         ("directions = directions[:, ::-1][:, :r]", "directions = directions[:, :r]"),
         ("_FIRM_W = 0.3, 0.3", "_FIRM_W = 0.3, 1e-9"),
         ("np.sqrt(2.0 * by_loss * relative)", "np.sqrt(by_loss * relative)"),

@@ -36,7 +36,8 @@ TILED_WRITTEN = 3.0
 SWEEP_POINT, SWEEP_POINT_OF_HIGH_DEGREE, SWEEP_BANDWIDTH = 12.0, 25.0, 6e4
 
 # The Gaussian of one feature: a call, a point and a bandwidth; of a direct sum before its first key, and of a key; to
-# begin with expansions, and of each a cell, and a coefficient of a cell times one of a matrix.
+# begin with expansions; a cell, of keys to make its moments and of queries to translate them; and a coefficient of a
+# cell times one of a matrix.
 LINE_CALL, LINE_POINT, LINE_BANDWIDTH = 3e5, 6.0, 8e4
 # Seconds of compiling the loops of expansions, once a machine.
 LINE_COMPILING = 4.0

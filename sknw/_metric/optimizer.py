@@ -15,7 +15,7 @@ out, and small w_k become 0. Most of many features do not matter, and a step tak
 Infinite ridges are no part of the sum over the ridges.
 
 Structures are nested, W = c I, diag(w_1, ..., w_d), d x d matrices: a start of each is the optimum of the one before.
-Of one feature without a ridge to learn the first two are the same, and are learned at once.
+Of one feature without a ridge to learn the first two are the same, and all starts of both compete.
 
 The form and the size of the penalty and the starts were chosen by the test error on the 25 data sets of
 benchmarks/accuracy.py; docs/guide/learned_attention.rst says what else was tried.
@@ -48,7 +48,7 @@ INFEASIBLE = 1e6
 # It only keeps ridges that do not matter to the loss from drifting to their bounds.
 LOG_RIDGE_VARIANCE_PENALTY = 0.01
 # Features of smaller w are candidates for w = 0: two standard deviations along one add at most 0.01 to u^2.
-_SMALL_W = 0.05
+SMALL_W = 0.05
 # L-BFGS-B ends when no derivative is larger; how many steps it remembers.
 _SMALLEST_GRADIENT, N_CORRECTIONS = 1e-7, 20
 # L-BFGS-B sees the objective, its derivatives and the starts rounded to multiples of these, far above the rounding of
@@ -67,7 +67,7 @@ _FEW_FEATURES, _ITERATIONS_BETWEEN, _LEAST_PART, _MOST_RISE = 15, 4, 0.1, 0.02
 _LEAST_GAIN, _FIRM_W = 0.3, 0.3
 _REACHED_MAX_ITER = 1  # status of scipy's L-BFGS-B
 # Rows of the scan for scalar w, over every other bandwidth of a grid. Lines of many features take fewer, but at least
-# the second number. A scan that is complete takes `_SCREEN_ROWS`, and every bandwidth.
+# the second number. Where w is one number the scan takes `_SCREEN_ROWS`, and every bandwidth.
 _SCAN_ROWS, _LEAST_SCAN_ROWS = 250, 25
 # How many minima of the scan are starts.
 _MOST_SCALAR_STARTS = 2
@@ -138,8 +138,8 @@ class MetricOptimizer:
         return self.learns_ridge and len(self.loss.training.scales) > _FEW_FEATURES
 
     @property
-    def scan_is_complete(self) -> bool:
-        """Whether a scan of scalar w is one of all that can be learned: of one feature, where no ridge is learned."""
+    def learns_one_number(self) -> bool:
+        """Whether one number w is all that is learned: of one feature, where no ridge is. The scan is one of all w."""
         return len(self.loss.training.scales) == 1 and not self.learns_ridge
 
     def takes_squares(self, w: np.ndarray) -> bool:
@@ -257,7 +257,7 @@ class MetricOptimizer:
         """
         w, ridge, most = fit.w, fit.ridge, _MOST_RISE / len(self.loss.validation)
         rises = np.where(np.isinf(ridge), np.inf, rises_without_slopes(self.loss, w, ridge))
-        is_small, n_slopes = (w > 0) & (w <= _SMALL_W), int(np.isfinite(ridge).sum())
+        is_small, n_slopes = (w > 0) & (w <= SMALL_W), int(np.isfinite(ridge).sum())
         idle = np.argsort(rises, kind="stable")[: min(int(np.sum(rises < most)), n_slopes - 1)]
         while len(idle) + int(is_small.sum()) >= _LEAST_PART * (n_slopes + int((w > 0).sum())):
             fewer = np.where(is_small, 0.0, w), np.where(np.isin(np.arange(len(w)), idle), np.inf, ridge)
@@ -330,16 +330,16 @@ def learn(learner: MetricOptimizer, structure: str, rank: int) -> MetricFit:
     """The best minimum of a structure, with `rank` columns if W is a matrix."""
     d = len(learner.loss.training.scales)
     scalars = [(np.full(d, w), np.full(d, ridge)) for w, ridge in scalar_starts(learner)]
-    even = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
-    if structure == "diagonal" and learner.scan_is_complete:
-        return multistart(learner, [*scalars, *even], structure)
+    fixed = [(np.full(d, w), np.full(d, START_RIDGE)) for w in START_W]
+    if learner.learns_one_number and structure in ("scalar", "diagonal"):
+        return multistart(learner, [*scalars, *fixed], structure)
     if structure == "scalar":
         return multistart(learner, scalars, structure)
     if learner.learns_many_slopes:
         scalar = MetricFit(*scalars[0], np.inf, [np.nan], True)  # not minimised: near enough for Gauss-Newton steps
     else:
         scalar = screen_starts(replace(learner, penalty=0.0), scalars, "scalar")
-    diagonal = multistart(learner, [(scalar.w, scalar.ridge), *even], "diagonal")
+    diagonal = multistart(learner, [(scalar.w, scalar.ridge), *fixed], "diagonal")
     if not learner.learns_many_slopes and diagonal.objective > learner.value(scalar.w, scalar.ridge)[0]:
         diagonal = learner.minimise(scalar.w, scalar.ridge, "diagonal")
     if structure == "diagonal":
@@ -389,13 +389,10 @@ def sharpen(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
     return learned
 
 
-def prune_features(learner: MetricOptimizer, learned: MetricFit) -> MetricFit:
-    """The same with w_k = 0 where ||W_k|| is at most `_SMALL_W`, if the objective rises by at most `tol`.
-
-    A w that is all that is learned may be of any size: without signal its loss has minima above 0 by chance.
-    """
+def prune_features(learner: MetricOptimizer, learned: MetricFit, largest: float) -> MetricFit:
+    """The same with w_k = 0 where ||W_k|| is at most `largest`, if the objective rises by at most `tol`."""
     norms = learned.w if learned.w.ndim == 1 else np.linalg.norm(learned.w, axis=1)
-    is_large = (norms > _SMALL_W) & (not learner.scan_is_complete)
+    is_large = norms > largest
     if is_large.all():
         return learned
     w = (learned.w.T * is_large).T
@@ -428,7 +425,7 @@ def scalar_starts(learner: MetricOptimizer) -> list[tuple[float, float]]:
     ridge = None if learner.learns_ridge else given
     d = len(training.scales)
     n_rows, step = _SCAN_ROWS, 2
-    if learner.scan_is_complete:
+    if learner.learns_one_number:
         n_rows, step = _SCREEN_ROWS, 1
     elif learner.learns_many_slopes:
         n_rows = max(_SCAN_ROWS * _FEW_FEATURES // d, _LEAST_SCAN_ROWS)

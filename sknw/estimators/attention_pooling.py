@@ -71,7 +71,8 @@ class AttentionPoolingRegressor(RegressionMixin, MetricSmoother):
     tol : float, default=1e-6
         A minimisation ends when an iteration lowers the logarithm of the loss by less, relative to itself or to 1; of
         lines of more than 15 features, also when it is less than 0.3 / n. At the end all small w are set to 0 if the
-        logarithm of the loss, with its penalty, does not rise by more.
+        logarithm of the loss, with its penalty, does not rise by more; a w of any size if it is the only number that is
+        learned, from all samples.
     outside : {"nearest", "mean", "nan", "raise"}, default="nearest"
         What a query without support gets, as of :class:`NadarayaWatsonRegressor`.
     cv : int, splitter, iterable or None, default=None

@@ -193,7 +193,9 @@ class MetricSmoother(IncrementalSmoother):
         else:
             start = None
         if not self._learns_from_some(n, d):
-            return self._minimise(self._learner(training, kernel, validation, progress), start)
+            learner = self._learner(training, kernel, validation, progress)
+            # without signal the loss has minima at w > 0 by chance; of many samples, a larger w may show a weak signal
+            return self._minimise(learner, start, np.inf if learner.learns_one_number else optimizer.SMALL_W)
         groups = None if data.rule is None or data.rule.groups is None else data.rule.groups[training.given_rows]
         rng, n_few = np.random.default_rng(0), self._n_learning_samples(n, d)
 
@@ -208,17 +210,19 @@ class MetricSmoother(IncrementalSmoother):
         n_few = len(few.loss.training)
         if start is not None:
             start = scale_metric(*start, (n_few / n) ** TYPICAL_EXPONENT, few.learns_ridge)
-        learned = self._minimise(few, start)
+        learned = self._minimise(few, start, optimizer.SMALL_W)
         return extrapolate(learned, learner_of(MORE * n_few, int(PREDICTED * n_few)), n_few, n)
 
-    def _minimise(self, learner: MetricOptimizer, start: tuple[np.ndarray, np.ndarray] | None) -> MetricFit:
-        """The minimum from a start, or the best of those from all starts."""
+    def _minimise(
+        self, learner: MetricOptimizer, start: tuple[np.ndarray, np.ndarray] | None, largest: float
+    ) -> MetricFit:
+        """The minimum from a start, or the best of those from all starts; a w up to `largest` is 0 if it can be."""
         structure = str(self.w)
         if start is not None:
             learned = learner.minimise(*start, structure)
         else:
             learned = optimizer.learn(learner, structure, self._shape(len(learner.loss.training.scales))[-1])
-        return optimizer.sharpen(learner, optimizer.prune_features(learner, learned))
+        return optimizer.sharpen(learner, optimizer.prune_features(learner, learned, largest))
 
     def _learner(
         self, training: TrainingSet, kernel: Kernel, validation: Validation, progress: Progress

@@ -550,17 +550,9 @@ def test_no_w_is_evaluated_twice_in_a_row():
     assert len(asked) > 3
     assert np.all(np.any(np.diff(asked, axis=0) != 0.0, axis=1))
     progress.asked.clear()
-    pruned = optimizer.prune_features(learner, learned)
+    pruned = optimizer.prune_features(learner, learned, optimizer.SMALL_W)
     assert not progress.asked  # the loss alone decides
     assert (pruned is learned) == (learned.w.min() > 0.05)
-
-
-def test_of_one_feature_means_start_from_the_minima_of_the_scan_and_from_fixed_w():
-    X, y, w, _ = regression(n=20, d=1)
-    learner = Chosen(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, [])
-    optimizer.learn(learner, "diagonal", 1)
-    of_scan = [w for w, _ in optimizer.scalar_starts(learner)]
-    assert [float(w[0]) for *_, w in learner.progress] == [*of_scan, 0.3, 1.0]
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov", "tricube"])
@@ -574,6 +566,26 @@ def test_one_feature_that_has_no_signal_gets_w_0(kernel, seed):
     assert learned.w_[0] == 0.0
     scores = [AttentionPoolingRegressor(kernel=kernel, w=w).fit(X, y).loo_score_ for w in np.geomspace(0.1, 1e3, 60)]
     assert learned.loo_score_ >= max(scores)
+
+
+def test_a_weak_signal_that_only_many_samples_show_is_learned():
+    """The tenth of them from which w is learned give w = 0 as low a loss."""
+    rng = np.random.default_rng(3)
+    x = rng.uniform(size=20_000)
+    signal = 0.04 * np.sin(6 * x)
+    y = signal + rng.normal(size=20_000)
+    learned = AttentionPoolingRegressor().fit(x[:, np.newaxis], y)
+    assert np.mean((learned.predict(x[:, np.newaxis]) - signal) ** 2) < 0.5 * signal.var()
+    assert learned.loo_score_ > 0.0
+
+
+@pytest.mark.parametrize("structure", ["scalar", "diagonal"])
+def test_of_one_feature_means_start_from_the_minima_of_the_scan_and_from_fixed_w(structure):
+    X, y, w, _ = regression(n=20, d=1)
+    learner = Chosen(loss_of(X, y, w, "gaussian", 0), None, 3.0, 200, 1e-6, [])
+    optimizer.learn(learner, structure, 1)
+    of_scan = [w for w, _ in optimizer.scalar_starts(learner)]
+    assert [float(w[0]) for *_, w in learner.progress] == [*of_scan, 0.3, 1.0]
 
 
 @pytest.mark.parametrize("seed", [15, 18, 35])
@@ -675,7 +687,7 @@ def test_small_w_are_switched_off_if_the_objective_rises_by_at_most_tol(matrix):
         learner = learner_of(loss_of(X, y, None, "gaussian", 0), penalty, tol)
         objective, loss, _, _ = learner.objective(as_w(w), np.ones(3))
         learned = MetricFit(as_w(w), np.ones(3), objective, [1.0, loss], True)
-        return learner, learned, optimizer.prune_features(learner, learned)
+        return learner, learned, optimizer.prune_features(learner, learned, optimizer.SMALL_W)
 
     learner, learned, off = pruned([3.0, 0.049, 0.051], penalty=3.0, tol=1e-3)
     np.testing.assert_array_equal(off.w, as_w([3.0, 0.0, 0.051]))
@@ -697,7 +709,9 @@ def test_a_w_that_is_all_that_is_learned_is_switched_off_whatever_its_size(part_
     loss, w, ridge = loss_of(X, y, None, "gaussian", 0), np.array([0.8]), np.ones(1)
     objective, at_zero = (learner_of(loss).value(of_w, ridge)[0] for of_w in (w, 0.0 * w))
     learner = learner_of(loss, tol=part_of_rise * (at_zero - objective))
-    assert optimizer.prune_features(learner, MetricFit(w, ridge, objective, [1.0], True)).w.tolist() == [expected]
+    learned = MetricFit(w, ridge, objective, [1.0], True)
+    assert optimizer.prune_features(learner, learned, np.inf).w.tolist() == [expected]
+    assert optimizer.prune_features(learner, learned, 0.79) is learned
 
 
 # What does not depend on how it is computed

@@ -14,7 +14,8 @@ level. Hence three steps, each linear:
     evaluation     S(q) = sum_j L_j T_j(x)
 
 Each sum comes with a bound of its error; queries for which it is not small enough, as those in a gap beside many keys,
-and those for which it would not pay, get the direct sum over the keys near them (`near_field`).
+and those for which it would not pay, get the direct sum over the keys near them (`near_field`; `line_loops` of one
+feature).
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class FastGauss(Engine):
         return 0.0 if has_compiled(near_field_loops.add_near_keys) else costs.CELLS_COMPILING
 
     def compute(self, request: KernelSumRequest) -> ScaledSums:
-        """The sums, by expansions at one bandwidth after the other, and directly."""
+        """The sums: by expansions where they pay, one bandwidth after the other; the others directly."""
         return self._sums(request, 1 + request.columns.shape[1])
 
     def line_refusal(self, request: KernelSumRequest) -> str | None:
@@ -117,8 +118,8 @@ class FastGauss(Engine):
         if points.d == 1:
             GaussianLine(points).set_sums(sums, log_scale, bandwidths, widths)
         else:
-            for f in range(n_bandwidths - 1, -1, -1):  # neighbours share cells and moments
-                _set_sums(points, sums[f], log_scale[f], bandwidths[f], widths[f])
+            for b in range(n_bandwidths - 1, -1, -1):  # bandwidths beside each other share cells and moments
+                _set_sums(points, sums[b], log_scale[b], bandwidths[b], widths[b])
         return ScaledSums(sums[:, 0], sums[:, 1:].transpose(0, 2, 1), log_scale)
 
 
@@ -126,7 +127,7 @@ register(FastGauss())
 
 
 def _cell_widths(bandwidths: list[Bandwidth]) -> list[float]:
-    """The widths of cells at bandwidths in descending order: about one bandwidth, or that of the next narrower ones."""
+    """The widths of cells at bandwidths in descending order: about one bandwidth, or about that of a narrower one."""
     widths, width = [], 0.0
     for bandwidth in reversed(bandwidths):
         widest = WIDTH / bandwidth.per_unit

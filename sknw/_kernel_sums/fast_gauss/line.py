@@ -48,10 +48,10 @@ class GaussianLine:
         is_in_order = isinstance(order, slice)
         part, scale = (sums, log_scale) if is_in_order else (np.zeros_like(sums), np.zeros_like(log_scale))
         done = np.zeros(log_scale.shape, dtype=bool)
-        for f in range(len(bandwidths) - 1, -1, -1):  # neighbours share cells and moments
-            if self._expansions_may_pay(bandwidths[f]):
-                self._add_expansions(part[f], done[f], bandwidths[f], widths[f])
-        direct = np.array([b.rate for b in bandwidths]), bandwidths[0].log_small_part, SMALLEST_EXPONENT
+        for b in range(len(bandwidths) - 1, -1, -1):  # bandwidths beside each other share cells and moments
+            if self._expansions_may_pay(bandwidths[b]):
+                self._add_expansions(part[b], done[b], bandwidths[b], widths[b])
+        direct = np.array([bandwidth.rate for bandwidth in bandwidths]), bandwidths[0].log_small_part, SMALLEST_EXPONENT
 
         def sum_directly(some: slice) -> None:
             self.loops.add_windows(part, scale, done, some.start, some.stop, self.of_queries, self.of_keys, direct)
@@ -73,7 +73,7 @@ class GaussianLine:
         for_each_chunk(expand, len(done), _CHUNK, self.request.n_threads)
 
     def _expansions_may_pay(self, bandwidth: Bandwidth) -> bool:
-        """Whether direct sums over the near keys, the same number at every query, would take longer than expansions."""
+        """Whether expansions, if keys were evenly spaced, took less time than direct sums, and are worth compiling."""
         if self.request.has_ranges or not len(self.line.keys):
             return False
         n, m, window = len(self.line.keys), len(self.line.queries), 2.0 * bandwidth.reach

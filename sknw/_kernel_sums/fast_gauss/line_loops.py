@@ -58,8 +58,11 @@ def _nearest(keys, query, place, i, left_out):
 
 
 @inner()
-def _square_of_second(keys, query, nearest, own):
-    """The square of the distance to the key that is nearest but for `nearest` and `own`; infinite if there is none."""
+def _square_of_next(keys, query, nearest, own):
+    """The square of the distance to the next key beside the nearest that is not `own`; infinite if there is none.
+
+    This key may be one of a range that is left out: then others are further still.
+    """
     left, right = nearest - 1, nearest + 1
     left -= left == own
     right += right == own
@@ -77,15 +80,16 @@ def _exponentials(work, query, keys, own, shift, rate, furthest):
 
 
 @inner(in_place=True)
-def _window(keys, query, place, nearest, window, guesses):
-    """The keys, from the first to before the last, at distances x with x^2 <= a^2 + window, a that of the nearest.
+def _window(keys, query, place, nearest, most_rise, guesses):
+    """The keys first, ..., last - 1: at least all at distances x with x^2 <= a^2 + most_rise, a that of the nearest.
 
-    Or a vector of keys around the query, which need not be searched for, where there are no more.
+    Where a vector of keys around the query holds all of these, it is taken without a search. A search begins at the
+    `guesses` of both ends, which it sets for the next query.
     """
     # x - a = (x^2 - a^2) / (x + a), on the side of the nearest added to its own coordinate: far out q - x and q - a
     # would round to the same number
     distance = abs(query - keys[nearest])
-    further = window / (np.sqrt(distance * distance + window) + distance) + ROUNDING * distance
+    further = most_rise / (np.sqrt(distance * distance + most_rise) + distance) + ROUNDING * distance
     low = min(keys[nearest], query - distance) - further
     high = max(keys[nearest], query + distance) + further
     first, last = max(place - VECTOR // 2, 0), min(place + VECTOR // 2, len(keys))
@@ -98,16 +102,16 @@ def _window(keys, query, place, nearest, window, guesses):
 
 
 @inner(in_place=True)
-def _add_key(sums, f, i, s, weight, values, j):
-    """Add the one key that matters, of number j, to the sums of query i at bandwidth f."""
+def _add_key(sums, b, i, s, weight, values, j):
+    """Add key j, the only one that matters, at s = key - query and with this weight, to the sums at bandwidth b."""
     c = 1 + len(values)
     for power in range(1 if sums.shape[1] == c else 2):
-        sums[f, power * c, i] += weight
+        sums[b, power * c, i] += weight
         for v in range(len(values)):
-            sums[f, power * c + v + 1, i] += weight * values[v, j]
+            sums[b, power * c + v + 1, i] += weight * values[v, j]
         weight *= s
     if sums.shape[1] > c:
-        sums[f, 2 * c, i] += weight
+        sums[b, 2 * c, i] += weight
 
 
 @compiled()
@@ -139,8 +143,8 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
     place = np.int64(0)
     for i in range(begin, end):
         is_left = False
-        for f in range(len(rates)):
-            is_left |= not done[f, i]
+        for b in range(len(rates)):
+            is_left |= not done[b, i]
         if not is_left:
             continue
         query = queries[i]
@@ -149,19 +153,19 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
         if nearest < 0:
             continue
         square, log_weight = (query - keys[nearest]) ** 2, np.log(weights[nearest])
-        to_second = _square_of_second(keys, query, nearest, own[i]) - square
-        for f in range(len(rates)):
-            rate = rates[f]
-            if done[f, i] or not np.isfinite(rate * square):  # without support
+        rise = _square_of_next(keys, query, nearest, own[i]) - square
+        for b in range(len(rates)):
+            rate = rates[b]
+            if done[b, i] or not np.isfinite(rate * square):  # without support
                 continue
             shift = 0.0 if log_weight - rate * square > smallest_exponent else square
-            log_scale[f, i] = -rate * shift
-            window = max(log_small_part - log_weight, 0.0) / rate
-            if to_second > window:
+            log_scale[b, i] = -rate * shift
+            most_rise = max(log_small_part - log_weight, 0.0) / rate
+            if rise > most_rise:  # the nearest key is the only one that matters
                 weight = weights[nearest] * np.exp(-rate * (square - shift))
-                _add_key(sums, f, i, keys[nearest] - query, weight, values, nearest)
+                _add_key(sums, b, i, keys[nearest] - query, weight, values, nearest)
                 continue
-            first, last = _window(keys, query, place, nearest, window, guesses[f])
+            first, last = _window(keys, query, place, nearest, most_rise, guesses[b])
             log_base = -rate / np.log(2.0)
             furthest = FURTHEST / log_base  # where the exponent is the smallest
             for start in range(first, last, TILE):
@@ -169,14 +173,14 @@ def add_windows(sums, log_scale, done, begin, end, of_queries, of_keys, direct):
                 _exponentials(work, query, keys[start : start + n], own[i] - start, shift, log_base, furthest)
                 if len(ranges):
                     leave_ranges_out(work[:n], 0.0, i, ranges, numbers, start)
-                sums[f, 0, i] += _scaled(work, weights[start : start + n], n)
+                sums[b, 0, i] += _scaled(work, weights[start : start + n], n)
                 for v in range(len(values)):
-                    sums[f, v + 1, i] += product(work, values[v, start : start + n], n)
+                    sums[b, v + 1, i] += product(work, values[v, start : start + n], n)
                 if sums.shape[1] > c:
-                    sums[f, c, i] += _times_differences(work, keys[start : start + n], query, n)
+                    sums[b, c, i] += _times_differences(work, keys[start : start + n], query, n)
                     for v in range(len(values)):
-                        sums[f, c + v + 1, i] += product(work, values[v, start : start + n], n)
-                    sums[f, 2 * c, i] += _times_differences(work, keys[start : start + n], query, n)
+                        sums[b, c + v + 1, i] += product(work, values[v, start : start + n], n)
+                    sums[b, 2 * c, i] += _times_differences(work, keys[start : start + n], query, n)
 
 
 @inner()
