@@ -158,7 +158,7 @@ def _outside_of_the_pool() -> Iterator[None]:
 
 
 def same(data: Any) -> Any:
-    """The data. A task of which they are the result is run again, with the data sent along, if its worker dies."""
+    """Return the data: if the worker that stores this result dies, the cluster sends them to another one."""
     return data
 
 

@@ -73,7 +73,7 @@ class GaussianLine:
         for_each_chunk(expand, len(done), _CHUNK, self.request.n_threads)
 
     def _expansions_may_pay(self, bandwidth: Bandwidth) -> bool:
-        """Whether expansions, if keys were evenly spaced, took less time than direct sums, and are worth compiling."""
+        """Whether expansions would be faster than direct sums over evenly spaced keys, and are worth compiling."""
         if self.request.has_ranges or not len(self.line.keys):
             return False
         n, m, window = len(self.line.keys), len(self.line.queries), 2.0 * bandwidth.reach

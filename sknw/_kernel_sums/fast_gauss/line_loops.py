@@ -83,8 +83,8 @@ def _exponentials(work, query, keys, own, shift, rate, furthest):
 def _window(keys, query, place, nearest, most_rise, guesses):
     """The keys first, ..., last - 1: at least all at distances x with x^2 <= a^2 + most_rise, a that of the nearest.
 
-    Where a vector of keys around the query holds all of these, it is taken without a search. A search begins at the
-    `guesses` of both ends, which it sets for the next query.
+    These are a vector of keys around the query if it contains all of them. Otherwise both ends are searched for,
+    starting from `guesses`, the ends for the query before, which are updated.
     """
     # x - a = (x^2 - a^2) / (x + a), on the side of the nearest added to its own coordinate: far out q - x and q - a
     # would round to the same number

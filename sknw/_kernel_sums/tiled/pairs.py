@@ -11,7 +11,7 @@ from sknw._kernel_sums.request import KernelSumRequest
 from sknw._kernel_sums.threads import for_each_chunk
 from sknw._kernel_sums.tiled.tiles import Tiles
 
-# Each thread holds sums of its own. A request is not taken where those of all threads would be more numbers than this.
+# Each thread has an array of sums. `takes_pairs` is False if the arrays of all threads would exceed this many numbers.
 _MOST_SUMS = 2**23
 
 
