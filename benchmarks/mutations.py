@@ -154,7 +154,9 @@ CHANGES = {
         ("_IN_FLOAT32 = 12.0", "_IN_FLOAT32 = 1200.0"),
     ],
     ("_kernel_sums/tiled/loops.py", "test_sums.py"): [
-        ("np.int64(MOST_SQUARINGS if tile.itemsize == 8 else 1)", "np.int64(60)"),
+        ("np.int64(MOST_SQUARINGS if work.itemsize == 8 else 1)", "np.int64(60)"),
+        ("if nearest >= furthest[f]:", "if nearest >= 0.0:"),
+        ("if nearest < furthest[0]:", "if nearest < 0.0:"),
     ],
     ("_kernel_sums/tiled/metric_gradient_loops.py", "test_metric_gradient.py"): [
         ("second[r + 1, j] - t1)", "second[r + 1, j] - t0)"),

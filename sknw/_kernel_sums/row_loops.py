@@ -20,13 +20,6 @@ def set_squared_distances(distances, query, keys, first):
 
 
 @inner(MULTIPLY_ADD)
-def subtract(row, shift):
-    wide_vectors()
-    for j in range(row.size):
-        row[j] -= shift
-
-
-@inner(MULTIPLY_ADD)
 def powers(distances, power):
     """u^power from u^2, in place."""
     wide_vectors()
@@ -84,6 +77,18 @@ def smallest_of(row):
     without_nan()
     smallest = row[0]
     for j in range(row.size):
+        smallest = min(smallest, row[j])
+    return smallest
+
+
+@inner(REORDERED)
+def subtract(row, shift):
+    """Subtract a number from a row, and return the smallest of what is left."""
+    wide_vectors()
+    without_nan()
+    smallest = row[0] - shift
+    for j in range(row.size):
+        row[j] -= shift
         smallest = min(smallest, row[j])
     return smallest
 

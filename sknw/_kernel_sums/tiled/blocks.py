@@ -55,7 +55,7 @@ class LazyBlocks:
         """The padded queries, and the arguments that all loops of `weight_loops` begin with."""
         tiles = self._tiles
         queries, start, _ = tiles.padded_queries(self._rows[rows])
-        working_memory = tiles.empty_tile(), tiles.empty_tile()
+        working_memory = tuple(tiles.empty_tiles(2))
         return queries, (*working_memory, queries, start, tiles.padded(self._shift[rows]), *tiles.for_rows())
 
 

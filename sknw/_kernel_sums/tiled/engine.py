@@ -162,7 +162,7 @@ class WeightRows:
         n_queries, n_keys = rows.stop - rows.start, len(self.request.keys)
         fours = slice(rows.start, rows.start - (-n_queries // 4) * 4)
         weights = np.empty((fours.stop - fours.start, *self.tiles.key_start.shape))
-        tile, products = self.tiles.empty_tile(), self.tiles.empty_tile()
+        tile, products = self.tiles.empty_tiles(2)
         queries = (self.queries[fours], self.start[fours], np.zeros(len(weights)))
         self.write(tile, products, *queries, self.layout, self.kernel, weights)
         weights = weights.reshape(len(weights), -1)[:n_queries, :n_keys]

@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, exp2, inner, max, min, wide_vectors
-from sknw._kernel_sums.row_loops import exponentials, finish_compact, powers, product, smallest_of, subtract
+from sknw._kernel_sums.row_loops import exponentials, finish_compact, powers, subtract
 from sknw.kernels import EDGE
 
 # A row of a block of keys (one feature) has this many bytes: long enough to make little of the cost of starting a loop,
@@ -21,8 +21,6 @@ from sknw.kernels import EDGE
 ROW_BYTES = 4096
 # Squarings in a row before an exponential is computed again.
 MOST_SQUARINGS = 4
-# Consecutive keys that `_add_sums_near` takes or leaves out together.
-_PIECE = 64
 
 
 @intrinsic
@@ -33,11 +31,11 @@ def row_length(typingctx, array):
 
 
 @inner(MULTIPLY_ADD)
-def _set_difference(tile, queries, keys, key_start):
-    """tile[r, j] = key_start[j] + (queries[r, 0] - keys[0, j])^2."""
+def _set_difference(tile, queries, i, keys, key_start):
+    """tile[r, j] = key_start[j] + (queries[i + r, 0] - keys[0, j])^2."""
     wide_vectors()
-    for r in range(0, len(queries), 2):
-        q0, q1 = queries[r, 0], queries[r + 1, 0]
+    for r in range(0, len(tile), 2):
+        q0, q1 = queries[i + r, 0], queries[i + r + 1, 0]
         for j in range(row_length(keys)):
             u0, u1 = q0 - keys[0, j], q1 - keys[0, j]
             tile[r, j] = key_start[j] + u0 * u0
@@ -45,11 +43,11 @@ def _set_difference(tile, queries, keys, key_start):
 
 
 @inner(MULTIPLY_ADD)
-def _add_difference(tile, queries, keys, k):
-    """tile[r, j] += (queries[r, k] - keys[k, j])^2."""
+def _add_difference(tile, queries, i, keys, k):
+    """tile[r, j] += (queries[i + r, k] - keys[k, j])^2."""
     wide_vectors()
-    for r in range(0, len(queries), 2):
-        q0, q1 = queries[r, k], queries[r + 1, k]
+    for r in range(0, len(tile), 2):
+        q0, q1 = queries[i + r, k], queries[i + r + 1, k]
         for j in range(row_length(keys)):
             u0, u1 = q0 - keys[k, j], q1 - keys[k, j]
             tile[r, j] += u0 * u0
@@ -57,11 +55,12 @@ def _add_difference(tile, queries, keys, k):
 
 
 @inner(MULTIPLY_ADD)
-def _add_two_differences(tile, queries, keys, k):
-    """tile[r, j] += (queries[r, k] - keys[k, j])^2 + (queries[r, k + 1] - keys[k + 1, j])^2."""
+def _add_two_differences(tile, queries, i, keys, k):
+    """tile[r, j] += (queries[i + r, k] - keys[k, j])^2 + (queries[i + r, k + 1] - keys[k + 1, j])^2."""
     wide_vectors()
-    for r in range(0, len(queries), 2):
-        a0, a1, b0, b1 = queries[r, k], queries[r + 1, k], queries[r, k + 1], queries[r + 1, k + 1]
+    for r in range(0, len(tile), 2):
+        a0, a1 = queries[i + r, k], queries[i + r + 1, k]
+        b0, b1 = queries[i + r, k + 1], queries[i + r + 1, k + 1]
         for j in range(row_length(keys)):
             u0, u1, v0, v1 = a0 - keys[k, j], a1 - keys[k, j], b0 - keys[k + 1, j], b1 - keys[k + 1, j]
             tile[r, j] = tile[r, j] + u0 * u0 + v0 * v0
@@ -69,18 +68,19 @@ def _add_two_differences(tile, queries, keys, k):
 
 
 @inner()
-def _four_of(row, k):
-    """row[k], ..., row[k + 3]."""
-    return row[k], row[k + 1], row[k + 2], row[k + 3]
+def _four_of(queries, i, k):
+    """queries[i, k], ..., queries[i, k + 3]."""
+    return queries[i, k], queries[i, k + 1], queries[i, k + 2], queries[i, k + 3]
 
 
 @inner(MULTIPLY_ADD)
-def _set_four_products(tile, queries, start, keys, key_start):
-    """tile[r, j] = start[r] + key_start[j] + sum_l queries[r, l] keys[l, j], l = 0..3; the four queries at once."""
+def _set_four_products(tile, queries, start, i, keys, key_start):
+    """tile[r, j] = start[i + r] + key_start[j] + sum_l queries[i + r, l] keys[l, j], l = 0..3; four queries at once."""
     wide_vectors()
-    (a0, b0, c0, d0), (a1, b1, c1, d1) = _four_of(queries[0], 0), _four_of(queries[1], 0)
-    (a2, b2, c2, d2), (a3, b3, c3, d3) = _four_of(queries[2], 0), _four_of(queries[3], 0)
-    s0, s1, s2, s3 = start[0], start[1], start[2], start[3]
+    k = np.int64(0)
+    (a0, b0, c0, d0), (a1, b1, c1, d1) = _four_of(queries, i, k), _four_of(queries, i + 1, k)
+    (a2, b2, c2, d2), (a3, b3, c3, d3) = _four_of(queries, i + 2, k), _four_of(queries, i + 3, k)
+    s0, s1, s2, s3 = start[i], start[i + 1], start[i + 2], start[i + 3]
     for j in range(row_length(keys)):
         a, b, c, d, z = keys[0, j], keys[1, j], keys[2, j], keys[3, j], key_start[j]
         tile[0, j] = s0 + z + a0 * a + b0 * b + c0 * c + d0 * d
@@ -90,11 +90,11 @@ def _set_four_products(tile, queries, start, keys, key_start):
 
 
 @inner(MULTIPLY_ADD)
-def add_four_products(tile, queries, keys, k):
-    """tile[r, j] += sum_l queries[r, k + l] keys[k + l, j], l = 0..3: a quarter of the tile's loads and stores."""
+def add_four_products(tile, queries, i, keys, k):
+    """tile[r, j] += sum_l queries[i + r, k + l] keys[k + l, j], l = 0..3: a quarter of the tile's loads and stores."""
     wide_vectors()
-    (a0, b0, c0, d0), (a1, b1, c1, d1) = _four_of(queries[0], k), _four_of(queries[1], k)
-    (a2, b2, c2, d2), (a3, b3, c3, d3) = _four_of(queries[2], k), _four_of(queries[3], k)
+    (a0, b0, c0, d0), (a1, b1, c1, d1) = _four_of(queries, i, k), _four_of(queries, i + 1, k)
+    (a2, b2, c2, d2), (a3, b3, c3, d3) = _four_of(queries, i + 2, k), _four_of(queries, i + 3, k)
     for j in range(row_length(keys)):
         a, b, c, d = keys[k, j], keys[k + 1, j], keys[k + 2, j], keys[k + 3, j]
         tile[0, j] = tile[0, j] + a0 * a + b0 * b + c0 * c + d0 * d
@@ -104,19 +104,19 @@ def add_four_products(tile, queries, keys, k):
 
 
 @inner(MULTIPLY_ADD)
-def add_product(tile, queries, keys, k):
-    """tile[r, j] += queries[r, k] keys[k, j]."""
+def add_product(tile, queries, i, keys, k):
+    """tile[r, j] += queries[i + r, k] keys[k, j]."""
     wide_vectors()
-    for r in range(0, len(queries), 2):
-        q0, q1 = queries[r, k], queries[r + 1, k]
+    for r in range(0, len(tile), 2):
+        q0, q1 = queries[i + r, k], queries[i + r + 1, k]
         for j in range(row_length(keys)):
             tile[r, j] += q0 * keys[k, j]
             tile[r + 1, j] += q1 * keys[k, j]
 
 
 @inner()
-def squared_distances(tile, queries, start, keys, key_start, products):
-    """tile[r, j] = key_start[j] + ||queries[r] - keys[:, j]||^2.
+def squared_distances(tile, queries, start, i, keys, key_start, products):
+    """tile[r, j] = key_start[j] + ||queries[i + r] - keys[:, j]||^2.
 
     With `products` (four features or more) queries come multiplied by -2, their squared norms in `start`, the keys' in
     `key_start`, which is infinite for the keys that fill up a block. `products` is None where it cannot be True: the
@@ -124,17 +124,17 @@ def squared_distances(tile, queries, start, keys, key_start, products):
     """
     d = keys.shape[0]
     if products is not None and products:
-        _set_four_products(tile, queries, start, keys, key_start)
+        _set_four_products(tile, queries, start, i, keys, key_start)
         for k in range(4, d - d % 4, 4):
-            add_four_products(tile, queries, keys, k)
+            add_four_products(tile, queries, i, keys, k)
         for k in range(d - d % 4, d):
-            add_product(tile, queries, keys, k)
+            add_product(tile, queries, i, keys, k)
     else:
-        _set_difference(tile, queries, keys, key_start)
+        _set_difference(tile, queries, i, keys, key_start)
         for k in range(1, d - 1, 2):
-            _add_two_differences(tile, queries, keys, k)
+            _add_two_differences(tile, queries, i, keys, k)
         if d % 2 == 0:
-            _add_difference(tile, queries, keys, d - 1)
+            _add_difference(tile, queries, i, keys, d - 1)
 
 
 @inner(MULTIPLY_ADD)
@@ -167,8 +167,8 @@ def set_weights_of_any(weights, distances, rate, furthest, exponent, is_cosine):
 
 
 @inner(REORDERED)
-def accumulate(sums, weights, columns):
-    """sums[r, v] += sum_j weights[r, j] columns[v, j], two columns at a time; the last may be a single one."""
+def accumulate(sums, i, weights, columns):
+    """sums[i + r, v] += sum_j weights[r, j] columns[v, j], two columns at a time; the last may be a single one."""
     wide_vectors()
     zero = columns.dtype.type(0.0)
     for v in range(0, len(columns), 2):
@@ -185,47 +185,25 @@ def accumulate(sums, weights, columns):
             b2 += weights[2, j] * y
             b3 += weights[3, j] * y
         for r, a, b in ((0, a0, b0), (1, a1, b1), (2, a2, b2), (3, a3, b3)):
-            sums[r, v] += a
+            sums[i + r, v] += a
             if other > v:
-                sums[r, other] += b
+                sums[i + r, other] += b
 
 
 @inner(REORDERED)
-def _add_exponential_sums(sums, tile, rate, furthest, columns):
+def _add_exponential_sums(sums, i, tile, rate, furthest, columns):
     """`exponentials` and `accumulate` in one, for two columns: one output, the case to be fastest at."""
     wide_vectors()
     column0, column1 = columns[0], columns[1]
-    for r in range(4):
+    for r in range(len(tile)):
         distances = tile[r]
         a0 = a1 = column0.dtype.type(0.0)
         for j in range(row_length(distances)):
             weight = exp2(min(distances[j], furthest), rate)
             a0 += weight * column0[j]
             a1 += weight * column1[j]
-        sums[r, 0] += a0
-        sums[r, 1] += a1
-
-
-@inner()
-def _add_sums_near(sums, i, tile, weights, shift, rates, furthest, largest, columns):
-    """`set_weights` and `accumulate` of the exponential, for pieces of a tile with a key nearer than `furthest`.
-
-    These are few where u^power is relative to the nearest key and most keys are much further away. Rates are negative
-    and descend; the sums are those at the rates whose product with the shift is less than `largest`.
-    """
-    weights, narrow = weights[0, :_PIECE], np.int64(0)
-    for r in range(4):
-        narrow = 0
-        while narrow < rates.size and shift[i + r] * rates[narrow] >= largest:
-            narrow += 1
-        for first in range(0, row_length(tile), _PIECE):
-            distances, f = tile[r, first : first + _PIECE], narrow
-            nearest = smallest_of(distances)
-            while f < rates.size and nearest < furthest[f]:
-                exponentials(weights, distances, rates[f], furthest[f])
-                for v in range(len(columns)):
-                    sums[f, i + r, v] += product(weights, columns[v, first : first + _PIECE], _PIECE)
-                f += 1
+        sums[i + r, 0] += a0
+        sums[i + r, 1] += a1
 
 
 @inner(MULTIPLY_ADD)
@@ -255,27 +233,29 @@ def weights_at(weights, distances, rates, furthest, f, left, most, exponent, is_
 
 
 @inner()
-def leave_out(tile, left_out, first_key, value):
-    """tile[r, j] = value for the keys left out of query r, left_out[r, 0] to before left_out[r, 1]."""
-    for r in range(len(left_out)):
-        for j in range(max(left_out[r, 0] - first_key, 0), min(left_out[r, 1] - first_key, row_length(tile))):
+def leave_out(tile, left_out, i, first_key, value):
+    """tile[r, j] = value for the keys left out of query i + r, left_out[i + r, 0] to before left_out[i + r, 1]."""
+    for r in range(len(tile)):
+        for j in range(max(left_out[i + r, 0] - first_key, 0), min(left_out[i + r, 1] - first_key, row_length(tile))):
             tile[r, j] = value
 
 
 @compiled()
 def add_sums(
-    tile, weights, queries, start, left_out, keys, key_start, columns, products, power, exponent, is_cosine, shift,
-    rates, furthest, largest, sums, smallest,
+    work, flat_work, queries, start, left_out, keys, key_start, columns, products, power, exponent, is_cosine, shift,
+    rates, furthest, sums, smallest,
 ):  # fmt: skip
     """sums[f, i, v] += sum_j K_f(queries[i], keys[j]) columns[v, j] without the keys left out of each query.
 
     The exponential at twice or four times the rate before is computed by squaring. Where there is no bandwidth, it sets
-    smallest[i] = min_j u^power instead: a function of its own would have to be compiled as well.
+    smallest[i] = min_j u^power instead: a function of its own would have to be compiled as well. Queries far from all
+    keys, which have a shift, take the same way for the same reason. A function gets all queries and the number i of the
+    first of the four, as slices take numba long.
 
     Parameters
     ----------
-    tile, weights : arrays of shape (4, j)
-        Working memory.
+    work, flat_work : arrays of shape (2, 4, j), (2, 4 j)
+        Working memory, and the same memory with the four rows of a tile as one.
     queries, start : arrays of shape (m, d), (m,); m a multiple of 4
         With `products` multiplied by -2, and their squared norms.
     left_out : int64 array of shape (m, 2)
@@ -285,35 +265,33 @@ def add_sums(
     power, exponent, is_cosine
         The kernel, as of `set_weights`.
     shift : array of shape (m,)
-        Subtracted from u^power: zero, or u^power of the nearest key. With the latter, keys from `furthest` on may be
-        left out.
+        Subtracted from u^power: zero, or u^power of the nearest key. With the latter, a tile without keys nearer than
+        `furthest` is left out.
     rates, furthest : arrays of shape (f,)
         For each bandwidth what multiplies u^power, and the largest u^power that the exponential can take.
-    largest : float
-        Queries with a shift are summed only at rates whose product with the shift is less.
     sums, smallest : float64 arrays of shapes (f, m, v), (m,)
     """
-    block = row_length(keys)
-    flat_tile, flat_weights = tile.reshape(4 * block), weights.reshape(4 * block)
-    most = np.int64(MOST_SQUARINGS if tile.itemsize == 8 else 1)
+    block, tile, weights, flat_tile, flat_weights = row_length(keys), work[0], work[1], flat_work[0], flat_work[1]
+    most = np.int64(MOST_SQUARINGS if work.itemsize == 8 else 1)
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
-            squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
+            squared_distances(tile, queries, start, i, keys[s], key_start[s], products)
             if power != 2.0:
                 powers(flat_tile, power)
-            for r in range(4):
-                if shift[i + r] != 0.0:
-                    subtract(tile[r], shift[i + r])
-            leave_out(tile, left_out[i : i + 4], s * block, np.inf)
-            for r in range(4 if rates.size == 0 else 0):
-                smallest[i + r] = min(smallest[i + r], smallest_of(tile[r]))
-            if exponent is None and shift[i] + shift[i + 1] + shift[i + 2] + shift[i + 3] > 0.0:
-                _add_sums_near(sums, i, tile, weights, shift, rates, furthest, largest, columns[s])
-                continue
+            leave_out(tile, left_out, i, s * block, np.inf)
+            nearest = -np.inf
+            if rates.size == 0 or shift[i] + shift[i + 1] + shift[i + 2] + shift[i + 3] > 0.0:
+                nearest = np.inf
+                for r in range(len(tile)):
+                    least = subtract(tile[r], shift[i + r])
+                    smallest[i + r], nearest = min(smallest[i + r], least), min(nearest, least)
             if exponent is None and rates.size == 1 and columns.shape[1] == 2:
-                _add_exponential_sums(sums[0, i : i + 4], tile, rates[0], furthest[0], columns[s])
+                if nearest < furthest[0]:
+                    _add_exponential_sums(sums[0], i, tile, rates[0], furthest[0], columns[s])
                 continue
             left = most
             for f in range(rates.size):
+                if nearest >= furthest[f]:
+                    break
                 left = weights_at(flat_weights, flat_tile, rates, furthest, f, left, most, exponent, is_cosine)
-                accumulate(sums[f, i : i + 4], weights, columns[s])
+                accumulate(sums[f], i, weights, columns[s])

@@ -39,9 +39,9 @@ def metric_sums(request: KernelSumRequest, x: np.ndarray, cotangent: WeightCotan
         part, part_of_keys = np.zeros((len(queries[0]), 1 + d)), np.zeros_like(column_sums)
         kernel = tiles.padded(shift[rows]), float(tiles.power), tiles.rates[0], tiles.furthest[0]
         of_queries = tuple(tiles.padded(a[rows]) for a in (cotangent.p, cotangent.g, -cotangent.e, cotangent.t))
-        working, first = tuple(tiles.empty_tile() for _ in range(3)), rows.start if once else -1
+        work, first = tiles.empty_tiles(3), rows.start if once else -1
         numbers = keys, kernel, of_queries, columns
-        metric_gradient_loops.add_metric_sums(working, queries, first, is_line, *numbers, part, part_of_keys)
+        metric_gradient_loops.add_metric_sums(work, queries, first, is_line, *numbers, part, part_of_keys)
         sums[rows] = part[: len(sums[rows])]
         with lock:
             column_sums[:] += part_of_keys

@@ -15,31 +15,31 @@ from sknw._kernel_sums.tiled.loops import (
 
 
 @inner(MULTIPLY_ADD)
-def _fill(tile, coefficients):
-    """tile[r, j] = coefficients[r, 0]."""
-    for r in range(len(coefficients)):
-        start = coefficients[r, 0]
+def _fill(tile, coefficients, i):
+    """tile[r, j] = coefficients[i + r, 0]."""
+    for r in range(len(tile)):
+        start = coefficients[i + r, 0]
         for j in range(row_length(tile)):
             tile[r, j] = start
 
 
 @inner()
-def _add_linear_form(tile, coefficients, columns, first):
-    """tile[r, j] += sum_(k >= first) coefficients[r, k] columns[k, j]."""
+def _add_linear_form(tile, coefficients, i, columns, first):
+    """tile[r, j] += sum_(k >= first) coefficients[i + r, k] columns[k, j]."""
     n_columns = columns.shape[0]
     n_in_fours = n_columns - (n_columns - first) % 4
     for k in range(first, n_in_fours, 4):
-        add_four_products(tile, coefficients, columns, k)
+        add_four_products(tile, coefficients, i, columns, k)
     for k in range(n_in_fours, n_columns):
-        add_product(tile, coefficients, columns, k)
+        add_product(tile, coefficients, i, columns, k)
 
 
 @inner(REORDERED)
-def _pull(b, first, second, t, weights, column_sums):
-    """b[r, j] *= (first[r, j] second[r, j] - t[r]) weights[j]; column_sums[j] += sum_r b[r, j]."""
+def _pull(b, first, second, t, i, weights, column_sums):
+    """b[r, j] *= (first[r, j] second[r, j] - t[i + r]) weights[j]; column_sums[j] += sum_r b[r, j]."""
     wide_vectors()
-    for r in range(0, len(t), 2):
-        t0, t1 = t[r], t[r + 1]
+    for r in range(0, len(b), 2):
+        t0, t1 = t[i + r], t[i + r + 1]
         for j in range(row_length(b)):
             v0 = b[r, j] * (first[r, j] * second[r, j] - t0) * weights[j]
             v1 = b[r + 1, j] * (first[r + 1, j] * second[r + 1, j] - t1) * weights[j]
@@ -48,12 +48,13 @@ def _pull(b, first, second, t, weights, column_sums):
 
 
 @compiled()
-def add_metric_sums(working, queries, first_query, is_line, keys, kernel, cotangent, columns, sums, column_sums):
+def add_metric_sums(work, queries, first_query, is_line, keys, kernel, cotangent, columns, sums, column_sums):
     """sums[i] += sum_j B_ij (1, x_j), column_sums[j] += sum_i B_ij, up to the factor of u^(power - 2) in K'.
 
     Parameters
     ----------
-    working : tuple of three arrays of shape (4, j)
+    work : array of shape (3, 4, j)
+        Working memory.
     queries, keys : tuples (queries, start, left_out) and (keys, key_start, products)
         As in `loops.add_sums`.
     first_query : int
@@ -70,33 +71,32 @@ def add_metric_sums(working, queries, first_query, is_line, keys, kernel, cotang
         (1, x), y and w of the keys, in blocks.
     sums, column_sums : arrays of shape (m, 1 + d), (s, j)
     """
-    (tile, first, second), (queries, start, left_out), (keys, key_start, products) = working, queries, keys
+    (queries, start, left_out), (keys, key_start, products) = queries, keys
     (shift, power, rate, furthest), (p, g, e, t), (key_columns, values, weights) = kernel, cotangent, columns
-    block = row_length(keys)
-    flat_tile = tile.reshape(4 * block)
-    slopes = np.empty(4 * block if power != 2.0 else 0)
+    block, tile, first, second = row_length(keys), work[0], work[1], work[2]
     for s in range(keys.shape[0]):
         for i in range(0, queries.shape[0], 4):
             if first_query >= 0 and first_query + i >= (s + 1) * block:
                 continue
-            squared_distances(tile, queries[i : i + 4], start[i : i + 4], keys[s], key_start[s], products)
-            if power != 2.0:
-                inverse_powers(slopes, flat_tile, power)
-                powers(flat_tile, power)
-            for r in range(4):
-                exponentiate(tile[r], shift[i + r], rate, furthest)
-            if power != 2.0:
-                multiply(flat_tile, slopes)
-            leave_out(tile, left_out[i : i + 4], s * block, 0.0)
+            squared_distances(tile, queries, start, i, keys[s], key_start[s], products)
+            for r in range(len(tile)):
+                row, slopes = tile[r], first[r]
+                if power != 2.0:
+                    inverse_powers(slopes, row, power)
+                    powers(row, power)
+                exponentiate(row, shift[i + r], rate, furthest)
+                if power != 2.0:
+                    multiply(row, slopes)
+            leave_out(tile, left_out, i, s * block, 0.0)
             if first_query >= 0:
-                for r in range(4):
+                for r in range(len(tile)):
                     for j in range(min(first_query + i + r + 1 - s * block, block)):
                         tile[r, j] = 0.0
-            _fill(first, p[i : i + 4])
-            _fill(second, e[i : i + 4])
-            _add_linear_form(second, g[i : i + 4], values[s], np.int64(0))
+            _fill(first, p, i)
+            _fill(second, e, i)
+            _add_linear_form(second, g, i, values[s], np.int64(0))
             if is_line:
-                _add_linear_form(first, p[i : i + 4], key_columns[s], np.int64(1))
-                _add_linear_form(second, e[i : i + 4], key_columns[s], np.int64(1))
-            _pull(tile, first, second, t[i : i + 4], weights[s], column_sums[s])
-            accumulate(sums[i : i + 4], tile, key_columns[s])
+                _add_linear_form(first, p, i, key_columns[s], np.int64(1))
+                _add_linear_form(second, e, i, key_columns[s], np.int64(1))
+            _pull(tile, first, second, t, i, weights[s], column_sums[s])
+            accumulate(sums, i, tile, key_columns[s])

@@ -88,7 +88,7 @@ class Tiles:
         largest = min(_LOG_NEARLY_TINY - np.log2(self.request.index.smallest_weight), 0.0)
         is_far = self.rates[:, np.newaxis] * shift < largest
         narrow = slice(int(np.argmax(is_far.any(axis=1))), None)
-        return narrow, self._visit(rows, shift, narrow, largest)[0], is_far[narrow]
+        return narrow, self._visit(rows, shift, narrow)[0], is_far[narrow]
 
     def far_shifts(self, rows: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of `rows` whose mass (len(rows),) is tiny, and u^power of their nearest key; none if K is compact."""
@@ -98,7 +98,7 @@ class Tiles:
         return rows, np.maximum(self._visit(rows, np.zeros(len(rows)), slice(0, 0))[1], 0.0)
 
     def _visit(
-        self, rows: np.ndarray, shift: np.ndarray, bandwidths: slice = slice(None), largest: float = 0.0
+        self, rows: np.ndarray, shift: np.ndarray, bandwidths: slice = slice(None)
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sums (b, len(rows), 1 + k) at some of the bandwidths; without any, the least u^power (len(rows),)."""
         furthest = self.furthest
@@ -114,8 +114,9 @@ class Tiles:
             n = chunk.stop - chunk.start
             part, nearest = np.zeros((len(rates), len(queries), sums.shape[2])), np.full(len(queries), np.inf)
             layout = (queries, start, left_out, self.keys, self.key_start, self.columns, self.products)
-            kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest, largest)
-            self.loops.add_sums(self.empty_tile(), self.empty_tile(), *layout, *kernel, part, nearest)
+            kernel = (*self.kernel, self.padded(shift[chunk]), rates, furthest)
+            work = self.empty_tiles(2)
+            self.loops.add_sums(work, work.reshape(2, -1), *layout, *kernel, part, nearest)
             sums[:, chunk], smallest[chunk] = part[:, :n], nearest[:n]
 
         for_each_chunk(visit, len(rows), CHUNK, self.request.n_threads, multiple_of=4)
@@ -147,8 +148,8 @@ class Tiles:
         power, exponent, is_cosine = self.kernel
         return power, -1 if exponent is None else exponent, is_cosine
 
-    def empty_tile(self) -> np.ndarray:
-        return empty_aligned((4, self.keys.shape[2]), self.precision)
+    def empty_tiles(self, n: int) -> np.ndarray:
+        return empty_aligned((n, 4, self.keys.shape[2]), self.precision)
 
     def padded(self, array: np.ndarray, dtype: type | None = None) -> np.ndarray:
         missing = -len(array) % 4

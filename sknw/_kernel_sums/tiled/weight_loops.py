@@ -1,5 +1,7 @@
 """Compiled loops for the kernel weights themselves, or sums of some of them; layout and arguments as in `loops`."""
 
+import numpy as np
+
 from sknw._kernel_sums.numba import MULTIPLY_ADD, REORDERED, compiled, inner, max, wide_vectors
 from sknw._kernel_sums.row_loops import powers, subtract
 from sknw._kernel_sums.tiled.loops import accumulate, row_length, set_weights_of_any, squared_distances
@@ -38,7 +40,7 @@ def fill_with_weights(tile, weights, queries, start, shift, layout, kernel, s):
     keys, key_start, _, products = layout
     power, exponent, is_cosine, rate, furthest = kernel
     flat_tile, flat_weights = tile.reshape(4 * row_length(keys)), weights.reshape(4 * row_length(keys))
-    squared_distances(tile, queries, start, keys[s], key_start[s], products)
+    squared_distances(tile, queries, start, np.int64(0), keys[s], key_start[s], products)
     if power != 2.0:
         powers(flat_tile, power)
     for r in range(4):
@@ -78,6 +80,6 @@ def add_block_sums(tile, weights, queries, start, shift, layout, kernel, sums, l
         for i in range(0, queries.shape[0], 4):
             four = slice(i, i + 4)
             fill_with_weights(tile, weights, queries[four], start[four], shift[four], layout, kernel, s)
-            accumulate(sums[four, s], weights, columns[s])
+            accumulate(sums[:, s], i, weights, columns[s])
             for r in range(4):
                 largest[i + r, s] = largest_of(weights[r])
