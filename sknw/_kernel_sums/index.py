@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from threading import Lock
@@ -150,6 +150,10 @@ class KeyIndex:
         """Some of the keys, or all in another order."""
         groups = None if self.groups is None else self.groups.take(rows)
         return KeyIndex(self.keys[rows], self.weights[rows], self.columns[rows], self.offset_magnitude, groups)
+
+    def coordinates_of(self, keys: np.ndarray) -> Iterator[np.ndarray]:
+        """The coordinates of some keys, one after the other: d arrays of the shape of `keys`."""
+        return (np.take(column, keys) for column in self.keys.T)
 
     def of_keys(self, name: Hashable, make: Callable[[], _Made]) -> _Made:
         """``make()``, a function of keys and weights, or what it has made before under this name."""

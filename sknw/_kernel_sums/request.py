@@ -170,6 +170,22 @@ class KernelSumRequest:
         form = self.kernel.form
         return form is not None and form.family == "exponential" and form.power == 2 and self.keys.shape[1] >= 4
 
+    def weights_of_pairs(self, keys: np.ndarray) -> np.ndarray:
+        """K_ij w_j of some keys j of each query i at the first bandwidth: (m, l) for `keys` (m, l)."""
+        z = self.index.coordinates_of(keys)
+        if isinstance(self.kernel, Pairwise):
+            h = self.bandwidths[0]
+            pairs = zip(self.queries[:, np.newaxis] / h, np.stack(list(z), axis=-1) / h, strict=True)
+            return np.concatenate([self.kernel.between(*pair) for pair in pairs]) * self.weights[keys]
+        sq = np.zeros(keys.shape)
+        with np.errstate(over="ignore"):
+            for of_queries, of_keys in zip(self.queries.T, z, strict=True):
+                of_keys -= of_queries[:, np.newaxis]
+                of_keys *= of_keys
+                sq += of_keys
+        widths = 1.0 if self.widths is None else self.widths[:, np.newaxis]
+        return self.kernel.profile(sq / (self.bandwidths[0] * widths) ** 2) * self.weights[keys]
+
     def weight_at_zero(self) -> np.ndarray:
         """K at distance zero, of shape (b, 1), or (b, m) for a kernel that is not a function of the distance."""
         if isinstance(self.kernel, Pairwise):

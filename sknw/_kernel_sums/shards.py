@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
@@ -186,6 +186,10 @@ class ShardedIndex(KeyIndex):
         keys, columns, (weights, numbers) = everything[:, :d], everything[:, d:-2], everything[:, -2:].T
         groups = None if self.groups is None else replace(self.groups, number=numbers.astype(np.intp))
         return KeyIndex(keys, weights, columns, self.offset_magnitude, groups)
+
+    def coordinates_of(self, keys: np.ndarray) -> Iterator[np.ndarray]:
+        rows, places = np.unique(keys, return_inverse=True)
+        return (np.take(column, places.reshape(keys.shape)) for column in self.keys[rows].T)
 
     def in_metric(self, w: np.ndarray, offset_magnitude: float) -> NoReturn:
         raise ValueError(NEEDS_ALL_ROWS)

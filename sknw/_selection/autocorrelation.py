@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sknw._kernel_sums.permutation import inverse_permutation, places_of
+from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
 from sknw._smoothing.smoother import Smoother
 from sknw._smoothing.training import TrainingSet
@@ -42,10 +44,10 @@ _MANY = 500_000
 _LACK_OF_FIT = 0.8
 # Residuals whose variance is a smaller fraction of that of the targets are not worth a warning.
 _SMALL_PART = 0.02
-# The least contrast of independent errors is a mean over at most and at least so many samples. In between, their
-# attention weights, one for each pair with a sample, are at most the third number.
-_MOST_COUNTED, _LEAST_COUNTED, _COUNTED_WEIGHTS = 50, 8, 2**18
-# A sample that has all but this part of its own attention has no others near.
+# The least contrast of independent errors is a mean over at most and at least so many samples. In between, the
+# coordinates of those beside them are at most the third number.
+_MOST_COUNTED, _LEAST_COUNTED, _COUNTED_COORDINATES = 50, 8, 2**18
+# A sample has no others near if all of them together count no more than this part of a sample at its place.
 _LEAST_REST = 1e-9
 # Of more samples than this, each order contributes several runs of consecutive ones, and all orders together this many.
 _MOST_ROWS, _N_RUNS, _LEAST_RUN = 4000, 4, 100
@@ -130,8 +132,9 @@ def measure_autocorrelation(
         return None
     spans = _spans(n, runs.shape[-1])
     contrasts = neighbour_contrasts(residual[runs], spans)
-    some = rng.integers(0, n, int(np.clip(_COUNTED_WEIGHTS // n, _LEAST_COUNTED, _MOST_COUNTED)))
-    least = least_contrasts(smoother, orders, spans, some)
+    n_coordinates = len(orders) * 8 * spans[-1] * smoother.keys.shape[1]
+    n_counted = int(np.clip(_COUNTED_COORDINATES // n_coordinates, _LEAST_COUNTED, _MOST_COUNTED))
+    least = least_contrasts(smoother, orders, spans, rng.integers(0, n, _MOST_COUNTED)[:n_counted])
     if all((contrasts[m] - least[m]).max() < _CLEARLY_LESS * _LEAST_EXCESS[m == 1] for m in spans):
         return None
     most_draws = int(np.clip(_DRAWN_VALUES // n, _LEAST_DRAWS, _MOST_DRAWS))
@@ -159,30 +162,24 @@ def least_contrasts(
 
     The covariance of e_i - (S e)_i and e_j - (S e)_j is var e (-S_ij - S_ji + (S S')_ij), and (S S')_ij is larger for
     neighbours than for samples further apart. So the least contrast is that of -S_ij - S_ji, here its mean over `some`
-    i. S is the attention without the own sample; for local lines too, whose weights differ from it. The result is NaN
-    where one of these samples has next to no others near, and where the samples are on the workers of a cluster, so
-    that their attention cannot be written.
+    i, with S_ij = K_ij w_j / sum_(l != i) K_il w_l, for local lines too, whose weights differ from it. The result is
+    NaN where one of these samples has no others near.
     """
     (n_orders, n), furthest = orders.shape, 4 * spans[-1]
-    if smoother.index.engine is not None:
-        return dict.fromkeys(spans, np.full(n_orders, np.nan))
-    place, apart = np.empty_like(orders), np.arange(1, furthest + 1)
-    np.put_along_axis(place, orders, np.arange(n)[np.newaxis], axis=1)
-    at = place[:, some, np.newaxis] + np.append(-apart, apart)
-    beside = np.take_along_axis(orders, np.clip(at, 0, n - 1).reshape(n_orders, -1), axis=1).reshape(at.shape)
-    sums = np.zeros((n_orders, len(apart)))
-
-    def add(rows: slice, attention: np.ndarray) -> None:
-        own = np.arange(len(attention)), some[rows]
-        rest = 1.0 - attention[own]
-        rest[rest < _LEAST_REST] = np.nan
-        weights = attention[own[0][:, np.newaxis], beside[:, rows]] / rest[:, np.newaxis]
-        weights[(at[:, rows] < 0) | (at[:, rows] >= n)] = 0.0
-        sums[:] += weights.sum(axis=1).reshape(n_orders, 2, -1).sum(axis=1)
-
-    # by NumPy: few weights, for which no loops need be compiled
-    replace(smoother, algorithm="dense").for_each_attention_block(smoother.samples[some], add)
-    total = np.cumsum(np.pad(sums, ((0, 0), (1, 0))), axis=1) / len(some)
+    apart, first = np.arange(1, furthest + 1), n * np.arange(n_orders)[:, np.newaxis]
+    place = np.stack([places_of(some, inverse_permutation(order, n)) for order in orders], axis=1)
+    at = place[:, :, np.newaxis] + np.append(-apart, apart)
+    beside = np.take(orders, np.clip(at, 0, n - 1) + first).reshape(len(some), -1)
+    request = smoother.value_request(smoother.queries_of(Tests(some, LeaveOut.own(some))))
+    request = replace(request, index=request.index.without_columns())
+    sums = kernel_sums(request, smoother.algorithm)
+    mass = sums.mass[0] * np.exp(sums.log_scale[0])
+    mass[mass <= _LEAST_REST * request.weight_at_zero()[0]] = np.nan
+    weights = (request.weights_of_pairs(beside) / mass[:, np.newaxis]).reshape(at.shape)
+    weights[(at < 0) | (at >= n)] = 0.0
+    total = np.zeros((n_orders, furthest + 1))
+    weights.sum(axis=0).reshape(n_orders, 2, -1).sum(axis=1).cumsum(axis=1, out=total[:, 1:])
+    total /= len(some)
     return {m: (total[:, 4 * m] - total[:, 2 * m]) / (2 * m) - total[:, m] / m for m in spans}
 
 
@@ -236,7 +233,9 @@ def _orders(training: TrainingSet, rng: np.random.Generator) -> tuple[list[int |
     Equal values of a feature are put in random order. Where most values are equal, neighbours share the signal.
     """
     n, inputs = len(training), training.inputs
-    orders: dict[int | None, np.ndarray] = {None: np.argsort(training.given_rows)}
+    sample_of_row = np.full(len(training.given), -1)
+    sample_of_row[training.given_rows] = np.arange(n)
+    orders: dict[int | None, np.ndarray] = {None: sample_of_row[sample_of_row >= 0]}
     for feature in range(inputs.shape[1]):
         x = inputs[:, feature]
         order = np.argsort(x)

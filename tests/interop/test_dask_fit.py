@@ -23,6 +23,7 @@ from sknw import (
     NadarayaWatsonRegressor,
 )
 from sknw._selection import rules
+from sknw._selection.autocorrelation import least_contrasts
 from sknw._smoothing import smoother
 from sknw.estimators import dask_arrays
 from sknw.inspection import summary
@@ -95,6 +96,24 @@ def test_a_chosen_bandwidth_is_that_of_one_process(model, has_groups, client):
     assert len(there._fitted.training) == len(here._fitted.training)
     assert_allclose(there.bandwidth_, here.bandwidth_, rtol=1e-12)
     assert_same_fit(there, here, Q)
+
+
+@pytest.mark.parametrize("model", [NadarayaWatsonRegressor(), LocalLinearRegressor("epanechnikov")], ids=str)
+def test_autocorrelation_of_residuals_is_that_of_one_process(model, client):
+    """None where errors are independent: that residuals say so to first order is known without any drawn."""
+    rng = np.random.default_rng(0)
+    X, errors = rng.uniform(size=(400, 2)), rng.normal(size=400)
+    there, here = both(model, X, np.sin(6.0 * X[:, 0]) + 0.5 * errors)
+    assert there.bandwidth_search_.autocorrelation is here.bandwidth_search_.autocorrelation is None
+    with pytest.warns(UserWarning, match="autocorrelated"):
+        there, here = both(model, X, np.sin(6.0 * X[:, 0]) + 0.5 * np.repeat(errors[:100], 4))
+    found, expected = (fit.bandwidth_search_.autocorrelation for fit in (there, here))
+    assert (found.order, found.span) == (expected.order, expected.span)
+    assert_allclose([found.excess, found.z], [expected.excess, expected.z], rtol=1e-9)
+    orders = np.random.default_rng(0).permuted(np.tile(np.arange(400), (3, 1)), axis=1)
+    found, expected = (least_contrasts(fit._fitted.smoother, orders, [1, 2, 4], np.arange(50)) for fit in (there, here))
+    for span, of_orders in expected.items():
+        assert_allclose(found[span], of_orders, rtol=1e-9)
 
 
 def test_folds_and_blocks_of_time_are_those_of_one_process(client):

@@ -19,6 +19,7 @@ from kernel_requests import (
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import KERNELS, DifferentiableCauchy, bandwidth, engine_cases
 from processes import run
+from scipy.spatial.distance import cdist
 from sklearn import config_context
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -272,6 +273,23 @@ def test_distances_of_dense_blocks_are_products_query_by_query():
     assert np.all(error[:-1].max(axis=1) > 1e-13)
     assert np.all(error[:-1] < 1e-11)
     assert error[-1].max() < 1e-15 * exact[-1].max()
+
+
+@pytest.mark.parametrize("kernel", [*KERNELS, "a function of two points"])
+def test_weights_of_pairs_are_those_of_all_keys_at_some(kernel):
+    parameter, of_oracle = KERNELS.get(kernel, (lambda A, B: np.exp(-0.5 * cdist(A, B) ** 2), "gaussian"))
+    request = random_request(resolve_kernel(parameter), bandwidths=[1.5, 0.5])
+    keys = np.random.default_rng(0).integers(0, 45, (22, 7))
+    expected = np.take_along_axis(np.exp(oracle_log_weights(request, of_oracle, 1.5)), keys, axis=1).astype(float)
+    assert_allclose(request.weights_of_pairs(keys), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_weights_of_pairs_of_wide_queries():
+    request = replace(random_request(Gaussian()), widths=np.linspace(1.0, 3.0, 22))
+    keys = np.random.default_rng(0).integers(0, 45, (22, 7))
+    for i, width in enumerate(request.widths):
+        expected = replace(request.take(slice(i, i + 1)), widths=None, bandwidths=np.array([width]))
+        assert_allclose(request.weights_of_pairs(keys)[i], expected.weights_of_pairs(keys[i : i + 1])[0], rtol=1e-12)
 
 
 # Sums of parts of the keys, and derivatives

@@ -72,15 +72,17 @@ def test_few_draws_are_enough_where_they_show_no_autocorrelation(monkeypatch):
     assert few[0] != of_all[0] and few[1] == of_all[1]
 
 
+@pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("h", [0.01, 0.05, 0.3])
-def test_independent_errors_give_no_less_than_the_least_contrasts(h):
+def test_independent_errors_give_no_less_than_the_least_contrasts(h, is_weighted):
     """These are -S - S' in the formula of the contrast, S written out; what such errors give has S S' as well."""
     rng = np.random.default_rng(0)
-    X = rng.uniform(size=(200, 1))
-    fit = NadarayaWatsonRegressor(bandwidth=h, algorithm="dense").fit(X, rng.normal(size=200))
+    X, y = rng.uniform(size=(200, 1)), rng.normal(size=200)
+    w = rng.exponential(size=200) if is_weighted else np.ones(200)
+    fit = NadarayaWatsonRegressor(bandwidth=h).fit(X, y, w)
     smoother, training = fit._fitted.smoother, fit._fitted.training
     orders = np.stack([np.argsort(training.given_rows), np.argsort(training.inputs[:, 0])])
-    K = np.exp(-0.5 * ((training.inputs - training.inputs[:, 0]) / h) ** 2)
+    K = np.exp(-0.5 * ((training.inputs - training.inputs[:, 0]) / h) ** 2) * training.sample_weight
     np.fill_diagonal(K, 0.0)
     S = K / K.sum(axis=1, keepdims=True)
     covariance = (np.eye(200) - S) @ (np.eye(200) - S).T
@@ -90,6 +92,15 @@ def test_independent_errors_give_no_less_than_the_least_contrasts(h):
             first_order, given = (contrast_of(G[np.ix_(order, order)], span) for G in (-S - S.T, covariance))
             np.testing.assert_allclose(found, first_order, rtol=1e-9, atol=1e-12)
             assert given / np.diag(covariance).mean() >= found - 0.01
+
+
+def test_the_least_contrasts_are_unknown_with_a_sample_that_has_no_others_near():
+    X = np.append(np.linspace(0.0, 1.0, 200), 9.0)[:, np.newaxis]
+    for kernel in ("gaussian", "tricube"):
+        fit = NadarayaWatsonRegressor(kernel, bandwidth=0.1).fit(X, X[:, 0])
+        smoother, orders = fit._fitted.smoother, np.argsort(fit._fitted.training.inputs[:, 0])[np.newaxis]
+        assert np.isnan(least_contrasts(smoother, orders, [1], orders[0, 190:])[1]).all()
+        assert np.isfinite(least_contrasts(smoother, orders, [1], orders[0, :-1])[1]).all()
 
 
 def contrast_of(G, span):
