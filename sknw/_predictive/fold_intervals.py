@@ -87,9 +87,9 @@ def _left_out_at(
             x, ridge = np.broadcast_to(queries.x[i], (len(means), queries.x.shape[1])), smoother.line.ridge
             log_samples = log_mass + np.log(smoother.unit * rest[:, 0])
             moments = LocalMoments.of(means, log_samples, x.shape[1], k)
-            lines = LocalFits.of(moments, x)
+            lines = LocalFits.of(moments, x, smoother.line.singular)
             means = lines.value(ridge, smoother.line.count)
-            lost |= lines.is_ill_conditioned(ridge) | moments.has_cancellation(ridge)
+            lost |= lines.is_ill_conditioned(ridge)
             if smoother.widens:
                 lost |= is_isolated_without(1.0 - rest[:, 0], log_mass + np.log(smoother.unit))
         if lost.any():

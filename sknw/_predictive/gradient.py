@@ -69,7 +69,8 @@ def _of_batch(smoother: Smoother, queries: Queries) -> tuple[np.ndarray, np.ndar
     if smoother.line is not None:
         log_samples = log_mass - smoother.log_at_zero(queries)
         moments, ridge = LocalMoments.of(means, log_samples, *_shape(smoother)), smoother.line.ridge
-        lost |= (moments.has_cancellation(ridge) | LocalFits.of(moments, queries.x).is_ill_conditioned(ridge))[0]
+        lines = LocalFits.of(moments, queries.x, smoother.line.singular)
+        lost |= (moments.has_cancellation(ridge) | lines.is_ill_conditioned(ridge))[0]
         by_x = _of_lines(smoother, queries, moments[0], by_x, _in_x(relative[:, 0], smoother.w))
     if queries.widths is not None:  # which change with the query
         lost |= queries.widths != 1.0

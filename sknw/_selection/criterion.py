@@ -10,7 +10,7 @@ import numpy as np
 
 from sknw._kernel_sums.permutation import sorting_rows
 from sknw._kernel_sums.registry import kernel_sums
-from sknw._selection.ridge_path import Evaluation, RidgePath
+from sknw._selection.ridge_path import Evaluation, RidgePath, is_much_larger
 from sknw._smoothing.datafit import Datafit, SquaredError
 from sknw._smoothing.local_linear import LocalFits
 from sknw._smoothing.smoother import FindLines, FoundLines, Queries, Smoother
@@ -23,6 +23,12 @@ from sknw._smoothing.validation import Validation
 _N_LOCAL, _PER_ROW = 4, 3
 # Bandwidths are evaluated together as long as what is kept of each row fits in this many bytes.
 _BATCH_BYTES = 2**27
+# Where lines are not accurate at all ridges, this many rows say whether a bandwidth may be the best.
+_ROWS_TO_TELL = 100
+
+# The smallest score so far, and the bandwidth factor where it is.
+Least = tuple[float, float]
+NONE_SO_FAR: Least = (np.inf, np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +47,8 @@ class Criterion:
         if self.name not in self.datafit.criteria:
             raise ValueError(f'The criterion "{self.name}" is defined for squared errors only.')
 
-    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and numbers of unsupported rows at bandwidth factors given in descending order.
+    def __call__(self, factors: np.ndarray, least: Least = NONE_SO_FAR) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and numbers of unsupported rows at bandwidth factors, see `evaluate`.
 
         With residuals r_i (values scaled to variance 1, so that the mean over outputs gives each the same weight)
 
@@ -54,11 +60,16 @@ class Criterion:
         tr = sum_i K(0) w_i / sum_j K_ij w_j (Craven & Wahba 1979; Hurvich, Simonoff & Tsai 1998). Infinite where a
         score does not exist.
         """
-        evaluations = list(self.evaluate(factors))
+        evaluations = list(self.evaluate(factors, least=least))
         return np.array([one.score for one in evaluations]), np.array([one.n_unsupported for one in evaluations])
 
-    def evaluate(self, factors: np.ndarray, keeps_predictions: bool = False) -> Iterator[Evaluation]:
-        """Yield the criterion at each bandwidth factor, given in descending order."""
+    def evaluate(
+        self, factors: np.ndarray, keeps_predictions: bool = False, least: Least = NONE_SO_FAR
+    ) -> Iterator[Evaluation]:
+        """Yield the criterion at each bandwidth factor, given in descending order.
+
+        Where the score is much larger than the `least` so far, it need not be that of the best ridge.
+        """
         line, k = self.smoother.line, self.smoother.values.shape[1]
         d = 0 if line is None else line.x.shape[1]
         size = _BATCH_BYTES // (8 * len(self.validation) * (2 * d + d * k + k + 4))
@@ -69,9 +80,14 @@ class Criterion:
             if line is None and self.name == "loo":
                 yield from self._losses_of_means(factors[start : start + size], keeps_predictions)
                 continue
-            paths = self._ridge_paths(factors[start : start + size])
-            # a list, so that the memory of a batch is free when the next one begins
-            yield from [path.evaluate(self.ridge, keeps_predictions) for path in paths]
+            some = factors[start : start + size]
+            # lists, so that the memory of a batch is free when the next one begins
+            if self.ridge is not None:
+                yield from [path.at(self.ridge, keeps_predictions) for path in self._ridge_paths(some)]
+                continue
+            found = self._with_best_ridges(some, keeps_predictions, least)
+            least = min(least, *zip((one.score for one in found), some.tolist(), strict=True))
+            yield from found
 
     @property
     def rows(self) -> np.ndarray:
@@ -143,11 +159,49 @@ class Criterion:
         """The ridge with the smallest score at a bandwidth, or the one given."""
         if self.ridge is not None:
             return self.ridge
-        return self._ridge_paths(np.array([factor]))[0].minimum()[0]
+        return next(self.evaluate(np.array([factor]))).ridge
 
-    def ridge_path(self, ridge: float) -> RidgePath:
-        """The criterion at the smoother's bandwidth, by lines that are accurate with a ridge."""
-        return replace(self, ridge=ridge)._ridge_paths(np.ones(1))[0]
+    def _with_best_ridges(self, factors: np.ndarray, keeps_paths: bool, least: Least) -> list[Evaluation]:
+        """The criterion with the best ridge at each bandwidth factor, see `evaluate`."""
+        paths = self._ridge_paths(factors)
+        scans = [path.scan() for path in paths]
+        found: dict[int, Evaluation] = {}
+        for i in np.argsort([scan.minimum[1] for scan in scans]).tolist():
+            path, scan, factor = paths[i], scans[i], float(factors[i])
+            if scan.falls and self._may_win(scan.minimum[1], factor, least):
+                path = self.ridge_path(0.0, factor)
+                scan = path.scan()
+            is_worse = is_much_larger(self.name, scan.minimum[1], least[0])
+            found[i] = path.evaluation(*(scan.minimum if is_worse else path.refined(scan)), keeps_paths)
+            least = min(least, (found[i].score, factor))
+        return [found[i] for i in range(len(factors))]
+
+    def _may_win(self, score: float, factor: float, least: Least) -> bool:
+        """Whether accurate lines may have a score that is not much larger than the least one.
+
+        Few of many rows tell that, but neither a trace nor a weighted mean.
+        """
+        if self.name != "loo" or len(self.validation) < 2 * _ROWS_TO_TELL or np.ptp(self._weights) > 0.0:
+            return True
+        if not is_much_larger(self.name, score, least[0]):
+            return True
+        return not is_much_larger(self.name, self._score_of_few(factor), self._score_of_few(least[1]))
+
+    def _score_of_few(self, factor: float) -> float:
+        """The score of few rows at a bandwidth factor, by accurate lines."""
+        if factor not in self._scores_of_few:
+            few = self.on_rows(_ROWS_TO_TELL)
+            self._scores_of_few[factor] = few.ridge_path(0.0, factor).scan().minimum[1]
+        return self._scores_of_few[factor]
+
+    @cached_property
+    def _scores_of_few(self) -> dict[float, float]:
+        """Those that `_score_of_few` has computed."""
+        return {}
+
+    def ridge_path(self, ridge: float, factor: float = 1.0) -> RidgePath:
+        """The criterion at a bandwidth factor, by lines that are accurate from a ridge on."""
+        return replace(self, ridge=ridge)._ridge_paths(np.array([factor]))[0]
 
     def degrees_of_freedom(self, factors: np.ndarray, ridge: float) -> np.ndarray:
         """The trace of the smoother matrix at bandwidth factors, estimated from `rows`: (b,)."""
@@ -198,10 +252,10 @@ class Criterion:
 
     def _lines(self, smoother: Smoother, queries: Queries, factors: np.ndarray) -> FoundLines:
         """Local lines around the rows, and which rows have no support."""
-        if self.ridge is None:
-            find: FindLines = smoother.lines_for_any_ridge
-        else:
-            with_ridge = smoother.with_ridge(self.ridge)
+        if self.ridge is None and not self.smoother.has_one_input:
+            find: FindLines = smoother.lines_from_sums
+        else:  # engines differ in what sums of squares of one input lose
+            with_ridge = smoother.with_ridge(self.ridge or 0.0)
 
             def find(queries: Queries, factors: np.ndarray) -> FoundLines:
                 lines, _, unsupported = with_ridge.lines(queries, factors)

@@ -40,11 +40,12 @@ def lattice_point(value: float) -> int:
 
 
 def score_tolerance(scores: np.ndarray | float) -> np.ndarray:
-    """Scores that differ by at most SCORE_TOL sqrt(min(|score|, 1)) are equal.
+    """Scores that differ by at most SCORE_TOL sqrt(s) are equal, s = |score|, at least SCORE_TOL^2 and at most 1.
 
-    A mean square r^2 of residuals moves by about 2 r times the rounding of a prediction, a logarithm by more.
+    A mean square r^2 of residuals moves by about 2 r times the rounding of a prediction, a logarithm by more. Below
+    SCORE_TOL^2 it is that of an exact fit.
     """
-    return SCORE_TOL * np.sqrt(np.minimum(np.abs(scores), 1.0))
+    return SCORE_TOL * np.sqrt(np.clip(np.abs(scores), SCORE_TOL**2, 1.0))
 
 
 def first_minimum(scores: np.ndarray) -> int:
@@ -111,7 +112,7 @@ def _first_minimum_of(scores: list[float]) -> int:
 
 def _tolerance_of(score: float) -> float:
     """`score_tolerance` of one number."""
-    return SCORE_TOL * math.sqrt(min(abs(score), 1.0))
+    return SCORE_TOL * math.sqrt(min(max(abs(score), SCORE_TOL**2), 1.0))
 
 
 def _vertex(x: list[float], f: list[float], best: int, curvature: float) -> tuple[float, float, float]:

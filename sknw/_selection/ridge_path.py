@@ -10,9 +10,17 @@ import numpy as np
 from scipy.special import expit
 
 from sknw._kernel_sums.permutation import row_blocks
-from sknw._selection.line_search import OCTAVE, SCORE_TOL, ParabolicSearch, first_minimum, lattice_point, lattice_values
+from sknw._selection.line_search import (
+    OCTAVE,
+    SCORE_TOL,
+    ParabolicSearch,
+    first_minimum,
+    lattice_point,
+    lattice_values,
+    score_tolerance,
+)
 from sknw._smoothing.datafit import Datafit, SquaredError
-from sknw._smoothing.local_linear import ACCURATE_IN_SEARCH, LocalFits, shrinkage
+from sknw._smoothing.local_linear import LocalFits, shrinkage
 
 # Ridges tried at every bandwidth, relative to the mean variance around a sample, from 2e4, nearly the local mean, to
 # 5e-7, nearly the plain local line.
@@ -20,6 +28,9 @@ _RIDGE_STEP = 7 * OCTAVE // 2
 _RIDGE_STEPS = np.arange(4, -7, -1)
 # All of these ridges are tried at no more than this many rows, evenly spread over all.
 _SCANNED_ROWS = 10_000
+# With more samples than this around a row, in the geometric mean, eight digits of a variance are enough, not ten: a
+# single row changes the score less, and its neighbours are many.
+_MANY_SAMPLES, _PART_IF_MANY = 40.0, 1e-2
 # Ridges are tried together where the lines have at most this many slopes in total.
 _TOGETHER = 2**14
 # With less left of 1 - tr / n, its square and that of the residuals underflow; with less than this of what AICc divides
@@ -61,15 +72,19 @@ class RidgePath:
     n: int  # the number of all samples
     datafit: Datafit
 
-    def evaluate(self, ridge: float | None, keeps_predictions: bool) -> Evaluation:
-        """The criterion at a ridge, or with the best one for None, whose path is kept where its lines are accurate."""
-        n_unsupported = int(self.unsupported.sum())
-        if ridge is not None:
-            predictions = self._predictions(ridge) if keeps_predictions else None
-            return Evaluation(self(ridge), n_unsupported, ridge, predictions)
-        ridge, score = self.minimum()
-        is_kept = keeps_predictions and np.all(self.unsupported | self.lines.is_accurate(ridge))
-        return Evaluation(score, n_unsupported, ridge, path=self if is_kept else None)
+    def at(self, ridge: float, keeps_predictions: bool) -> Evaluation:
+        """The criterion at a ridge."""
+        predictions = self._predictions(ridge) if keeps_predictions else None
+        return Evaluation(self(ridge), self.n_unsupported, ridge, predictions)
+
+    def evaluation(self, ridge: float, score: float, keeps_path: bool) -> Evaluation:
+        """The criterion at a ridge where it is known, with what makes the predictions."""
+        return Evaluation(score, self.n_unsupported, ridge, path=self if keeps_path else None)
+
+    @property
+    def n_unsupported(self) -> int:
+        """The number of rows without support."""
+        return int(self.unsupported.sum())
 
     def copy(self) -> RidgePath:
         """The same with lines of its own, not those of several bandwidths."""
@@ -156,9 +171,7 @@ class RidgePath:
         """
         paths = [replace(self, count=count) for count in SLOPE_COUNTS]
         scores = np.array([path(ridge) for path in paths])
-        smallest = scores.min()
-        most = smallest + np.log(MUCH_LARGER) if self.name == "aicc" else smallest * MUCH_LARGER
-        best = paths[int(np.argmax(scores <= most))]
+        best = paths[int(np.argmin(is_much_larger(self.name, scores, scores.min())))]
         return best.count, best._predictions(ridge)
 
     def _every(self, stride: int) -> RidgePath:
@@ -167,44 +180,70 @@ class RidgePath:
         values, weights = self.values[rows], self.weights[rows]
         return replace(self, lines=self.lines[rows], unsupported=self.unsupported[rows], values=values, weights=weights)
 
-    def minimum(self) -> tuple[float, float]:
-        """The ridge with the smallest score, of equal ones the largest, and the score there.
+    def scan(self) -> RidgeScan:
+        """The best of few ridges, 0 or lattice values, at which all lines are accurate: rounding chooses nothing.
 
-        Of many rows some say where to begin. The ridge is 0 or a lattice value; it is not 0 if any local covariance is
-        numerically singular.
+        Of many rows some say where to begin.
         """
         lines = self.lines
         weights = np.where(self.unsupported, 0.0, self.weights)
         # einsum: threads of BLAS take longer to begin than this product
         variance = float(np.einsum("m,m", weights, lines.mean_variance)) / max(weights.sum(), self.weights.min())
         unit = round(lattice_point(variance or 1.0) / _RIDGE_STEP)
-        ridges = lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS))
-        if not np.any(lines.is_ill_conditioned(0.0, ACCURATE_IN_SEARCH) & ~self.unsupported):
-            ridges = np.append(ridges, 0.0)
-        seen: dict[float, float] = {}
+        ridges = np.append(lattice_values(_RIDGE_STEP * (unit + _RIDGE_STEPS)), 0.0)
+        here = ~self.unsupported
+        has_many = lines.log_samples[here].sum() > np.log(_MANY_SAMPLES) * len(here)
+        known = lines.known[here] * (_PART_IF_MANY if has_many else 1.0)
+        least_ridge = (known - lines.variances[here]).max(initial=0.0)
+        n_accurate = max(int(np.count_nonzero(ridges >= least_ridge)), 1)
+        is_all, ridges = n_accurate == len(ridges), ridges[:n_accurate]
+        stride = -(-len(self.values) // _SCANNED_ROWS)
+        scores = self.scores(ridges) if stride == 1 else self._every(stride).scores(ridges)
+        falls = not is_all and first_minimum(scores[-2:]) == len(scores[-2:]) - 1
+        first, best, before = 0, first_minimum(scores), -1
+        while stride > 1 and best != before:  # few rows of large residuals may have decided: go on to where all say
+            before, first = best, max(best - 1, 0)
+            scores = self.scores(ridges[first : best + 2])
+            best = first + first_minimum(scores)
+        return RidgeScan(ridges[first : first + len(scores)], scores, best - first, falls)
+
+    def refined(self, scan: RidgeScan) -> tuple[float, float]:
+        """The ridge with the smallest score near the best one of a scan, and the score there."""
+        ridge, score = scan.minimum
+        if ridge == 0.0 or not np.isfinite(score):
+            return ridge, score
+        seen = dict(zip(scan.ridges.tolist(), scan.scores.tolist(), strict=True))
 
         def scores_at(ridges: np.ndarray) -> np.ndarray:
             if new := [ridge for ridge in ridges.tolist() if ridge not in seen]:
                 seen.update(zip(new, self.scores(np.array(new)).tolist(), strict=True))
             return np.array([seen[ridge] for ridge in ridges.tolist()])
 
-        stride = -(-len(self.values) // _SCANNED_ROWS)
-        if stride > 1:
-            some = self._every(stride)
-            before, best = -1, first_minimum(some.scores(ridges))
-            while best != before:  # few rows of large residuals may have decided: go on to where all rows say
-                before, first = best, max(best - 1, 0)
-                best = first + first_minimum(scores_at(ridges[first : best + 2]))
-            ridges = ridges[first : best + 2]
-        scores = scores_at(ridges)
-        best = first_minimum(scores)
-        if ridges[best] == 0.0 or not np.isfinite(scores[best]):
-            return float(ridges[best]), float(scores[best])
-        point = lattice_point(ridges[best])
+        point = lattice_point(ridge)
         smallest, largest = lattice_values([point - _RIDGE_STEP, point + _RIDGE_STEP])
-        beside = ridges[max(best - 1, 0) : best + 2]
+        beside = scan.ridges[max(scan.best - 1, 0) : scan.best + 2]
         ridge, _ = ParabolicSearch(scores_at, smallest, largest).minimize(beside[beside > 0])
         return ridge, seen[ridge]
+
+
+class RidgeScan(NamedTuple):
+    """The scores at some ridges, in descending order."""
+
+    ridges: np.ndarray
+    scores: np.ndarray
+    best: int  # of equal ones the largest
+    falls: bool  # whether the score falls towards smaller ridges, at which not all lines are accurate
+
+    @property
+    def minimum(self) -> tuple[float, float]:
+        """The best ridge and its score."""
+        return float(self.ridges[self.best]), float(self.scores[self.best])
+
+
+def is_much_larger(name: str, scores: float | np.ndarray, least: float) -> bool | np.ndarray:
+    """Whether scores of a criterion are of mean squares more than `MUCH_LARGER` times that of another score."""
+    most = least + np.log(MUCH_LARGER) if name == "aicc" else least * MUCH_LARGER
+    return scores > most + score_tolerance(most)
 
 
 def gcv_or_aicc(name: str, mean_square: float, residual_dof: float, n: float) -> float:

@@ -16,7 +16,7 @@ from itertools import starmap
 
 import numpy as np
 
-from sknw._selection.criterion import Criterion
+from sknw._selection.criterion import NONE_SO_FAR, Criterion
 from sknw._selection.grid import bandwidth_grid, local_minima
 from sknw._selection.line_search import (
     OCTAVE,
@@ -56,7 +56,7 @@ class History:
     def __init__(self, criterion: Criterion, on_candidate: Callable[[], bool]):
         self.criterion, self.on_candidate = criterion, on_candidate
         k, line = criterion.smoother.values.shape[1], criterion.smoother.line
-        # of lines those along one axis with the best ridge; others are not accurate enough in a search
+        # of lines those along one axis with the best ridge: these are few numbers, and accurate
         is_kept = line is None or (criterion.ridge is None and line.x.shape[1] == 1)
         n_numbers = k if line is None else 2 * k + 6
         self.keeps = is_kept and 8 * n_numbers * len(criterion.validation) <= _KEPT_BYTES
@@ -72,11 +72,12 @@ class History:
         size = max(_BATCH, _BATCH_OF_ROWS // len(self.criterion.validation)) if is_all else _BATCH
         for start in range(0, len(new), size):
             batch = new[start : start + size]
+            least = min(((score, factor) for factor, (score, _) in seen.items()), default=NONE_SO_FAR)
             evaluations: Iterable[Evaluation]
             if is_all:
-                evaluations = self.criterion.evaluate(batch, self.keeps)
+                evaluations = self.criterion.evaluate(batch, self.keeps, least)
             else:
-                evaluations = starmap(Evaluation, zip(*criterion(batch), strict=True))
+                evaluations = starmap(Evaluation, zip(*criterion(batch, least), strict=True))
             for factor, found in zip(batch.tolist(), evaluations, strict=True):
                 seen[factor] = (float(found.score), int(found.n_unsupported))
                 margin = score_tolerance(found.score) * (1 if factor < self.best_factor else -1)

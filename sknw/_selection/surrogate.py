@@ -19,7 +19,7 @@ import numpy as np
 
 from sknw._kernel_sums.registry import kernel_sums
 from sknw._kernel_sums.request import LeaveOut
-from sknw._selection.criterion import Criterion
+from sknw._selection.criterion import NONE_SO_FAR, Criterion, Least
 from sknw._selection.grid import COARSE_STEP, FINE_STEP, effective_support
 from sknw._selection.line_search import OCTAVE
 from sknw._selection.ridge_path import gcv_or_aicc
@@ -70,9 +70,10 @@ class SubsampledCriterion:
         some = criterion.on_rows(n_rows) if n_samples == n else criterion.subsample(n_samples, n_rows)
         return cls(some, (n / len(some.smoother.keys)) ** (1 / (4 + d)))
 
-    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, factors: np.ndarray, least: Least = NONE_SO_FAR) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported rows, as those of a `Criterion`."""
-        return self.criterion(self.bandwidth_inflation * factors)
+        score, factor = least
+        return self.criterion(self.bandwidth_inflation * factors, (score, self.bandwidth_inflation * factor))
 
     def n_wide(self, grid: np.ndarray) -> int:
         """How many bandwidths of a descending grid are large enough: in coarse steps few samples see each other."""
@@ -169,7 +170,7 @@ class BinnedCriterion:
         support = min(effective_support(self.criterion.smoother.kernel), 1.0)
         return int(np.count_nonzero(grid >= _LEAST_WIDTHS * self.binned.width / support))
 
-    def __call__(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, factors: np.ndarray, _: Least = NONE_SO_FAR) -> tuple[np.ndarray, np.ndarray]:
         """Scores and numbers of unsupported samples, as those of a `Criterion`."""
         name, n = self.criterion.name, self.binned.mass.sum()
         weights, variances = self.binned.mass / n, self.binned.variances

@@ -38,14 +38,12 @@ from sknw._smoothing.training import TrainingSet, coordinates
 # Sums of squares carry rounding of about 2e-16 of their size. A variance with the ridge above this part of the size has
 # ten digits;
 ACCURATE = 1e-6
-# in a search seven digits are enough;
-ACCURATE_IN_SEARCH = 1e-9
-# below this it is rounding: the inputs do not vary in that direction, and the line has no slope along it.
+# it is known up to this part.
 _ROUNDING = 1e-14
 # Of samples seen from the query itself, whose differences are not squared, much smaller variances are known.
 _ROUNDING_OF_DIFFERENCES = 1e-22
 _ROUNDING_OF_DEVIATIONS = 1e-15
-# Without a ridge: below this part of the largest variance there is nothing to be had from the moments.
+# Lines with one ridge have no slope along axes with at most this part of the largest variance.
 SINGULAR = 1e-10
 # A smaller ridge counts as none.
 NO_RIDGE = 1e-14
@@ -92,6 +90,7 @@ class LocalLinearSpec:
     scales: np.ndarray  # of the columns (c,); with a ridge for each feature, these times the roots of the ridges
     ridge: float  # penalty on the squared slope; 1 where the scales account for it
     basis: np.ndarray | None = None  # orthonormal, of the rows of inputs, (c, r)
+    singular: float = SINGULAR  # no slope along axes with at most this part of the largest variance
     count: float = 0.0  # slopes are those of M / (M + count) of what the M samples around a query say
 
     @classmethod
@@ -105,11 +104,12 @@ class LocalLinearSpec:
     @classmethod
     def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
         """The same without a basis, for ridges that will differ from column to column."""
-        scales, common = training.scales, float(np.min(ridge))
-        if common < np.max(ridge):
-            scales, common = scales * np.sqrt(ridge), 1.0
+        scales, common, singular = training.scales, float(np.min(ridge)), SINGULAR
+        if common < np.max(ridge):  # which makes variances of any sizes
+            scales, common, singular = scales * np.sqrt(ridge), 1.0, _ROUNDING_OF_DIFFERENCES
         scales = training.features.repeat(scales)
-        return cls(training.coordinates(1.0 / scales), scales, common).along(np.isfinite(scales))
+        line = cls(training.coordinates(1.0 / scales), scales, common, singular=singular)
+        return line.along(np.isfinite(scales))
 
     def along(self, columns: np.ndarray) -> LocalLinearSpec:
         """The same with a slope along some columns only, (c,)."""
@@ -235,25 +235,28 @@ class LocalFits(_PerQuery):
     query_scores: np.ndarray  # a_i, the components of x0 - x_mean, (..., d)
     covariances: np.ndarray  # c_i, (..., d, k)
     known: np.ndarray  # from here on variances with the ridge are accurate, (..., d)
-    least: np.ndarray  # variances below are rounding, (..., d)
+    least: np.ndarray  # along axes with smaller variances there is no slope, (..., d)
     log_samples: np.ndarray  # log M, (...)
     mean_variance: np.ndarray  # of all axes, (...)
 
     @classmethod
-    def of(cls, moments: LocalMoments, x: np.ndarray) -> LocalFits:
+    def of(cls, moments: LocalMoments, x: np.ndarray, singular: float = SINGULAR) -> LocalFits:
         """From the moments around the queries x (..., d)."""
         scores, covariances = x - moments.x_mean, moments.xy
         if moments.xx.shape[-1] == 1:  # the axis is the input itself
-            variances, size = moments.xx[..., 0], moments.squares
+            variances = moments.xx[..., 0]
         else:
             variances, directions = np.linalg.eigh(moments.xx)
             axes = np.swapaxes(directions, -2, -1)
             scores, covariances = (axes @ scores[..., np.newaxis])[..., 0], axes @ covariances
-            # of what each v_i is made from
-            size = (np.abs(axes) @ np.sqrt(moments.squares)[..., np.newaxis])[..., 0] ** 2
-        known, least = ACCURATE * size, _ROUNDING * size
         variances = np.maximum(variances, 0.0)
-        mean_variance = np.where(variances > least, variances, 0.0).mean(axis=-1)
+        size = np.broadcast_to(moments.squares.sum(axis=-1, keepdims=True), variances.shape)  # whatever the axes
+        least = np.repeat(singular * variances[..., -1:], variances.shape[-1], axis=-1)
+        mean_variance = np.where(variances > _ROUNDING * size, variances, 0.0).mean(axis=-1)
+        # where only the rounding is unknown there is surely no slope, and nothing more to know
+        may_vary = variances + _ROUNDING * size > least
+        variances, known = variances * may_vary, ACCURATE * size * may_vary
+        covariances = covariances * may_vary[..., np.newaxis]
         return cls(moments.y_mean, variances, scores, covariances, known, least, moments.log_samples, mean_variance)
 
     @classmethod
@@ -280,18 +283,9 @@ class LocalFits(_PerQuery):
         has_slope = self.variances + np.asarray(ridge)[..., np.newaxis] > self.least
         return np.where(has_slope | (squares <= self.least), squares * inverse, np.inf).sum(axis=-1)
 
-    def is_ill_conditioned(self, ridge: float, part: float = ACCURATE) -> np.ndarray:
-        """Where a variance is neither surely nothing nor above this part of its size: bool of shape (...)."""
-        total = self.variances + ridge
-        return np.any((total < part / ACCURATE * self.known) & (total > self.least), axis=-1)
-
-    def is_accurate(self, ridge: float) -> np.ndarray:
-        """Where the line along a single axis lost no digits with a ridge: bool of shape (...).
-
-        Where a search took the neighbours, variances are the squares themselves, and nothing is said.
-        """
-        from_sums = self.known > ACCURATE * self.variances
-        return np.all(from_sums & (self.variances + ridge >= self.known), axis=-1)
+    def is_ill_conditioned(self, ridge: float) -> np.ndarray:
+        """Where a variance with the ridge is not accurate: bool of shape (...)."""
+        return np.any(self.variances + ridge < self.known, axis=-1)
 
     def _inverse(self, ridge: float | np.ndarray) -> np.ndarray:
         total = self.variances + np.asarray(ridge)[..., np.newaxis]
@@ -301,7 +295,9 @@ class LocalFits(_PerQuery):
         return np.divide(1.0, total, out=np.zeros_like(total), where=has_slope)
 
 
-def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.ndarray, size: float) -> LocalFits:
+def lines_around(
+    p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.ndarray, size: float, singular: float = SINGULAR
+) -> LocalFits:
     """Local lines at m queries from the l samples around each, by singular values, which need no squares.
 
     `p` (m, l) are the weights, of sum 1, `x` (m, l, d) the inputs as seen from the query, x_j - x0, and `y` (m, l, k);
@@ -319,10 +315,11 @@ def lines_around(p: np.ndarray, x: np.ndarray, y: np.ndarray, log_samples: np.nd
         axes = np.ones((len(x), 1, 1))
     else:
         left, deviations, axes = np.linalg.svd(design, full_matrices=False)
-    deviations[deviations < _ROUNDING_OF_DEVIATIONS * np.maximum(deviations[:, :1], size)] = 0.0
+    least_deviations = np.maximum(np.sqrt(singular) * deviations[:, :1], _ROUNDING_OF_DEVIATIONS * size)
+    deviations[deviations <= least_deviations] = 0.0
     covariances = deviations[..., np.newaxis] * (np.swapaxes(left, -2, -1) @ targets)
     variances, scores = deviations**2, -(axes @ x_mean[..., np.newaxis])[..., 0]
-    least = np.broadcast_to(_ROUNDING_OF_DIFFERENCES * variances[:, :1], variances.shape)
+    least = np.broadcast_to(singular * variances[:, :1], variances.shape)
     mean_variance, nothing = variances.mean(axis=-1), np.zeros_like(least)
     return LocalFits(y_mean, variances, scores, covariances, nothing, least, log_samples, mean_variance)
 

@@ -20,7 +20,6 @@ from sknw._smoothing.features import FeatureMap
 from sknw._smoothing.isolation import find_widths
 from sknw._smoothing.krylov import krylov_lines
 from sknw._smoothing.local_linear import (
-    ACCURATE_IN_SEARCH,
     LocalFits,
     LocalLinearSpec,
     LocalMoments,
@@ -343,48 +342,26 @@ class Smoother:
         line = self.line
         assert line is not None
 
-        def is_lost(moments: LocalMoments, lines: LocalFits) -> np.ndarray:
-            return lines.is_ill_conditioned(line.ridge) | moments.has_cancellation(line.ridge)
-
         def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
-            return lines_around(p, x, y, log_samples, line.largest_input + np.abs(self.center / line.scales).max())
+            size = line.largest_input + np.abs(self.center / line.scales).max()
+            return lines_around(p, x, y, log_samples, size, line.singular)
 
-        return self._repaired_lines(queries, bandwidths, is_lost, fit, Smoother.lines)
-
-    def lines_for_any_ridge(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalFits, np.ndarray]:
-        """As `lines`, for a search: from the neighbours only where sums of squares leave nothing at all."""
-
-        def is_lost(moments: LocalMoments, _: LocalFits) -> np.ndarray:
-            return np.trace(moments.xx, axis1=-2, axis2=-1) < ACCURATE_IN_SEARCH * moments.squares.sum(axis=-1)
-
-        def fit(p: np.ndarray, x: np.ndarray, y: np.ndarray, _: np.ndarray, log_samples: np.ndarray) -> LocalFits:
-            query = np.zeros((len(x), x.shape[2]))
-            return LocalFits.of(moments_around(p, x, y, query, log_samples), query)
-
-        return self._repaired_lines(queries, bandwidths, is_lost, fit, Smoother.lines_for_any_ridge)[::2]
-
-    def _repaired_lines(
-        self,
-        queries: Queries,
-        bandwidths: np.ndarray,
-        is_lost: Callable[[LocalMoments, LocalFits], np.ndarray],
-        fit: Callable[..., LocalFits],
-        find: Callable[[Smoother, Queries, np.ndarray], tuple],
-    ) -> tuple[LocalFits, np.ndarray, np.ndarray]:
-        """As `lines`; those that sums of squares have lost are ``fit`` to the neighbours, see `_fit_neighbours`.
-
-        Where the keys are elsewhere the method ``find`` finds these lines, of those that are fetched.
-        """
         moments, x, extra, unsupported = self._moments(queries, bandwidths)
-        lines = LocalFits.of(moments, x)
-        lost = is_lost(moments, lines) & ~unsupported
+        lines = LocalFits.of(moments, x, line.singular)
+        lost = lines.is_ill_conditioned(line.ridge) & ~unsupported
         if self.index.engine is not None:
-            self._fit_fetched(lines, lost, find, queries, bandwidths)
+            self._fit_fetched(lines, lost, queries, bandwidths)
             return lines, extra, unsupported
         if x is queries.x:
-            self._fit_by_cells(lines, lost, is_lost, queries, bandwidths)
+            self._fit_by_cells(lines, lost, queries, bandwidths)
         self._fit_neighbours(lines, lost, fit, queries, bandwidths)
         return lines, extra, unsupported
+
+    def lines_from_sums(self, queries: Queries, bandwidths: np.ndarray) -> tuple[LocalFits, np.ndarray]:
+        """As `lines`, but accurate only where variances with a ridge are at least `known`."""
+        assert self.line is not None
+        moments, x, _, unsupported = self._moments(queries, bandwidths)
+        return LocalFits.of(moments, x, self.line.singular), unsupported
 
     @property
     def takes_krylov_spaces(self) -> bool:
@@ -461,7 +438,6 @@ class Smoother:
         self,
         found: LocalFits,
         lost: np.ndarray,
-        is_lost: Callable[[LocalMoments, LocalFits], np.ndarray],
         queries: Queries,
         bandwidths: np.ndarray,
     ) -> None:
@@ -487,18 +463,17 @@ class Smoother:
                 leave_out = None if part.leave_out is None else part.leave_out.among(near)
                 part = replace(part, x=part.x - middle, leave_out=leave_out)
                 moments, x, _, _ = few._moments(part, h)
-                lines = LocalFits.of(moments, x)
-                found[b, here], lost[b, here] = lines[0], is_lost(moments, lines)[0]
+                lines = LocalFits.of(moments, x, self.line.singular)
+                found[b, here], lost[b, here] = lines[0], lines.is_ill_conditioned(self.line.ridge)[0]
 
     def _fit_fetched(
         self,
         found: LocalFits,
         lost: np.ndarray,
-        find: Callable[[Smoother, Queries, np.ndarray], tuple],
         queries: Queries,
         bandwidths: np.ndarray,
     ) -> None:
-        """Replace lines `found` where digits were `lost` (b, m) by those that ``find`` finds among the keys near.
+        """Replace lines `found` where digits were `lost` (b, m) by those of the keys near.
 
         For keys that are elsewhere: those near a few queries are fetched at a time.
         """
@@ -517,7 +492,7 @@ class Smoother:
                 )
                 leave_out = None if part.leave_out is None else part.leave_out.among(near)
                 few = replace(self.take(near), algorithm="auto")
-                found[b, some] = find(few, replace(part, leave_out=leave_out), h)[0][0]
+                found[b, some] = few.lines(replace(part, leave_out=leave_out), h)[0][0]
 
     def log_at_zero(self, queries: Queries, bandwidths: np.ndarray = _OWN_BANDWIDTH) -> np.ndarray:
         """The logarithm of what a sample of weight 1, of weights of mean 1, adds to sum_j K_j w_j at itself.

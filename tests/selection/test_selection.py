@@ -14,9 +14,16 @@ from problems import ENGINES, KERNELS, OF_SORTED, Cauchy, assert_close, engine_c
 from processes import run
 
 from sknw import AttentionPoolingRegressor, BandwidthSearch, LocalLinearRegressor, NadarayaWatsonRegressor
+from sknw._selection import criterion as criterion_module
+from sknw._selection.criterion import Criterion
 from sknw._selection.grid import local_minima
 from sknw._selection.line_search import OCTAVE, ParabolicSearch, lattice_point, lattice_values
+from sknw._selection.ridge_path import RidgePath
 from sknw._selection.rules import n_validation_rows
+from sknw._smoothing.local_linear import LocalLinearSpec
+from sknw._smoothing.smoother import Smoother
+from sknw._smoothing.training import TrainingSet
+from sknw._smoothing.validation import Validation
 from sknw.datasets import make_sine_power
 from sknw.kernels import PowerExponential, resolve_kernel
 
@@ -483,6 +490,67 @@ def test_no_engine_and_no_number_of_threads_changes_what_is_chosen(estimator, ke
         model = quietly(estimator(parameter, selector, algorithm=algorithm, n_jobs=1 + n_jobs % 2), X, y)
         assert model.n_validation_ == first.n_validation_ == n
         assert_allclose(choice(model), choice(first), rtol=1e-8, err_msg=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("target", "d", "n", "seed", "kernel", "selector"),
+    [
+        ("sin", 2, 80, 0, "gaussian", "loo"),
+        ("sin", 2, 150, 1, "gaussian", "loo"),
+        ("cubic", 2, 400, 1, "gaussian", "loo"),
+        ("cubic", 3, 40, 0, "gaussian", "loo"),
+        ("cubic", 3, 150, 0, "gaussian", "loo"),
+        ("sin", 3, 50, 3, "exponential", "loo"),
+        ("linear", 1, 50, 4, "gaussian", "gcv"),
+    ],
+)
+def test_no_engine_changes_what_lines_choose_without_noise(target, d, n, seed, kernel, selector):
+    """The smallest ridges are best, at which sums of squares lose the variances around some rows."""
+    X = np.random.default_rng(seed).normal(size=(n, d))
+    x = X[:, 0]
+    y = {"sin": np.sin(x), "cubic": x**3 - X.sum(axis=1) / np.sqrt(d), "linear": 2 * x + 1}[target]
+    first, *others = (
+        choice(quietly(LocalLinearRegressor(kernel, selector, algorithm=algorithm, n_jobs=n_jobs), X, y))
+        for algorithm in ["dense", "fused"]
+        for n_jobs in [1, 2]
+    )
+    for other in others:
+        assert_allclose(other, first, rtol=1e-8)
+
+
+def plane_data(noise, n, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    return X, X[:, 0] ** 3 - X.sum(axis=1) / np.sqrt(2) + noise * rng.normal(size=n)
+
+
+@pytest.mark.parametrize(("noise", "n", "seed"), [(0.0, 400, 1), (0.1, 300, 0), (1.0, 300, 0)])
+def test_few_rows_rule_out_bandwidths_by_their_own_score_at_the_best_one(noise, n, seed, monkeypatch):
+    """Of the first data the few rows have a larger score than all rows: against that they would rule out more."""
+    X, y = plane_data(noise, n, seed)
+    sizes = []
+    scan = RidgePath.scan
+    monkeypatch.setattr(RidgePath, "scan", lambda path: sizes.append(len(path.values)) or scan(path))
+    found = LocalLinearRegressor().fit(X, y).bandwidth_search_
+    assert 100 in sizes
+    monkeypatch.setattr(criterion_module, "_ROWS_TO_TELL", 1000)
+    by_all = LocalLinearRegressor().fit(X, y).bandwidth_search_
+    assert_allclose(found.scores[found.best_index], by_all.scores[by_all.best_index], rtol=1e-8)
+
+
+def test_where_sums_lose_digits_the_ridge_is_that_of_accurate_lines():
+    X, y = plane_data(0.0, 150, 1)
+    training = TrainingSet.of(X, y, None)
+    line = LocalLinearSpec.of(training, 0.0)
+    smoother = Smoother.of(training, resolve_kernel("gaussian"), 1 / training.scales, "nearest", "auto", None, line)
+    criterion = Criterion("loo", smoother, training, Validation.of(None, training), None)
+    n_fallen = 0
+    for factor in [1.0, 0.3, 0.1, 0.03]:
+        [found] = criterion.evaluate(np.array([factor]))
+        path = criterion.ridge_path(0.0, factor)  # accurate at all ridges
+        assert_allclose((found.ridge, found.score), path.refined(path.scan()), rtol=1e-8)
+        n_fallen += criterion._ridge_paths(np.array([factor]))[0].scan().falls
+    assert n_fallen == 3
 
 
 def test_all_engines_can_choose_no_ridge():

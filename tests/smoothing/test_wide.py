@@ -108,8 +108,8 @@ def test_krylov_spaces_give_the_values_of_all_principal_axes(smallest):
     queries = smoother.queries_of(validation.parts[0])
     bandwidths = np.array([500.0, 20.0, 4.0])
     assert smoother.takes_krylov_spaces
-    expected, _ = smoother.lines_for_any_ridge(queries, bandwidths)
-    found, unsupported = smoother.without_leverage(smoother.lines_for_any_ridge, queries, bandwidths)
+    expected, _ = smoother.lines_from_sums(queries, bandwidths)
+    found, unsupported = smoother.without_leverage(smoother.lines_from_sums, queries, bandwidths)
     assert not unsupported.any()
     assert np.array_equal(found.is_ill_conditioned(0.0), expected.is_ill_conditioned(0.0))
     for ridge in [1e-3, 0.1, 10.0, *([] if expected.is_ill_conditioned(0.0).any() else [0.0])]:
