@@ -104,7 +104,7 @@ def _of_lines(
     y, x, xx, xy = split_line_columns(np.swapaxes(by_x, 1, 2), *_shape(smoother))
     xx -= np.einsum("mai,mj->maij", x, moments.x_mean) + np.einsum("mi,maj->maij", moments.x_mean, x)
     xy = xy - np.einsum("mai,mk->maik", x, moments.y_mean) - np.einsum("mi,mak->maik", moments.x_mean, y)
-    v, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge)
+    v, slope = moments.equivalent_kernel_and_slope(queries.x, smoother.line.ridge, smoother.line.singular)
     r = shrinkage(moments.log_samples, smoother.line.count)
     change = xy - np.einsum("maij,mjk->maik", xx, slope)
     u, slope = r[:, np.newaxis] * v, r[:, np.newaxis, np.newaxis] * slope
@@ -143,7 +143,7 @@ def _around(smoother: Smoother, queries: Queries, keys: np.ndarray, a: np.ndarra
     x = line.x[keys]
     log_samples = log_mass - smoother.log_at_zero(queries)[0]
     moments = moments_around(a, x - queries.x[:, np.newaxis], y, queries.x, log_samples)
-    v, slope = moments.equivalent_kernel_and_slope(queries.x, line.ridge)
+    v, slope = moments.equivalent_kernel_and_slope(queries.x, line.ridge, line.singular)
     r = shrinkage(log_samples, line.count)[:, np.newaxis, np.newaxis]
     offsets = x - moments.x_mean[:, np.newaxis]
     along, u, slope = offsets @ slope, r[..., 0] * v, r * slope

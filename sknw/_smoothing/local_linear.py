@@ -38,7 +38,7 @@ from sknw._smoothing.training import TrainingSet, coordinates
 # Sums of squares carry rounding of about 2e-16 of their size. A variance with the ridge above this part of the size has
 # ten digits;
 ACCURATE = 1e-6
-# it is known up to this part.
+# below this part it is rounding.
 _ROUNDING = 1e-14
 # Of samples seen from the query itself, whose differences are not squared, much smaller variances are known.
 _ROUNDING_OF_DIFFERENCES = 1e-22
@@ -198,12 +198,15 @@ class LocalMoments(_PerQuery):
         variances = np.diagonal(self.xx, axis1=-2, axis2=-1)
         return np.any(variances + ridge < ACCURATE * self.squares, axis=-1)
 
-    def equivalent_kernel_and_slope(self, x: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def equivalent_kernel_and_slope(
+        self, x: np.ndarray, ridge: float | np.ndarray, singular: float = SINGULAR
+    ) -> tuple[np.ndarray, np.ndarray]:
         """v = (C + ridge I)^-1 (x - x_mean) at queries x (..., d), and s = (C + ridge I)^-1 c, (..., d, k).
 
         With r = M / (M + count), m = y_mean + r v'c = y_mean + r s'(x - x_mean).
         """
-        both = solve(self.xx, np.concatenate([(x - self.x_mean)[..., np.newaxis], self.xy], axis=-1), ridge)
+        right = np.concatenate([(x - self.x_mean)[..., np.newaxis], self.xy], axis=-1)
+        both = solve(self.xx, right, ridge, singular)
         return both[..., 0], both[..., 1:]
 
 
@@ -212,16 +215,17 @@ def shrinkage(log_samples: np.ndarray, count: float) -> np.ndarray:
     return expit(log_samples - np.log(count)) if count > 0 else np.ones_like(log_samples)
 
 
-def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray) -> np.ndarray:
-    """(C + ridge I)^-1 times `right`, with one ridge or one for each feature (d,).
+def solve(xx: np.ndarray, right: np.ndarray, ridge: float | np.ndarray, singular: float = SINGULAR) -> np.ndarray:
+    """(C + ridge I)^-1 times `right`, with one ridge, or with one for each feature (d,) that are all positive or 0.
 
-    For ridge = 0 and C singular the limit ridge -> 0, the pseudo-inverse.
+    With one ridge there is nothing along axes with at most the part `singular` of the largest variance.
     """
-    if np.all(ridge >= NO_RIDGE):
+    if np.ndim(ridge) and np.all(ridge >= NO_RIDGE):
         return np.linalg.solve(xx + ridge * np.eye(xx.shape[-1]), right)
     variances, directions = np.linalg.eigh(xx)
-    varies = variances > SINGULAR * variances[..., -1:]
-    inverse = np.divide(1.0, variances, out=np.zeros_like(variances), where=varies)
+    varies = variances > singular * variances[..., -1:]
+    total = variances + (0.0 if np.ndim(ridge) else ridge)
+    inverse = np.divide(1.0, total, out=np.zeros_like(variances), where=varies)
     along = np.swapaxes(directions, -2, -1) @ right
     return directions @ (inverse[..., np.newaxis] * along)
 

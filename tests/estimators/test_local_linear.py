@@ -192,7 +192,7 @@ def test_few_samples_in_reach_give_the_limit_of_a_small_ridge():
     X = np.array([[0.0, 0.0], [0.1, 0.0], [5.0, 5.0], [5.0, 5.1], [9.0, 0.0]])
     y = np.array([1.0, 2.0, 3.0, 5.0, 7.0])
     model = LocalLinearRegressor("tophat", 1.0, ridge=0.0).fit(X, y)
-    # along the two samples in reach a line, across it a constant; one sample alone has no slope
+    # along the two samples in reach a line, across it a constant; one sample alone has no slope. Sums give ten digits.
     assert_allclose(model.predict([[0.2, 0.5], [5.3, 4.9], [9.5, 0.0]]), [3.0, 1.0, 7.0], rtol=1e-10)
     limit = LocalLinearRegressor("tophat", 1.0, ridge=1e-10).fit(X, y)
     assert_allclose(limit.predict([[0.2, 0.5], [5.3, 4.9], [9.5, 0.0]]), [3.0, 1.0, 7.0], rtol=1e-6)

@@ -358,6 +358,17 @@ def test_gradient_of_a_line_is_its_slope():
     assert_allclose(model.gradient(Q), np.tile([3.0, -2.0], (len(Q), 1)), rtol=1e-8)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-12, 1e-9])
+def test_gradient_has_no_slope_either_where_features_are_nearly_collinear(ridge):
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(200, 2)), rng.normal(size=200)
+    X = np.column_stack([X, X[:, 0] + 3e-6 * noise])
+    model = LocalLinearRegressor(bandwidth=1.5, ridge=ridge).fit(X, np.sin(X[:, 0]) + noise)
+    step = 1e-4 * np.eye(3)
+    expected = [(model.predict(X[:9] + s) - model.predict(X[:9] - s)) / 2e-4 for s in step]
+    assert_allclose(model.gradient(X[:9]), np.transpose(expected), rtol=1e-5, atol=1e-5)
+
+
 def test_gradient_far_from_all_samples_is_that_of_the_two_nearest():
     """All weights underflow there; their ratio does not."""
     X, y = np.array([[0.0], [1e-2]]), np.array([0.0, 1.0])
