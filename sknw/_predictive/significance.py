@@ -212,7 +212,7 @@ class _Lines:
         x_mean = a @ line.x
         self.centred = line.x - x_mean[:, np.newaxis]
         self.covariance = np.swapaxes(a[..., np.newaxis] * self.centred, 1, 2) @ self.centred
-        self.ridge = line.ridge
+        self.ridge, self.singular = line.ridge, line.singular
         log_samples = log_mass_of(smoother.value_request(queries), block, a) + np.log(smoother.unit)
         self.r = shrinkage(log_samples, line.count)[:, np.newaxis]
         self.offset = queries.x[block] - x_mean
@@ -220,7 +220,7 @@ class _Lines:
 
     def along(self, v: np.ndarray) -> np.ndarray:
         """(x_j - x_mean)' (C + ridge I)^-1 v of vectors v (m, c): (m, n)."""
-        return (self.centred @ solve(self.covariance, v[..., np.newaxis], self.ridge))[..., 0]
+        return (self.centred @ solve(self.covariance, v[..., np.newaxis], self.ridge, self.singular))[..., 0]
 
     def sums(self, q: np.ndarray) -> np.ndarray:
         """sum_j q_j (x_j - x_mean) of rows q (m, n): (m, c)."""
