@@ -172,19 +172,22 @@ class KernelSumRequest:
 
     def weights_of_pairs(self, keys: np.ndarray) -> np.ndarray:
         """K_ij w_j of some keys j of each query i at the first bandwidth: (m, l) for `keys` (m, l)."""
-        z = self.index.coordinates_of(keys)
         if isinstance(self.kernel, Pairwise):
-            h = self.bandwidths[0]
-            pairs = zip(self.queries[:, np.newaxis] / h, np.stack(list(z), axis=-1) / h, strict=True)
+            z, h = np.stack(list(self.index.coordinates_of(keys)), axis=-1), self.bandwidths[0]
+            pairs = zip(self.queries[:, np.newaxis] / h, z / h, strict=True)
             return np.concatenate([self.kernel.between(*pair) for pair in pairs]) * self.weights[keys]
+        return self.kernel.profile(self.squares_of_pairs(keys)) * self.weights[keys]
+
+    def squares_of_pairs(self, keys: np.ndarray) -> np.ndarray:
+        """u^2 of some keys of each query at the first bandwidth: (m, l) for `keys` (m, l)."""
         sq = np.zeros(keys.shape)
         with np.errstate(over="ignore"):
-            for of_queries, of_keys in zip(self.queries.T, z, strict=True):
+            for of_queries, of_keys in zip(self.queries.T, self.index.coordinates_of(keys), strict=True):
                 of_keys -= of_queries[:, np.newaxis]
                 of_keys *= of_keys
                 sq += of_keys
         widths = 1.0 if self.widths is None else self.widths[:, np.newaxis]
-        return self.kernel.profile(sq / (self.bandwidths[0] * widths) ** 2) * self.weights[keys]
+        return sq / (self.bandwidths[0] * widths) ** 2
 
     def weight_at_zero(self) -> np.ndarray:
         """K at distance zero, of shape (b, 1), or (b, m) for a kernel that is not a function of the distance."""

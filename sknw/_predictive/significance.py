@@ -211,8 +211,8 @@ class _Lines:
         assert line is not None
         x_mean = a @ line.x
         self.centred = line.x - x_mean[:, np.newaxis]
-        self.covariance = np.swapaxes(a[..., np.newaxis] * self.centred, 1, 2) @ self.centred
-        self.ridge, self.singular = line.ridge, line.singular
+        covariance = np.swapaxes(a[..., np.newaxis] * self.centred, 1, 2) @ self.centred
+        self.inverse = solve(covariance, np.eye(covariance.shape[-1]), line.ridge, line.singular)
         log_samples = log_mass_of(smoother.value_request(queries), block, a) + np.log(smoother.unit)
         self.r = shrinkage(log_samples, line.count)[:, np.newaxis]
         self.offset = queries.x[block] - x_mean
@@ -220,7 +220,7 @@ class _Lines:
 
     def along(self, v: np.ndarray) -> np.ndarray:
         """(x_j - x_mean)' (C + ridge I)^-1 v of vectors v (m, c): (m, n)."""
-        return (self.centred @ solve(self.covariance, v[..., np.newaxis], self.ridge, self.singular))[..., 0]
+        return (self.centred @ (self.inverse @ v[..., np.newaxis]))[..., 0]
 
     def sums(self, q: np.ndarray) -> np.ndarray:
         """sum_j q_j (x_j - x_mean) of rows q (m, n): (m, c)."""

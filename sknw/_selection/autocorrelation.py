@@ -44,8 +44,8 @@ _MANY = 500_000
 _LACK_OF_FIT = 0.8
 # Residuals whose variance is a smaller fraction of that of the targets are not worth a warning.
 _SMALL_PART = 0.02
-# The least contrast of independent errors is a mean over at most and at least so many samples. In between, the
-# coordinates of those beside them are at most the third number.
+# `least_contrasts` averages over as many samples as the third number of coordinates of their neighbours allows, at most
+# and at least the first two.
 _MOST_COUNTED, _LEAST_COUNTED, _COUNTED_COORDINATES = 50, 8, 2**18
 # A sample has no others near if all of them together count no more than this part of a sample at its place.
 _LEAST_REST = 1e-9

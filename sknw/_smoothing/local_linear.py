@@ -105,7 +105,7 @@ class LocalLinearSpec:
     def along_columns(cls, training: TrainingSet, ridge: float | np.ndarray) -> LocalLinearSpec:
         """The same without a basis, for ridges that will differ from column to column."""
         scales, common, singular = training.scales, float(np.min(ridge)), SINGULAR
-        if common < np.max(ridge):  # which makes variances of any sizes
+        if common < np.max(ridge):  # columns are of any size then, and axes of small variance count too
             scales, common, singular = scales * np.sqrt(ridge), 1.0, _ROUNDING_OF_DIFFERENCES
         scales = training.features.repeat(scales)
         line = cls(training.coordinates(1.0 / scales), scales, common, singular=singular)

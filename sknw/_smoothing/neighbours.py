@@ -81,12 +81,9 @@ class EffectiveNeighbours:
 
     def _weights_of(self, rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """K w of some keys (m, l) of each query, each row up to a factor."""
-        request = self.request
-        sq = ((request.queries[rows, np.newaxis] - request.keys[keys]) ** 2).sum(axis=2)
-        sq /= self._bandwidths(rows)[:, np.newaxis] ** 2
-        is_out = np.zeros(keys.shape, dtype=bool)
-        if request.leave_out is not None:
-            is_out = request.leave_out[rows].contains(keys)
+        request = self.request.take(rows)
+        sq = request.squares_of_pairs(keys)
+        is_out = np.zeros(keys.shape, dtype=bool) if request.leave_out is None else request.leave_out.contains(keys)
         if not request.kernel.reaches_everywhere:
             return np.where(is_out, 0.0, dense.profile(request.kernel, sq)) * request.weights[keys]
         exponents = np.where(is_out, -np.inf, request.kernel.log_profile(sq))
